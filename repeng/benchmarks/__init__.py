@@ -1,0 +1,1 @@
+"""Benchmarks, the seam every method comes through, and the study runner."""

@@ -1,0 +1,1 @@
+"""What is asked: examples, distributions, shifts, and how a prompt and response become text."""

@@ -1,0 +1,1 @@
+"""Probes: estimators fitted on cached activations. Tensors only."""

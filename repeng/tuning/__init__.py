@@ -1,0 +1,1 @@
+"""Weight-tuning baselines: reward models by LoRA, prompt-tuning and full fine-tuning."""
