@@ -1,0 +1,33 @@
+"""Contrastive representation arithmetic (Clymer et al. 2023, appendix): mass mean shift on Yes minus No."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from repeng.probes.mms import MMS
+
+
+class CRA(MMS):
+    """Mass mean shift on `yes - alpha * no`, the activations of a text that ends in a verdict of Yes or of No.
+
+    Args:
+        alpha: weight of the No text.
+    """
+
+    name = "cra"
+    stimuli = ("contrast_yes", "contrast_no")
+
+    def __init__(self, *, alpha: float = 1.0) -> None:
+        self.alpha = alpha
+
+    def features(self, activations: Float[Tensor, "*batch stimulus example d"]) -> Float[Tensor, "*batch example d"]:
+        """`yes - alpha * no`, in float32."""
+        return contrast(activations, self.alpha)
+
+
+def contrast(
+    activations: Float[Tensor, "*batch stimulus example d"], alpha: float
+) -> Float[Tensor, "*batch example d"]:
+    """The first stimulus minus `alpha` times the second, in float32."""
+    return activations[..., 0, :, :].float() - alpha * activations[..., 1, :, :].float()

@@ -1,0 +1,141 @@
+"""The source that a probe is fitted on, and its split into what it learns from and what is held out."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from repeng.errors import BadInput, NonFinite
+from repeng.probes.base import all_pairs
+
+logger = logging.getLogger(__name__)
+
+TRAIN_SHARE = 0.7
+FEWEST_GROUPS = 30
+
+
+@dataclass(frozen=True)
+class SourceData:
+    """The activations of one source split, all its layers.
+
+    Attributes:
+        activations: `[layer, stimulus, response, d_model]`, or `[layer, head, stimulus, response, d_head]`.
+        labels: 1.0 for an example's best response, 0.0 for the others.
+        examples: the example of each response.
+        groups: the prompt group of each response.
+        layers: the number of each layer in `activations`, ascending.
+        kept: False where a text was skipped, so that its row holds nothing; None where all were kept.
+
+    Raises:
+        BadInput: the parts do not fit each other.
+        NonFinite: an activation is infinite or not a number; the message names the layer and the example.
+    """
+
+    activations: Float[Tensor, "layer *head stimulus response d"]
+    labels: Float[np.ndarray, " response"]
+    examples: Int[np.ndarray, " response"]
+    groups: Int[np.ndarray, " response"]
+    layers: tuple[int, ...]
+    kept: Bool[np.ndarray, " response"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.activations.ndim not in (4, 5):
+            raise BadInput(f"activations of shape {tuple(self.activations.shape)} need 4 axes, or 5 with heads")
+        if len(self.layers) != self.activations.shape[0] or list(self.layers) != sorted(set(self.layers)):
+            raise BadInput(f"layers {self.layers} must be {self.activations.shape[0]} ascending numbers")
+        lengths = {len(self.labels), len(self.examples), len(self.groups), self.activations.shape[-2]}
+        if len(lengths) > 1:
+            raise BadInput(f"activations, labels, examples and groups differ in length: {sorted(lengths)} responses")
+        check_finite_layers(self.activations, self.layers, self.usable.nonzero()[0], self.examples)
+
+    @property
+    def usable(self) -> Bool[np.ndarray, " response"]:
+        """Which responses have activations."""
+        return np.ones(len(self.labels), dtype=bool) if self.kept is None else self.kept
+
+    @property
+    def has_heads(self) -> bool:
+        """Whether the activations have an axis of heads."""
+        return self.activations.ndim == 5
+
+    def rows(self, rows: Int[np.ndarray, " row"]) -> Float[Tensor, "layer *head stimulus row d"]:
+        """The activations of some responses."""
+        return self.activations.index_select(-2, torch.from_numpy(rows).to(self.activations.device))
+
+
+@dataclass(frozen=True)
+class SourceSplit:
+    """Pairs as rows (best, worse) of the source's responses, in the order of its examples.
+
+    Attributes:
+        train: one random pair of each training example.
+        held_out: every pair of each held-out example.
+        held_out_one: one random pair of each held-out example.
+    """
+
+    train: Int[np.ndarray, "example 2"]
+    held_out: Int[np.ndarray, "held_out_pair 2"]
+    held_out_one: Int[np.ndarray, "held_out_example 2"]
+
+
+def split_source(
+    labels: Float[np.ndarray, " response"],
+    examples: Int[np.ndarray, " response"],
+    groups: Int[np.ndarray, " response"],
+    *,
+    seed: int,
+    usable: Bool[np.ndarray, " response"] | None = None,
+) -> SourceSplit:
+    """70 % of the prompt groups to learn from, the rest held out. Under 30 groups, examples are the groups.
+
+    Raises:
+        BadInput: one class only, an example with two best responses, or too few pairs to split.
+    """
+    pairs = all_pairs(labels if usable is None else np.where(usable, labels, np.nan), examples)
+    if len(pairs) == 0:
+        raise BadInput("the source has no pair of a best (1.0) and a worse (0.0) response to fit on")
+    pair_example, pair_group = examples[pairs[:, 0]], groups[pairs[:, 0]]
+    if len(np.unique(pair_group)) < FEWEST_GROUPS:
+        if len(np.unique(pair_group)) < len(np.unique(pair_example)):
+            logger.warning(
+                "the source has %d prompt group(s), under %d: splitting it by example instead",
+                len(np.unique(pair_group)),
+                FEWEST_GROUPS,
+            )
+        pair_group = pair_example
+    rng = np.random.default_rng(seed)
+    names = np.unique(pair_group)
+    n_train = int(len(names) * TRAIN_SHARE)
+    if n_train < 2 or len(names) - n_train < 1:
+        raise BadInput(f"{len(names)} example(s) are too few to split into training and held-out ones; give 4 or more")
+    in_train = np.isin(pair_group, rng.permutation(names)[:n_train])
+    # One draw a pair; the first of an example's pairs in a shuffled order is its random pair.
+    order = rng.permutation(len(pairs))
+    _, first = np.unique(pair_example[order], return_index=True)
+    one = np.zeros(len(pairs), dtype=bool)
+    one[order[first]] = True
+    return SourceSplit(train=pairs[in_train & one], held_out=pairs[~in_train], held_out_one=pairs[~in_train & one])
+
+
+def check_finite_layers(
+    activations: Float[Tensor, "layer *rest response d"],
+    layers: tuple[int, ...],
+    rows: Int[np.ndarray, " row"],
+    examples: Int[np.ndarray, " response"] | None = None,
+) -> None:
+    """Raise NonFinite, naming the first layer and example at fault among `rows`."""
+    wanted = torch.zeros(activations.shape[-2], dtype=torch.bool, device=activations.device)
+    wanted[torch.from_numpy(rows).to(activations.device)] = True
+    for number, values in zip(layers, activations, strict=True):
+        finite = torch.isfinite(values).all(dim=-1) | ~wanted
+        if not bool(finite.all()):
+            row = int((~finite).nonzero()[0, -1])
+            place = f"response {row}" if examples is None else f"example {int(examples[row])} (response row {row})"
+            raise NonFinite(
+                f"layer {number}, {place}: the activation is infinite or not a number; capture in bfloat16 or float32"
+            )
