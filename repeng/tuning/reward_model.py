@@ -1,0 +1,234 @@
+"""A reward model: a base model with a linear head of two logits, read at the last token of each text."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from repeng.errors import BadInput
+from repeng.tuning.data import length_batches
+
+log = logging.getLogger(__name__)
+
+HEADS = ("score", "classifier")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def pair_loss(best: Float[Tensor, "pair logit"], worse: Float[Tensor, "pair logit"]) -> Float[Tensor, ""]:
+    """-log sigmoid(z+ - z-), averaged over pairs and over both logits (Clymer et al. 2023, released trainer)."""
+    return -nn.functional.logsigmoid(best - worse).mean()
+
+
+def response_scores(logits: Float[Tensor, "response logit"]) -> Float[Tensor, " response"]:
+    """A response's score: the mean of its logits. p(best) of a pair is the softmax of its two scores."""
+    return logits.mean(dim=-1)
+
+
+class RewardModel:
+    """A sequence classification model with two labels, a peft model around one, or neither's twin after full tuning.
+
+    Logits are read at each text's last token wherever padding stands, and the head computes in float32: half
+    precision makes ties of close scores.
+
+    Attributes:
+        model: the module; what is trained in it requires gradients.
+        tokenizer: the base model's.
+        device: where it is.
+        dtype: the compute dtype; `bfloat16` computes under autocast.
+        max_length: longest text that it takes, in tokens.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, dtype: torch.dtype, max_length: int | None = None) -> None:
+        self.model: nn.Module = model
+        self.tokenizer = tokenizer
+        self.dtype = dtype
+        self.device = next(model.parameters()).device
+        self.virtual_tokens = _virtual_tokens(model)
+        config = model.config.get_text_config()
+        if config.pad_token_id is None:
+            # The library refuses batches without one. Nothing reads it: this class pads, masks and pools itself.
+            config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.head = _head(model)
+        self.head.float()
+        limits = [getattr(config, "max_position_embeddings", None), tokenizer.model_max_length, max_length]
+        self.max_length = min(int(limit) for limit in limits if limit) - self.virtual_tokens
+
+    def logits(self, ids: Sequence[list[int]]) -> Float[Tensor, "response logit"]:
+        """Two logits for each text, in float32. All texts are computed in one padded batch."""
+        longest = max(len(text) for text in ids)
+        tokens = torch.zeros(len(ids), longest, dtype=torch.long)
+        mask = torch.zeros(len(ids), longest, dtype=torch.long)
+        for row, text in enumerate(ids):
+            tokens[row, : len(text)] = torch.tensor(text)
+            mask[row, : len(text)] = 1
+        last = mask.sum(dim=1) - 1 + self.virtual_tokens
+        found: list[Tensor] = []
+
+        def read(module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+            hidden = inputs[0]
+            pooled = hidden[torch.arange(len(ids), device=hidden.device), last.to(hidden.device)]
+            with torch.autocast(hidden.device.type, enabled=False):
+                found.append(module.forward(pooled.float()))
+
+        handle = self.head.register_forward_hook(read)
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+                self.model(input_ids=tokens.to(self.device), attention_mask=mask.to(self.device), use_cache=False)
+        finally:
+            handle.remove()
+        return found[-1]
+
+    @torch.no_grad()
+    def scores(self, ids: Sequence[list[int]], *, batch_tokens: int = 8192) -> Float[Tensor, " response"]:
+        """A score for each text, on the CPU. Texts of like length are computed together.
+
+        Args:
+            ids: token ids of each text.
+            batch_tokens: tokens on the device at once, padding counted.
+        """
+        training = self.model.training
+        self.model.eval()
+        scores = torch.zeros(len(ids))
+        try:
+            for batch in length_batches(ids, batch_tokens):
+                scores[batch] = response_scores(self.logits([ids[i] for i in batch])).cpu()
+        finally:
+            self.model.train(training)
+        return scores
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """What is trained, by name, in a fixed order."""
+        return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+
+
+def load_classifier(
+    source: str, *, seed: int, device: torch.device, dtype: torch.dtype, quantization: str = "none"
+) -> nn.Module:
+    """A base model with a head of two logits, randomly initialised from the seed where the weights hold none.
+
+    Args:
+        source: hub id or folder.
+        seed: of the head.
+        device: where to put it.
+        dtype: of its weights.
+        quantization: `none` or `nf4`.
+
+    Raises:
+        BadInput: the model cannot be loaded so, or 4 bits are asked for where they cannot be had.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    options: dict[str, Any] = {"num_labels": 2, "dtype": dtype}
+    if quantization == "nf4":
+        require_bitsandbytes(device)
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+        options["device_map"] = {"": device}
+    with forked_rng(seed, device), quiet_loading():
+        try:
+            model = AutoModelForSequenceClassification.from_pretrained(source, **options)
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{source}: cannot be loaded as a reward model: {error}") from error
+    if quantization == "nf4":
+        from peft import prepare_model_for_kbit_training
+
+        return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    return model.to(device)
+
+
+def require_bitsandbytes(device: torch.device) -> None:
+    """Raise unless 4-bit weights can be had.
+
+    Raises:
+        BadInput: bitsandbytes is not installed, or the device is no CUDA GPU.
+    """
+    if device.type != "cuda":
+        raise BadInput(
+            f"quantization 'nf4' needs a CUDA GPU and the device is {device.type!r}; use quantization 'none'"
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise BadInput("quantization 'nf4' needs bitsandbytes; pip install bitsandbytes, or use quantization 'none'")
+
+
+def load_tokenizer(source: str) -> Any:
+    """The tokenizer of a hub id or folder."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{source}: no tokenizer can be loaded: {error}") from error
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto` is a CUDA GPU where there is one, else the CPU."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 on a GPU and float32 on a CPU.
+
+    Raises:
+        BadInput: neither `auto`, `float32` nor `bfloat16` (float16 overflows on massive activations).
+    """
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if dtype not in DTYPES:
+        raise BadInput(f"dtype is {dtype!r}; reward models compute in {' or '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+@contextlib.contextmanager
+def forked_rng(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch for a library that reads its global generator, and put that generator back as it was."""
+    devices = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def quiet_loading() -> Iterator[None]:
+    """No bars and no report of a head that is new on purpose while transformers loads weights."""
+    from transformers.utils import logging as hf_logging
+
+    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+def _head(model: nn.Module) -> nn.Module:
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] in HEADS:
+            return module
+    raise BadInput(f"{type(model).__name__} has no module named {' or '.join(HEADS)}: not a sequence classifier")
+
+
+def _virtual_tokens(model: nn.Module) -> int:
+    config = getattr(model, "active_peft_config", None)
+    return int(config.num_virtual_tokens) if config is not None and config.is_prompt_learning else 0
+
+
+def local_name(source: str) -> str:
+    """A folder as an absolute path, so that adapters name a base that is found from anywhere; a hub id as it is."""
+    return str(Path(source).resolve()) if Path(source).is_dir() else source

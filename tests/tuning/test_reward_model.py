@@ -1,0 +1,101 @@
+"""The reward model: its loss by hand, and what stands beside a text changes nothing."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from models import make_model
+
+from repeng.errors import BadInput
+from repeng.tuning.reward_model import (
+    RewardModel,
+    load_classifier,
+    load_tokenizer,
+    pair_loss,
+    require_bitsandbytes,
+    resolve_dtype,
+    response_scores,
+)
+
+CPU = torch.device("cpu")
+
+
+def reward_model(base: str, dtype: torch.dtype = torch.float32) -> RewardModel:
+    return RewardModel(load_classifier(base, seed=3, device=CPU, dtype=dtype), load_tokenizer(base), dtype=dtype)
+
+
+def test_the_loss_of_hand_made_logits_equals_the_formula() -> None:
+    best, worse = [[1.0, -2.0], [0.5, 0.0]], [[0.0, 1.0], [0.5, 3.0]]
+    terms = [
+        -math.log(1 / (1 + math.exp(-(b - w))))
+        for one, other in zip(best, worse, strict=True)
+        for b, w in zip(one, other, strict=True)
+    ]
+    assert pair_loss(torch.tensor(best), torch.tensor(worse)).item() == pytest.approx(sum(terms) / 4, abs=1e-6)
+
+
+def test_p_best_is_the_softmax_of_the_mean_logits() -> None:
+    scores = response_scores(torch.tensor([[1.0, -2.0], [0.0, 1.0]]))
+    assert scores.tolist() == [-0.5, 0.5]
+    assert torch.softmax(scores, dim=0)[0].item() == pytest.approx(1 / (1 + math.e), abs=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gpt_neox", "opt"])
+def test_a_text_in_a_batch_has_the_logits_of_the_text_alone(architecture: str, tmp_path: Path) -> None:
+    reward = reward_model(str(make_model(architecture, tmp_path)))
+    reward.model.eval()
+    texts = [[5, 6, 7, 8, 9, 2], [11, 2], [20, 21, 22, 2]]
+    with torch.no_grad():
+        together = reward.logits(texts)
+        alone = torch.stack([reward.model(input_ids=torch.tensor([text])).logits[0] for text in texts])
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert together.std() > 0.01
+
+
+def test_batches_under_any_budget_give_the_same_scores(base: str) -> None:
+    reward = reward_model(base)
+    texts = [list(range(3, 3 + length)) for length in (9, 2, 5, 5, 1, 12)]
+    assert torch.allclose(reward.scores(texts, batch_tokens=1), reward.scores(texts, batch_tokens=10_000), atol=1e-5)
+
+
+def test_a_model_without_a_padding_token_takes_batches(tmp_path: Path) -> None:
+    reward = reward_model(str(make_model("llama", tmp_path, pad=False)))
+    assert reward.scores([[5, 6, 1], [7, 1]]).shape == (2,)
+
+
+def test_the_head_computes_in_float32_so_that_close_scores_do_not_tie(base: str) -> None:
+    reward = reward_model(base, torch.bfloat16)
+    scores = reward.scores([[5, 6, 7, 2], [5, 6, 8, 2]])
+    assert scores.dtype == torch.float32
+    assert (scores != scores.bfloat16().float()).any()
+
+
+def test_bfloat16_scores_are_near_those_of_float32(base: str) -> None:
+    texts = [[5, 6, 7, 2], [9, 2], [30, 31, 2]]
+    assert torch.allclose(reward_model(base).scores(texts), reward_model(base, torch.bfloat16).scores(texts), atol=0.05)
+
+
+def test_the_head_starts_from_the_seed_and_the_global_generator_is_left_alone(base: str) -> None:
+    before = torch.random.get_rng_state()
+    heads = [load_classifier(base, seed=seed, device=CPU, dtype=torch.float32).score.weight for seed in (1, 1, 2)]
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_four_bits_without_a_gpu_are_refused_with_the_way_out() -> None:
+    with pytest.raises(BadInput, match="needs a CUDA GPU.*'none'"):
+        require_bitsandbytes(CPU)
+
+
+def test_half_precision_is_refused() -> None:
+    with pytest.raises(BadInput, match="'float16'.*float32 or bfloat16"):
+        resolve_dtype("float16", CPU)
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be loaded"):
+        load_classifier(str(tmp_path), seed=0, device=CPU, dtype=torch.float32)
