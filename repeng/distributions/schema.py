@@ -27,6 +27,11 @@ Prompt = str | tuple[Message, ...]
 """A prompt is a text that ends where the response begins, or a chat that the tokenizer's template turns into one."""
 
 
+def prompt_value(prompt: Prompt) -> str | list[list[str]]:
+    """The prompt as plain values to be hashed: a text, or the (role, content) of each message."""
+    return prompt if isinstance(prompt, str) else [[message.role, message.content] for message in prompt]
+
+
 @dataclass(frozen=True)
 class Pair:
     """The best response and one worse, by their row among all responses of the split (examples in order, each
@@ -68,6 +73,9 @@ class Split:
     distribution: str
     name: str
     examples: tuple[Example, ...]
+
+    def __hash__(self) -> int:
+        return hash((self.distribution, self.name, self.data_hash))
 
     @property
     def n_responses(self) -> int:
@@ -115,12 +123,8 @@ class Split:
         """Twelve hex digits over texts and labels: what DESIGN's DATAHASH is."""
         digest = hashlib.sha256()
         for example in self.examples:
-            prompt = (
-                example.prompt
-                if isinstance(example.prompt, str)
-                else [[message.role, message.content] for message in example.prompt]
-            )
-            digest.update(json.dumps([prompt, example.responses, example.best], ensure_ascii=True).encode())
+            row = [prompt_value(example.prompt), example.responses, example.best]
+            digest.update(json.dumps(row, ensure_ascii=True).encode())
             digest.update(b"\n")
         return digest.hexdigest()[:12]
 

@@ -1,0 +1,123 @@
+"""Prompts that are chats: reading messages, and turning them into text with a tokenizer's chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from repeng.distributions.schema import Message, Prompt
+from repeng.errors import BadData, BadInput
+
+RenderChat = Callable[[tuple[Message, ...]], str]
+"""Turns a chat into the text that a model is given, ending where the response begins."""
+
+
+def messages_from(value: list[Any], what: str) -> tuple[Message, ...]:
+    """A list of `{"role": ..., "content": ...}` as messages. `what` names it in errors.
+
+    Raises:
+        BadData: it is empty, or a message lacks a role or a text.
+    """
+    if not value:
+        raise BadData(f"{what} is an empty list")
+    messages = []
+    for number, message in enumerate(value):
+        place = f"message {number} of {what}"
+        if not isinstance(message, dict):
+            raise BadData(f"{place} is {kind(message)}; a message is an object with a role and a content")
+        for key in ("role", "content"):
+            if not isinstance(message.get(key), str):
+                raise BadData(f"{place} has as its {key} {kind(message.get(key))}, not text")
+            check_text(message[key], place)
+        if message.get("tool_calls"):
+            raise BadData(f"{place} calls a tool; only messages of text can be read")
+        messages.append(Message(message["role"], message["content"]))
+    return tuple(messages)
+
+
+def check_text(text: str, what: str) -> str:
+    """The text itself.
+
+    Raises:
+        BadData: it holds half of a surrogate pair, which no tokenizer takes.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadData(
+            f"{what} holds half a character (\\u{ord(text[error.start]):04x} at position {error.start}); "
+            "the text was cut or wrongly encoded"
+        ) from error
+    return text
+
+
+def kind(value: object) -> str:
+    """What a value read from a file is, in words for a message."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case dict():
+            return "an object"
+        case list() | tuple():
+            return "a list"
+        case _:
+            return f"a {type(value).__name__}"
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """The prompt as text to be read or counted by people, not models: a chat has one `role: content` a paragraph."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n\n".join(f"{message.role}: {message.content}" for message in prompt)
+
+
+def chat_renderer(tokenizer: Any) -> RenderChat:
+    """What turns a chat into text with this tokenizer's chat template.
+
+    The text ends with the template's opening of the assistant's turn; where the last message is the assistant's, it
+    ends with that message, to be continued. A beginning-of-sequence token that the template writes and that the
+    tokenizer adds by itself is taken off, so that it does not stand there twice.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+
+    Raises:
+        BadInput: when called, if the tokenizer has no chat template or the template does not take the messages.
+    """
+
+    def render(messages: tuple[Message, ...]) -> str:
+        if not getattr(tokenizer, "chat_template", None):
+            name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
+            raise BadInput(
+                f"the prompts are chats, and the tokenizer of {name!r} has no chat template; "
+                "take a chat model, or data whose prompts are text"
+            )
+        continued = messages[-1].role == "assistant"
+        try:
+            text = tokenizer.apply_chat_template(
+                [{"role": message.role, "content": message.content} for message in messages],
+                tokenize=False,
+                add_generation_prompt=not continued,
+                continue_final_message=continued,
+            )
+        except Exception as error:  # templates raise what they like: jinja2's errors, ValueError, TypeError
+            roles = ", ".join(message.role for message in messages)
+            raise BadInput(f"the chat template does not take messages of the roles {roles}: {error}") from error
+        return text.removeprefix(_added_start(tokenizer))
+
+    return render
+
+
+def _added_start(tokenizer: Any) -> str:
+    """The token that the tokenizer puts before every text, or nothing."""
+    start = getattr(tokenizer, "bos_token", None)
+    if not start:
+        return ""
+    ids = tokenizer("a")["input_ids"]
+    return start if ids and ids[0] == tokenizer.bos_token_id else ""

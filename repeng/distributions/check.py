@@ -1,0 +1,99 @@
+"""Looking data over: every problem in it, and what there is of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from repeng.distributions.examples import example_from
+from repeng.distributions.schema import Distribution
+from repeng.distributions.sources import Source, choose_splits, find_sources
+from repeng.distributions.splitting import split_by_prompt
+from repeng.errors import BadData, BadInput
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with the data. `example` is None where the whole file is at fault."""
+
+    file: str
+    example: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        place = self.file if self.example is None else f"{self.file}, example {self.example}"
+        return f"{place}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """How much there is of one split. `prompts` counts prompts of different text."""
+
+    distribution: str
+    split: str
+    examples: int
+    responses: int
+    pairs: int
+    prompts: int
+
+
+def summarise(distributions: Mapping[str, Distribution]) -> tuple[SplitSummary, ...]:
+    """One summary a split, in the order of the distributions, train before test."""
+    return tuple(
+        SplitSummary(
+            distribution=distribution.name,
+            split=split.name,
+            examples=len(split.examples),
+            responses=split.n_responses,
+            pairs=split.n_responses - len(split.examples),
+            prompts=len({example.prompt for example in split.examples}),
+        )
+        for distribution in distributions.values()
+        for split in distribution.splits.values()
+    )
+
+
+def check_data(data: str | Path) -> list[Problem]:
+    """Every problem of the data, not only the first: one a bad example, one a file that cannot be read at all.
+
+    Raises:
+        BadInput: there is no such data.
+    """
+    return [problem for source in find_sources(data).values() for problem in _problems(source)]
+
+
+def _problems(source: Source) -> list[Problem]:
+    try:
+        choice = choose_splits(source.splits(), source.place)
+    except BadInput as error:
+        return [Problem(source.place, None, str(error))]
+    problems = []
+    for split in (choice.train, choice.test, choice.lone):
+        if split is not None:
+            problems += _split_problems(source, split, parted=split == choice.lone)
+    return problems
+
+
+def _split_problems(source: Source, split: str, *, parted: bool) -> list[Problem]:
+    place = source.split_place(split)
+    try:
+        rows = source.rows(split)
+    except BadData as error:
+        return [Problem(place, error.example, error.reason)]
+    except BadInput as error:
+        return [Problem(place, None, str(error))]
+    if not rows:
+        return [Problem(place, None, "an empty list: there are no examples")]
+    problems, examples = [], []
+    for number, row in enumerate(rows):
+        try:
+            examples.append(example_from(row))
+        except BadData as error:
+            problems.append(Problem(place, number, error.reason))
+    if parted and not problems:
+        try:
+            split_by_prompt(examples)
+        except BadData as error:
+            problems.append(Problem(place, None, error.reason))
+    return problems

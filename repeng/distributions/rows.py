@@ -1,0 +1,222 @@
+"""Reading a data file into rows: JSON, JSON lines, CSV or Parquet. What a row means is not known here."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from repeng.errors import BadData
+
+Rows = list[Any]
+"""One entry an example, in file order. A row that cannot be read is the `BadData` that says why, in its place."""
+
+BYTE_ORDER_MARK = "\ufeff"
+CSV_FIELD_LIMIT = 2**30
+CSV_LIMIT_LOCK = threading.Lock()
+JSON_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+class RepeatedKeys(dict[str, Any]):
+    """A JSON object that gave a key more than once: JSON readers keep the last value and say nothing."""
+
+    repeated: str
+
+
+def read_rows(path: Path) -> Rows:
+    """Every row of one file, by its ending: `.json`, `.jsonl`, `.csv` or `.parquet`.
+
+    Raises:
+        BadData: the file as a whole cannot be read; the message names it, and the example where that is known.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise BadData(f"cannot be read: {error.strerror}", path=path) from error
+    try:
+        return READERS[path.suffix.lower()](raw)
+    except BadData as error:
+        raise BadData(error.reason, path=path, example=error.example) from error
+
+
+def parse_json(text: str) -> Any:
+    """JSON as Python values; an object that repeats a key is a `RepeatedKeys`.
+
+    Raises:
+        BadData: it is not JSON.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        raise BadData(f"broken JSON: {error.msg} (line {error.lineno}, column {error.colno})") from error
+    except (ValueError, RecursionError) as error:
+        raise BadData(f"broken JSON: {error}") from error
+
+
+def read_text(raw: bytes) -> str:
+    """UTF-8, with or without a byte order mark.
+
+    Raises:
+        BadData: it is not UTF-8.
+    """
+    try:
+        return raw.decode().removeprefix(BYTE_ORDER_MARK)
+    except UnicodeDecodeError as error:
+        byte, line = raw[error.start], raw.count(b"\n", 0, error.start) + 1
+        raise BadData(
+            f"not UTF-8 text (byte 0x{byte:02x} at position {error.start}, line {line}); save the file as UTF-8"
+        ) from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    keys = [key for key, _ in pairs]
+    again = RepeatedKeys(found)
+    again.repeated = next(key for number, key in enumerate(keys) if key in keys[:number])
+    return again
+
+
+def _read_json(raw: bytes) -> Rows:
+    try:
+        text = read_text(raw)
+    except BadData as error:
+        raise BadData(error.reason, example=_elements_read(_readable_start(raw))) from error
+    if text.lstrip().startswith("{"):
+        return _read_json_lines_or_object(raw, text)
+    try:
+        rows = parse_json(text)
+    except BadData as error:
+        raise BadData(error.reason, example=_elements_read(text)) from error
+    if not isinstance(rows, list):
+        raise BadData("expected a list of examples: [{...}, {...}]")
+    return rows
+
+
+def _read_json_lines_or_object(raw: bytes, text: str) -> Rows:
+    """A `.json` file that starts with an object: JSON lines under another name, or not a list at all."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        rows = _read_json_lines(raw)
+        if isinstance(rows[0], dict):
+            return rows
+        raise BadData("expected a list of examples, [{...}, {...}], or one example a line") from None
+    raise BadData("expected a list of examples, [{...}, {...}], and found one object; put it in a list")
+
+
+def _read_json_lines(raw: bytes) -> Rows:
+    rows: Rows = []
+    for number, line in enumerate(raw.removeprefix(BYTE_ORDER_MARK.encode()).split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line.decode(), object_pairs_hook=_object))
+        except UnicodeDecodeError as error:
+            byte = line[error.start]
+            rows.append(BadData(f"not UTF-8 text (line {number}, byte 0x{byte:02x}); save the file as UTF-8"))
+        except json.JSONDecodeError as error:
+            rows.append(BadData(f"broken JSON: {error.msg} (line {number}, column {error.colno})"))
+        except (ValueError, RecursionError) as error:
+            rows.append(BadData(f"broken JSON: {error} (line {number})"))
+    return rows
+
+
+def _read_csv(raw: bytes) -> Rows:
+    try:
+        text = read_text(raw)
+    except BadData as error:
+        # Anything but a line's end after the readable start counts the record that holds the bad byte, too.
+        with _long_csv_fields():
+            records = sum(1 for record in csv.reader(io.StringIO(_readable_start(raw) + "?", newline="")) if record)
+        raise BadData(error.reason, example=records - 2 if records > 1 else None) from error
+    rows: Rows = []
+    with _long_csv_fields():
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        try:
+            header = next(reader, [])
+            if len(set(header)) < len(header):
+                twice = next(name for name in header if header.count(name) > 1)
+                raise BadData(f"the column {twice!r} is given twice")
+            for record in reader:
+                if record:
+                    rows.append(_csv_row(header, record, reader.line_num))
+        except csv.Error as error:
+            raise BadData(f"broken CSV: {error} (line {reader.line_num})", example=len(rows)) from error
+    return rows
+
+
+@contextmanager
+def _long_csv_fields() -> Iterator[None]:
+    """A long response is no mistake: while we read, the process's limit of 128 KiB a field is lifted."""
+    with CSV_LIMIT_LOCK:
+        limit = csv.field_size_limit(CSV_FIELD_LIMIT)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(limit)
+
+
+def _csv_row(header: list[str], record: list[str], line: int) -> dict[str, str] | BadData:
+    if len(record) != len(header):
+        return BadData(f"{len(record)} values for {len(header)} columns (line {line}); quote values that hold a comma")
+    return dict(zip(header, record, strict=True))
+
+
+def _read_parquet(raw: bytes) -> Rows:
+    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+    try:
+        return pyarrow.parquet.read_table(pyarrow.BufferReader(raw)).to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise BadData(f"not a readable Parquet file: {error}") from error
+
+
+def _readable_start(raw: bytes) -> str:
+    """The text before the first byte that is not UTF-8."""
+    try:
+        return raw.decode().removeprefix(BYTE_ORDER_MARK)
+    except UnicodeDecodeError as error:
+        return raw[: error.start].decode().removeprefix(BYTE_ORDER_MARK)
+
+
+def _elements_read(text: str) -> int | None:
+    """How many elements of a JSON list can be read: the number of the one at fault. None where no list begins."""
+    decoder = json.JSONDecoder()
+    place = _skip_space(text, 0)
+    if text[place : place + 1] != "[":
+        return None
+    place, count = place + 1, 0
+    while True:
+        try:
+            _, place = decoder.raw_decode(text, _skip_space(text, place))
+        except (ValueError, RecursionError):
+            return count
+        count += 1
+        place = _skip_space(text, place)
+        if text[place : place + 1] == "]":
+            return None
+        if text[place : place + 1] != ",":
+            return count
+        place += 1
+
+
+def _skip_space(text: str, place: int) -> int:
+    match = JSON_SPACE.match(text, place)
+    return match.end() if match else place
+
+
+READERS: dict[str, Callable[[bytes], Rows]] = {
+    ".json": _read_json,
+    ".jsonl": _read_json_lines,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
