@@ -1,0 +1,49 @@
+"""Evaluations to figures, with intervals. Pure numpy: knows no model, file or torch."""
+
+from repeng.metrics.comparison import ShiftMean, correlation, holm, mean_over_shifts, mistake_kappa
+from repeng.metrics.evaluation import AGREES, Evaluation
+from repeng.metrics.figures import (
+    ReliabilityBin,
+    accuracy,
+    auroc,
+    brier,
+    differential_elicitation,
+    elicitation,
+    genies_rms_calibration_error,
+    reliability_bins,
+    rms_calibration_error,
+)
+from repeng.metrics.intervals import (
+    Difference,
+    accuracy_interval,
+    mean_accuracy_interval,
+    mean_paired_difference,
+    paired_difference,
+)
+from repeng.metrics.resampling import Estimate, resampling_units
+
+__all__ = [
+    "AGREES",
+    "Difference",
+    "Estimate",
+    "Evaluation",
+    "ReliabilityBin",
+    "ShiftMean",
+    "accuracy",
+    "accuracy_interval",
+    "auroc",
+    "brier",
+    "correlation",
+    "differential_elicitation",
+    "elicitation",
+    "genies_rms_calibration_error",
+    "holm",
+    "mean_accuracy_interval",
+    "mean_over_shifts",
+    "mean_paired_difference",
+    "mistake_kappa",
+    "paired_difference",
+    "reliability_bins",
+    "resampling_units",
+    "rms_calibration_error",
+]

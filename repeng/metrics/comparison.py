@@ -1,0 +1,160 @@
+"""Methods beside each other: shared mistakes, correlation across models, means over shifts, many comparisons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from repeng.errors import BadInput
+from repeng.metrics.evaluation import Evaluation
+from repeng.metrics.resampling import Estimate, check_same_pairs, check_settings, draw, ends, resampling_units
+
+
+@dataclass(frozen=True)
+class ShiftMean:
+    """The mean of a figure over shifts, and how many of them had it."""
+
+    value: float | None
+    n_shifts: int
+    n_blank: int
+
+
+def mean_over_shifts(
+    rows: Iterable[object], figure: str = "accuracy", *, by: Sequence[str] = ("model", "method", "label")
+) -> dict[tuple[str, ...], ShiftMean]:
+    """Means of a figure over the rows of a results table, by what they have in common. Repeated rows count again.
+
+    Args:
+        rows: anything with the columns of results.csv as attributes. A blank (None) figure is left out of the mean
+            and counted.
+        figure: the column to average.
+        by: the columns that rows of one mean share; `()` for one mean over all.
+
+    Returns:
+        The means in order of first appearance, each under its rows' values of `by`.
+
+    Raises:
+        BadInput: a row has no such column.
+    """
+    gathered: dict[tuple[str, ...], list[float | None]] = {}
+    for row in rows:
+        for name in (figure, *by):
+            if not hasattr(row, name):
+                raise BadInput(f"a row has no column {name!r}; name a column of results.csv")
+        gathered.setdefault(tuple(str(getattr(row, name)) for name in by), []).append(getattr(row, figure))
+    return {key: _shift_mean(values) for key, values in gathered.items()}
+
+
+def _shift_mean(values: Sequence[float | None]) -> ShiftMean:
+    known = [value for value in values if value is not None]
+    return ShiftMean(math.fsum(known) / len(known) if known else None, len(known), len(values) - len(known))
+
+
+def mistake_kappa(
+    a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int = 2000, level: float = 0.95
+) -> Estimate | None:
+    """Cohen's kappa between two methods' wins and mistakes on the same pairs: 1 if they fail alike, 0 if by chance.
+
+    A tie is a third verdict beside right and wrong. The interval is by bootstrap over prompt groups, and blank where
+    groups are unknown or some resample leaves kappa undefined.
+
+    Returns:
+        Kappa with its interval; None where it is undefined, as both methods give one and the same verdict throughout.
+
+    Raises:
+        BadInput: the two do not hold the same pairs, or one holds a bare accuracy.
+    """
+    check_settings(resamples, level)
+    check_same_pairs(a, b, "the target")
+    verdicts = (2 * a.wins).astype(int), (2 * b.wins).astype(int)
+    table = np.zeros((len(a.wins), 9))
+    table[np.arange(len(a.wins)), 3 * verdicts[0] + verdicts[1]] = 1.0
+    value = float(_kappa(table.sum(axis=0)[None])[0])
+    if math.isnan(value):
+        return None
+    units = resampling_units(a if a.group is not None else b)
+    if units is None:
+        return Estimate(value)
+    by_unit = np.zeros((int(units.max()) + 1, 9))
+    np.add.at(by_unit, units, table)
+    drawn = _kappa(draw(len(by_unit), resamples, np.random.default_rng(seed)) @ by_unit)
+    return Estimate(value) if np.isnan(drawn).any() else Estimate(value, *ends(drawn, level))
+
+
+def _kappa(counts: Float[np.ndarray, "resample cell"]) -> Float[np.ndarray, " resample"]:
+    """Kappa of 3 by 3 tables laid out in rows; nan where all falls in one cell."""
+    shares = (counts / counts.sum(axis=1, keepdims=True)).reshape(-1, 3, 3)
+    agreed = np.trace(shares, axis1=1, axis2=2)
+    chance = np.einsum("rk,rk->r", shares.sum(axis=2), shares.sum(axis=1))
+    undefined = np.isclose(chance, 1.0)
+    return np.where(undefined, np.nan, (agreed - chance) / np.where(undefined, 1.0, 1.0 - chance))
+
+
+def correlation(
+    x: Sequence[float],
+    y: Sequence[float],
+    *,
+    method: Literal["pearson", "spearman"] = "pearson",
+    level: float = 0.95,
+) -> Estimate | None:
+    """Correlation of two figures across models (or shifts), with an interval by Fisher's transformation.
+
+    The interval needs four points or more, and for Spearman has the standard error of Bonett and Wright (2000). It
+    takes the points as independent: models of one family are less.
+
+    Returns:
+        The correlation; None where it is undefined, with under two points or one side constant.
+
+    Raises:
+        BadInput: the sides differ in length, or a value is not finite.
+    """
+    check_settings(1, level)
+    if len(x) != len(y):
+        raise BadInput(f"{len(x)} values on one side and {len(y)} on the other; give one of each for every model")
+    sides = np.array([x, y], dtype=np.float64).reshape(2, -1)
+    if not np.isfinite(sides).all():
+        raise BadInput("a value is not finite; leave out models that lack one of the figures")
+    if len(x) < 2 or bool((np.ptp(sides, axis=1) == 0).any()):
+        return None
+    if method == "spearman":
+        sides = np.array([_ranks(side) for side in sides])
+    centred = sides - sides.mean(axis=1, keepdims=True)
+    value = float(centred[0] @ centred[1] / math.sqrt((centred[0] @ centred[0]) * (centred[1] @ centred[1])))
+    value = min(1.0, max(-1.0, value))
+    if len(x) < 4:
+        return Estimate(value)
+    if abs(value) > 1 - 1e-12:
+        return Estimate(value, value, value)
+    variance = (1 + value**2 / 2 if method == "spearman" else 1.0) / (len(x) - 3)
+    reach = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(variance)
+    return Estimate(value, math.tanh(math.atanh(value) - reach), math.tanh(math.atanh(value) + reach))
+
+
+def _ranks(values: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:
+    """Ranks from 1, equal values sharing their mean rank."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2.0)[place]
+    return ranks
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Holm's (1979) correction of the p-values of many comparisons: each adjusted one may be held against the level.
+
+    Rejecting those under a level keeps the chance of any false rejection under it, whatever their dependence.
+
+    Raises:
+        BadInput: a p-value is not between 0 and 1.
+    """
+    p = np.array(p_values, dtype=np.float64)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise BadInput("p-values lie between 0 and 1; leave out comparisons that have none")
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return tuple(float(value) for value in adjusted)

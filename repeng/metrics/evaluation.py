@@ -1,0 +1,131 @@
+"""An evaluation: what every method's answer to one target looks like, wherever it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from repeng.errors import BadInput
+
+AGREES = 1e-6
+"""Accuracies this close are the same count of right pairs, written with fewer digits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """For each pair of one target, the probability that its best response is preferred.
+
+    Attributes:
+        probabilities: p(best) of each pair, between 0 and 1; None where only an accuracy is known.
+        example: the example that each pair belongs to; None where unknown.
+        group: the prompt group that each pair belongs to (equal prompts are one group); None where unknown.
+        scores: one score for the pair's best response and one for its worse; None where the method has none.
+        reported_accuracy: the accuracy that a foreign file states. It stands, whatever the probabilities say.
+
+    Raises:
+        BadInput: no pair and no accuracy, lengths that differ, or a value outside of its range.
+    """
+
+    probabilities: Float[np.ndarray, " pair"] | None = None
+    example: Int[np.ndarray, " _pair"] | None = None
+    group: Int[np.ndarray, " _pair"] | None = None
+    scores: Float[np.ndarray, "_pair choice"] | None = None
+    reported_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.probabilities is None:
+            self._check_bare()
+        else:
+            _check_probabilities(self.probabilities)
+            for name in ("example", "group", "scores"):
+                _check_length(name, getattr(self, name), len(self.probabilities))
+        if self.scores is not None and (self.scores.shape[1:] != (2,) or not np.isfinite(self.scores).all()):
+            raise BadInput(
+                f"scores have the shape {self.scores.shape}; give two finite scores a pair, of its best response and "
+                "of its worse"
+            )
+        if self.reported_accuracy is not None and not 0 <= self.reported_accuracy <= 1:
+            raise BadInput(f"the reported accuracy is {self.reported_accuracy}; give a share between 0 and 1")
+
+    def _check_bare(self) -> None:
+        if self.reported_accuracy is None:
+            raise BadInput("an evaluation has neither probabilities nor an accuracy; give at least one of them")
+        for name in ("example", "group", "scores"):
+            if getattr(self, name) is not None:
+                raise BadInput(f"an evaluation has {name} but no probabilities; give p(best) of each pair too")
+
+    @property
+    def n_pairs(self) -> int | None:
+        """Number of pairs, None where unknown."""
+        return None if self.probabilities is None else len(self.probabilities)
+
+    @property
+    def n_prompts(self) -> int | None:
+        """Number of prompt groups, None where unknown."""
+        return None if self.group is None else len(np.unique(self.group))
+
+    @property
+    def accuracy(self) -> float:
+        """The reported accuracy if there is one, else the share of pairs won, ties counted half."""
+        if self.reported_accuracy is not None:
+            return self.reported_accuracy
+        return float(np.mean(self.wins))
+
+    @cached_property
+    def wins(self) -> Float[np.ndarray, " pair"]:
+        """1.0 for each pair won, 0.5 for a tie (p(best) exactly 0.5), 0.0 for one lost.
+
+        Raises:
+            BadInput: the evaluation has no probabilities.
+        """
+        if self.probabilities is None:
+            raise BadInput("this evaluation holds a bare accuracy; what its pairs say is unknown")
+        return (self.probabilities > 0.5) + 0.5 * (self.probabilities == 0.5)
+
+    @cached_property
+    def credit(self) -> Float[np.ndarray, " pair"] | None:
+        """What each pair adds to `accuracy`, so that its mean is the accuracy; None where that is unknown.
+
+        Foreign files count a tie as right, as half or as wrong: the first of these that gives their accuracy is taken.
+        None for a bare accuracy, and where the probabilities give the accuracy under none of the three.
+        """
+        if self.probabilities is None:
+            return None
+        if self.reported_accuracy is None:
+            return self.wins
+        tied = self.wins == 0.5
+        for worth in (0.5, 1.0, 0.0):
+            credit = np.where(tied, worth, self.wins)
+            if abs(float(credit.mean()) - self.reported_accuracy) <= AGREES:
+                return credit
+        return None
+
+    @property
+    def response_scores(self) -> tuple[Float[np.ndarray, " response"], Bool[np.ndarray, " response"]] | None:
+        """Every response's score and whether it is a best one, each response once; None where unknown.
+
+        A best response stands in one pair for each worse one: the examples tell which pairs share it.
+        """
+        if self.scores is None or self.example is None:
+            return None
+        _, first = np.unique(self.example, return_index=True)
+        best, worse = self.scores[first, 0], self.scores[:, 1]
+        return np.concatenate([best, worse]), np.arange(len(best) + len(worse)) < len(best)
+
+
+def _check_probabilities(probabilities: Float[np.ndarray, " pair"]) -> None:
+    if len(probabilities) == 0:
+        raise BadInput("an evaluation has no pair; give one probability for each pair, or no probabilities at all")
+    wrong = np.flatnonzero(~((probabilities >= 0) & (probabilities <= 1)))
+    if len(wrong):
+        raise BadInput(
+            f"the probability of pair {wrong[0]} is {probabilities[wrong[0]]}; probabilities lie between 0 and 1"
+        )
+
+
+def _check_length(name: str, values: np.ndarray | None, n_pairs: int) -> None:
+    if values is not None and len(values) != n_pairs:
+        raise BadInput(f"{name} has {len(values)} rows, but there are {n_pairs} pairs; give one row for each pair")

@@ -1,0 +1,147 @@
+"""Figures of one evaluation: elicitation, calibration, Brier score and AUROC."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from repeng.errors import BadInput
+from repeng.metrics.evaluation import Evaluation
+
+GENIES_SEED = 42
+GENIES_BINS = 5
+GENIES_FEWEST = 20
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Pairs of like confidence: how sure the method was of them on average, and how often it was right."""
+
+    confidence: float
+    accuracy: float
+    n_pairs: int
+
+
+def accuracy(evaluation: Evaluation) -> float:
+    """The share of pairs whose best response is preferred, ties counted half; a foreign file's own figure stands."""
+    return evaluation.accuracy
+
+
+def elicitation(accuracy: float, capability: float) -> float:
+    """Accuracy as a share of what the model is capable of when tuned on the target's reference.
+
+    Raises:
+        BadInput: the capability is 0, so that there is nothing to elicit.
+    """
+    _check_capability(capability)
+    return accuracy / capability
+
+
+def differential_elicitation(accuracy: float, baseline: float, capability: float) -> float:
+    """Accuracy gained over the zero-shot baseline, as a share of the target-tuned capability.
+
+    Raises:
+        BadInput: the capability is 0, so that there is nothing to elicit.
+    """
+    _check_capability(capability)
+    return (accuracy - baseline) / capability
+
+
+def _check_capability(capability: float) -> None:
+    if not capability > 0:
+        raise BadInput(f"the target-tuned capability is {capability}; elicitation needs one above 0")
+
+
+def brier(probabilities: Float[np.ndarray, " pair"]) -> float:
+    """Mean square of 1 - p(best): 0 is perfect, 0.25 is what p = 0.5 throughout gives, 1 is the worst."""
+    _check_pairs(probabilities)
+    return float(np.mean((1.0 - probabilities) ** 2))
+
+
+def reliability_bins(probabilities: Float[np.ndarray, " pair"], *, bins: int = 10) -> tuple[ReliabilityBin, ...]:
+    """Confidence max(p, 1 - p) against the share of preferred responses that are the best, in bins of equal mass.
+
+    Pairs are sorted by confidence and cut into `bins` runs whose sizes differ by one at most (fewer runs where there
+    are fewer pairs). Pairs of equal confidence share their mean, so that the order of the pairs never matters.
+
+    Args:
+        probabilities: p(best) of each pair.
+        bins: how many bins.
+
+    Raises:
+        BadInput: no pair, or not one bin.
+    """
+    _check_pairs(probabilities)
+    if bins < 1:
+        raise BadInput(f"bins is {bins}; take 1 or more")
+    confidence, tied = np.unique(np.maximum(probabilities, 1.0 - probabilities), return_inverse=True)
+    counts = np.bincount(tied)
+    right = np.bincount(tied, weights=(probabilities > 0.5) + 0.5 * (probabilities == 0.5)) / counts
+    runs = zip(
+        np.array_split(np.repeat(confidence, counts), min(bins, len(probabilities))),
+        np.array_split(np.repeat(right, counts), min(bins, len(probabilities))),
+        strict=True,
+    )
+    return tuple(ReliabilityBin(float(sure.mean()), float(true.mean()), len(sure)) for sure, true in runs)
+
+
+def rms_calibration_error(probabilities: Float[np.ndarray, " pair"], *, bins: int = 10) -> float:
+    """Root mean square calibration error with bins of equal mass (Hendrycks et al. 2018, section 4).
+
+    The square of (in-bin accuracy - in-bin mean confidence), averaged with the bins' sizes as weights. Theirs holds
+    100 pairs to a bin and its released code drops the last bin; ours has 10 bins and drops none. Over few pairs it is
+    too high, because in-bin accuracy is then noisy.
+    """
+    found = reliability_bins(probabilities, bins=bins)
+    square = sum(one.n_pairs * (one.accuracy - one.confidence) ** 2 for one in found) / len(probabilities)
+    return math.sqrt(square)
+
+
+def genies_rms_calibration_error(probabilities: Float[np.ndarray, " pair"]) -> float:
+    """What GENIES released as RMS calibration error, bit for bit. It is not a calibration error in the usual sense.
+
+    Each pair is turned round or not by a fixed series of coins l; q is the probability of what then stands first.
+    Over five bins of equal width, leaving out those with under 20 pairs and q = 1 itself: the root of the unweighted
+    mean of (mean of l over ALL pairs - mean of q in the bin)^2.
+
+    Returns:
+        The figure, or nan where no bin holds 20 pairs, as released.
+    """
+    _check_pairs(probabilities)
+    coin = random.Random(GENIES_SEED)
+    labels = np.array([coin.choice([0, 1]) for _ in range(len(probabilities))])
+    turned = np.where(labels == 1, probabilities, 1 - probabilities)
+    places = np.digitize(turned, np.linspace(0, 1, GENIES_BINS + 1))
+    members = [turned[places == number] for number in range(1, GENIES_BINS + 1)]
+    squares = [(np.mean(labels) - np.mean(one)) ** 2 for one in members if len(one) >= GENIES_FEWEST]
+    return float(np.sqrt(np.mean(squares))) if squares else math.nan
+
+
+def auroc(scores: Float[np.ndarray, " response"], best: Bool[np.ndarray, " response"]) -> float:
+    """The chance that a best response drawn at random outscores a worse one, ties counted half.
+
+    Responses of different prompts are compared with each other too, which pair accuracy never does.
+
+    Args:
+        scores: one score a response; `Evaluation.response_scores` gives them.
+        best: whether each is its example's best response.
+
+    Raises:
+        BadInput: there is no best response, or no other.
+    """
+    n_best = int(np.sum(best))
+    n_worse = len(best) - n_best
+    if not n_best or not n_worse:
+        raise BadInput(f"AUROC of {n_best} best and {n_worse} worse responses; it needs one of each at least")
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - (counts - 1) / 2.0
+    return float((middle[place][best].sum() - n_best * (n_best + 1) / 2.0) / (n_best * n_worse))
+
+
+def _check_pairs(probabilities: Float[np.ndarray, " pair"]) -> None:
+    if len(probabilities) == 0:
+        raise BadInput("no pair to compute a figure of; give one probability for each pair")

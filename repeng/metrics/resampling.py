@@ -1,0 +1,96 @@
+"""Drawing prompt groups with replacement, and the checks that resampling needs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from repeng.errors import BadInput
+from repeng.metrics.evaluation import Evaluation
+
+log = logging.getLogger(__name__)
+
+FEWEST_GROUPS = 30
+"""With fewer prompt groups than this, examples are resampled instead, where they are known and more."""
+
+Draws = Float[np.ndarray, "resample unit"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its interval; the ends are None where the data cannot support one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def resampling_units(evaluation: Evaluation) -> Int[np.ndarray, " pair"] | None:
+    """What is drawn as a whole, numbered from 0: prompt groups, or examples where there are under 30 groups.
+
+    None where the groups are unknown, or where there is one unit only.
+    """
+    if evaluation.group is None:
+        return None
+    units = np.unique(evaluation.group, return_inverse=True)[1]
+    if units.max() + 1 < FEWEST_GROUPS and evaluation.example is not None:
+        examples = np.unique(evaluation.example, return_inverse=True)[1]
+        if examples.max() > units.max():
+            log.warning(
+                "only %d prompt groups in %d examples: intervals resample examples, and may be too narrow",
+                units.max() + 1,
+                examples.max() + 1,
+            )
+            units = examples
+    return units if units.max() > 0 else None
+
+
+def draw(n_units: int, resamples: int, generator: np.random.Generator) -> Draws:
+    """How often each unit is drawn in each resample."""
+    return generator.multinomial(n_units, np.full(n_units, 1.0 / n_units), size=resamples).astype(np.float64)
+
+
+def weighted_means(
+    values: Float[np.ndarray, " pair"], units: Int[np.ndarray, " pair"], draws: Draws
+) -> Float[np.ndarray, " resample"]:
+    """The mean over pairs in each resample; units differ in how many pairs they hold."""
+    return (draws @ np.bincount(units, weights=values)) / (draws @ np.bincount(units).astype(np.float64))
+
+
+def ends(means: Float[np.ndarray, " resample"], level: float) -> tuple[float, float]:
+    """The ends of the percentile interval."""
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def check_settings(resamples: int, level: float) -> None:
+    """Refuse no resample, or a level outside 0 to 1."""
+    if resamples < 1:
+        raise BadInput(f"{resamples} resamples; take 1 or more, usually 2000")
+    if not 0 < level < 1:
+        raise BadInput(f"the level is {level}; give a share between 0 and 1, as 0.95")
+
+
+def check_same_length(one: Sequence[object], other: Sequence[object]) -> None:
+    """Refuse lists of different shifts, or none."""
+    if len(one) != len(other) or not one:
+        raise BadInput(f"{len(one)} and {len(other)} shifts; give the same shifts on both sides, one at least")
+
+
+def check_same_pairs(a: Evaluation, b: Evaluation, target: str) -> None:
+    """Refuse two evaluations of different pairs, as far as they tell."""
+    if a.n_pairs is None or b.n_pairs is None:
+        return
+    if a.n_pairs != b.n_pairs:
+        raise BadInput(
+            f"{target}: {a.n_pairs} pairs on one side and {b.n_pairs} on the other; compare evaluations of the same "
+            "split and --limit"
+        )
+    for name in ("example", "group"):
+        one, other = getattr(a, name), getattr(b, name)
+        if one is not None and other is not None and not np.array_equal(one, other):
+            raise BadInput(f"{target}: the pairs' {name} numbers differ; compare evaluations of the same split")

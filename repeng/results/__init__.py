@@ -1,0 +1,18 @@
+"""The results table and evaluation files: reading and writing."""
+
+from repeng.results.atomic import write_atomically
+from repeng.results.evaluations import evaluation_path, read_evaluation, write_evaluation
+from repeng.results.table import COLUMNS, ResultRow, ShiftNames, read_results, row_from, write_results
+
+__all__ = [
+    "COLUMNS",
+    "ResultRow",
+    "ShiftNames",
+    "evaluation_path",
+    "read_evaluation",
+    "read_results",
+    "row_from",
+    "write_atomically",
+    "write_evaluation",
+    "write_results",
+]

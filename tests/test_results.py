@@ -1,0 +1,248 @@
+"""Results tables and evaluation files: what is written is read back, and what is wrong is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from repeng.distributions.schema import Shift
+from repeng.errors import BadData, BadInput
+from repeng.metrics import Evaluation, accuracy_interval
+from repeng.results import (
+    COLUMNS,
+    ResultRow,
+    evaluation_path,
+    read_evaluation,
+    read_results,
+    row_from,
+    write_atomically,
+    write_evaluation,
+    write_results,
+)
+
+SHIFT = Shift("easy", "hard", "hard_clean", "extreme", "difficulty")
+
+
+def an_evaluation(n_prompts: int = 40, seed: int = 0) -> Evaluation:
+    """Two pairs a prompt, a score a response; a pair is won where the best response's score is higher."""
+    generator = np.random.default_rng(seed)
+    example = np.repeat(np.arange(n_prompts), 2)
+    best = np.repeat(generator.normal(0.5, 1, n_prompts), 2)
+    scores = np.stack([best, generator.normal(0, 1, 2 * n_prompts)], axis=1)
+    probabilities = 1 / (1 + np.exp(scores[:, 1] - scores[:, 0]))
+    return Evaluation(probabilities, example, example + 7, scores)
+
+
+def a_row(**changes: object) -> ResultRow:
+    row = row_from(an_evaluation(), model="tiny", method="mms", layers="2 3", shift=SHIFT, resamples=50)
+    return dataclasses.replace(row, **changes)
+
+
+def test_columns_are_those_of_the_design_in_their_order() -> None:
+    assert ",".join(COLUMNS) == (
+        "model,method,layers,source,target,target_reference,label,category,n_pairs,n_prompts,accuracy,accuracy_low,"
+        "accuracy_high,source_id_accuracy,baseline_accuracy,target_tuned_capability,elicitation,"
+        "differential_elicitation,rms_calibration_error,genies_rms_calibration_error,brier,auroc"
+    )
+
+
+def test_a_table_reads_back_as_it_was_written_to_the_last_bit(tmp_path: Path) -> None:
+    rows = [a_row(accuracy=0.1 + 0.2, source='a "quoted", name'), a_row(auroc=None, n_prompts=None, layers="")]
+    write_results(rows, tmp_path / "results.csv")
+    assert read_results(tmp_path / "results.csv") == rows
+
+
+def test_a_blank_is_nothing_between_commas(tmp_path: Path) -> None:
+    write_results([a_row(auroc=None)], tmp_path / "results.csv")
+    assert (tmp_path / "results.csv").read_text().splitlines()[1].endswith(",")
+
+
+def test_columns_in_another_order_and_foreign_columns_are_read(tmp_path: Path) -> None:
+    import pandas
+
+    row = a_row()
+    write_results([row], tmp_path / "ours.csv")
+    table = pandas.read_csv(tmp_path / "ours.csv")
+    table.assign(note="x")[["note", *reversed(COLUMNS)]].to_csv(tmp_path / "theirs.csv", index=False)
+    assert read_results(tmp_path / "theirs.csv") == [row]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "reason"),
+    [
+        ("accuracy", "high", "row 2, column accuracy: 'high' is not a number"),
+        ("brier", "nan", "row 2, column brier: 'nan' is not a number"),
+        ("n_pairs", "7.5", "row 2, column n_pairs: '7.5' is not a whole number"),
+    ],
+)
+def test_a_wrong_cell_is_named_by_file_row_and_column(tmp_path: Path, column: str, cell: str, reason: str) -> None:
+    path = tmp_path / "results.csv"
+    write_results([a_row(), a_row()], path)
+    first, second, third = path.read_text().splitlines()
+    cells = third.split(",")
+    cells[COLUMNS.index(column)] = cell
+    path.write_text("\n".join([first, second, ",".join(cells)]))
+    with pytest.raises(BadInput) as raised:
+        read_results(path)
+    assert str(path) in str(raised.value) and reason in str(raised.value)
+
+
+def test_a_missing_column_a_short_row_and_a_missing_file_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text(",".join(COLUMNS[:-1]) + "\n")
+    with pytest.raises(BadInput, match="no column auroc"):
+        read_results(path)
+    path.write_text(",".join(COLUMNS) + "\ntiny,mms\n")
+    with pytest.raises(BadInput, match="row 1: more or fewer cells"):
+        read_results(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadInput, match="not a CSV file in UTF-8"):
+        read_results(path)
+    with pytest.raises(BadInput, match="cannot read the results"):
+        read_results(tmp_path / "absent.csv")
+
+
+def test_a_row_refuses_a_figure_that_is_not_finite() -> None:
+    with pytest.raises(BadInput, match="brier is nan"):
+        a_row(brier=float("nan"))
+
+
+def test_a_row_holds_the_formulas_of_the_design() -> None:
+    evaluation, source_id, baseline = an_evaluation(seed=1), an_evaluation(seed=2), an_evaluation(seed=3)
+    row = row_from(
+        evaluation,
+        model="tiny",
+        method="mms",
+        layers="3",
+        shift=SHIFT,
+        source_id=source_id,
+        baseline=baseline,
+        capability=0.9,
+    )
+    assert (row.source, row.target, row.target_reference) == ("easy", "hard", "hard_clean")
+    assert (row.label, row.category, row.n_pairs, row.n_prompts) == ("extreme", "difficulty", 80, 40)
+    assert row.accuracy == np.mean(evaluation.wins) and row.source_id_accuracy == source_id.accuracy
+    assert row.elicitation == pytest.approx(row.accuracy / 0.9)
+    assert row.differential_elicitation == pytest.approx((row.accuracy - baseline.accuracy) / 0.9)
+    assert (row.accuracy_low, row.accuracy_high) == accuracy_interval(evaluation)
+
+
+def test_what_an_evaluation_cannot_support_stays_blank() -> None:
+    def row(evaluation: Evaluation | None, capability: float | None = None) -> ResultRow:
+        return row_from(evaluation, model="m", method="x", layers="", shift=SHIFT, capability=capability)
+
+    bare = row(Evaluation(reported_accuracy=0.7))
+    assert {name for name in COLUMNS[8:] if getattr(bare, name) is not None} == {"accuracy"}
+    without_groups = row(Evaluation(np.linspace(0, 1, 100)))
+    assert without_groups.accuracy_low is without_groups.auroc is without_groups.n_prompts is None
+    assert without_groups.brier is not None and without_groups.n_pairs == 100
+    assert row(Evaluation(np.full(15, 0.4))).genies_rms_calibration_error is None
+    assert row(Evaluation(reported_accuracy=0.7), capability=0.0).elicitation is None
+    assert {name for name in COLUMNS[8:] if getattr(row(None), name) is not None} == set()
+
+
+def test_an_evaluation_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    evaluation = an_evaluation()
+    path = evaluation_path(tmp_path, "mms", "tiny", "easy", "hard")
+    assert path == tmp_path / "mms" / "tiny-easy" / "hard.json"
+    write_evaluation(path, evaluation, {"model": "tiny", "layers": "3", "eval_responses": [[0, 1, 2]]})
+    back = read_evaluation(path)
+    for name in ("probabilities", "example", "group", "scores"):
+        assert np.array_equal(getattr(back, name), getattr(evaluation, name))
+    assert back.reported_accuracy is None and back.accuracy == evaluation.accuracy
+    held = json.loads(path.read_text())
+    assert held["model"] == "tiny" and held["eval_responses"] == [[0, 1, 2]]
+    assert held["eval_brier_score"] == np.mean((1 - evaluation.probabilities) ** 2)
+
+
+def test_provenance_cannot_overwrite_what_was_measured(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="'eval_accuracy'"):
+        write_evaluation(tmp_path / "x.json", an_evaluation(), {"eval_accuracy": 1.0})
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_only_key_that_a_foreign_evaluation_needs_is_its_accuracy(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"eval_accuracy": 0.75, "note": "by hand"}')
+    evaluation = read_evaluation(tmp_path / "x.json")
+    assert evaluation.accuracy == 0.75 and evaluation.probabilities is None
+
+
+def test_a_foreign_accuracy_stands_and_a_disagreement_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.json"
+    with caplog.at_level(logging.WARNING):
+        path.write_text('{"eval_accuracy": 0.75, "eval_probabilities": [0.9, 0.8, 0.5, 0.1]}')
+        ties_right = read_evaluation(path)
+        path.write_text('{"eval_accuracy": 0.25, "eval_probabilities": [0.9, 0.8, 0.5, 0.1]}')
+        astray = read_evaluation(path)
+    assert (ties_right.accuracy, astray.accuracy) == (0.75, 0.25)
+    assert ties_right.credit.tolist() == [1, 1, 1, 0] and astray.credit is None
+    assert len(caplog.records) == 2
+    assert "eval_accuracy is 0.75, its probabilities give 0.625 with 1 ties" in caplog.messages[0]
+    assert "has no interval" in caplog.messages[1] and "has no interval" not in caplog.messages[0]
+
+
+def test_an_accuracy_that_its_probabilities_bear_out_is_not_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "x.json").write_text('{"eval_accuracy": 0.625, "eval_probabilities": [0.9, 0.8, 0.5, 0.1]}')
+    assert read_evaluation(tmp_path / "x.json").reported_accuracy is None
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "not a JSON file"),
+        ("[1]", "no key `eval_accuracy`"),
+        ('{"accuracy": 1}', "no key `eval_accuracy`"),
+        ('{"eval_accuracy": "high"}', "`eval_accuracy` is 'high'"),
+        ('{"eval_accuracy": 75}', "the reported accuracy is 75.0"),
+        ('{"eval_accuracy": NaN}', "the reported accuracy is nan"),
+        ('{"eval_probabilities": []}', "no pair"),
+        ('{"eval_probabilities": 0.5}', "`eval_probabilities` is no list"),
+        ('{"eval_probabilities": [0.5, null]}', "`eval_probabilities` of pair 1 is null"),
+        ('{"eval_probabilities": [0.5, 1.5]}', "the probability of pair 1 is 1.5"),
+        ('{"eval_probabilities": [0.5, NaN]}', "the probability of pair 1 is nan"),
+        ('{"eval_probabilities": [0.5], "eval_group": [0.5]}', "`eval_group` of pair 0 is 0.5; it must be a whole"),
+        ('{"eval_probabilities": [0.5], "eval_example": [0, 1]}', "example has 2 rows, but there are 1 pairs"),
+        ('{"eval_probabilities": [0.5], "eval_scores": [[1]]}', "`eval_scores` of pair 0 is [1]; it must be two"),
+        ('{"eval_accuracy": 1, "eval_group": [0]}', "group but no probabilities"),
+    ],
+)
+def test_a_file_that_is_no_evaluation_is_refused_by_name_and_reason(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(BadData) as raised:
+        read_evaluation(path)
+    assert str(path) in str(raised.value) and reason in str(raised.value)
+
+
+def test_a_missing_evaluation_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="cannot read the evaluation"):
+        read_evaluation(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b"])
+def test_a_name_that_would_lead_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadInput, match="cannot name a file"):
+        evaluation_path(tmp_path, "mms", "tiny", "easy", name)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "results.csv"
+    write_atomically(path, "old")
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
