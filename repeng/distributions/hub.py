@@ -60,6 +60,8 @@ def hub_sources(path: str) -> tuple[HubSource, ...]:
     """
     import datasets
 
+    if not Path(path).is_absolute():
+        logger.info("asking the Hugging Face hub for %s (without a network it gives up after half a minute)", path)
     with _one_message(path):
         configs = datasets.get_dataset_config_names(path)
     if len(configs) == 1:
