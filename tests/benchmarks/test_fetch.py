@@ -1,0 +1,232 @@
+"""Fetching from a loopback server that ranges, drops, refuses and lies."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from repeng.benchmarks.fetch import download, fetch, fetched_folder
+from repeng.distributions.load import load_distributions
+from repeng.errors import BadInput, RepengError, UnknownName
+
+ROWS = [{"prompt": f"p{n} ", "responses": {"good": 1.0, "bad": 0.0}} for n in range(3)]
+
+
+def archive(*, members: dict[str, bytes] | None = None, padding: int = 0) -> bytes:
+    files = {
+        f"datasets/distributions/{name}/{split}.json": json.dumps(ROWS).encode()
+        for name in ("easy", "hard")
+        for split in ("train", "test")
+    }
+    files |= members or {}
+    files["datasets/padding.bin"] = bytes(range(256)) * (padding // 256)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+class Served:
+    """What the server serves, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.content = archive(padding=300_000)
+        self.etag = '"one"'
+        self.ranges: list[str | None] = []
+        self.cuts: list[int] = []
+        self.refusals: list[int] = []
+        self.knows_ranges = True
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[Served, str]]:
+    state = Served()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range")
+            state.ranges.append(wanted)
+            if state.refusals:
+                self.send_error(state.refusals.pop(0))
+                return
+            start = 0
+            if wanted and state.knows_ranges and self.headers.get("If-Range") == state.etag:
+                start = int(wanted.removeprefix("bytes=").rstrip("-"))
+                if start >= len(state.content):
+                    self.send_error(416)
+                    return
+            body = state.content[start:]
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("ETag", state.etag)
+            self.end_headers()
+            self.wfile.write(body[: state.cuts.pop(0)] if state.cuts else body)
+            self.wfile.flush()
+
+        def log_message(self, *_arguments: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield state, f"http://127.0.0.1:{server.server_port}/genies-datasets.tar"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_an_archive_arrives_whole_and_is_found_again(served: tuple[Served, str], tmp_path: Path) -> None:
+    state, url = served
+    told: list[tuple[int, int]] = []
+    folder = fetch("genies", folder=tmp_path / "genies", url=url, progress=lambda *now: told.append(now))
+    assert set(load_distributions(folder)) == {"easy", "hard"}
+    assert told[-1] == (len(state.content), len(state.content))
+    assert fetched_folder("genies", tmp_path) == folder
+    assert json.loads((tmp_path / "genies" / "fetched.json").read_text())["bytes"] == len(state.content)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".genies.lock", "genies"]
+
+
+def test_what_is_here_is_not_brought_again(served: tuple[Served, str], tmp_path: Path) -> None:
+    state, url = served
+    first = fetch("genies", folder=tmp_path / "genies", url=url)
+    assert fetch("genies", folder=tmp_path / "genies", url=url) == first
+    assert len(state.ranges) == 1
+
+
+def test_a_dropped_connection_goes_on_where_it_stopped(served: tuple[Served, str], tmp_path: Path) -> None:
+    state, url = served
+    state.cuts = [100_000, 50_000]
+    fetch("genies", folder=tmp_path / "genies", url=url, pause=0.0)
+    assert state.ranges == [None, "bytes=100000-", "bytes=150000-"]
+
+
+def test_a_stopped_download_goes_on_in_another_call(served: tuple[Served, str], tmp_path: Path) -> None:
+    state, url = served
+    state.cuts = [100_000]
+
+    class Stopped(Exception):
+        pass
+
+    def stop(_done: int, _total: int) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        fetch("genies", folder=tmp_path / "genies", url=url, progress=stop, pause=0.0)
+    assert fetched_folder("genies", tmp_path) is None
+    fetch("genies", folder=tmp_path / "genies", url=url, pause=0.0)
+    assert state.ranges[0] is None
+    assert state.ranges[1] == "bytes=100000-"
+
+
+def test_the_start_of_another_file_is_never_joined_to_the_rest_of_this_one(
+    served: tuple[Served, str], tmp_path: Path
+) -> None:
+    state, url = served
+    state.cuts = [100_000]
+    path = tmp_path / "file"
+
+    def swap(_done: int, _total: int) -> None:
+        state.content, state.etag = archive(padding=200_192), '"two"'
+
+    download(url, path, progress=swap, pause=0.0)
+    assert path.read_bytes() == state.content
+
+
+def test_a_server_without_ranges_is_asked_from_the_start(served: tuple[Served, str], tmp_path: Path) -> None:
+    state, url = served
+    state.knows_ranges, state.cuts = False, [100_000]
+    download(url, tmp_path / "file", pause=0.0)
+    assert (tmp_path / "file").read_bytes() == state.content
+
+
+def test_a_server_in_trouble_is_asked_again_and_one_that_refuses_is_not(
+    served: tuple[Served, str], tmp_path: Path
+) -> None:
+    state, url = served
+    state.refusals = [503, 500]
+    download(url, tmp_path / "file", pause=0.0)
+    assert (tmp_path / "file").read_bytes() == state.content
+    state.refusals = [403]
+    with pytest.raises(RepengError, match="answered 403"):
+        download(url, tmp_path / "other", pause=0.0)
+    assert len(state.ranges) == 4
+
+
+def test_a_server_that_never_sends_a_byte_ends_in_an_error(served: tuple[Served, str], tmp_path: Path) -> None:
+    state, url = served
+    state.cuts = [0] * 9
+    with pytest.raises(RepengError, match="ended early; 0 bytes are here, and the same command goes on"):
+        download(url, tmp_path / "file", pause=0.0)
+    assert len(state.ranges) == 5
+
+
+def test_what_is_no_archive_leaves_nothing(served: tuple[Served, str], tmp_path: Path) -> None:
+    state, url = served
+    state.content = b"<html>sign in first</html>" * 100
+    with pytest.raises(RepengError, match="no archive that can be unpacked"):
+        fetch("genies", folder=tmp_path / "genies", url=url)
+    assert [path.name for path in tmp_path.iterdir()] == [".genies.lock"]
+
+
+def test_an_archive_cut_short_by_its_server_leaves_nothing(served: tuple[Served, str], tmp_path: Path) -> None:
+    state, url = served
+    state.content = state.content[:2_000]
+    with pytest.raises(RepengError, match="no archive that can be unpacked"):
+        fetch("genies", folder=tmp_path / "genies", url=url)
+    assert not (tmp_path / "genies").exists()
+
+
+@pytest.mark.parametrize("name", ["../outside.json", "/tmp/repeng-outside.json"])
+def test_a_member_that_would_leave_the_folder_does_not(name: str, served: tuple[Served, str], tmp_path: Path) -> None:
+    state, url = served
+    state.content = archive(members={name: b"[]"})
+    try:
+        fetch("genies", folder=tmp_path / "place" / "genies", url=url)
+    except RepengError as error:
+        assert "outside the destination" in str(error)
+    assert not (tmp_path / "place" / "outside.json").exists()
+    assert not Path("/tmp/repeng-outside.json").exists()
+
+
+def test_an_archive_without_distributions_is_named(served: tuple[Served, str], tmp_path: Path) -> None:
+    state, url = served
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("readme.txt"), io.BytesIO())
+    state.content = buffer.getvalue()
+    with pytest.raises(RepengError, match="holds no distributions"):
+        fetch("genies", folder=tmp_path / "genies", url=url)
+
+
+def test_a_distribution_that_cannot_be_read_is_named(served: tuple[Served, str], tmp_path: Path) -> None:
+    state, url = served
+    state.content = archive(members={"datasets/distributions/easy/train.json": b'[{"prompt": "p"}]'})
+    with pytest.raises(RepengError, match="easy/train.json"):
+        fetch("genies", folder=tmp_path / "genies", url=url)
+    assert not (tmp_path / "genies").exists()
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(served: tuple[Served, str], tmp_path: Path) -> None:
+    _, url = served
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(BadInput, match="holds something else"):
+        fetch("genies", folder=tmp_path, url=url)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_unknown_data_and_other_schemes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="choose from genies"):
+        fetch("genie", folder=tmp_path / "x")
+    with pytest.raises(BadInput, match="http or https"):
+        fetch("genies", folder=tmp_path / "x", url="file:///etc/passwd")
