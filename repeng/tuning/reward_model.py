@@ -6,13 +6,13 @@ import contextlib
 import importlib.util
 import logging
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from repeng.activations.model import find_model, resolve_device
 from repeng.errors import BadInput
 from repeng.tuning.data import length_batches
 
@@ -115,7 +115,7 @@ def load_classifier(
     """A base model with a head of two logits, randomly initialised from the seed where the weights hold none.
 
     Args:
-        source: hub id or folder.
+        source: hub id, folder or `mini`.
         seed: of the head.
         device: where to put it.
         dtype: of its weights.
@@ -126,7 +126,8 @@ def load_classifier(
     """
     from transformers import AutoModelForSequenceClassification
 
-    options: dict[str, Any] = {"num_labels": 2, "dtype": dtype}
+    found = find_model(source)
+    options: dict[str, Any] = {"num_labels": 2, "dtype": dtype, "use_safetensors": True, "revision": found.commit}
     if quantization == "nf4":
         require_bitsandbytes(device)
         from transformers import BitsAndBytesConfig
@@ -140,7 +141,7 @@ def load_classifier(
         options["device_map"] = {"": device}
     with forked_rng(seed, device), quiet_loading():
         try:
-            model = AutoModelForSequenceClassification.from_pretrained(source, **options)
+            model = AutoModelForSequenceClassification.from_pretrained(found.path, **options)
         except (OSError, ValueError) as error:
             raise BadInput(f"{source}: cannot be loaded as a reward model: {error}") from error
     if quantization == "nf4":
@@ -148,6 +149,11 @@ def load_classifier(
 
         return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     return model.to(device)
+
+
+def torch_device(device: str) -> torch.device:
+    """The device of a name; `auto` is the best that is here."""
+    return torch.device(resolve_device(device))
 
 
 def require_bitsandbytes(device: torch.device) -> None:
@@ -165,22 +171,18 @@ def require_bitsandbytes(device: torch.device) -> None:
 
 
 def load_tokenizer(source: str) -> Any:
-    """The tokenizer of a hub id or folder."""
+    """The tokenizer of a hub id, folder or `mini`."""
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(source)
+        found = find_model(source)
+        return AutoTokenizer.from_pretrained(found.path, revision=found.commit)
     except (OSError, ValueError) as error:
         raise BadInput(f"{source}: no tokenizer can be loaded: {error}") from error
 
 
-def resolve_device(device: str) -> torch.device:
-    """`auto` is a CUDA GPU where there is one, else the CPU."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-
-
-def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on a GPU and float32 on a CPU.
+def compute_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The dtype to compute in: `auto` is bfloat16 on a GPU and float32 on a CPU.
 
     Raises:
         BadInput: neither `auto`, `float32` nor `bfloat16` (float16 overflows on massive activations).
@@ -227,8 +229,3 @@ def _head(model: nn.Module) -> nn.Module:
 def _virtual_tokens(model: nn.Module) -> int:
     config = getattr(model, "active_peft_config", None)
     return int(config.num_virtual_tokens) if config is not None and config.is_prompt_learning else 0
-
-
-def local_name(source: str) -> str:
-    """A folder as an absolute path, so that adapters name a base that is found from anywhere; a hub id as it is."""
-    return str(Path(source).resolve()) if Path(source).is_dir() else source

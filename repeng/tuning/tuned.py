@@ -20,20 +20,19 @@ import torch
 from filelock import FileLock
 from jaxtyping import Float
 
+from repeng.activations.model import find_model, identify
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput
 from repeng.tuning.data import encode_split, example_rows, hold_out
-from repeng.tuning.identity import base_identity
 from repeng.tuning.lora import add_lora
 from repeng.tuning.prompt_tuning import add_prompt
 from repeng.tuning.reward_model import (
     RewardModel,
+    compute_dtype,
     load_classifier,
     load_tokenizer,
-    local_name,
     quiet_loading,
-    resolve_device,
-    resolve_dtype,
+    torch_device,
 )
 from repeng.tuning.settings import TuneSettings, preset_settings
 from repeng.tuning.train import TuneProgress, train
@@ -94,7 +93,7 @@ def tune(
     A run that was stopped goes on from its last checkpoint and ends with the same weights.
 
     Args:
-        model: hub id or folder of the base model.
+        model: hub id or folder of the base model, or `mini`.
         source: the split to tune on.
         method: `lora`, `prompt-tuning` or `full`.
         root: folder that holds tuned models, one folder each.
@@ -114,12 +113,13 @@ def tune(
         raise BadInput(
             f"settings are for method {chosen.method!r} and the method is {method!r}; give one of them twice"
         )
-    model = local_name(model)
-    where = resolve_device(device)
-    compute = resolve_dtype(dtype, where)
+    identity = identify(model)
+    model = _place(model)
+    where = torch_device(device)
+    compute = compute_dtype(dtype, where)
     determined = {
         "format": FORMAT,
-        "base": base_identity(model),
+        "base": [identity.weights, identity.config, identity.tokenizer],
         "data_hash": source.data_hash,
         "method": method,
         "settings": chosen.key_fields(),
@@ -127,17 +127,17 @@ def tune(
         "dtype": str(compute).removeprefix("torch."),
     }
     key = hashlib.sha256(json.dumps(determined, sort_keys=True).encode()).hexdigest()[:16]
-    name = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{method}-{Path(model).name}-{source.distribution}-{key}")
+    name = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{method}-{identity.slug}-{source.distribution}-{key}")
     folder = Path(root).resolve() / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{name}.lock")):
         if (folder / MARKER).is_file():
             log.info("%s on %s is tuned already: %s", method, source.distribution, folder)
-            return _read(folder, reused=True)
+            return _read(folder, model, reused=True)
         resumed_from = _tune_into(
             folder, model, source, chosen, determined | {"key": key}, seed, where, compute, progress
         )
-    return _read(folder, resumed_from=resumed_from)
+    return _read(folder, model, resumed_from=resumed_from)
 
 
 def _tune_into(
@@ -225,13 +225,19 @@ def published(adapter: str | Path, *, model: str | None = None, dtype: str = "au
     task = getattr(config.task_type, "value", config.task_type)
     if task != "SEQ_CLS":
         raise BadInput(f"{adapter}: its task type is {task}; a reward model's is SEQ_CLS")
-    base = local_name(model or config.base_model_name_or_path)
+    base = _place(model or config.base_model_name_or_path)
     files = sorted(Path(adapter).glob("adapter_*")) if Path(adapter).is_dir() else []
     digest = hashlib.sha256(f"{adapter} {base}".encode())
     for file in files:
         digest.update(file.read_bytes())
-    compute = str(resolve_dtype(dtype, resolve_device("auto"))).removeprefix("torch.")
-    return TunedModel(local_name(str(adapter)), digest.hexdigest()[:16], base, "published", dtype=compute)
+    compute = str(compute_dtype(dtype, torch_device("auto"))).removeprefix("torch.")
+    return TunedModel(
+        str(Path(adapter).resolve() if Path(adapter).is_dir() else adapter),
+        digest.hexdigest()[:16],
+        base,
+        "published",
+        dtype=compute,
+    )
 
 
 def load_tuned(tuned: TunedModel, *, device: str = "auto") -> RewardModel:
@@ -240,8 +246,8 @@ def load_tuned(tuned: TunedModel, *, device: str = "auto") -> RewardModel:
     Raises:
         BadInput: its files or its base model cannot be loaded.
     """
-    where = resolve_device(device)
-    compute = resolve_dtype(tuned.dtype, where)
+    where = torch_device(device)
+    compute = compute_dtype(tuned.dtype, where)
     if tuned.method == "full":
         return RewardModel(
             load_classifier(tuned.path, seed=0, device=where, dtype=torch.float32),
@@ -303,6 +309,12 @@ def score_split(
     return 1.0 / (1.0 + np.exp(-np.clip(gaps, -700, 700))), scores
 
 
+def _place(name: str) -> str:
+    """A folder as an absolute path, so that an adapter's base is found from anywhere; a hub id as it is."""
+    path = find_model(name).path
+    return str(Path(path).resolve()) if Path(path).is_dir() else path
+
+
 def _save(reward: RewardModel, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model: Any = reward.model
@@ -311,11 +323,12 @@ def _save(reward: RewardModel, folder: Path) -> None:
         model.save_pretrained(folder, **options)
 
 
-def _read(folder: Path, *, reused: bool = False, resumed_from: int | None = None) -> TunedModel:
+def _read(folder: Path, model: str, *, reused: bool = False, resumed_from: int | None = None) -> TunedModel:
     record = json.loads((folder / MARKER).read_text())
-    names = ("key", "model", "method", "source", "held_out_accuracy", "steps", "dtype")
+    names = ("key", "method", "source", "held_out_accuracy", "steps", "dtype")
     return TunedModel(
         path=str(folder),
+        model=model,
         reused=reused,
         resumed_from=resumed_from,
         record=record,

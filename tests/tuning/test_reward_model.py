@@ -12,11 +12,11 @@ from models import make_model
 from repeng.errors import BadInput
 from repeng.tuning.reward_model import (
     RewardModel,
+    compute_dtype,
     load_classifier,
     load_tokenizer,
     pair_loss,
     require_bitsandbytes,
-    resolve_dtype,
     response_scores,
 )
 
@@ -93,9 +93,9 @@ def test_four_bits_without_a_gpu_are_refused_with_the_way_out() -> None:
 
 def test_half_precision_is_refused() -> None:
     with pytest.raises(BadInput, match="'float16'.*float32 or bfloat16"):
-        resolve_dtype("float16", CPU)
+        compute_dtype("float16", CPU)
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="cannot be loaded"):
+    with pytest.raises(BadInput, match="no config.json"):
         load_classifier(str(tmp_path), seed=0, device=CPU, dtype=torch.float32)
