@@ -31,7 +31,7 @@ class Temperature:
 
 
 @dataclass(frozen=True)
-class Logistic:
+class LogisticCalibration:
     """As GENIES released it: sigmoid(coefficient * (1 + score) / 2 + intercept) for the SECOND of two responses.
 
     The intercept makes the order of the two matter. GENIES shuffles it, unseeded; here `seed` draws it, one

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from repeng.errors import BadInput, CaptureMismatch
 from repeng.probes.base import Probe, Reading
-from repeng.probes.calibration import Logistic, Temperature
+from repeng.probes.calibration import LogisticCalibration, Temperature
 from repeng.probes.source import check_finite_layers
 
 NO_HEAD = -1
@@ -47,7 +47,7 @@ class FittedProbe:
     units: tuple[tuple[int, int], ...]
     centre: Float[np.ndarray, " unit"]
     scale: Float[np.ndarray, " unit"]
-    calibration: Temperature | Logistic
+    calibration: Temperature | LogisticCalibration
     layer_heads: tuple[int, ...]
     layer_temperatures: Float[np.ndarray, " layer"]
     held_out_accuracy: Float[np.ndarray, " layer"]

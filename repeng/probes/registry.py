@@ -7,12 +7,33 @@ from typing import Any
 
 from repeng.errors import BadInput, UnknownName
 from repeng.probes.base import Probe
+from repeng.probes.ccs import CCS, CCSGenies
 from repeng.probes.cra import CRA
+from repeng.probes.genies import CRAGenies, LATGenies, LATStimulus2Genies, MMSGenies
+from repeng.probes.lat import LAT, LATStimulus2
+from repeng.probes.lda import LDA
+from repeng.probes.logistic import Logistic
 from repeng.probes.mms import MMS
+from repeng.probes.random import Random
 
 ENTRY_POINTS = "repeng.probes"
 
-PROBES: dict[str, type[Probe]] = {probe.name: probe for probe in (MMS, CRA)}
+CLASSES: tuple[type[Probe], ...] = (
+    MMS,
+    LAT,
+    LATStimulus2,
+    CCS,
+    CRA,
+    Logistic,
+    LDA,
+    Random,
+    MMSGenies,
+    LATGenies,
+    LATStimulus2Genies,
+    CRAGenies,
+    CCSGenies,
+)
+PROBES: dict[str, type[Probe]] = {cls.name: cls for cls in CLASSES}
 
 
 def known_probes() -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from planted import planted
 
 from repeng.errors import BadInput, CaptureMismatch, NonFinite
 from repeng.probes.calibration import sigmoid
-from repeng.probes.layers import choose, fit_probe
+from repeng.probes.layers import fit_probe
 from repeng.probes.mms import MMS
+from repeng.probes.selection import choose
 from repeng.probes.source import SourceData, split_source
 
 

@@ -1,0 +1,238 @@
+"""Contrast-consistent search (Burns et al. 2022, section 2.2), every layer and restart in one batched optimisation."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repeng.errors import BadInput
+from repeng.probes.base import ExampleIds, Labels, Probe, check_fit, check_stimuli, majority_sign, pair_rows
+
+# On a CPU, units are optimised this many bytes of activations at a time: what stays in a core's cache for a thousand
+# epochs is several times faster than what is streamed from memory at each.
+CACHE_BYTES = 8 * 2**20
+
+
+class CCS(Probe):
+    """A direction on which a text's Yes and No versions get opposite, confident probabilities; found without labels.
+
+    Each side is centred on its own mean. The labels set nothing but the sign: +1 where most source pairs are ranked
+    rightly. A response's score is (p(yes text) - p(no text)) / 2 times that sign, which is the paper's average
+    confidence less a half; a pair's is the difference of its two responses' scores.
+
+    Args:
+        restarts: random starts, of which the one of least loss is kept.
+        epochs: full-batch steps of each.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW, decoupled, on the bias too.
+        statistics: whose means centre what is scored: the "source"'s, or the "target"'s own, which need no labels.
+        seed: of the starts; they are the same for every layer.
+
+    Attributes:
+        direction_, bias_: the kept start, `[*batch, d_model]` and `[*batch]`.
+        mean_: `[*batch, 2, d_model]`, of each side of the source.
+        sign_: `[*batch]`, the only thing learned from labels.
+        loss_: `[*batch]`, of the kept start.
+    """
+
+    name = "ccs"
+    stimuli = ("contrast_yes", "contrast_no")
+
+    direction_: Tensor
+    bias_: Tensor
+    mean_: Tensor
+    sign_: Tensor
+    loss_: Tensor
+
+    def __init__(
+        self,
+        *,
+        restarts: int = 10,
+        epochs: int = 1000,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        statistics: str = "source",
+        seed: int = 0,
+    ) -> None:
+        self.restarts = restarts
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.statistics = statistics
+        self.seed = seed
+
+    def fit(self, activations: Float[Tensor, "*batch 2 example d_model"], labels: Labels, groups: ExampleIds) -> CCS:
+        """Learn the direction from the activations and its sign from the labels; see `Probe.fit`."""
+        check_fit(self, activations, labels, groups)
+        if self.statistics not in ("source", "target"):
+            raise BadInput(f"statistics {self.statistics!r}: choose source or target")
+        if self.restarts < 1 or self.epochs < 1:
+            raise BadInput(f"restarts {self.restarts} and epochs {self.epochs} must be 1 or more")
+        drawn = self.draw(labels, groups)
+        used = activations if drawn is None else activations[..., drawn.to(activations.device), :]
+        self.mean_ = used.float().mean(dim=-2)
+        best = fit_contrast(
+            used.float() - self.mean_[..., None, :],
+            restarts=self.restarts,
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            seed=self.seed,
+        )
+        self.direction_, self.bias_, self.loss_ = best
+        self.sign_ = torch.ones_like(self.bias_)
+        scores = self.decision_function(activations)
+        first, second = pair_rows(labels, groups).to(activations.device).unbind(dim=1)
+        self.sign_ = majority_sign(scores[..., first] - scores[..., second]).to(self.bias_)
+        return self
+
+    def draw(self, labels: Labels, groups: ExampleIds) -> Int[Tensor, " drawn"] | None:  # noqa: ARG002
+        """The rows that the direction is learned from; None for all of them."""
+        return None
+
+    def decision_function(
+        self, activations: Float[Tensor, "*batch 2 example d_model"]
+    ) -> Float[Tensor, "*batch example"]:
+        """The signed average confidence less a half, in float64, so that confident responses do not tie."""
+        check_stimuli(self, activations)
+        state = self.state()
+        activations = activations.float()
+        mean = activations.mean(dim=-2) if self.statistics == "target" else state["mean_"]
+        centred = activations - mean[..., None, :]
+        logits = torch.einsum("...snd,...d->...sn", centred, state["direction_"]) + state["bias_"][..., None, None]
+        yes, no = logits.double().sigmoid().unbind(dim=-2)
+        return state["sign_"][..., None] * (yes - no) / 2
+
+    def pair_score(
+        self,
+        best: Float[Tensor, "*batch 2 pair d_model"],
+        worse: Float[Tensor, "*batch 2 pair d_model"],
+    ) -> Float[Tensor, "*batch pair"]:
+        """The difference of the two responses' scores, both centred on the same mean."""
+        scores = self.decision_function(torch.cat([best, worse], dim=-2))
+        return scores[..., : best.shape[-2]] - scores[..., best.shape[-2] :]
+
+
+class CCSGenies(CCS):
+    """CCS as GENIES released it, but for its sign, which GENIES picks on the test labels and we fix on the source.
+
+    It reads the last layer after the final norm, of texts that end in EOS; learns from as many responses as the pairs
+    of the first `n_examples` hold, drawn from those with replacement; and centres the target on the target's own means.
+    GENIES refits for each target, which changes nothing but the random start; and it tells right from wrong one
+    response at a time (above or below zero), where a pair is ranked here by the difference of its responses' scores.
+
+    Args:
+        n_examples: 100, as for all models of GENIES but its 30B one (300).
+    """
+
+    name = "ccs-genies"
+    stimuli = ("contrast_yes_eos", "contrast_no_genies")
+    site = "ln_final"
+
+    def __init__(
+        self,
+        *,
+        n_examples: int = 100,
+        restarts: int = 10,
+        epochs: int = 1000,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        statistics: str = "target",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            restarts=restarts,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            statistics=statistics,
+            seed=seed,
+        )
+        self.n_examples = n_examples
+
+    def draw(self, labels: Labels, groups: ExampleIds) -> Int[Tensor, " drawn"] | None:
+        """Rows of the first examples' pairs, drawn with replacement, as many as there are."""
+        pairs = pair_rows(labels, groups).cpu()
+        first: list[int] = list(dict.fromkeys(groups.cpu()[pairs[:, 0]].tolist()))[: self.n_examples]
+        rows = pairs[torch.isin(groups.cpu()[pairs[:, 0]], torch.tensor(first))].reshape(-1)
+        generator = torch.Generator().manual_seed(self.seed)
+        return rows[torch.randint(len(rows), (len(rows),), generator=generator)]
+
+
+def fit_contrast(
+    centred: Float[Tensor, "*batch 2 example d"],
+    *,
+    restarts: int,
+    epochs: int,
+    learning_rate: float,
+    weight_decay: float,
+    seed: int,
+) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """The direction, bias and loss of each batch element's best start.
+
+    As in the released code, a start's loss is that of its last epoch, before that epoch's step.
+    """
+    *batch, _, n, d = centred.shape
+    rows = centred.reshape(-1, 2 * n, d)
+    weight, bias = initial(restarts, d, seed)
+    on_cpu = centred.device.type == "cpu"
+    chunk = max(1, CACHE_BYTES // (rows[0].numel() * rows.element_size())) if on_cpu else len(rows)
+    parts = [
+        optimise(
+            part,
+            weight.to(rows).expand(len(part), -1, -1).clone(),
+            bias.to(rows).expand(len(part), -1).clone(),
+            epochs=epochs,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+        )
+        for part in rows.split(chunk)
+    ]
+    weights, biases, losses = (torch.cat(column) for column in zip(*parts, strict=True))
+    best = losses.argmin(dim=1)
+    every = torch.arange(len(best), device=best.device)
+    return (
+        weights[every, best].reshape(*batch, d),
+        biases[every, best].reshape(batch),
+        losses[every, best].reshape(batch),
+    )
+
+
+def initial(restarts: int, d: int, seed: int) -> tuple[Float[Tensor, "restart d"], Float[Tensor, " restart"]]:
+    """Random starts, distributed as those of `torch.nn.Linear(d, 1)`."""
+    generator = torch.Generator().manual_seed(seed)
+    uniform = 2 * torch.rand(restarts, d + 1, generator=generator) - 1
+    return uniform[:, :d] / d**0.5, uniform[:, d] / d**0.5
+
+
+def optimise(
+    rows: Float[Tensor, "unit both d"],
+    weight: Float[Tensor, "unit restart d"],
+    bias: Float[Tensor, "unit restart"],
+    *,
+    epochs: int,
+    learning_rate: float,
+    weight_decay: float,
+) -> tuple[Float[Tensor, "unit restart d"], Float[Tensor, "unit restart"], Float[Tensor, "unit restart"]]:
+    """Minimise mean min(p0, p1)^2 + mean (p0 + p1 - 1)^2 for every unit and start at once, in place.
+
+    `rows` holds the Yes rows, then the No rows. The gradient is written out: it is two matrix products, which autograd
+    would surround with several times their own cost. Returns weights, biases and the last epoch's losses.
+    """
+    n = rows.shape[1] // 2
+    optimizer = torch.optim.AdamW([weight, bias], lr=learning_rate, weight_decay=weight_decay, fused=True)
+    for epoch in range(epochs):
+        p = torch.baddbmm(bias[:, None, :], rows, weight.transpose(1, 2)).sigmoid_()
+        p0, p1 = p[:, :n], p[:, n:]
+        inconsistent, smaller = p0 + p1 - 1, torch.minimum(p0, p1)
+        if epoch == epochs - 1:
+            loss = smaller.square().mean(dim=1) + inconsistent.square().mean(dim=1)
+        # Where the two are equal, each has half of the minimum's gradient.
+        share = torch.heaviside(p1 - p0, p.new_tensor(0.5))
+        gradient = torch.cat([inconsistent + smaller * share, inconsistent + smaller * (1 - share)], dim=1)
+        gradient = gradient.mul_(p - p.square()).mul_(2 / n)
+        weight.grad = torch.bmm(gradient.transpose(1, 2), rows)
+        bias.grad = gradient.sum(dim=1)
+        optimizer.step()
+    return weight, bias, loss

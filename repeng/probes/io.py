@@ -1,0 +1,139 @@
+"""A fitted probe on disk: one JSON file to read, one safetensors file of what was learned. No pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from repeng.errors import BadInput
+from repeng.probes.calibration import LogisticCalibration, Temperature
+from repeng.probes.fitted import FittedProbe
+from repeng.probes.registry import get_probe
+
+FORMAT = 1
+DESCRIPTION = "probe.json"
+STATE = "state."
+CURVES = ("centre", "scale", "layer_temperatures", "held_out_accuracy", "held_out_log_loss", "train_accuracy")
+
+
+def save(fitted: FittedProbe, directory: Path | str) -> Path:
+    """Write `probe.json` and the tensors that it names; returns the path of `probe.json`.
+
+    The tensors' file is named after its content and written first, `probe.json` is renamed into place last: a save that
+    is stopped anywhere leaves what was there before.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors = {STATE + name: value.detach().cpu().contiguous() for name, value in fitted.probe.state().items()}
+    tensors |= {name: torch.from_numpy(getattr(fitted, name).copy()) for name in CURVES}
+    content = save_tensors(tensors)
+    checksum = hashlib.sha256(content).hexdigest()
+    weights = directory / f"weights-{checksum[:12]}.safetensors"
+    replace_file(weights, content)
+    description = {
+        "format": FORMAT,
+        "probe": fitted.name,
+        "parameters": fitted.probe.get_params(),
+        "weights": weights.name,
+        "sha256": checksum,
+        "layers": list(fitted.layers),
+        "units": [list(unit) for unit in fitted.units],
+        "fitted_layers": list(fitted.fitted_layers),
+        "layer_heads": list(fitted.layer_heads),
+        "calibration": describe_calibration(fitted.calibration),
+        "seed": fitted.seed,
+        "stimuli": list(fitted.stimuli),
+        "site": fitted.site,
+        "token": fitted.token,
+        "provenance": dict(fitted.provenance),
+    }
+    path = directory / DESCRIPTION
+    replace_file(path, json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+    for old in directory.glob("weights-*.safetensors"):
+        if old != weights:
+            old.unlink(missing_ok=True)
+    return path
+
+
+def load(directory: Path | str) -> FittedProbe:
+    """Read what `save` wrote.
+
+    Raises:
+        BadInput: there is no probe, it is damaged, or another version of repeng wrote it.
+        UnknownName: nothing installed answers to its name.
+    """
+    directory = Path(directory)
+    path = directory / DESCRIPTION
+    if not path.is_file():
+        raise BadInput(f"{directory}: no {DESCRIPTION} here; name a folder that `repeng fit` wrote")
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        if described["format"] != FORMAT:
+            raise BadInput(f"{path}: format {described['format']} is not {FORMAT}; fit the probe again")
+        return rebuild(described, read_weights(directory, described))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{path}: damaged ({error!r}); fit the probe again") from error
+
+
+def read_weights(directory: Path, described: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors that a description names, their checksum verified."""
+    path = directory / Path(described["weights"]).name
+    if not path.is_file():
+        raise BadInput(f"{path}: missing; fit the probe again")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != described["sha256"]:
+        raise BadInput(f"{path}: its content is not what {DESCRIPTION} says; fit the probe again")
+    try:
+        tensors: dict[str, Tensor] = load_tensors(content)
+    except SafetensorError as error:
+        raise BadInput(f"{path}: damaged ({error}); fit the probe again") from error
+    return tensors
+
+
+def rebuild(described: dict[str, Any], tensors: dict[str, Tensor]) -> FittedProbe:
+    """A fitted probe from its description and tensors."""
+    state = {name.removeprefix(STATE): value for name, value in tensors.items() if name.startswith(STATE)}
+    return FittedProbe(
+        probe=get_probe(described["probe"], **described["parameters"]).with_state(state),
+        fitted_layers=tuple(described["fitted_layers"]),
+        units=tuple((layer, head) for layer, head in described["units"]),
+        calibration=read_calibration(described["calibration"]),
+        layer_heads=tuple(described["layer_heads"]),
+        seed=described["seed"],
+        stimuli=tuple(described["stimuli"]),
+        site=described["site"],
+        token=described["token"],
+        provenance=described["provenance"],
+        **{name: tensors[name].numpy() for name in CURVES},
+    )
+
+
+def describe_calibration(calibration: Temperature | LogisticCalibration) -> dict[str, Any]:
+    """A calibration as JSON."""
+    kind = "temperature" if isinstance(calibration, Temperature) else "logistic"
+    return {"kind": kind, **vars(calibration)}
+
+
+def read_calibration(described: dict[str, Any]) -> Temperature | LogisticCalibration:
+    """A calibration from JSON."""
+    values = {name: value for name, value in described.items() if name != "kind"}
+    return Temperature(**values) if described["kind"] == "temperature" else LogisticCalibration(**values)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that nobody ever sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

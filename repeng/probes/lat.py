@@ -1,0 +1,70 @@
+"""Linear artificial tomography (Zou et al. 2023, section 3.1), the original: a principal component."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repeng.probes.base import Labels, LinearProbe, majority_sign
+
+
+class LAT(LinearProbe):
+    """The first principal component of paired differences.
+
+    The differences are taken in an order that knows nothing of the labels: half of the pairs, drawn at random, as
+    best minus worse, the others as worse minus best, so that centring them does not remove what is sought. The labels
+    set the sign alone: +1 where most source pairs are ranked rightly. The score is (h - mean) . v / |v|, with the mean
+    of the source's responses.
+
+    Args:
+        seed: of which pairs are turned round.
+    """
+
+    name = "lat"
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.seed = seed
+
+    def fit_direction(
+        self,
+        features: Float[Tensor, "*batch example d"],
+        labels: Labels,  # noqa: ARG002  (the pairs carry them)
+        pairs: Int[Tensor, "pair 2"],
+    ) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch"]]:
+        """A unit vector, and the mean response's projection on it."""
+        best_minus_worse = features[..., pairs[:, 0], :] - features[..., pairs[:, 1], :]
+        turned = best_minus_worse * turns(len(pairs), self.seed).to(features)[:, None]
+        component = first_component(turned - turned.mean(dim=-2, keepdim=True))
+        sign = majority_sign(torch.einsum("...nd,...d->...n", best_minus_worse, component))
+        direction = component * sign[..., None]
+        return direction, torch.einsum("...d,...d->...", features.mean(dim=-2), direction)
+
+
+class LATStimulus2(LAT):
+    """LAT on its second stimulus: the response between a request to consider and a question about its probability."""
+
+    name = "lat-stimulus-2"
+    stimuli = ("lat2",)
+
+
+def turns(n_pairs: int, seed: int) -> Float[Tensor, " pair"]:
+    """+1 for half of the pairs, -1 for the others (one more where they are odd), in random order."""
+    signs = torch.ones(n_pairs)
+    signs[n_pairs // 2 :] = -1.0
+    return signs[torch.randperm(n_pairs, generator=torch.Generator().manual_seed(seed))]
+
+
+def first_component(centred: Float[Tensor, "*batch row d"]) -> Float[Tensor, "*batch d"]:
+    """The first right singular vector, of unit length and either sign.
+
+    From the smaller of the two Gram matrices, in float64, since its condition is the square of the matrix's own.
+    """
+    rows = centred.double()
+    if rows.shape[-2] < rows.shape[-1]:
+        left = torch.linalg.eigh(rows @ rows.transpose(-1, -2)).eigenvectors[..., -1]
+        vector = torch.einsum("...n,...nd->...d", left, rows)
+    else:
+        vector = torch.linalg.eigh(rows.transpose(-1, -2) @ rows).eigenvectors[..., -1]
+    norm = vector.norm(dim=-1, keepdim=True)
+    return (vector / torch.where(norm > 0, norm, 1.0)).to(centred.dtype)

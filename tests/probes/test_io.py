@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from planted import planted
+
+from repeng.errors import BadInput, UnknownName
+from repeng.probes.fitted import FittedProbe
+from repeng.probes.io import load, save
+from repeng.probes.layers import fit_probe
+from repeng.probes.registry import PROBES, get_probe
+
+QUICK = {"ccs": {"epochs": 20}, "ccs-genies": {"epochs": 20}, "cra": {"alpha": 0.5}}
+
+
+def fitted(name: str, **options: object) -> FittedProbe:
+    probe = get_probe(name, **QUICK.get(name, {}))
+    data = planted(stimuli=len(probe.stimuli)).source()
+    return fit_probe(probe, data, seed=3, provenance={"capture_id": "c", "model": "mini"}, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_a_probe_comes_back_from_disk_exactly(name: str, tmp_path: Path) -> None:
+    before = fitted(name)
+    save(before, tmp_path / "probe")
+    after = load(tmp_path / "probe")
+    for field, value in vars(before).items():
+        if field == "probe":
+            assert type(after.probe) is type(value)
+            assert after.probe.get_params() == value.get_params()
+            assert after.probe.state().keys() == value.state().keys()
+            assert all(torch.equal(after.probe.state()[key], value.state()[key]) for key in value.state())
+        elif isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(getattr(after, field), value)
+        elif not field.startswith("_"):
+            assert getattr(after, field) == value, field
+    target = planted(stimuli=len(before.stimuli), seed=5)
+    np.testing.assert_array_equal(
+        after.pair_probabilities(target.activations, target.pairs),
+        before.pair_probabilities(target.activations, target.pairs),
+    )
+
+
+def test_saving_over_a_probe_leaves_one_probe(tmp_path: Path) -> None:
+    save(fitted("mms"), tmp_path)
+    save(fitted("lat", layers="all"), tmp_path)
+    assert load(tmp_path).name == "lat"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_save_that_is_stopped_before_the_end_leaves_the_old_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(fitted("mms"), tmp_path)
+    second = fitted("lat")
+    monkeypatch.setattr(json, "dumps", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        save(second, tmp_path)
+    monkeypatch.undo()
+    assert load(tmp_path).name == "mms"
+
+
+def test_the_description_says_in_plain_words_what_was_fitted(tmp_path: Path) -> None:
+    described = json.loads(save(fitted("cra"), tmp_path).read_text())
+    assert described["probe"] == "cra"
+    assert described["parameters"] == {"alpha": 0.5}
+    assert described["provenance"] == {"capture_id": "c", "model": "mini"}
+    assert described["stimuli"] == ["contrast_yes", "contrast_no"]
+
+
+def test_a_folder_without_a_probe_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no probe.json here"):
+        load(tmp_path)
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    save(fitted("mms"), tmp_path)
+    weights = next(tmp_path.glob("weights-*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(BadInput, match="fit the probe again"):
+        load(tmp_path)
+    weights.unlink()
+    with pytest.raises(BadInput, match="missing"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"format": 99}, "format 99"), ({"units": 3}, "damaged"), ({"parameters": {"beta": 1}}, "no parameter 'beta'")],
+)
+def test_a_description_that_cannot_be_right_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    path = save(fitted("mms"), tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(BadInput, match=message):
+        load(tmp_path)
+
+
+def test_a_probe_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    path = save(fitted("mms"), tmp_path)
+    path.write_text(path.read_text().replace('"probe": "mms"', '"probe": "elsewhere"'))
+    with pytest.raises(UnknownName, match="'elsewhere'; choose from ccs"):
+        load(tmp_path)
