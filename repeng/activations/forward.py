@@ -1,0 +1,214 @@
+"""One forward pass over a batch of any layout: hooks, chosen positions, means over spans, log-probabilities."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repeng.activations.model import LanguageModel
+from repeng.activations.plan import Batch, Chunk, Hook, Layout, Run, TextRequest
+from repeng.activations.sites import LN_FINAL, HookPoint
+from repeng.errors import BadInput
+
+
+class _Enough(Exception):
+    """Raised by a hook when nothing above it is wanted."""
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Cells of a batch, by row and column, one after the other; and how many belong to each slot."""
+
+    rows: Int[Tensor, " cell"]
+    columns: Int[Tensor, " cell"]
+    lengths: Int[Tensor, " slot"]
+
+    def take(self, values: Float[Tensor, "row pos ..."]) -> Float[Tensor, "cell ..."]:
+        """The values of these cells."""
+        return values[self.rows.to(values.device), self.columns.to(values.device)]
+
+
+def run(lm: LanguageModel, plan: Run, layout: Layout) -> Iterator[Chunk]:
+    """Lay texts out and take every batch through the model, one at a time.
+
+    Raises:
+        UnknownName, BadInput: a hook that the model does not have.
+    """
+    points = {hook: lm.hook_point(*hook) for hook in plan.hooks}
+    batches = layout(lm, plan.texts, plan.batch_tokens)
+    try:
+        for batch in batches:
+            yield run_batch(lm, batch, plan.texts, points, plan.storage_dtype)
+    finally:
+        # A layout may have changed the model's attention for as long as it is iterated.
+        close = getattr(batches, "close", None)
+        if close is not None:
+            close()
+
+
+@torch.no_grad()
+def run_batch(
+    lm: LanguageModel,
+    batch: Batch,
+    texts: Sequence[TextRequest],
+    points: Mapping[Hook, HookPoint],
+    storage_dtype: torch.dtype,
+) -> Chunk:
+    """Take one batch through the model and keep what its texts want.
+
+    Nothing above the highest hook is computed unless log-probabilities are wanted.
+    """
+    here = [
+        (texts[text], row, columns) for text, row, columns in zip(batch.texts, batch.rows, batch.columns, strict=True)
+    ]
+    single = _cells([(row, columns[[position]]) for text, row, columns in here for position in text.positions])
+    spans = _cells([(row, columns[start:end]) for text, row, columns in here for start, end in text.means])
+    wants_logprobs = any(text.logprobs for text, _, _ in here)
+    vectors: dict[Hook, Tensor] = {}
+    means: dict[Hook, Tensor] = {}
+
+    def keep(hook: Hook, value: Tensor) -> None:
+        point = points[hook]
+        cells = _by_cell(value, batch.input_ids.shape, hook)
+        vectors[hook] = _stored(single.take(cells), point, storage_dtype)
+        if len(spans.lengths):
+            mean = torch.segment_reduce(
+                spans.take(cells).float(), "mean", lengths=spans.lengths.to(value.device), axis=0
+            )
+            means[hook] = _stored(mean, point, storage_dtype)
+
+    with _hooked(points, keep), nullcontext() if wants_logprobs else _stop_above(lm, points):
+        try:
+            hidden = _last_hidden(lm, batch)
+        except _Enough:
+            hidden = None
+    return Chunk(
+        texts=batch.texts,
+        vectors=vectors,
+        means=means,
+        logprobs=_logprobs(lm, hidden, here) if hidden is not None else np.zeros(0),
+        n_tokens=batch.input_ids.numel(),
+    )
+
+
+def _cells(slots: Sequence[tuple[int, Int[np.ndarray, " token"]]]) -> _Cells:
+    """The cells of slots, each a row and some of its columns."""
+    lengths = [len(columns) for _, columns in slots]
+    return _Cells(
+        rows=torch.from_numpy(np.repeat(np.array([row for row, _ in slots], dtype=np.int64), lengths)),
+        columns=torch.from_numpy(np.concatenate([np.zeros(0, dtype=np.int64), *(columns for _, columns in slots)])),
+        lengths=torch.tensor(lengths, dtype=torch.int64),
+    )
+
+
+def _by_cell(value: Tensor, shape: torch.Size, hook: Hook) -> Float[Tensor, "row pos ..."]:
+    """A module's tensor as [row, pos, ...]: some (OPT's) have rows and positions in one axis."""
+    if value.shape[:2] == shape:
+        return value
+    if value.shape[0] == shape.numel():
+        return value.reshape(*shape, *value.shape[1:])
+    raise BadInput(
+        f"the site {hook[0]!r} has a tensor of shape {tuple(value.shape)} for {shape[0]} texts of {shape[1]} tokens; "
+        "only sites with one vector a token can be captured"
+    )
+
+
+def _stored(value: Tensor, point: HookPoint, dtype: torch.dtype) -> Tensor:
+    """As it is kept: heads apart, scaled as it enters the residual stream, in the storage dtype, on the CPU."""
+    if point.d_head is not None:
+        value = value.reshape(len(value), -1, point.d_head)
+    if point.scale != 1.0:
+        value = value * point.scale
+    return value.to(dtype).cpu()
+
+
+@contextmanager
+def _hooked(points: Mapping[Hook, HookPoint], keep: Callable[[Hook, Tensor], None]) -> Iterator[None]:
+    """Hooks on every point, that always come off."""
+
+    def on_input(hook: Hook) -> Callable[..., None]:
+        def read(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            keep(hook, args[0] if args else next(value for value in kwargs.values() if isinstance(value, Tensor)))
+
+        return read
+
+    def on_output(hook: Hook) -> Callable[..., None]:
+        def read(_: Any, args: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001  (torch's signature)
+            keep(hook, output[0] if isinstance(output, tuple) else output)
+
+        return read
+
+    handles: list[Any] = []
+    try:
+        for hook, point in points.items():
+            if point.side == "input":
+                handles.append(point.module.register_forward_pre_hook(on_input(hook), with_kwargs=True))
+            else:
+                handles.append(point.module.register_forward_hook(on_output(hook)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _stop_above(lm: LanguageModel, points: Mapping[Hook, HookPoint]) -> Iterator[None]:
+    """End the pass after the highest block with a hook, unless one reads what comes after all blocks."""
+    if not points or any(site == LN_FINAL for site, _ in points):
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        raise _Enough
+
+    # Hooks of a module are called in the order of their registration: this one after those that read.
+    handle = lm.blocks[max(layer for _, layer in points)].register_forward_hook(stop)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _last_hidden(lm: LanguageModel, batch: Batch) -> Float[Tensor, "row pos d_model"]:
+    """The last hidden state, after the final norm."""
+    mask = batch.attention_mask
+    if isinstance(mask, Tensor):
+        mask = mask.to(lm.device)
+    elif mask is not None:
+        mask = {name: value.to(lm.device) for name, value in mask.items()}
+    options: dict[str, Any] = {"input_ids": batch.input_ids.to(lm.device), "attention_mask": mask, "use_cache": False}
+    # BLOOM takes none: it makes its own from the mask.
+    if "position_ids" in inspect.signature(lm.base.forward).parameters:
+        options["position_ids"] = batch.position_ids.to(lm.device)
+    hidden: Tensor = lm.base(**options)[0]
+    return hidden
+
+
+def _logprobs(
+    lm: LanguageModel, hidden: Float[Tensor, "row pos d_model"], here: Sequence[tuple[TextRequest, int, Any]]
+) -> Float[np.ndarray, " slot"]:
+    """Total log-probability of each wanted span. What several texts share is computed once."""
+    width = hidden.shape[1]
+    cells, targets, slots, n_slots = [], [], [], 0
+    for text, row, columns in here:
+        for start, end in text.logprobs:
+            before = np.arange(max(start, 1), end) - 1
+            cells.append(row * width + columns[before])
+            targets.append(np.array(text.ids, dtype=np.int64)[before + 1])
+            slots.append(np.full(len(before), n_slots))
+            n_slots += 1
+    if not n_slots:
+        return np.zeros(0)
+    pairs = np.stack([np.concatenate(cells), np.concatenate(targets)])
+    distinct, which = np.unique(pairs, axis=1, return_inverse=True)
+    place = torch.from_numpy(distinct).to(hidden.device)
+    values = lm.token_logprobs(hidden.flatten(0, 1)[place[0]], place[1]).double().cpu().numpy()
+    return np.bincount(np.concatenate(slots), weights=values[which.reshape(-1)], minlength=n_slots)
