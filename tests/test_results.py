@@ -213,6 +213,7 @@ def test_an_accuracy_that_its_probabilities_bear_out_is_not_warned_of(
         ('{"eval_probabilities": [0.5], "eval_group": [0.5]}', "`eval_group` of pair 0 is 0.5; it must be a whole"),
         ('{"eval_probabilities": [0.5], "eval_example": [0, 1]}', "example has 2 rows, but there are 1 pairs"),
         ('{"eval_probabilities": [0.5], "eval_scores": [[1]]}', "`eval_scores` of pair 0 is [1]; it must be two"),
+        ('{"eval_probabilities": [0.5], "eval_group": [1' + 30 * "0" + "]}", "`eval_group` holds a number that no"),
         ('{"eval_accuracy": 1, "eval_group": [0]}', "group but no probabilities"),
     ],
 )
@@ -221,7 +222,8 @@ def test_a_file_that_is_no_evaluation_is_refused_by_name_and_reason(tmp_path: Pa
     path.write_text(text)
     with pytest.raises(BadData) as raised:
         read_evaluation(path)
-    assert str(path) in str(raised.value) and reason in str(raised.value)
+    assert str(raised.value).startswith(f"{path}: ") and reason in str(raised.value)
+    assert raised.value.path == path and str(path) not in raised.value.reason
 
 
 def test_a_missing_evaluation_is_refused(tmp_path: Path) -> None:

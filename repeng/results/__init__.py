@@ -1,7 +1,7 @@
 """The results table and evaluation files: reading and writing."""
 
 from repeng.results.atomic import write_atomically
-from repeng.results.evaluations import evaluation_path, read_evaluation, write_evaluation
+from repeng.results.evaluations import evaluation_path, read_evaluation, read_provenance, write_evaluation
 from repeng.results.table import COLUMNS, ResultRow, ShiftNames, read_results, row_from, write_results
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "ShiftNames",
     "evaluation_path",
     "read_evaluation",
+    "read_provenance",
     "read_results",
     "row_from",
     "write_atomically",

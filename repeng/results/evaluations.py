@@ -68,6 +68,37 @@ def read_evaluation(path: Path) -> Evaluation:
     Raises:
         BadData: there is no such file, or what it holds is no evaluation.
     """
+    held = _load(path)
+    probabilities = _array(held, "eval_probabilities", path, np.float64)
+    example = _array(held, "eval_example", path, np.int64)
+    group = _array(held, "eval_group", path, np.int64)
+    scores = _array(held, "eval_scores", path, np.float64)
+    reported = held.get("eval_accuracy")
+    if reported is not None and (isinstance(reported, bool) or not isinstance(reported, int | float)):
+        raise BadData(f"`eval_accuracy` is {reported!r}; it must be a number between 0 and 1", path=path)
+    try:
+        evaluation = Evaluation(
+            probabilities=probabilities,
+            example=example,
+            group=group,
+            scores=scores,
+            reported_accuracy=None if reported is None else float(reported),
+        )
+    except BadInput as error:
+        raise BadData(str(error), path=path) from error
+    return _settle_accuracy(evaluation, path)
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """What an evaluation file says beside its evaluation: the keys that do not begin with `eval_`.
+
+    Raises:
+        BadData: there is no such file, or it is no evaluation.
+    """
+    return {key: value for key, value in _load(path).items() if not key.startswith("eval_")}
+
+
+def _load(path: Path) -> dict[str, Any]:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -76,21 +107,7 @@ def read_evaluation(path: Path) -> Evaluation:
         raise BadData(f"not a JSON file: {error}; evaluate again", path=path) from error
     if not isinstance(held, dict) or held.keys().isdisjoint({"eval_accuracy", "eval_probabilities"}):
         raise BadData("no key `eval_accuracy`; an evaluation is an object that has at least that one", path=path)
-    probabilities = _array(held, "eval_probabilities", path, np.float64)
-    reported = held.get("eval_accuracy")
-    if reported is not None and (isinstance(reported, bool) or not isinstance(reported, int | float)):
-        raise BadData(f"`eval_accuracy` is {reported!r}; it must be a number between 0 and 1", path=path)
-    try:
-        evaluation = Evaluation(
-            probabilities=probabilities,
-            example=_array(held, "eval_example", path, np.int64),
-            group=_array(held, "eval_group", path, np.int64),
-            scores=_array(held, "eval_scores", path, np.float64),
-            reported_accuracy=None if reported is None else float(reported),
-        )
-    except BadInput as error:
-        raise BadData(str(error), path=path) from error
-    return _settle_accuracy(evaluation, path)
+    return held
 
 
 def _array(held: dict[str, Any], key: str, path: Path, kind: type[np.generic]) -> np.ndarray | None:
@@ -107,7 +124,10 @@ def _array(held: dict[str, Any], key: str, path: Path, kind: type[np.generic]) -
         if not all(isinstance(part, wanted) and not isinstance(part, bool) for part in parts):
             shape = "two numbers, best and worse" if wide else "a whole number" if wanted is int else "a number"
             raise BadData(f"`{key}` of pair {number} is {json.dumps(entry)[:60]}; it must be {shape}", path=path)
-    return np.array(values, dtype=kind).reshape((-1, 2) if wide else (-1,))
+    try:
+        return np.array(values, dtype=kind).reshape((-1, 2) if wide else (-1,))
+    except OverflowError as error:
+        raise BadData(f"`{key}` holds a number that no computer word does: {error}", path=path) from error
 
 
 def _settle_accuracy(evaluation: Evaluation, path: Path) -> Evaluation:
