@@ -62,7 +62,9 @@ class CCS(Probe):
         self.statistics = statistics
         self.seed = seed
 
-    def fit(self, activations: Float[Tensor, "*batch 2 example d_model"], labels: Labels, groups: ExampleIds) -> CCS:
+    def fit(
+        self, activations: Float[Tensor, "*batch stimulus example d_model"], labels: Labels, groups: ExampleIds
+    ) -> CCS:
         """Learn the direction from the activations and its sign from the labels; see `Probe.fit`."""
         check_fit(self, activations, labels, groups)
         if self.statistics not in ("source", "target"):
@@ -92,7 +94,7 @@ class CCS(Probe):
         return None
 
     def decision_function(
-        self, activations: Float[Tensor, "*batch 2 example d_model"]
+        self, activations: Float[Tensor, "*batch stimulus example d_model"]
     ) -> Float[Tensor, "*batch example"]:
         """The signed average confidence less a half, in float64, so that confident responses do not tie."""
         check_stimuli(self, activations)
@@ -106,8 +108,8 @@ class CCS(Probe):
 
     def pair_score(
         self,
-        best: Float[Tensor, "*batch 2 pair d_model"],
-        worse: Float[Tensor, "*batch 2 pair d_model"],
+        best: Float[Tensor, "*batch stimulus pair d_model"],
+        worse: Float[Tensor, "*batch stimulus pair d_model"],
     ) -> Float[Tensor, "*batch pair"]:
         """The difference of the two responses' scores, both centred on the same mean."""
         scores = self.decision_function(torch.cat([best, worse], dim=-2))

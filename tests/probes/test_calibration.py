@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+
+from repeng.errors import BadInput
+from repeng.probes.calibration import (
+    LogisticCalibration,
+    Temperature,
+    fit_temperature,
+    log_loss,
+    pair_accuracy,
+    sigmoid,
+)
+
+
+def draws(slope: float, n: int = 400, seed: int = 0) -> np.ndarray:
+    """Scores of pairs whose better response is best with probability sigmoid(slope * score)."""
+    rng = np.random.default_rng(seed)
+    score = rng.normal(size=n)
+    return np.where(rng.random(n) < sigmoid(slope * score), score, -score)
+
+
+def test_the_temperature_minimises_platts_smoothed_log_loss() -> None:
+    scores = np.stack([draws(2.0), 50 * draws(0.7, seed=1)])
+    target = 401 / 402
+
+    def loss(temperature: float, row: np.ndarray) -> float:
+        return float(
+            np.mean(target * np.logaddexp(0, -row / temperature) + (1 - target) * np.logaddexp(0, row / temperature))
+        )
+
+    for fitted, row in zip(fit_temperature(scores), scores, strict=True):
+        best = minimize_scalar(lambda log_t, row=row: loss(np.exp(log_t), row), bounds=(-5, 8), method="bounded")
+        assert np.log(fitted) == pytest.approx(best.x, abs=1e-3)
+
+
+def test_many_calibrated_pairs_give_back_their_own_slope() -> None:
+    assert 1 / fit_temperature(draws(2.0, n=200_000)) == pytest.approx(2.0, rel=0.03)
+
+
+def test_scores_of_another_unit_give_the_same_probabilities() -> None:
+    scores = draws(1.5)
+    one, thousand = fit_temperature(scores), fit_temperature(1000 * scores)
+    np.testing.assert_allclose(thousand, 1000 * one)
+
+
+def test_a_probe_that_is_always_right_is_not_certain() -> None:
+    scores = np.abs(draws(1.0, n=50)) + 0.5
+    temperature = float(fit_temperature(scores))
+    p = Temperature(temperature)(scores)
+    assert 0.8 < p.min() < p.max() < 1.0
+
+
+def test_scores_that_favour_the_worse_response_are_flattened_not_turned() -> None:
+    scores = -np.abs(draws(1.0))
+    p = Temperature(float(fit_temperature(scores)))(scores)
+    assert np.all((p > 0.49) & (p < 0.5))
+
+
+def test_scores_of_zero_have_a_temperature() -> None:
+    assert fit_temperature(np.zeros(5)) == 1.0
+    np.testing.assert_array_equal(Temperature(1.0)(np.zeros(5)), np.full(5, 0.5))
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_temperature_that_could_change_who_wins_is_refused(temperature: float) -> None:
+    with pytest.raises(BadInput, match="temperature"):
+        Temperature(temperature)
+
+
+def test_log_loss_and_accuracy_are_those_of_the_probabilities() -> None:
+    scores = np.array([[1.0, -2.0, 0.0], [3.0, 3.0, 3.0]])
+    temperature = np.array([0.5, 2.0])
+    np.testing.assert_allclose(log_loss(scores, temperature), -np.log(sigmoid(scores / temperature[:, None])).mean(1))
+    np.testing.assert_allclose(pair_accuracy(scores), [0.5, 1.0])
+
+
+def test_the_released_calibration_gives_the_probability_of_the_second_response() -> None:
+    calibration = LogisticCalibration(coefficient=6.0, intercept=-2.0, seed=1)
+    cosines = np.linspace(-0.9, 0.9, 40)
+    second = np.random.default_rng(1).random(40) < 0.5
+    assert 5 < second.sum() < 35
+    expected = np.where(
+        second,
+        sigmoid(6.0 * (1 + cosines) / 2 - 2.0),  # the favoured response stands second
+        1 - sigmoid(6.0 * (1 - cosines) / 2 - 2.0),
+    )
+    np.testing.assert_allclose(calibration(cosines), expected)
+
+
+def test_sigmoid_does_not_overflow() -> None:
+    with np.errstate(over="raise"):
+        np.testing.assert_array_equal(sigmoid(np.array([-1e4, 0.0, 1e4])), [0.0, 0.5, 1.0])
