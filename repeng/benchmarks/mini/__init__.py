@@ -1,0 +1,56 @@
+"""The embedded world: GENIES in miniature, and a small model that was trained in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from repeng.benchmarks.mini.generate import MYTHS, make_distribution
+from repeng.benchmarks.mini.recipes import RECIPES, Recipe
+from repeng.distributions.load import load_shifts
+from repeng.distributions.schema import Benchmark, Distribution
+from repeng.errors import UnknownName
+
+_RECIPES: dict[str, Recipe | str] = {**{recipe.name: recipe for recipe in RECIPES}, **{name: name for name in MYTHS}}
+MINI_DISTRIBUTIONS = tuple(sorted(_RECIPES))
+"""The name of every distribution of the miniature."""
+
+
+def weights_dir() -> Path:
+    """The folder of the embedded model, in the hub's layout."""
+    return Path(__file__).parent / "weights"
+
+
+@cache
+def mini_benchmark() -> Benchmark:
+    """The shifts of the miniature: GENIES' eight categories, two or more of each."""
+    return Benchmark("mini", load_shifts(Path(__file__).parent / "shifts.json"))
+
+
+@cache
+def _distribution(name: str, seed: int) -> Distribution:
+    return make_distribution(_RECIPES[name], seed)
+
+
+def mini_distributions(
+    seed: int = 0, names: Sequence[str] | None = None, limit: int | None = None
+) -> dict[str, Distribution]:
+    """The miniature's distributions by name: those of `names` in that order, or all of them, sorted.
+
+    Args:
+        seed: of the generator; 0 is what is shipped. The world's facts, and which of them may stand in a train or a
+            test split, never depend on it.
+        names: which distributions.
+        limit: only the first so many examples of each split.
+
+    Raises:
+        UnknownName: a name that is not among the distributions.
+    """
+    chosen: dict[str, Distribution] = {}
+    for name in MINI_DISTRIBUTIONS if names is None else names:
+        if name not in _RECIPES:
+            raise UnknownName("distribution of the miniature", name, MINI_DISTRIBUTIONS)
+        made = _distribution(name, seed)
+        chosen[name] = Distribution(name, {part: split.first(limit) for part, split in made.splits.items()})
+    return chosen
