@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from repeng.activations.model import find_model, resolve_device
+from repeng.activations.model import find_model, first_line, resolve_device
 from repeng.errors import BadInput
 from repeng.tuning.data import length_batches
+from repeng.tuning.sharing import packed_logits, shares_prefixes
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class RewardModel:
         device: where it is.
         dtype: the compute dtype; `bfloat16` computes under autocast.
         max_length: longest text that it takes, in tokens.
+        packs: whether texts may share prefixes in a row; None until it was tried.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, dtype: torch.dtype, max_length: int | None = None) -> None:
@@ -56,6 +58,7 @@ class RewardModel:
         if config.pad_token_id is None:
             # The library refuses batches without one. Nothing reads it: this class pads, masks and pools itself.
             config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.packs: bool | None = None
         self.head = _head(model)
         self.head.float()
         limits = [getattr(config, "max_position_embeddings", None), tokenizer.model_max_length, max_length]
@@ -70,36 +73,56 @@ class RewardModel:
             tokens[row, : len(text)] = torch.tensor(text)
             mask[row, : len(text)] = 1
         last = mask.sum(dim=1) - 1 + self.virtual_tokens
+        return self.logits_at(torch.arange(len(ids)), last, input_ids=tokens, attention_mask=mask)
+
+    def logits_at(
+        self, rows: Int[Tensor, " response"], columns: Int[Tensor, " response"], **inputs: Tensor
+    ) -> Float[Tensor, "response logit"]:
+        """Logits, in float32, at some cells of a batch.
+
+        Args:
+            rows: row of each cell.
+            columns: column of each cell, virtual tokens counted.
+            inputs: what the model takes, on any device.
+        """
         found: list[Tensor] = []
 
-        def read(module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
-            hidden = inputs[0]
-            pooled = hidden[torch.arange(len(ids), device=hidden.device), last.to(hidden.device)]
+        def read(module: nn.Module, given: tuple[Tensor, ...], _output: Tensor) -> None:
+            hidden = given[0]
+            pooled = hidden[rows.to(hidden.device), columns.to(hidden.device)]
             with torch.autocast(hidden.device.type, enabled=False):
                 found.append(module.forward(pooled.float()))
 
         handle = self.head.register_forward_hook(read)
         try:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-                self.model(input_ids=tokens.to(self.device), attention_mask=mask.to(self.device), use_cache=False)
+                self.model(**{name: value.to(self.device) for name, value in inputs.items()}, use_cache=False)
         finally:
             handle.remove()
         return found[-1]
 
     @torch.no_grad()
-    def scores(self, ids: Sequence[list[int]], *, batch_tokens: int = 8192) -> Float[Tensor, " response"]:
-        """A score for each text, on the CPU. Texts of like length are computed together.
+    def scores(
+        self, ids: Sequence[list[int]], *, batch_tokens: int = 8192, share: bool = True
+    ) -> Float[Tensor, " response"]:
+        """A score for each text, on the CPU.
 
         Args:
             ids: token ids of each text.
             batch_tokens: tokens on the device at once, padding counted.
+            share: compute what texts begin with in common once, where this model is seen to give the same so; else,
+                and elsewhere, texts of like length are computed together.
         """
         training = self.model.training
         self.model.eval()
         scores = torch.zeros(len(ids))
         try:
-            for batch in length_batches(ids, batch_tokens):
-                scores[batch] = response_scores(self.logits([ids[i] for i in batch])).cpu()
+            if share and shares_prefixes(self, ids):
+                for texts, logits in packed_logits(self, ids, batch_tokens):
+                    scores[texts] = response_scores(logits).cpu()
+            else:
+                for batch in length_batches(ids, batch_tokens):
+                    scores[batch] = response_scores(self.logits([ids[i] for i in batch])).cpu()
         finally:
             self.model.train(training)
         return scores
@@ -143,7 +166,7 @@ def load_classifier(
         try:
             model = AutoModelForSequenceClassification.from_pretrained(found.path, **options)
         except (OSError, ValueError) as error:
-            raise BadInput(f"{source}: cannot be loaded as a reward model: {error}") from error
+            raise BadInput(f"{source}: cannot be loaded as a reward model: {first_line(error)}") from error
     if quantization == "nf4":
         from peft import prepare_model_for_kbit_training
 
@@ -178,7 +201,7 @@ def load_tokenizer(source: str) -> Any:
         found = find_model(source)
         return AutoTokenizer.from_pretrained(found.path, revision=found.commit)
     except (OSError, ValueError) as error:
-        raise BadInput(f"{source}: no tokenizer can be loaded: {error}") from error
+        raise BadInput(f"{source}: no tokenizer can be loaded: {first_line(error)}") from error
 
 
 def compute_dtype(dtype: str, device: torch.device) -> torch.dtype:

@@ -61,6 +61,39 @@ def test_batches_under_any_budget_give_the_same_scores(base: str) -> None:
     assert torch.allclose(reward.scores(texts, batch_tokens=1), reward.scores(texts, batch_tokens=10_000), atol=1e-5)
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gpt_neox", "opt", "qwen2", "gptj"])
+def test_shared_prompts_give_the_scores_of_plain_batches_for_fewer_tokens(
+    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reward = reward_model(str(make_model(architecture, tmp_path)))
+    texts = [[*range(10 * n, 10 * n + 9), 50 + r, 7 + n, 2] for n in range(1, 9) for r in range(3)]
+    plain = reward.scores(texts, share=False)
+    sizes: list[int] = []
+    forward = reward.logits_at
+
+    def counted(*arguments: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
+        sizes.append(inputs["input_ids"].numel())
+        return forward(*arguments, **inputs)
+
+    shared = reward.scores(texts)
+    monkeypatch.setattr(reward, "logits_at", counted)
+    assert torch.allclose(reward.scores(texts, batch_tokens=100), plain, atol=1e-5)
+    assert torch.allclose(shared, plain, atol=1e-5)
+    assert plain.std() > 0.01
+    assert reward.packs
+    assert len(sizes) > 1
+    assert sum(sizes) <= 8 * (9 + 3 * 3)
+
+
+@pytest.mark.parametrize("architecture", ["bloom", "gemma2"])
+def test_a_model_that_cannot_share_prompts_is_found_out(architecture: str, tmp_path: Path) -> None:
+    reward = reward_model(str(make_model(architecture, tmp_path)))
+    texts = [[*range(10 * n, 10 * n + 9), 50 + r, 2] for n in range(1, 4) for r in range(3)]
+    alone = torch.cat([reward.scores([text]) for text in texts])
+    assert torch.allclose(reward.scores(texts), alone, atol=1e-4)
+    assert reward.packs is False
+
+
 def test_a_model_without_a_padding_token_takes_batches(tmp_path: Path) -> None:
     reward = reward_model(str(make_model("llama", tmp_path, pad=False)))
     assert reward.scores([[5, 6, 1], [7, 1]]).shape == (2,)
@@ -99,3 +132,9 @@ def test_half_precision_is_refused() -> None:
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no config.json"):
         load_classifier(str(tmp_path), seed=0, device=CPU, dtype=torch.float32)
+
+
+def test_an_architecture_without_a_classifier_is_refused_in_few_words(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be loaded as a reward model") as refused:
+        reward_model(str(make_model("mamba", tmp_path)))
+    assert len(str(refused.value)) < 500

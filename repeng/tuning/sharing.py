@@ -1,0 +1,89 @@
+"""Scoring with shared prefixes: a prompt that stands before several responses is computed once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from repeng.activations.packing import Row, pack, tree_mask
+
+if TYPE_CHECKING:
+    from repeng.tuning.reward_model import RewardModel
+
+log = logging.getLogger(__name__)
+
+ROW_TOKENS = {"cpu": 512}
+"""Longest row by type of device. The mask of a row is dense, so that its attention costs its length squared."""
+ROW_TOKENS_ELSEWHERE = 2048
+FEW = 6
+"""Texts that both ways are tried on before one is trusted."""
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+"""How far apart the two ways may be, in parts of the largest logit."""
+WORTHWHILE = 0.9
+"""Share of all tokens that must remain for rows to be worth their masks."""
+
+
+def shares_prefixes(reward: RewardModel, ids: Sequence[list[int]]) -> bool:
+    """Whether these texts share enough to be packed, and this model gives the same when they are.
+
+    What it says of a model is found out once, on a few of the texts: no list of architectures knows every way of
+    reading a mask. Virtual tokens, sliding windows and models that refuse such a mask mean no.
+    """
+    if reward.virtual_tokens or len(ids) < 2:
+        return False
+    if sum(row.n_tokens for row in pack(ids, _budget(reward))) > WORTHWHILE * sum(map(len, ids)):
+        return False
+    if reward.packs is None:
+        reward.packs = _same_when_packed(reward, sorted(ids)[:FEW])
+    return reward.packs
+
+
+def packed_logits(
+    reward: RewardModel, ids: Sequence[list[int]], batch_tokens: int
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Logits of the texts of each row: the texts' numbers, and two logits for each."""
+    for row in pack(ids, min(batch_tokens, _budget(reward))):
+        last = torch.tensor([int(row.path(slot)[-1]) for slot in range(len(row.texts))])
+        yield (
+            list(row.texts),
+            reward.logits_at(
+                torch.zeros_like(last),
+                last,
+                input_ids=torch.from_numpy(row.ids)[None],
+                position_ids=torch.from_numpy(row.positions)[None],
+                attention_mask=_float_mask(row, reward.dtype),
+            ),
+        )
+
+
+def _same_when_packed(reward: RewardModel, few: Sequence[list[int]]) -> bool:
+    config = reward.model.config.get_text_config()  # type: ignore[union-attr, operator]
+    if getattr(config, "sliding_window", None) or len(set(getattr(config, "layer_types", None) or ())) > 1:
+        return False
+    alone = torch.cat([reward.logits([text]) for text in few])
+    packed = torch.zeros_like(alone)
+    try:
+        for texts, logits in packed_logits(reward, few, _budget(reward)):
+            packed[texts] = logits
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        log.warning("this model takes no packed rows (%s); plain batches are used", error)
+        return False
+    apart = (packed - alone).abs().max() / alone.abs().max().clamp(min=1e-6)
+    if not bool(apart <= TOLERANCE[reward.dtype]):
+        log.warning("this model gives other scores in packed rows (off by %.1e); plain batches are used", apart)
+        return False
+    return True
+
+
+def _budget(reward: RewardModel) -> int:
+    return ROW_TOKENS.get(reward.device.type, ROW_TOKENS_ELSEWHERE)
+
+
+def _float_mask(row: Row, dtype: torch.dtype) -> Tensor:
+    """0 where a token is seen and the dtype's minimum where not: some models misread a mask of booleans."""
+    seen = torch.from_numpy(tree_mask(row))
+    return torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)[None, None]
