@@ -1,0 +1,149 @@
+"""Is a model right in packed rows? Asked of the model itself, with a few of the texts at hand, before a capture.
+
+A model may read its mask in a way of its own, carry a state from token to token, or scale positions by the longest
+text of a batch. No list of architectures knows them all, so nothing is packed that was not just seen to give what each
+text gives alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from repeng.activations.batched import padded_batches
+from repeng.activations.forward import run
+from repeng.activations.model import LanguageModel
+from repeng.activations.packed import MASKS, TREES, PackedLayout
+from repeng.activations.plan import Batch, Hook, Layout, Run, TextRequest
+
+log = logging.getLogger(__name__)
+
+ALLOWED = {torch.float32: 5e-4, torch.float16: 1e-2, torch.bfloat16: 3e-2}
+"""How far a packed vector may be from the one alone, in parts of its length, before padded batches are asked too."""
+NOISE = 4.0
+"""Packed may be this many times as far off as the same texts in plain padded batches are."""
+
+
+def packed_layout(lm: LanguageModel, plan: Run) -> PackedLayout | None:
+    """The packed layout that is right for this model, tried on a few texts of the plan; None where none is.
+
+    The same few texts go through the model each alone and in one packed row, and every wanted vector and
+    log-probability is compared. Where they differ by more than the dtype explains in every packed layout, a warning
+    says so.
+
+    Raises:
+        torch.OutOfMemoryError: even these few texts do not fit.
+    """
+    texts = choose_texts(plan.texts, lm.config.to_dict())
+    few = replace(plan, texts=texts, batch_tokens=sum(len(text.ids) for text in texts) + 1, storage_dtype=torch.float32)
+    if not texts:
+        return MASKS
+    alone = _Results.of(lm, few, _one_by_one)
+    allowed, noise = ALLOWED.get(lm.dtype, ALLOWED[torch.float32]), None
+    found: list[str] = []
+    for layout in (TREES, MASKS):
+        try:
+            off = _Results.of(lm, few, layout).distance(alone)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  (a model refuses a mask in whatever way it likes)
+            log.debug("packed rows (%s) refused", layout.kind, exc_info=True)
+            found.append(f"{layout.kind}: {type(error).__name__}")
+            continue
+        if off > allowed and noise is None:
+            noise = _Results.of(lm, few, padded_batches).distance(alone)
+            allowed = max(allowed, NOISE * noise)
+        if off <= allowed:
+            log.debug("packed rows (%s) are right to %.1e", layout.kind, off)
+            return layout
+        found.append(f"{layout.kind}: off by {off:.1e}")
+    log.warning(
+        "%s (%s) does not give the same in packed rows as alone (%s); using plain batches, which are right but slower",
+        lm.name,
+        lm.config.model_type,
+        "; ".join(found),
+    )
+    return None
+
+
+def choose_texts(texts: Sequence[TextRequest], config: Mapping[str, Any]) -> tuple[TextRequest, ...]:
+    """A few texts that would show what packing can do wrong: some that share a prefix, some that do not.
+
+    They are of middling length, and short ones. The longest is among them only if it reaches past some length at which
+    the model behaves otherwise (a sliding window, the original length of stretched positions).
+    """
+    if not texts:
+        return ()
+    by_ids = sorted(range(len(texts)), key=lambda number: texts[number].ids)
+    by_length = sorted(range(len(texts)), key=lambda number: (len(texts[number].ids), number))
+    middle, longest = by_length[len(texts) // 2], by_length[-1]
+    place = by_ids.index(middle)
+    shared = {number: _shared_prefix(texts[number].ids, texts[middle].ids) for number in by_length}
+    beside = [*by_ids[max(place - 1, 0) : place], *by_ids[place + 1 : place + 2]]
+    relative = max(beside, key=lambda number: (shared[number], -len(texts[number].ids)), default=middle)
+    stranger = min(by_length, key=lambda number: shared[number])
+    chosen = {by_length[0], middle, relative, stranger}
+    if any(limit < len(texts[longest].ids) for limit in _limits(config)):
+        chosen.add(longest)
+    return tuple(texts[number] for number in sorted(chosen))
+
+
+def _shared_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _limits(config: Mapping[str, Any]) -> Iterator[int]:
+    """Every number of tokens in a configuration at which a model may begin to behave otherwise."""
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _limits(value)
+        elif isinstance(value, int) and any(part in name for part in ("window", "chunk", "max_position")):
+            yield value
+
+
+def _one_by_one(lm: LanguageModel, texts: Sequence[TextRequest], batch_tokens: int) -> Iterator[Batch]:  # noqa: ARG001
+    """Each text a batch of its own, so without padding."""
+    yield from padded_batches(lm, texts, 1)
+
+
+@dataclass(frozen=True)
+class _Results:
+    """What a layout gave for each text."""
+
+    vectors: dict[tuple[int, str, Hook], Float[Tensor, "slot ..."]]
+    logprobs: dict[int, Float[np.ndarray, " slot"]]
+
+    @staticmethod
+    def of(lm: LanguageModel, plan: Run, layout: Layout) -> _Results:
+        """Take the plan's texts through the model."""
+        results = _Results({}, {})
+        for chunk in run(lm, plan, layout):
+            for kind, values in (("positions", chunk.vectors), ("means", chunk.means)):
+                sizes = [len(getattr(plan.texts[text], kind)) for text in chunk.texts]
+                for hook, value in values.items():
+                    for text, piece in zip(chunk.texts, value.split(sizes), strict=True):
+                        results.vectors[text, kind, hook] = piece
+            if len(chunk.logprobs):
+                sizes = [len(plan.texts[text].logprobs) for text in chunk.texts]
+                for text, piece in zip(chunk.texts, np.split(chunk.logprobs, np.cumsum(sizes)[:-1]), strict=True):
+                    results.logprobs[text] = piece
+        return results
+
+    def distance(self, other: _Results) -> float:
+        """The furthest that a vector is from the other's, in parts of its length; infinite where one is not finite."""
+        distances = [0.0]
+        for key, theirs in other.vectors.items():
+            ours = self.vectors[key].flatten(1)
+            far = (ours - theirs.flatten(1)).norm(dim=1) / theirs.flatten(1).norm(dim=1).clamp_min(1e-12)
+            distances += far.tolist()
+        for text, log_probability in other.logprobs.items():
+            far_off = np.abs(self.logprobs[text] - log_probability) / np.maximum(np.abs(log_probability), 1.0)
+            distances += far_off.tolist()
+        return max(distance if np.isfinite(distance) else np.inf for distance in distances)
