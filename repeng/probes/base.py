@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repeng.errors import BadInput, NonFinite
@@ -231,13 +231,19 @@ def pair_rows(labels: Labels, groups: ExampleIds) -> Int[Tensor, "pair 2"]:
 
 
 def all_pairs(
-    labels: Float[np.ndarray, " response"], examples: Int[np.ndarray, " response"]
+    labels: Float[np.ndarray, " response"],
+    examples: Int[np.ndarray, " response"],
+    usable: Bool[np.ndarray, " response"] | None = None,
 ) -> Int[np.ndarray, "pair 2"]:
     """Every pair as rows (best, worse): an example's 1.0 row against each of its 0.0 rows, in order of the worse row.
+
+    A pair of which a row is not usable is left out.
 
     Raises:
         BadInput: an example has two best responses.
     """
+    if usable is not None:
+        labels = np.where(usable, labels, np.nan)
     best_of: dict[int, int] = {}
     for row in np.flatnonzero(labels == 1.0).tolist():
         example = int(examples[row])

@@ -96,7 +96,7 @@ def split_source(
     Raises:
         BadInput: one class only, an example with two best responses, or too few pairs to split.
     """
-    pairs = all_pairs(labels if usable is None else np.where(usable, labels, np.nan), examples)
+    pairs = all_pairs(labels, examples, usable)
     if len(pairs) == 0:
         raise BadInput("the source has no pair of a best (1.0) and a worse (0.0) response to fit on")
     pair_example, pair_group = examples[pairs[:, 0]], groups[pairs[:, 0]]
