@@ -123,6 +123,11 @@ class Part:
         total = self._tensor("logprob", None).numpy().astype(np.float64)
         return np.where(self.kept, total, np.nan), self._tensor("token_count", None).numpy().astype(np.int64)
 
+    def text_lengths(self) -> Int[np.ndarray, " response"]:
+        """Of log-probabilities: how many tokens each whole text has; 0 for a skipped one."""
+        lengths: Int[np.ndarray, " response"] = self._tensor("text_length", None).numpy().astype(np.int64)
+        return lengths
+
     def _tensor(self, name: str, layer: int | None) -> Tensor:
         shards = sorted(
             (shard for shard in self.index["shards"] if layer is None or layer in shard["layers"]),
@@ -225,6 +230,14 @@ class StoredCapture:
             StoreError: they are not here.
         """
         return self.part(split, stimulus, LOGPROB).logprobs()
+
+    def text_lengths(self, split: Split | SplitKey, stimulus: str = "plain") -> Int[np.ndarray, " response"]:
+        """Tokens of each whole text whose log-probabilities are kept; 0 for a skipped one.
+
+        Raises:
+            StoreError: they are not here.
+        """
+        return self.part(split, stimulus, LOGPROB).text_lengths()
 
     def index(self, split: Split | SplitKey) -> dict[str, Any]:
         """The index of any part of a split: what it says of the responses is the same in all.

@@ -1,0 +1,134 @@
+"""One pass over a model: every wanted site at every wanted token of every stimulus, and log-probabilities."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from repeng.activations.fingerprint import Identity
+from repeng.activations.model import LanguageModel
+from repeng.activations.parts import INDEX, read_json, split_folder, split_key
+from repeng.activations.request import Request, capture_id, capture_record, needed
+from repeng.activations.store import Store
+from repeng.activations.work import Progress, Work
+from repeng.distributions.schema import Split
+from repeng.errors import BadInput, UnknownName
+
+__all__ = ["CaptureSummary", "Request", "capture", "capture_id", "needed"]
+
+METHODS = ("auto", "packed", "batched")
+Model = LanguageModel | Callable[[], LanguageModel]
+
+
+@dataclass(frozen=True)
+class CaptureSummary:
+    """What a capture did.
+
+    Attributes:
+        capture_id: of the store's folder.
+        n_texts: distinct texts that the model read.
+        n_tokens: tokens that it computed, padding included.
+        skipped: texts left out as too long, over all that was asked for.
+        parts_written: parts written, or added to.
+        parts_reused: parts that were there.
+        method: "packed" or "batched"; "none" where the model was not run.
+        seconds: spent.
+    """
+
+    capture_id: str
+    n_texts: int
+    n_tokens: int
+    skipped: int
+    parts_written: int
+    parts_reused: int
+    method: str
+    seconds: float
+
+
+def capture(
+    lm: Model,
+    splits: Sequence[Split],
+    request: Request,
+    store: Store,
+    *,
+    batch_tokens: int | None = None,
+    too_long: str = "skip",
+    max_length: int | None = None,
+    method: str = "auto",
+    storage_dtype: str = "bfloat16",
+    progress: Progress | None = None,
+    identity: Identity | None = None,
+) -> CaptureSummary:
+    """Capture what is not in the store yet.
+
+    A run that was stopped is taken up where it was; what another process is working on at the same time is left to it
+    and waited for at the end. Where nothing is missing the model is not run, and not even loaded if `lm` is a function.
+
+    Args:
+        lm: the model, or a function that loads it.
+        splits: what to read.
+        request: what to keep of it.
+        store: where to.
+        batch_tokens: token budget of a batch; None for 4,096 on a CPU, 16,384 elsewhere.
+        too_long: "skip", "cut" or "refuse" texts of more tokens than the model takes.
+        max_length: longest text in tokens; None for the model's own limit.
+        method: "packed" computes shared prefixes once, "batched" pads each text alone, "auto" packs where that is seen
+            to give the same for this model.
+        storage_dtype: `bfloat16`, `float32` or `float16`.
+        progress: called with the number of responses done, and of all, each stimulus counted.
+        identity: of the model that the function loads (`fingerprint.identify`); None loads it to know.
+
+    Raises:
+        UnknownName: an unknown site, method or option.
+        BadInput: a text that cannot be tokenized, or is too long and to be refused; a layer that is not there.
+        NonFinite: a value is infinite or not a number; nothing of its shard is written.
+        RepengError: out of memory, or the packed method was asked for and is not right for this model.
+    """
+    started = time.monotonic()
+    if method not in METHODS:
+        raise UnknownName("method of capturing", method, METHODS)
+    if batch_tokens is not None and batch_tokens < 1:
+        raise BadInput(f"a token budget of {batch_tokens} holds nothing; give --batch-tokens 1 or more")
+    if identity is None:
+        lm = lm if isinstance(lm, LanguageModel) else lm()
+        identity = Identity(**lm.identity())
+    record = capture_record(identity, storage_dtype=storage_dtype, max_length=max_length, too_long=too_long)
+    splits = list(dict.fromkeys(splits))
+    empty = [split for split in splits if not split.examples]
+    if empty:
+        raise BadInput(f"{empty[0].distribution}/{empty[0].name} has no examples; there is nothing to capture")
+    missing = needed(record["id"], identity.n_layers, splits, request, store)
+    n_parts = len(splits) * len(request.parts(identity.n_layers))
+    work = Work(store, record, request, progress or _quiet)
+    if missing:
+        lm = lm if isinstance(lm, LanguageModel) else lm()
+        if (loaded := Identity(**lm.identity())) != identity:
+            raise BadInput(f"the model that was loaded, {loaded}, is not the one that was announced, {identity}")
+        work.prepare(lm, splits, missing, method, batch_tokens)
+        work.run_all()
+    return CaptureSummary(
+        capture_id=record["id"],
+        n_texts=work.n_texts,
+        n_tokens=work.n_tokens,
+        skipped=_skipped(store, record["id"], splits, request),
+        parts_written=work.parts_written,
+        parts_reused=n_parts - work.parts_written,
+        method=work.method,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _quiet(done: int, total: int) -> None:  # noqa: ARG001  (shows no progress)
+    """For who wants no progress shown."""
+
+
+def _skipped(store: Store, capture: str, splits: Sequence[Split], request: Request) -> int:
+    """Texts that were left out as too long, each stimulus counted."""
+    total = 0
+    for split in splits:
+        folder = split_folder(store.root / capture, split_key(split))
+        for stimulus in request.stimuli:
+            index = next(iter(sorted(folder.glob(f"{stimulus.name}.*/{INDEX}"))), None)
+            total += len(read_json(index)["skipped"]) if index is not None else 0
+    return total

@@ -1,0 +1,243 @@
+"""A capture as it goes: split after split, shard after shard, whatever was stopped or is being done elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from repeng.activations.batched import padded_batches
+from repeng.activations.forward import run
+from repeng.activations.model import LanguageModel
+from repeng.activations.packed import MASKS, TREES
+from repeng.activations.parts import (
+    CAPTURE,
+    LOGPROB,
+    SplitKey,
+    blocks,
+    clear_temporaries,
+    locked,
+    read_json,
+    split_folder,
+    split_key,
+    to_json,
+    write_file,
+)
+from repeng.activations.plan import Layout, Run, TextRequest
+from repeng.activations.request import Missing, Request, needed
+from repeng.activations.selfcheck import packed_layout
+from repeng.activations.shards import Answers, NonFiniteRow, ask, is_blank
+from repeng.activations.store import Store
+from repeng.activations.tokens import TokenizedText, stimulus_texts, tokenize_examples
+from repeng.activations.writing import LayoutPlan, PartPlan, begin, finish, text_hash
+from repeng.distributions.schema import Split
+from repeng.distributions.stimuli import Stimulus
+from repeng.errors import NonFinite, RepengError
+
+log = logging.getLogger(__name__)
+
+LAYOUTS: dict[str, Layout] = {"padded": padded_batches, "trees": TREES, "masks": MASKS}
+BATCH_TOKENS = {"cpu": 4096}
+"""Token budget of a batch where none is given, by type of device."""
+BATCH_TOKENS_ELSEWHERE = 16384
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Work:
+    """A capture as it goes."""
+
+    store: Store
+    record: dict[str, Any]
+    request: Request
+    progress: Progress
+    n_texts: int = 0
+    n_tokens: int = 0
+    parts_written: int = 0
+    method: str = "none"
+    _lm: LanguageModel = field(init=False)
+    _splits: dict[SplitKey, Split] = field(init=False)
+    _method: str = field(init=False)
+    _batch_tokens: int = field(init=False)
+    _layout: str | None = None
+    _shares: dict[SplitKey, int] = field(default_factory=dict)
+    _done: int = 0
+
+    def prepare(
+        self,
+        lm: LanguageModel,
+        splits: Sequence[Split],
+        missing: Sequence[Missing],
+        method: str,
+        batch_tokens: int | None,
+    ) -> None:
+        """See what there is to do, and that the model has what is asked for, before anything is computed."""
+        self._lm, self._method = lm, method
+        self._batch_tokens = batch_tokens or BATCH_TOKENS.get(lm.device.type, BATCH_TOKENS_ELSEWHERE)
+        for item in missing:
+            for layer in item.layers:
+                lm.hook_point(item.part.site, layer)
+        if any(item.part.site == LOGPROB for item in missing):
+            lm.check_logits()
+        stimuli: dict[SplitKey, set[str]] = {}
+        for item in missing:
+            stimuli.setdefault(item.split, set()).add(item.part.stimulus)
+        self._splits = {split_key(split): split for split in splits if split_key(split) in stimuli}
+        self._shares = {key: split.n_responses * len(stimuli[key]) for key, split in self._splits.items()}
+        folder = self.store.root / self.record["id"]
+        if not (folder / CAPTURE).is_file():
+            write_file(folder / CAPTURE, to_json(self.record))
+        elif (before := read_json(folder / CAPTURE)["versions"]) != self.record["versions"]:
+            log.warning("%s was begun with other library versions: %s", self.record["id"], before)
+
+    def run_all(self) -> None:
+        """Every split, first those that no other process holds."""
+        busy = [key for key in self._splits if not self._try_split(key, wait=False)]
+        for key in busy:
+            log.info("%s is being captured by another process; waiting for it", "/".join(key[:2]))
+            self._try_split(key, wait=True)
+
+    def _try_split(self, key: SplitKey, *, wait: bool) -> bool:
+        """Capture a split, unless another process is at it and that is not to be waited for."""
+        folder = split_folder(self.store.root / self.record["id"], key)
+        with locked(folder, wait=wait) as held:
+            if not held:
+                return False
+            before = self._done
+            self._run_split(self._splits[key])
+            self._step(before + self._shares[key] - self._done)
+        return True
+
+    def _run_split(self, split: Split) -> None:
+        """Write every missing part of a split. The lock is held, so nobody else writes meanwhile."""
+        missing = needed(self.record["id"], self._lm.n_layers, [split], self.request, self.store)
+        if not missing:
+            return
+        names = {item.part.stimulus for item in missing}
+        together = {stimulus.name: stimulus for stimulus in self.request.stimuli if stimulus.name in names}
+        folder = split_folder(self.store.root / self.record["id"], split_key(split))
+        stimuli = tuple(together[name] for name in sorted(together))
+        for item in missing:
+            clear_temporaries(folder / str(item.part))
+        parts = begin(
+            folder, missing, lambda: LayoutPlan(stimuli, self._choose_layout(split, stimuli), self._batch_tokens)
+        )
+        for plan in dict.fromkeys(part.plan for part in parts):
+            self._run_plan(split, plan, [part for part in parts if part.plan == plan])
+
+    def _run_plan(self, split: Split, plan: LayoutPlan, parts: Sequence[PartPlan]) -> None:
+        """Write parts whose texts are laid out together, block by block, and then their indexes."""
+        skipped: dict[str, list[int]] = {stimulus.name: [] for stimulus in plan.stimuli}
+        blank: dict[PartPlan, list[int]] = {part: [] for part in parts}
+        hashes: dict[str, list[str]] = {stimulus.name: [] for stimulus in plan.stimuli}
+        edges = []
+        for number, examples in enumerate(blocks(split)):
+            tokenized = self._tokenize(split, examples, plan)
+            first = int(split.offsets[examples.start])
+            n_rows = sum(len(split.examples[example].responses) for example in examples)
+            edges.append((first, n_rows))
+            for stimulus in plan.stimuli:
+                texts = stimulus_texts(split, examples, stimulus, self._lm.tokenizer)
+                hashes[stimulus.name] += [text_hash(text.prefix, text.response, text.suffix) for text in texts]
+                skipped[stimulus.name] += [first + row for row, t in enumerate(tokenized[stimulus.name]) if t is None]
+            for part in parts:
+                texts_of = tokenized[part.name.stimulus]
+                blank[part] += [first + row for row, text in enumerate(texts_of) if is_blank(text, part.name)]
+            todo = [part for part in parts if not part.shard(number).is_file()]
+            if todo:
+                self._run_block(split, first, tokenized, plan, todo, number)
+        for part in parts:
+            finish(
+                part,
+                split,
+                hashes=hashes[part.name.stimulus],
+                skipped=skipped[part.name.stimulus],
+                blank=blank[part],
+                blocks=edges,
+                dtype="float64" if part.name.site == LOGPROB else self.record["storage_dtype"],
+            )
+            self.parts_written += 1
+
+    def _tokenize(self, split: Split, examples: range, plan: LayoutPlan) -> dict[str, list[TokenizedText | None]]:
+        return {
+            stimulus.name: tokenize_examples(
+                split, examples, stimulus, self._lm, self.record["max_length"], self.record["too_long"]
+            )
+            for stimulus in plan.stimuli
+        }
+
+    def _run_block(
+        self,
+        split: Split,
+        first: int,
+        tokenized: dict[str, list[TokenizedText | None]],
+        plan: LayoutPlan,
+        todo: Sequence[PartPlan],
+        number: int,
+    ) -> None:
+        """Take the texts of some examples through the model and write their shards."""
+        questions = ask(tokenized, [part.name for part in todo])
+        answers = Answers(questions)
+        hooks = tuple(dict.fromkeys((part.name.site, layer) for part in todo for layer in part.layers))
+        job = Run(questions.texts, hooks, plan.batch_tokens, getattr(torch, self.record["storage_dtype"]))
+        wanted = {part.name.stimulus for part in todo}
+        self._step(sum(text is None for name in wanted for text in tokenized[name]))
+        try:
+            for chunk in run(self._lm, job, LAYOUTS[plan.layout]):
+                answers.add(chunk)
+                self.n_tokens += chunk.n_tokens
+                self._step(sum(name in wanted for text in chunk.texts for name, _ in questions.owners[text]))
+        except NonFiniteRow as error:
+            raise _explained(error, split, first) from None
+        except torch.OutOfMemoryError as error:
+            raise RepengError(
+                f"out of memory with batches of {plan.batch_tokens} tokens; try --batch-tokens {plan.batch_tokens // 2}"
+            ) from error
+        if not questions.texts and hooks:
+            sample = TextRequest((self._lm.pad_id,), positions=(0,))
+            answers.learn_shapes(next(run(self._lm, replace(job, texts=(sample,)), padded_batches)))
+        self.n_texts += len(questions.texts)
+        self.method = "batched" if plan.layout == "padded" else "packed"
+        for part in todo:
+            part.write_shard(number, answers.tensors(part.name, part.layers, tokenized))
+
+    def _choose_layout(self, split: Split, stimuli: tuple[Stimulus, ...]) -> str:
+        """The layout for parts that are begun now, found out once on the first texts at hand."""
+        if self._layout is None:
+            found = None
+            if self._method != "batched":
+                asked = {
+                    part: layers
+                    for part, layers in self.request.parts(self._lm.n_layers).items()
+                    if part.stimulus in {stimulus.name for stimulus in stimuli}
+                }
+                tokenized = self._tokenize(split, blocks(split)[0], LayoutPlan(stimuli, "padded", self._batch_tokens))
+                hooks = tuple(dict.fromkeys((part.site, layer) for part, layers in asked.items() for layer in layers))
+                texts = ask(tokenized, list(asked)).texts
+                found = packed_layout(self._lm, Run(texts, hooks, self._batch_tokens, torch.float32))
+                if found is None and self._method == "packed":
+                    raise RepengError(
+                        f"packed rows are not right for {self._lm.name}; leave the method to repeng, or take batched"
+                    )
+            self._layout = "padded" if found is None else found.kind
+        return self._layout
+
+    def _step(self, rows: int) -> None:
+        if rows > 0:
+            self._done += rows
+            self.progress(min(self._done, sum(self._shares.values())), sum(self._shares.values()))
+
+
+def _explained(error: NonFiniteRow, split: Split, first: int) -> NonFinite:
+    """The error with the example that it is about."""
+    row = first + error.row
+    example = int(split.response_example[row])
+    return NonFinite(
+        f"{error.what} is infinite or not a number at {split.distribution}/{split.name}, example {example}, response "
+        f"{row - int(split.offsets[example])}, under stimulus {error.stimulus!r}; the weights may be damaged, or the "
+        "dtype too narrow: try --dtype float32, and keep away from float16"
+    )
