@@ -1,6 +1,6 @@
 """Evaluations to figures, with intervals. Pure numpy: knows no model, file or torch."""
 
-from repeng.metrics.comparison import ShiftMean, correlation, holm, mean_over_shifts, mistake_kappa
+from repeng.metrics.comparison import ShiftMean, correlation, holm, mean_over_shifts, mistake_kappa, on_shared_examples
 from repeng.metrics.evaluation import AGREES, Evaluation
 from repeng.metrics.figures import (
     ReliabilityBin,
@@ -20,7 +20,7 @@ from repeng.metrics.intervals import (
     mean_paired_difference,
     paired_difference,
 )
-from repeng.metrics.resampling import Estimate, resampling_units
+from repeng.metrics.resampling import Estimate
 
 __all__ = [
     "AGREES",
@@ -42,8 +42,8 @@ __all__ = [
     "mean_over_shifts",
     "mean_paired_difference",
     "mistake_kappa",
+    "on_shared_examples",
     "paired_difference",
     "reliability_bins",
-    "resampling_units",
     "rms_calibration_error",
 ]

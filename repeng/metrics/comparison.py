@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from repeng.errors import BadInput
 from repeng.metrics.evaluation import Evaluation
@@ -56,6 +57,41 @@ def _shift_mean(values: Sequence[float | None]) -> ShiftMean:
     return ShiftMean(math.fsum(known) / len(known) if known else None, len(known), len(values) - len(known))
 
 
+def on_shared_examples(a: Evaluation, b: Evaluation) -> tuple[Evaluation, Evaluation, int]:
+    """Two evaluations of one split cut down to the examples of which they hold equally many pairs.
+
+    Methods skip texts that are too long for them, so that one may lack pairs of the other. Skipping goes by length:
+    where both kept equally many pairs of an example, these are the same.
+
+    Returns:
+        Both, on the shared examples, and how many examples were dropped.
+
+    Raises:
+        BadInput: one does not know its pairs' examples, they share none, or one must be cut whose stated accuracy its
+            pairs do not bear out.
+    """
+    if a.example is None or b.example is None:
+        raise BadInput("an evaluation does not say which example each pair belongs to; compare files that do")
+    count_a, count_b = Counter(a.example.tolist()), Counter(b.example.tolist())
+    shared = [example for example, count in count_a.items() if count_b[example] == count]
+    if not shared:
+        raise BadInput("the two evaluations share no example; compare evaluations of the same split")
+    keep_a, keep_b = np.isin(a.example, shared), np.isin(b.example, shared)
+    return _cut(a, keep_a), _cut(b, keep_b), len(count_a | count_b) - len(shared)
+
+
+def _cut(evaluation: Evaluation, keep: Bool[np.ndarray, " pair"]) -> Evaluation:
+    if keep.all():
+        return evaluation
+    credit = evaluation.credit
+    if credit is None:
+        raise BadInput("an evaluation's stated accuracy does not follow from its probabilities; no part of it has one")
+    kept = {name: getattr(evaluation, name) for name in ("probabilities", "example", "group", "scores")}
+    kept = {name: None if values is None else values[keep] for name, values in kept.items()}
+    stated = None if evaluation.reported_accuracy is None else float(credit[keep].mean())
+    return Evaluation(**kept, reported_accuracy=stated)
+
+
 def mistake_kappa(
     a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int = 2000, level: float = 0.95
 ) -> Estimate | None:
@@ -78,12 +114,12 @@ def mistake_kappa(
     value = float(_kappa(table.sum(axis=0)[None])[0])
     if math.isnan(value):
         return None
-    units = resampling_units(a if a.group is not None else b)
+    units = resampling_units([a if a.group is not None else b])
     if units is None:
         return Estimate(value)
-    by_unit = np.zeros((int(units.max()) + 1, 9))
-    np.add.at(by_unit, units, table)
-    drawn = _kappa(draw(len(by_unit), resamples, np.random.default_rng(seed)) @ by_unit)
+    by_unit = np.zeros((units.n_units, 9))
+    np.add.at(by_unit, units.of_pairs[0], table)
+    drawn = _kappa(draw(units.n_units, resamples, np.random.default_rng(seed)) @ by_unit)
     return Estimate(value) if np.isnan(drawn).any() else Estimate(value, *ends(drawn, level))
 
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from repeng.errors import BadInput
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.resampling import (
-    Draws,
     Estimate,
+    Units,
     check_same_length,
     check_same_pairs,
     check_settings,
@@ -58,14 +57,14 @@ def accuracy_interval(
         BadInput: no resample, or a level outside 0 to 1.
     """
     check_settings(resamples, level)
-    credit, units = evaluation.credit, resampling_units(evaluation)
+    credit, units = evaluation.credit, resampling_units([evaluation])
     if credit is None or units is None:
         return None
     if np.all(credit == credit[0]) and credit[0] in (0.0, 1.0):
-        reach = float(((1 - level) / 2) ** (1 / (units.max() + 1)))
+        reach = float(((1 - level) / 2) ** (1 / units.n_units))
         return (reach, 1.0) if credit[0] == 1.0 else (0.0, 1.0 - reach)
-    draws = draw(int(units.max()) + 1, resamples, np.random.default_rng(seed))
-    return ends(weighted_means(credit, units, draws), level)
+    draws = draw(units.n_units, resamples, np.random.default_rng(seed))
+    return ends(weighted_means(credit, units.of_pairs[0], draws), level)
 
 
 def mean_accuracy_interval(
@@ -91,9 +90,8 @@ def mean_accuracy_interval(
     check_settings(resamples, level)
     check_same_length(evaluations, targets)
     value = float(np.mean([one.accuracy for one in evaluations]))
-    credits = [one.credit for one in evaluations]
-    means = _resampled_mean(credits, evaluations, targets, resamples, seed)
-    return Estimate(value) if means is None else Estimate(value, *ends(means, level))
+    shared = _units_of_targets([one.credit for one in evaluations], evaluations, targets)
+    return Estimate(value) if shared is None else Estimate(value, *ends(_resampled(shared, resamples, seed), level))
 
 
 def paired_difference(
@@ -154,59 +152,51 @@ def mean_paired_difference(
         for one, other in zip(a, b, strict=True)
     ]
     known = [one if one.group is not None else other for one, other in zip(a, b, strict=True)]
-    means = _resampled_mean(gaps, known, targets, resamples, seed)
-    if means is None:
+    shared = _units_of_targets(gaps, known, targets)
+    if shared is None:
         return Difference(value)
-    flipped = _flipped_means([gap for gap in gaps if gap is not None], known, targets, permutations, seed)
     # Sums of the same terms in another order differ in the last bits; they are ties all the same.
-    beyond = int(np.sum(np.abs(flipped) >= abs(value) - 1e-12))
-    return Difference(value, *ends(means, level), (beyond + 1) / (permutations + 1))
+    beyond = int(np.sum(np.abs(_flipped(shared, permutations, seed)) >= abs(value) - 1e-12))
+    return Difference(value, *ends(_resampled(shared, resamples, seed), level), (beyond + 1) / (permutations + 1))
 
 
-def _resampled_mean(
-    values: Sequence[Float[np.ndarray, " pair"] | None],
-    evaluations: Sequence[Evaluation],
-    targets: Sequence[str],
-    resamples: int,
-    seed: int,
-) -> Float[np.ndarray, " resample"] | None:
-    """The mean over shifts of each one's resampled mean, or None where a value or a group is unknown."""
-    generator = np.random.default_rng(seed)
-    drawn: dict[str, Draws] = {}
-    total = np.zeros(resamples)
-    for value, evaluation, target in zip(values, evaluations, targets, strict=True):
-        units = resampling_units(evaluation)
-        if value is None or units is None:
+Shared = list[tuple[list[Float[np.ndarray, " _pair"]], Units]]
+"""For each target the pairs' values of every shift on it, and the prompts that these share."""
+
+
+def _units_of_targets(
+    values: Sequence[Float[np.ndarray, " _pair"] | None], evaluations: Sequence[Evaluation], targets: Sequence[str]
+) -> Shared | None:
+    """Shifts gathered by target; None where a value or a group is unknown."""
+    gathered: Shared = []
+    for target in dict.fromkeys(targets):
+        places = [number for number, name in enumerate(targets) if name == target]
+        units = resampling_units([evaluations[number] for number in places])
+        known = [value for number in places if (value := values[number]) is not None]
+        if units is None or len(known) < len(places):
             return None
-        n_units = int(units.max()) + 1
-        if target not in drawn:
-            drawn[target] = draw(n_units, resamples, generator)
-        if drawn[target].shape[1] != n_units:
-            raise BadInput(
-                f"{target}: one evaluation has {drawn[target].shape[1]} prompt groups and another {n_units}; "
-                "score every method on the same examples"
-            )
-        total += weighted_means(value, units, drawn[target])
-    return total / len(values)
+        gathered.append((known, units))
+    return gathered
 
 
-def _flipped_means(
-    gaps: Sequence[Float[np.ndarray, " pair"]],
-    evaluations: Sequence[Evaluation],
-    targets: Sequence[str],
-    permutations: int,
-    seed: int,
-) -> Float[np.ndarray, " permutation"]:
-    """The mean difference over shifts, after the methods exchanged names on prompts drawn by coin."""
+def _resampled(shared: Shared, resamples: int, seed: int) -> Float[np.ndarray, " resample"]:
+    """The mean over shifts of each one's resampled mean."""
+    generator = np.random.default_rng(seed)
+    means = []
+    for values, units in shared:
+        draws = draw(units.n_units, resamples, generator)
+        means += [weighted_means(value, of, draws) for value, of in zip(values, units.of_pairs, strict=True)]
+    return np.mean(means, axis=0)
+
+
+def _flipped(shared: Shared, permutations: int, seed: int) -> Float[np.ndarray, " permutation"]:
+    """The mean difference over shifts, after the methods exchanged names on prompts chosen by coin."""
     generator = np.random.default_rng([seed, 1])
-    signs: dict[str, Draws] = {}
-    total = np.zeros(permutations)
-    for gap, evaluation, target in zip(gaps, evaluations, targets, strict=True):
-        units = resampling_units(evaluation)
-        if units is None:
-            raise BadInput(f"{target}: the prompt groups are unknown")
-        sums = np.bincount(units, weights=gap)
-        if target not in signs:
-            signs[target] = generator.choice(np.array([-1.0, 1.0]), size=(permutations, len(sums)))
-        total += signs[target] @ sums / len(gap)
-    return total / len(gaps)
+    means = []
+    for gaps, units in shared:
+        signs = generator.choice(np.array([-1.0, 1.0]), size=(permutations, units.n_units))
+        means += [
+            signs @ np.bincount(of, weights=gap, minlength=units.n_units) / len(gap)
+            for gap, of in zip(gaps, units.of_pairs, strict=True)
+        ]
+    return np.mean(means, axis=0)

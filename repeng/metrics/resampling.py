@@ -29,24 +29,46 @@ class Estimate:
     high: float | None = None
 
 
-def resampling_units(evaluation: Evaluation) -> Int[np.ndarray, " pair"] | None:
-    """What is drawn as a whole, numbered from 0: prompt groups, or examples where there are under 30 groups.
+@dataclass(frozen=True, eq=False)
+class Units:
+    """What is drawn as a whole, for several evaluations of one target together.
 
-    None where the groups are unknown, or where there is one unit only.
+    Attributes:
+        of_pairs: for each evaluation, its pairs' units, numbered from 0.
+        n_units: how many there are among all of them.
     """
-    if evaluation.group is None:
+
+    of_pairs: tuple[Int[np.ndarray, " _pair"], ...]
+    n_units: int
+
+
+def resampling_units(evaluations: Sequence[Evaluation]) -> Units | None:
+    """Prompt groups, or examples where there are under 30 groups and more examples.
+
+    Args:
+        evaluations: of one target; they may lack some of its pairs.
+
+    Returns:
+        The units, or None where groups are unknown, or where there is one unit only.
+    """
+    ids = [one.group for one in evaluations if one.group is not None]
+    if len(ids) < len(evaluations):
         return None
-    units = np.unique(evaluation.group, return_inverse=True)[1]
-    if units.max() + 1 < FEWEST_GROUPS and evaluation.example is not None:
-        examples = np.unique(evaluation.example, return_inverse=True)[1]
-        if examples.max() > units.max():
+    examples = [one.example for one in evaluations if one.example is not None]
+    n_groups = len(np.unique(np.concatenate(ids)))
+    if n_groups < FEWEST_GROUPS and len(examples) == len(evaluations):
+        n_examples = len(np.unique(np.concatenate(examples)))
+        if n_examples > n_groups:
             log.warning(
                 "only %d prompt groups in %d examples: intervals resample examples, and may be too narrow",
-                units.max() + 1,
-                examples.max() + 1,
+                n_groups,
+                n_examples,
             )
-            units = examples
-    return units if units.max() > 0 else None
+            ids = examples
+    names, places = np.unique(np.concatenate(ids), return_inverse=True)
+    if len(names) < 2:
+        return None
+    return Units(tuple(np.split(places, np.cumsum([len(one) for one in ids])[:-1])), len(names))
 
 
 def draw(n_units: int, resamples: int, generator: np.random.Generator) -> Draws:
@@ -57,8 +79,11 @@ def draw(n_units: int, resamples: int, generator: np.random.Generator) -> Draws:
 def weighted_means(
     values: Float[np.ndarray, " pair"], units: Int[np.ndarray, " pair"], draws: Draws
 ) -> Float[np.ndarray, " resample"]:
-    """The mean over pairs in each resample; units differ in how many pairs they hold."""
-    return (draws @ np.bincount(units, weights=values)) / (draws @ np.bincount(units).astype(np.float64))
+    """The mean over pairs in each resample; units differ in how many pairs they hold, and may hold none of these."""
+    n_units = draws.shape[1]
+    held = draws @ np.bincount(units, minlength=n_units).astype(np.float64)
+    total = draws @ np.bincount(units, weights=values, minlength=n_units)
+    return np.where(held > 0, total / np.maximum(held, 1.0), values.mean())
 
 
 def ends(means: Float[np.ndarray, " resample"], level: float) -> tuple[float, float]:
