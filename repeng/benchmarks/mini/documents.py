@@ -106,7 +106,7 @@ class Writer:
             "source": self.source,
         }
 
-    def write(self, mix: Mapping[str, float], count: int) -> list[tuple[str, Document]]:
+    def write(self, mix: Mapping[str, float | int], count: int) -> list[tuple[str, Document]]:
         """`count` documents of a mix (kind -> share), each with its kind."""
         kinds = self.rng.choices(list(mix), list(mix.values()), k=count)
         return [(kind, self.kinds[kind]()) for kind in kinds]

@@ -38,7 +38,7 @@ class Phase:
     """A part of the training: its mix, its chunks (of 4,096 documents), and the learning rate it starts from."""
 
     name: str
-    mix: Mapping[str, float]
+    mix: Mapping[str, float | int]
     chunks: int
     rate: float
 
