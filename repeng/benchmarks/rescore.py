@@ -12,22 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+from repeng.benchmarks.evaluation_folders import OUR_NAME, choose_folders, folder_of, models_by_folder, only_model
 from repeng.benchmarks.genies import get_benchmark
+from repeng.distributions.load import list_distributions, load_distributions
 from repeng.distributions.schema import Benchmark, Shift, Split
-from repeng.errors import BadData, BadInput, UnknownName
+from repeng.errors import BadData
 from repeng.metrics import Evaluation
 from repeng.results import ResultRow, evaluation_path, read_evaluation, read_provenance, row_from, write_atomically
 
 log = logging.getLogger(__name__)
-
-OUR_NAME = {
-    "classify_lora": "lora",
-    "lora_fine_tuning": "lora",
-    "zero_shot": "zero-shot",
-    "few_shot": "few-shot",
-    "prompt_tuning": "prompt-tuning",
-}
-"""Methods that GENIES' files name otherwise than we do. Either name is understood."""
 
 PUBLISHED_COLUMNS = (
     "source",
@@ -82,7 +75,7 @@ class Rescored:
 def rescore(
     evaluations: Path,
     benchmark: Benchmark | str | Path,
-    model: str,
+    model: str | None = None,
     *,
     methods: Sequence[str] | None = None,
     capabilities: Path | None = None,
@@ -97,7 +90,7 @@ def rescore(
     Args:
         evaluations: the folder of method folders.
         benchmark: the shifts, or their benchmark's name or file.
-        model: the model's name in the folders' names, as `llama-30b`.
+        model: the model's name in the folders' names, as `llama-30b`; None for the only one that is there.
         methods: which methods, by our names or the folders'; None for every one that has the model.
         capabilities: the folder that holds MODEL/TARGET.json with each target's capability; None for
             `target_tuned_capability` beside the evaluations.
@@ -110,20 +103,39 @@ def rescore(
         For each method the benchmark's shifts in order, repeats kept.
 
     Raises:
-        BadInput: there is no such folder, or no evaluation in it.
+        BadInput: there is no such folder, no evaluation in it, or there are several models and none is named.
         BadData: a file is damaged.
         UnknownName: there is no such method, or it has no evaluation of the model.
     """
     shifts = benchmark if isinstance(benchmark, Benchmark) else get_benchmark(benchmark)
-    folders = _models_by_folder(evaluations, shifts)
-    chosen = _choose(folders, methods, model)
+    folders = models_by_folder(evaluations, shifts)
+    model = model or only_model(folders)
+    chosen = choose_folders(folders, methods, model)
     beside = evaluations.resolve().parent / "target_tuned_capability" if capabilities is None else capabilities
-    files = _Files(evaluations, beside / model, model, _folder_of("zero-shot", folders), groups or {})
+    files = _Files(evaluations, beside / model, model, folder_of("zero-shot", folders), groups or {})
     found = [
         _score(files, folder, shift, seed=seed, resamples=resamples) for folder in chosen for shift in shifts.shifts
     ]
     _warn_of_missing(found, files)
     return found
+
+
+def rescore_study(
+    evaluations: Path,
+    benchmark: Benchmark | str | Path,
+    model: str | None = None,
+    *,
+    methods: Sequence[str] | None = None,
+    data: str | Path | None = None,
+) -> list[Rescored]:
+    """`rescore`, with prompt groups from a folder of distributions as far as it holds the targets."""
+    shifts = benchmark if isinstance(benchmark, Benchmark) else get_benchmark(benchmark)
+    groups = {}
+    if data is not None:
+        targets = {name for shift in shifts.shifts for name in (shift.source, shift.target)}
+        held = load_distributions(data, sorted(targets & set(list_distributions(data))))
+        groups = {name: distribution.test for name, distribution in held.items()}
+    return rescore(evaluations, shifts, model, methods=methods, groups=groups)
 
 
 def write_published(rows: Iterable[Rescored], path: Path) -> None:
@@ -223,49 +235,6 @@ def _with_groups(evaluation: Evaluation, split: Split | None, path: Path) -> Eva
         return evaluation
     example = np.array([pair.example for pair in split.pairs], dtype=np.int64)
     return replace(evaluation, example=example, group=split.groups[example])
-
-
-def _models_by_folder(evaluations: Path, benchmark: Benchmark) -> dict[str, set[str]]:
-    """Each method's folder, and the models that it has evaluations of for some source of the benchmark."""
-    if not evaluations.is_dir():
-        raise BadInput(f"{evaluations}: no such folder; give the one that holds METHOD/MODEL-SOURCE/TARGET.json")
-    folders: dict[str, set[str]] = {}
-    by_length = sorted(benchmark.sources, key=len, reverse=True)
-    for method in sorted(path for path in evaluations.iterdir() if path.is_dir()):
-        for place in (path for path in method.iterdir() if path.is_dir()):
-            source = next((name for name in by_length if place.name.endswith(f"-{name}")), None)
-            if source is not None:
-                folders.setdefault(method.name, set()).add(place.name.removesuffix(f"-{source}"))
-    if not folders:
-        raise BadInput(
-            f"{evaluations}: no evaluation of any source of {benchmark.name}; give the folder that holds "
-            "METHOD/MODEL-SOURCE/TARGET.json (of a study, its `predictions`)"
-        )
-    return folders
-
-
-def _choose(folders: Mapping[str, set[str]], methods: Sequence[str] | None, model: str) -> list[str]:
-    """The method folders to score, each holding the model."""
-    if methods is None:
-        known = set().union(*folders.values())
-        if model not in known:
-            raise UnknownName("model", model, known)
-        return [folder for folder, models in folders.items() if model in models]
-    chosen = []
-    for method in methods:
-        folder = _folder_of(method, folders)
-        if folder is None:
-            raise UnknownName("method", method, folders)
-        if model not in folders[folder]:
-            raise UnknownName(f"model of {folder}", model, folders[folder])
-        chosen.append(folder)
-    return chosen
-
-
-def _folder_of(method: str, folders: Iterable[str]) -> str | None:
-    """The folder of a method under its own name, else under another that means the same."""
-    same = [folder for folder in folders if OUR_NAME.get(folder, folder) == OUR_NAME.get(method, method)]
-    return method if method in same else next(iter(same), None)
 
 
 def _warn_of_missing(rows: Sequence[Rescored], files: _Files) -> None:

@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 
 from repeng.benchmarks.genies import BENCHMARKS, CATEGORIES, LABELS, get_benchmark
-from repeng.benchmarks.rescore import PUBLISHED_COLUMNS, Rescored, read_capability, rescore, write_published
+from repeng.benchmarks.rescore import (
+    PUBLISHED_COLUMNS,
+    Rescored,
+    read_capability,
+    rescore,
+    rescore_study,
+    write_published,
+)
 from repeng.distributions.load import load_distributions
 from repeng.distributions.schema import Benchmark, Shift
 from repeng.errors import BadData, BadInput, UnknownName
@@ -174,6 +181,16 @@ def test_published_files_support_no_interval_and_the_data_gives_them_one(genies_
     assert (grouped.row.accuracy_low, grouped.row.accuracy_high) == accuracy_interval(by_hand)
 
 
+def test_data_that_holds_some_of_the_targets_gives_these_their_intervals(genies_root: Path) -> None:
+    evaluations = genies_root / "results" / "evaluations"
+    shifts = Benchmark("two", (Shift("alpaca_easy", "alpaca_hard"), Shift("arc_easy", "arc_hard")))
+    hard, absent = rescore_study(evaluations, shifts, "llama-30b", methods=["lora"], data=genies_root / "distributions")
+    assert not (genies_root / "distributions" / "arc_hard").exists()
+    assert absent.row.accuracy is not None and absent.row.accuracy_low is None
+    assert hard.row.accuracy_low < hard.row.accuracy < hard.row.accuracy_high
+    assert rescore_study(evaluations, shifts, "llama-30b", methods=["lora"])[0].row.accuracy_low is None
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """Our own files of one model, two methods and one shift, beside a capability."""
@@ -257,6 +274,13 @@ def test_groups_of_data_that_does_not_fit_are_not_taken(small: Path, caplog: pyt
     assert "3 pairs and the data's test split 4" in caplog.text
     fitting = rescore(small, ONE, "tiny", methods=["mms"], groups={"b": split.first(3)})[0].row
     assert fitting.n_prompts == 3 and fitting.accuracy_low is not None
+
+
+def test_the_only_model_that_is_there_needs_no_name(small: Path) -> None:
+    assert rescore(small, ONE) == rescore(small, ONE, "tiny")
+    write_evaluation(evaluation_path(small, "mms", "vast", "a", "b"), Evaluation(reported_accuracy=0.5), {})
+    with pytest.raises(BadInput, match="evaluations of 2 models: tiny, vast"):
+        rescore(small, ONE)
 
 
 def test_what_is_not_there_is_refused_with_what_is(small: Path, tmp_path: Path) -> None:
