@@ -1,0 +1,154 @@
+"""Pictures of layers and directions: sweeps, and the transfer matrix beside the directions' cosines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from repeng.errors import BadInput
+from repeng.report.theme import MUTED, diverging, method_colour, themed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SWEEP_FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "held_out_accuracy")
+
+
+def sweep_chart(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Any:
+    """Accuracy by layer, one line a probe with its interval as a band, one panel a target.
+
+    A filled disc marks the layer that the source alone would have chosen, a hollow diamond the one that the target's
+    labels would have: an oracle. The dotted line is the source's held-out accuracy.
+
+    Args:
+        rows: with `probe`, `source`, `target`, `layer`, `accuracy`, `accuracy_low`, `accuracy_high`,
+            `held_out_accuracy`, `chosen`, `oracle`.
+
+    Raises:
+        BadInput: there is no row.
+    """
+    import altair as alt
+    import pandas as pd
+
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    if frame.empty:
+        raise BadInput("no layer to draw; sweep one probe at least")
+    frame = frame.rename(columns={"probe": "method"}).assign(panel=frame["source"] + " → " + frame["target"])
+    methods = list(dict.fromkeys(frame["method"]))
+    x = alt.X("layer:Q", axis=alt.Axis(tickMinStep=1, format="d"), title="layer")
+    floor = float(frame["accuracy_low"].fillna(frame["accuracy"]).min())
+    scale = alt.Scale(domain=[min(0.4, floor), 1.0], zero=False)
+    y = alt.Y("accuracy:Q", scale=scale, title="pair accuracy")
+    colour = method_colour(methods, title="probe")
+    base = alt.Chart(frame)
+    tooltip = ["method:N", "layer:Q", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in SWEEP_FIGURES)]
+    bands = base.mark_area(opacity=0.15, clip=True).encode(
+        x=x, y=alt.Y("accuracy_low:Q", scale=scale, title="pair accuracy"), y2="accuracy_high:Q", color=colour
+    )
+    held_out = base.mark_line(strokeDash=[1, 3], opacity=0.8).encode(
+        x=x, y=alt.Y("held_out_accuracy:Q", scale=scale, title="pair accuracy"), color=colour
+    )
+    lines = base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, tooltip=tooltip)
+    marks = [
+        base.transform_filter(f"datum.{which}")
+        .mark_point(size=110, strokeWidth=2, opacity=1, filled=filled, shape=shape)
+        .encode(x=x, y=y, color=colour, tooltip=tooltip)
+        for which, shape, filled in (("chosen", "circle", True), ("oracle", "diamond", False))
+    ]
+    chance = base.mark_rule(strokeDash=[4, 4], color=MUTED).encode(y=alt.datum(0.5))
+    chart = (
+        alt.layer(chance, bands, held_out, lines, *marks)
+        .properties(width=300, height=200)
+        .facet(facet=alt.Facet("panel:N", sort=list(dict.fromkeys(frame["panel"])), title=None), columns=2)
+    )
+    subtitle = "disc: the source's choice; diamond: the target's best, an oracle; dotted: held out of the source"
+    title = alt.TitleParams(text="Accuracy by layer", subtitle=[subtitle])
+    return themed(chart, title=title, description=f"Accuracy by layer of {', '.join(methods)}.")
+
+
+def matrix_chart(
+    names: Sequence[str], accuracy: Sequence[Sequence[float]], cosine: Sequence[Sequence[float]] | None
+) -> Any:
+    """Transfer matrix (fitted on the row, tested on the column) beside the cosines of the fitted directions.
+
+    Both are in one order, in which directions that point alike stand together.
+
+    Args:
+        names: of the N distributions.
+        accuracy: N by N; row i is fitted on names[i].
+        cosine: N by N, or None where the probe has no direction.
+
+    Raises:
+        BadInput: a matrix is not N by N.
+    """
+    import altair as alt
+
+    order = cluster_order(names, accuracy, cosine)
+    ordered = [names[i] for i in order]
+    panels = [_square(ordered, _cells(names, accuracy, "fitted on", "tested on"), "accuracy", (0.0, 0.5, 1.0))]
+    if cosine is not None:
+        panels.append(_square(ordered, _cells(names, cosine, "fitted on", "and on"), "cosine", (-1.0, 0.0, 1.0)))
+    title = "Transfer, and the angle between directions" if cosine is not None else "Transfer"
+    chart = alt.hconcat(*panels, spacing=30).resolve_scale(color="independent")
+    return themed(chart, title=title, description=f"{title} over {len(names)} distributions.")
+
+
+def cluster_order(
+    names: Sequence[str], accuracy: Sequence[Sequence[float]], cosine: Sequence[Sequence[float]] | None
+) -> list[int]:
+    """Order of average-linkage clustering, by 1 - cosine, or by how accuracies correlate where there is no cosine.
+
+    Raises:
+        BadInput: a matrix is not N by N.
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+    from scipy.spatial.distance import squareform
+
+    for matrix in (accuracy, cosine):
+        if matrix is not None and np.shape(matrix) != (len(names), len(names)):
+            raise BadInput(f"a matrix of shape {np.shape(matrix)} for {len(names)} distributions; give N by N")
+    if len(names) < 3:
+        return list(range(len(names)))
+    if cosine is not None:
+        distance = 1.0 - np.asarray(cosine, dtype=float)
+    else:
+        rows = np.asarray(accuracy, dtype=float)
+        both = np.concatenate([rows, rows.T], axis=1)
+        distance = np.linalg.norm(both[:, None] - both[None], axis=2)
+    distance = np.nan_to_num(np.clip((distance + distance.T) / 2, 0.0, None), nan=1.0)
+    np.fill_diagonal(distance, 0.0)
+    flat = squareform(distance, checks=False)
+    return [int(i) for i in leaves_list(optimal_leaf_ordering(linkage(flat, "average"), flat))]
+
+
+def _cells(names: Sequence[str], matrix: Sequence[Sequence[float]], down: str, across: str) -> pd.DataFrame:
+    import pandas as pd
+
+    cells = [
+        {down: row, across: column, "value": float(matrix[i][j])}
+        for i, row in enumerate(names)
+        for j, column in enumerate(names)
+    ]
+    return pd.DataFrame(cells)
+
+
+def _square(ordered: list[str], cells: pd.DataFrame, title: str, scale: tuple[float, float, float]) -> Any:
+    import altair as alt
+
+    down, across = cells.columns[0], cells.columns[1]
+    low, middle, high = scale
+    base = alt.Chart(cells).encode(
+        x=alt.X(f"{across}:N", sort=ordered, axis=alt.Axis(orient="top", labelAngle=-40, domain=False)),
+        y=alt.Y(f"{down}:N", sort=ordered, axis=alt.Axis(domain=False, ticks=False)),
+        tooltip=[f"{down}:N", f"{across}:N", alt.Tooltip("value:Q", format=".3f", title=title)],
+    )
+    drawn = base.mark_rect().encode(color=alt.Color("value:Q", scale=diverging(*scale), title=title))
+    panel = drawn
+    if len(ordered) <= 25:
+        ends = f"abs(datum.value - {middle}) > {0.9 * (high - middle)}"
+        colour = alt.condition(ends, alt.value("white"), alt.value("black"))
+        panel = drawn + base.mark_text(fontSize=10).encode(text=alt.Text("value:Q", format=".2f"), color=colour)
+    step = 36 if len(ordered) <= 25 else 14
+    return panel.properties(width=alt.Step(step), height=alt.Step(max(14, step - 12)))

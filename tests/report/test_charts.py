@@ -1,0 +1,159 @@
+"""Every picture is drawn, saved in each form, and says what its data say."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_study import SHIFTS, make_rows
+
+from repeng.errors import BadInput
+from repeng.report.charts import (
+    chart_svg,
+    cluster_order,
+    elicitation_plot,
+    heat_map,
+    inline_svg,
+    matrix_chart,
+    reliability_chart,
+    save_chart,
+    sweep_chart,
+)
+from repeng.report.frames import results_frame, shift_frame
+
+ROWS = make_rows({"mms": (0.91, 0.95, 0.49, 0.45), "zero-shot": (0.7, 0.72, 0.5, 0.48)})
+
+
+def sweep_rows() -> list[dict[str, Any]]:
+    return [
+        {
+            "probe": probe,
+            "source": "easy",
+            "target": "hard",
+            "layer": layer,
+            "head": None,
+            "accuracy": 0.5 + 0.1 * layer,
+            "accuracy_low": 0.45 + 0.1 * layer,
+            "accuracy_high": 0.55 + 0.1 * layer,
+            "held_out_accuracy": 0.6 + 0.1 * layer,
+            "chosen": layer == 1,
+            "oracle": layer == 3,
+        }
+        for probe in ("mms", "lat")
+        for layer in range(4)
+    ]
+
+
+def every_chart() -> dict[str, Any]:
+    bins = pd.DataFrame({"method": "mms", "label": "extreme", "confidence": [0.6, 0.9], "accuracy": [0.5, 0.9]})
+    return {
+        "heat map": heat_map(shift_frame(ROWS)),
+        "elicitation": elicitation_plot(shift_frame(ROWS)),
+        "reliability": reliability_chart(bins.assign(n_pairs=20)),
+        "sweep": sweep_chart(sweep_rows()),
+        "matrix": matrix_chart(["a", "b", "c"], np.eye(3).tolist(), np.eye(3).tolist()),
+        "matrix without directions": matrix_chart(["a", "b"], [[0.9, 0.4], [0.6, 0.8]], None),
+    }
+
+
+CHARTS = ("heat map", "elicitation", "reliability", "sweep", "matrix", "matrix without directions")
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_every_chart_is_drawn(name: str) -> None:
+    svg = chart_svg(every_chart()[name])
+    assert svg.startswith("<svg")
+    assert "NaN" not in svg and "undefined" not in svg
+
+
+def test_the_heat_map_writes_every_accuracy_in_its_cell() -> None:
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", chart_svg(heat_map(shift_frame(ROWS))))
+    figures = [text for text in texts if re.fullmatch(r"0\.\d\d", text)]
+    assert sorted(figures) == sorted(f"{row.accuracy:.2f}" for row in ROWS)
+    assert {f"{source} → {target}" for source, target, _, _ in SHIFTS} <= set(texts)
+
+
+def test_an_elicitation_plot_without_capability_or_baseline_leaves_out_their_marks() -> None:
+    frame = shift_frame(make_rows({"mms": (0.9, 0.8, 0.7, 0.6)}, capability=None)).assign(baseline_accuracy=None)
+    bare, full = chart_svg(elicitation_plot(frame)), chart_svg(elicitation_plot(shift_frame(ROWS)))
+    assert bare.count("target_tuned_capability: 0.9") == 0
+    assert full.count("target_tuned_capability: 0.900") == len(SHIFTS)
+
+
+def test_two_models_stand_beside_each_other() -> None:
+    rows = ROWS + make_rows({"mms": (0.6, 0.6, 0.6, 0.6)}, model="org/small")
+    assert set(shift_frame(rows)["name"]) == {"mms · tiny", "zero-shot · tiny", "mms · small"}
+    assert "org/small" in chart_svg(elicitation_plot(shift_frame(rows)))
+
+
+def test_a_sweep_marks_the_sources_choice_and_the_targets_oracle() -> None:
+    spec = json.loads(sweep_chart(sweep_rows()).to_json())
+    marked = {layer["transform"][0]["filter"]: layer["mark"] for layer in spec["spec"]["layer"] if "transform" in layer}
+    assert marked["datum.chosen"]["filled"] is True
+    assert marked["datum.oracle"]["filled"] is False
+    assert "oracle" in json.dumps(spec["title"])
+
+
+def test_a_sweep_of_nothing_is_refused() -> None:
+    with pytest.raises(BadInput, match="no layer to draw"):
+        sweep_chart([])
+
+
+def test_directions_that_point_alike_stand_together() -> None:
+    directions = np.array([[1.0, 0.0], [0.0, 1.0], [0.99, 0.1], [0.1, 0.99]])
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    order = cluster_order(list("abcd"), np.full((4, 4), 0.5).tolist(), (directions @ directions.T).tolist())
+    assert sorted(order) == [0, 1, 2, 3]
+    assert abs(order.index(0) - order.index(2)) == 1
+    assert abs(order.index(1) - order.index(3)) == 1
+
+
+def test_without_directions_distributions_of_like_accuracies_stand_together() -> None:
+    alike = [[0.9, 0.1, 0.9, 0.1], [0.1, 0.9, 0.1, 0.9]]
+    order = cluster_order(list("abcd"), [alike[0], alike[1], alike[0], alike[1]], None)
+    assert abs(order.index(0) - order.index(2)) == 1
+
+
+def test_a_matrix_of_another_size_is_refused() -> None:
+    with pytest.raises(BadInput, match="N by N"):
+        matrix_chart(["a", "b"], [[1.0, 0.0, 0.0]] * 3, None)
+
+
+@pytest.mark.parametrize(("ending", "start"), [(".png", b"\x89PNG"), (".svg", b"<svg")])
+def test_a_chart_is_saved_by_its_ending(tmp_path: Path, ending: str, start: bytes) -> None:
+    path = save_chart(every_chart()["heat map"], tmp_path / "deep" / f"picture{ending}")
+    assert path.read_bytes().lstrip().startswith(start)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_saved_page_asks_nothing_of_the_network(tmp_path: Path) -> None:
+    text = save_chart(every_chart()["heat map"], tmp_path / "picture.html").read_text()
+    assert text.startswith("<!DOCTYPE html>")
+    assert not re.search(r"<(script|link)[^>]*(src|href)=", text)
+
+
+def test_another_ending_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"\.png, \.svg or \.html"):
+        save_chart(every_chart()["heat map"], tmp_path / "picture.gif")
+
+
+def test_an_inline_picture_is_named_once_and_follows_the_pages_colours() -> None:
+    svg = inline_svg(every_chart()["matrix"], title="Transfer <1>", description="d & e", prefix="m")
+    assert svg.count('role="') == 1 and 'role="img"' in svg
+    assert '<title id="m-title">Transfer &lt;1&gt;</title>' in svg
+    assert "var(--ink)" in svg and "aria-label=" not in svg
+    assert "cosine: 1.000</title>" in svg
+    ids = re.findall(r'\bid="([^"]+)"', svg)
+    assert len(ids) == len(set(ids)) and all(name.startswith("m-") for name in ids)
+    assert all(name in ids for name in re.findall(r"url\(#([^)]+)\)", svg))
+
+
+def test_a_frame_has_the_columns_of_the_results_table() -> None:
+    frame = results_frame(ROWS)
+    assert list(frame["accuracy"]) == [row.accuracy for row in ROWS]
+    assert len(frame.columns) == 22
