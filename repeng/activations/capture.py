@@ -18,7 +18,7 @@ from repeng.errors import BadInput, UnknownName
 __all__ = ["CaptureSummary", "Request", "capture", "capture_id", "needed"]
 
 METHODS = ("auto", "packed", "batched")
-Model = LanguageModel | Callable[[], LanguageModel]
+Model = LanguageModel | Identity | Callable[[], LanguageModel]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,20 @@ class CaptureSummary:
     method: str
     seconds: float
 
+    def __add__(self, other: CaptureSummary) -> CaptureSummary:
+        """Both, one after the other."""
+        methods = {self.method, other.method} - {"none"}
+        return CaptureSummary(
+            capture_id=self.capture_id,
+            n_texts=self.n_texts + other.n_texts,
+            n_tokens=self.n_tokens + other.n_tokens,
+            skipped=self.skipped + other.skipped,
+            parts_written=self.parts_written + other.parts_written,
+            parts_reused=self.parts_reused + other.parts_reused,
+            method=" and ".join(sorted(methods)) or "none",
+            seconds=self.seconds + other.seconds,
+        )
+
 
 def capture(
     lm: Model,
@@ -66,7 +80,7 @@ def capture(
     and waited for at the end. Where nothing is missing the model is not run, and not even loaded if `lm` is a function.
 
     Args:
-        lm: the model, or a function that loads it.
+        lm: the model, or a function that loads it; or a model's identity, where everything is known to be there.
         splits: what to read.
         request: what to keep of it.
         store: where to.
@@ -90,7 +104,9 @@ def capture(
         raise UnknownName("method of capturing", method, METHODS)
     if batch_tokens is not None and batch_tokens < 1:
         raise BadInput(f"a token budget of {batch_tokens} holds nothing; give --batch-tokens 1 or more")
-    if identity is None:
+    if isinstance(lm, Identity):
+        identity = lm
+    elif identity is None:
         lm = lm if isinstance(lm, LanguageModel) else lm()
         identity = Identity(**lm.identity())
     record = capture_record(identity, storage_dtype=storage_dtype, max_length=max_length, too_long=too_long)
@@ -102,6 +118,8 @@ def capture(
     n_parts = len(splits) * len(request.parts(identity.n_layers))
     work = Work(store, record, request, progress or _quiet)
     if missing:
+        if isinstance(lm, Identity):
+            raise BadInput(f"{len(missing)} part(s) are not in {store.root}, and no model was given to capture them")
         lm = lm if isinstance(lm, LanguageModel) else lm()
         if (loaded := Identity(**lm.identity())) != identity:
             raise BadInput(f"the model that was loaded, {loaded}, is not the one that was announced, {identity}")

@@ -99,7 +99,7 @@ def run_batch(
     )
 
 
-def _cells(slots: Sequence[tuple[int, Int[np.ndarray, " token"]]]) -> _Cells:
+def _cells(slots: Sequence[tuple[int, Int[np.ndarray, " _"]]]) -> _Cells:
     """The cells of slots, each a row and some of its columns."""
     lengths = [len(columns) for _, columns in slots]
     return _Cells(
@@ -194,7 +194,7 @@ def _last_hidden(lm: LanguageModel, batch: Batch) -> Float[Tensor, "row pos d_mo
 
 def _logprobs(
     lm: LanguageModel, hidden: Float[Tensor, "row pos d_model"], here: Sequence[tuple[TextRequest, int, Any]]
-) -> Float[np.ndarray, " slot"]:
+) -> Float[np.ndarray, " scored"]:
     """Total log-probability of each wanted span. What several texts share is computed once."""
     width = hidden.shape[1]
     cells, targets, slots, n_slots = [], [], [], 0
@@ -211,4 +211,6 @@ def _logprobs(
     distinct, which = np.unique(pairs, axis=1, return_inverse=True)
     place = torch.from_numpy(distinct).to(hidden.device)
     values = lm.token_logprobs(hidden.flatten(0, 1)[place[0]], place[1]).double().cpu().numpy()
-    return np.bincount(np.concatenate(slots), weights=values[which.reshape(-1)], minlength=n_slots)
+    totals = np.zeros(n_slots)
+    np.add.at(totals, np.concatenate(slots), values[which.reshape(-1)])
+    return totals

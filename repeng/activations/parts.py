@@ -125,23 +125,24 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write under a temporary name, flush to the disk, rename: whoever looks sees the whole file or none."""
+def write_file(path: Path, content: bytes, *, flush: bool = True) -> None:
+    """Write under a temporary name, flush to the disk, rename: whoever looks sees the whole file or none.
+
+    The folder is not flushed: file systems keep the order of renames in a folder, so after a power cut an index is not
+    there without the shards that were renamed before it. `flush=False` is for what may be lost.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:
             stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+            if flush:
+                stream.flush()
+                os.fsync(stream.fileno())
         os.replace(temporary, path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        raise
 
 
 def checksum(content: bytes) -> str:

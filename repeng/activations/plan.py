@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -62,9 +62,10 @@ class Batch:
     attention_mask: Tensor | Mapping[str, Tensor] | None
     texts: tuple[int, ...]
     rows: tuple[int, ...]
-    columns: tuple[Int[np.ndarray, " token"], ...]
+    columns: tuple[Int[np.ndarray, " _"], ...]
 
 
+@runtime_checkable
 class Layout(Protocol):
     """Cuts texts into batches, each text into exactly one.
 
@@ -91,8 +92,8 @@ class Chunk:
 
     texts: tuple[int, ...]
     vectors: dict[Hook, Float[Tensor, "slot ..."]]
-    means: dict[Hook, Float[Tensor, "slot ..."]]
-    logprobs: Float[np.ndarray, " slot"]
+    means: dict[Hook, Float[Tensor, "span ..."]]
+    logprobs: Float[np.ndarray, " scored"]
     n_tokens: int
 
 

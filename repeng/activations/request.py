@@ -34,6 +34,7 @@ class Request:
         tokens: any of "last", "response_mean", "prompt_last".
         layers: None for all, the same for every site, or a map from site to layers (all of a site not named).
         logprob: also each response's total log-probability and token count, for every stimulus.
+        only: of the parts that the above name, keep these alone; None for all of them.
 
     Raises:
         BadInput: two different stimuli of one name.
@@ -45,6 +46,7 @@ class Request:
     tokens: tuple[str, ...] = ("last",)
     layers: Layers = None
     logprob: bool = True
+    only: frozenset[PartName] | None = None
 
     def __post_init__(self) -> None:
         for token in self.tokens:
@@ -66,7 +68,7 @@ class Request:
                     wanted[PartName(stimulus.name, site, token)] = site_layers(site, self.layers, n_layers)
             if self.logprob:
                 wanted[PartName(stimulus.name, LOGPROB)] = ()
-        return wanted
+        return {name: found for name, found in wanted.items() if self.only is None or name in self.only}
 
 
 @dataclass(frozen=True)

@@ -222,7 +222,7 @@ def _scored(text: TokenizedText) -> int:
     return text.response_end - max(text.response_start, min(1, text.response_end))
 
 
-def _ranges(lengths: Sequence[int]) -> list[Int[np.ndarray, " slot"]]:
+def _ranges(lengths: Sequence[int]) -> list[Int[np.ndarray, " _"]]:
     edges = np.cumsum([0, *lengths])
     return [np.arange(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
 

@@ -101,7 +101,8 @@ def begin(split_folder: Path, missing: Sequence[Missing], fresh: Callable[[], La
             _forget_begun(folder, first_file)
             plan = fresh()
             record = {**plan.as_dict(), "layers": list(item.layers), "first_file": first_file}
-            write_file(folder / PLAN, to_json(record))
+            # Lost in a power cut, it costs the shards after it and nothing more.
+            write_file(folder / PLAN, to_json(record), flush=False)
         found.append(PartPlan(item.part, folder, item.layers, first_file, plan))
     return found
 
