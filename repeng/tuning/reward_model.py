@@ -58,6 +58,7 @@ class RewardModel:
         if config.pad_token_id is None:
             # The library refuses batches without one. Nothing reads it: this class pads, masks and pools itself.
             config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self._autocasts = dtype == torch.bfloat16
         self.packs: bool | None = None
         self.head = _head(model)
         self.head.float()
@@ -95,7 +96,7 @@ class RewardModel:
 
         handle = self.head.register_forward_hook(read)
         try:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            with quiet_transformers(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocasts):
                 self.model(**{name: value.to(self.device) for name, value in inputs.items()}, use_cache=False)
         finally:
             handle.remove()
@@ -162,7 +163,7 @@ def load_classifier(
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
         options["device_map"] = {"": device}
-    with forked_rng(seed, device), quiet_loading():
+    with forked_rng(seed, device), quiet_transformers():
         try:
             model = AutoModelForSequenceClassification.from_pretrained(found.path, **options)
         except (OSError, ValueError) as error:
@@ -227,8 +228,8 @@ def forked_rng(seed: int, device: torch.device) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def quiet_loading() -> Iterator[None]:
-    """No bars and no report of a head that is new on purpose while transformers loads weights."""
+def quiet_transformers() -> Iterator[None]:
+    """Without transformers' bars and warnings: of a head that is new on purpose, of padding that it will not find."""
     from transformers.utils import logging as hf_logging
 
     level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()

@@ -31,7 +31,7 @@ from repeng.tuning.reward_model import (
     compute_dtype,
     load_classifier,
     load_tokenizer,
-    quiet_loading,
+    quiet_transformers,
     torch_device,
 )
 from repeng.tuning.settings import TuneSettings, preset_settings
@@ -260,7 +260,7 @@ def load_tuned(tuned: TunedModel, *, device: str = "auto") -> RewardModel:
     base = load_classifier(
         tuned.model, seed=0, device=where, dtype=compute, quantization=settings.get("quantization", "none")
     )
-    with quiet_loading():
+    with quiet_transformers():
         try:
             adapted = PeftModel.from_pretrained(base, tuned.path, is_trainable=False)
         except (OSError, ValueError, RuntimeError) as error:
@@ -319,7 +319,7 @@ def _save(reward: RewardModel, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model: Any = reward.model
     options = {} if not hasattr(model, "peft_config") else {"save_embedding_layers": False}
-    with quiet_loading():
+    with quiet_transformers():
         model.save_pretrained(folder, **options)
 
 

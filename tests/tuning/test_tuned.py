@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from models import make_model
 from polite import polite_split
 from safetensors.torch import load_file
 
@@ -54,8 +55,9 @@ def test_the_same_seed_twice_gives_the_same_weights_and_another_seed_others(
     assert not equal(runs[0], runs[2])
 
 
-@pytest.mark.parametrize("method", ["lora", "prompt-tuning", "full"])
-@pytest.mark.parametrize("killed_at", [1, 3, 4, 5])
+@pytest.mark.parametrize(
+    ("method", "killed_at"), [("lora", 1), ("lora", 3), ("lora", 4), ("prompt-tuning", 3), ("full", 5)]
+)
 def test_a_killed_run_resumes_says_from_where_and_ends_the_same(
     method: str, killed_at: int, base: str, tmp_path: Path
 ) -> None:
@@ -128,22 +130,26 @@ def test_micro_batches_and_gradient_checkpointing_leave_the_gradient_as_it_is(ba
         assert all(torch.allclose(first[name], value, atol=2e-5) for name, value in weights(run).items())
 
 
+@pytest.mark.parametrize("padding", ["<pad>", "</s>", None])
 @pytest.mark.parametrize("method", ["lora", "prompt-tuning"])
-def test_plain_peft_and_transformers_give_the_same_scores(method: str, base: str, root: Path) -> None:
+def test_plain_peft_and_transformers_give_the_same_scores(method: str, padding: str | None, root: Path) -> None:
+    pad = {"<pad>": 0, "</s>": 2, None: None}[padding]
+    base = str(make_model("llama", root, positions=128, config={"pad_token_id": pad}))
     source = polite_split(12)
     tuned = tune(base, source, method=method, root=root, settings=short(method, learning_rate=1e-2))
     _, scores = score(tuned, [source])["polite"]
+    adapter = tuned.path
 
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
-    model = PeftModel.from_pretrained(model, tuned.path).eval()
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2, pad_token_id=None)
+    model = PeftModel.from_pretrained(model, adapter).eval()
 
     def plain(prompt: str, response: str) -> float:
-        parts = (prompt, response + tokenizer.eos_token)
-        ids = [token for part in parts for token in tokenizer(part, add_special_tokens=False)["input_ids"]]
+        texts = (prompt, response + tokenizer.eos_token)
+        ids = [token for text in texts for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
         with torch.no_grad():
             return model(input_ids=torch.tensor([ids])).logits.mean().item()
 
