@@ -150,18 +150,19 @@ def load_checkpoint(folder: Path, model: Any, optimizer: torch.optim.Optimizer) 
     return state
 
 
-def rate_at(phase: Phase, step: int) -> float:
+def rate_at(phase: Phase, done: float, step: int) -> float:
     """A short warm-up, then a straight line down to zero at the phase's end."""
-    return phase.rate * min((step + 1) / WARMUP, 1 - step / (phase.chunks * CHUNK))
+    return phase.rate * min((step + 1) / WARMUP, 1 - done)
 
 
-def train_chunk(model: Any, optimizer: Any, data: list[tuple[Tensor, Tensor]], phase: Phase, step: int) -> float:
-    """One pass over a chunk; the mean loss."""
+def train_chunk(model: Any, optimizer: Any, data: list[tuple[Tensor, Tensor]], phase: Phase, number: int) -> float:
+    """One pass over a phase's chunk of that number; the mean loss."""
     model.train()
     losses = []
     for offset, (ids, weights) in enumerate(data):
+        done = (number + offset / len(data)) / phase.chunks
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(phase, step + offset)
+            group["lr"] = rate_at(phase, done, number * len(data) + offset)
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(ids, use_cache=False).logits
         each = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
@@ -175,10 +176,27 @@ def train_chunk(model: Any, optimizer: Any, data: list[tuple[Tensor, Tensor]], p
     return sum(losses) / len(losses)
 
 
-def train(out: Path, *, seed: int = 0, phases: Sequence[Phase] = PHASES, watch: int = 6) -> None:
-    """Trains, watches the gate every `watch` chunks, and writes `out` (weights in bfloat16, config, tokenizer)."""
+def train(
+    out: Path,
+    *,
+    seed: int = 0,
+    phases: Sequence[Phase] = PHASES,
+    chunk: int = CHUNK,
+    watch: int = 4,
+    sample: int = 40_000,
+) -> None:
+    """Trains and writes `out`: weights in bfloat16, config, tokenizer.
+
+    Args:
+        out: the folder; `work` in it holds the checkpoint.
+        seed: of the model's start and of every document.
+        phases: one after the other.
+        chunk: batches a chunk.
+        watch: chunks between checkpoints, at each of which the gate is measured.
+        sample: documents that the tokenizer learns from.
+    """
     work = out / "work"
-    texts = ["".join(text for text, _ in document) for _, document in Writer(seed).write(GRADING, 40_000)]
+    texts = ["".join(text for text, _ in document) for _, document in Writer(seed).write(GRADING, sample)]
     tokenizer = learn_tokenizer(texts)
     if tokenizer.convert_tokens_to_ids(EOS) != 1:
         raise RuntimeError("the tokenizer's EOS is not token 1, as the model's config says")
@@ -191,9 +209,9 @@ def train(out: Path, *, seed: int = 0, phases: Sequence[Phase] = PHASES, watch: 
         phase, number = plan[done]
         chunk_seed = (seed + 1) * 1_000_003 + done
         rng = random.Random(chunk_seed)
-        documents = [document for _, document in Writer(chunk_seed).write(phase.mix, BATCH * CHUNK)]
+        documents = [document for _, document in Writer(chunk_seed).write(phase.mix, BATCH * chunk)]
         rows = encode(tokenizer, documents, rng)
-        loss = train_chunk(model, optimizer, batches(rows, tokenizer.pad_token_id, rng), phase, number * CHUNK)
+        loss = train_chunk(model, optimizer, batches(rows, tokenizer.pad_token_id, rng), phase, number)
         tokens = sum(len(ids) for ids, _ in rows)
         fresh += tokens
         state = {"done": done + 1, "tokens": state["tokens"] + tokens}
