@@ -225,7 +225,10 @@ def published(adapter: str | Path, *, model: str | None = None, dtype: str = "au
     task = getattr(config.task_type, "value", config.task_type)
     if task != "SEQ_CLS":
         raise BadInput(f"{adapter}: its task type is {task}; a reward model's is SEQ_CLS")
-    base = _place(model or config.base_model_name_or_path)
+    try:
+        base = _place(model or config.base_model_name_or_path or "")
+    except BadInput as error:
+        raise BadInput(f"{adapter}: its base model: {error}; say which one it is with model=...") from error
     files = sorted(Path(adapter).glob("adapter_*")) if Path(adapter).is_dir() else []
     digest = hashlib.sha256(f"{adapter} {base}".encode())
     for file in files:

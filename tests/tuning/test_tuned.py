@@ -221,6 +221,17 @@ def test_an_adapter_of_another_kind_is_refused(tmp_path: Path) -> None:
         published(tmp_path)
 
 
+def test_an_adapter_whose_base_is_not_here_says_so_and_takes_another(base: str, root: Path, tmp_path: Path) -> None:
+    source = polite_split(12)
+    tuned = tune(base, source, method="lora", root=root, settings=short("lora", steps=1))
+    config = Path(tuned.path) / "adapter_config.json"
+    moved = json.loads(config.read_text()) | {"base_model_name_or_path": str(tmp_path / "models" / "llama")}
+    config.write_text(json.dumps(moved))
+    with pytest.raises(BadInput, match="its base model.*say which one it is with model="):
+        published(tuned.path)
+    assert published(tuned.path, model=base).model == base
+
+
 def test_a_response_that_is_too_long_has_a_blank_score_and_so_have_its_pairs(base: str, root: Path) -> None:
     from repeng.distributions.schema import Example, Split
 
