@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
-from repeng.results import ResultRow
+import numpy as np
+
+from repeng.distributions.schema import Distribution, Example, Shift, Split
+from repeng.metrics import Evaluation
+from repeng.results import ResultRow, evaluation_path, row_from, write_evaluation, write_results
+
+HOSTILE = (
+    "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'>\"'`</textarea></script>"
+    "{{ 7 * 7 }} \x00\x07\x1b[31m \u202e \u2028 javascript:alert(1) &lt;b&gt;"
+)
+"""Text that would run, break out of its place or break a parser, were it ever taken for markup."""
 
 SHIFTS = (
     ("easy", "hard", "extreme", "difficulty"),
@@ -46,3 +57,50 @@ def make_rows(
         for method, values in accuracies.items()
         for accuracy, (source, target, label, category) in zip(values, SHIFTS, strict=True)
     ]
+
+
+def make_distribution(name: str, *, examples: int = 40, hostile: bool = False) -> Distribution:
+    """Distributions of `examples` prompts with three responses each, in a train and a test split."""
+    splits = {}
+    for split in ("train", "test"):
+        listed = []
+        for number in range(examples):
+            prompt = f"{name} {split} question {number}: what is {number} plus {number}?"
+            responses = (f"It is {2 * number}.", f"It is {2 * number + 1}.", f"I will not say ({number}).")
+            if hostile:
+                prompt, responses = f"{number}. {HOSTILE}", tuple(f"{text} {HOSTILE}" for text in responses)
+            if hostile and number == 3:
+                prompt = "long " * 20_000 + "LAST WORD"
+            listed.append(Example(prompt, responses, number % 3))
+        splits[split] = Split(name, split, tuple(listed))
+    return Distribution(name, splits)
+
+
+def write_study(
+    folder: Path, accuracies: dict[str, tuple[float, ...]], *, model: str = "tiny", hostile: bool = False
+) -> dict[str, Distribution]:
+    """A results folder with results.csv, predictions and study.toml, as `repeng run` leaves it; its distributions."""
+    names = sorted({name for shift in SHIFTS for name in shift[:2]})
+    distributions = {name: make_distribution(name, hostile=hostile) for name in names}
+    generator = np.random.default_rng(0)
+    rows = []
+    for method, values in accuracies.items():
+        for accuracy, (source, target, label, category) in zip(values, SHIFTS, strict=True):
+            split = distributions[target].test
+            wins = generator.permutation(len(split.pairs)) < round(accuracy * len(split.pairs))
+            sure = generator.uniform(0.5, 1.0, len(split.pairs))
+            evaluation = Evaluation(
+                probabilities=np.where(wins, sure, 1 - sure),
+                example=np.array([pair.example for pair in split.pairs]),
+                group=np.array([pair.group for pair in split.pairs]),
+            )
+            provenance = {"model": model, "method": method, "source": source, "target": target}
+            path = evaluation_path(folder / "predictions", method, model, source, target)
+            write_evaluation(path, evaluation, provenance | {"target_data_hash": split.data_hash})
+            shift = Shift(source, target, label=label, category=category)
+            rows.append(
+                row_from(evaluation, model=model, method=method, layers="1", shift=shift, capability=0.95, resamples=50)
+            )
+    write_results(rows, folder / "results.csv")
+    (folder / "study.toml").write_text(f'model = "{model}"\n', encoding="utf-8")
+    return distributions

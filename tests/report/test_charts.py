@@ -147,7 +147,7 @@ def test_an_inline_picture_is_named_once_and_follows_the_pages_colours() -> None
     assert svg.count('role="') == 1 and 'role="img"' in svg
     assert '<title id="m-title">Transfer &lt;1&gt;</title>' in svg
     assert "var(--ink)" in svg and "aria-label=" not in svg
-    assert "cosine: 1.000</title>" in svg
+    assert "<title>and on: a; fitted on: a; cosine: 1</title>" in svg
     ids = re.findall(r'\bid="([^"]+)"', svg)
     assert len(ids) == len(set(ids)) and all(name.startswith("m-") for name in ids)
     assert all(name in ids for name in re.findall(r"url\(#([^)]+)\)", svg))

@@ -1,0 +1,46 @@
+"""Published figures of the GENIES benchmark (Clymer et al. 2023, arXiv 2311.07723), for orientation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from repeng.results import ResultRow
+
+MODEL = "LLaMA-30B"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Mean generalization accuracy over the 15 shifts, as published."""
+
+    method: str
+    title: str
+    accuracy: float
+
+
+GENIES_MEANS = (
+    Published("mms", "mms (mass mean shift)", 0.620),
+    Published("lat", "lat (linear artificial tomography)", 0.577),
+    Published("cra", "cra (contrastive representation arithmetic)", 0.577),
+    Published("lora", "lora", 0.561),
+    Published("ccs", "ccs (contrast consistent search)", 0.549),
+    Published("", "lat with the second stimulus", 0.534),
+    Published("few-shot", "few-shot", 0.498),
+    Published("prompt-tuning", "prompt-tuning", 0.487),
+    Published("zero-shot", "zero-shot", 0.486),
+)
+
+GENIES_TARGETS = frozenset(
+    (
+        *("us_history_fiction", "spanish_output", "change_my_view", "us_history", "code_hard", "alpaca_hard"),
+        *("raven_matrices", "ranking_logic", "alpaca_high_quality", "alpaca_long", "wrong_arc", "truthful_qa"),
+        *("sycophancy_mimicry", "survival_influence", "reward_seeking"),
+    )
+)
+
+
+def is_genies(rows: Iterable[ResultRow]) -> bool:
+    """Whether the rows are about the 15 shifts that the published means are over."""
+    shifts = {(row.source, row.target) for row in rows}
+    return len(shifts) == len(GENIES_TARGETS) and {target for _, target in shifts} == GENIES_TARGETS

@@ -1,0 +1,157 @@
+"""The report: one page that opens offline, says what the figures say, and takes no text for markup."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from browsers import chromium, open_page, serious_faults  # noqa: F401
+from made_up_study import HOSTILE, make_row, write_study
+from test_charts import sweep_rows
+
+from repeng.errors import BadInput
+from repeng.report.evidence import mean_estimate, reliability_frame, wrong_pairs
+from repeng.report.html import write_report
+from repeng.report.predictions import by_key, read_predictions, shortened, visible
+from repeng.report.published import GENIES_TARGETS
+from repeng.results import read_results, write_results
+
+ACCURACIES = {"mms": (0.91, 0.95, 0.49, 0.45), "zero-shot": (0.7, 0.72, 0.5, 0.48)}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with its report, over distributions that mean harm."""
+    folder = tmp_path_factory.mktemp("study")
+    distributions = write_study(folder, ACCURACIES, hostile=True)
+    pd.DataFrame(sweep_rows()).to_csv(folder / "sweep.csv")
+    write_report(folder, distributions=distributions)
+    return folder
+
+
+def test_a_report_is_one_page_without_script_or_link_to_anything(study: Path) -> None:
+    text = (study / "report.html").read_text()
+    assert "<script" not in text
+    assert not re.search(r"""(src|href)=["'](?!#)""", text)
+    assert "url(http" not in text and "@import" not in text
+
+
+def test_its_pictures_lie_beside_it(study: Path) -> None:
+    names = {path.name for path in (study / "report-pictures").iterdir()}
+    assert names == {"heat-map.svg", "elicitation.svg", "layers-1.svg", "reliability.svg"}
+
+
+def test_it_holds_the_means_and_the_texts_of_the_mistakes(study: Path) -> None:
+    text = (study / "report.html").read_text()
+    mean = np.mean([row.accuracy for row in read_results(study / "results.csv") if row.method == "mms"])
+    assert f"<td>{mean:.3f}<small>" in text
+    assert "extreme shifts mms generalises" in text
+    assert "&lt;script&gt;window.pwned = 1&lt;/script&gt;" in text
+    assert "{{ 7 * 7 }}" in text
+
+
+def test_no_control_character_reaches_the_page(study: Path) -> None:
+    text = (study / "report.html").read_text()
+    assert not set(text) & {chr(code) for code in range(32) if chr(code) not in "\n\t"}
+    assert visible("\x1b[0m\x00\n\t\x7f") == "␛[0m␀\n\t␡"
+
+
+def test_the_surest_mistakes_come_first_and_no_shift_has_more_than_two(tmp_path: Path) -> None:
+    distributions = write_study(tmp_path, ACCURACIES)
+    rows = [row for row in read_results(tmp_path / "results.csv") if row.method == "mms"]
+    predictions = by_key(read_predictions(tmp_path))
+    found = wrong_pairs(rows, predictions, distributions)
+    assert [pair.probability for pair in found] == sorted(pair.probability for pair in found)
+    assert all(pair.probability < 0.5 for pair in found)
+    assert max(sum((p.source, p.target) == (q.source, q.target) for q in found) for p in found) == 2
+    worst = min(float(predictions["tiny", "mms", r.source, r.target].evaluation.probabilities.min()) for r in rows)
+    assert found[0].probability == worst
+    example = distributions[found[0].target].test.examples[found[0].example]
+    assert found[0].prompt == example.prompt
+    assert found[0].best == example.responses[example.best]
+    assert found[0].preferred in example.responses and found[0].preferred != found[0].best
+
+
+def test_texts_of_other_data_are_not_shown(tmp_path: Path) -> None:
+    write_study(tmp_path, ACCURACIES)
+    others = write_study(tmp_path / "other", ACCURACIES, hostile=True)
+    assert wrong_pairs(read_results(tmp_path / "results.csv"), by_key(read_predictions(tmp_path)), others) == []
+
+
+def test_reliability_pools_the_pairs_of_a_label(tmp_path: Path) -> None:
+    write_study(tmp_path, ACCURACIES)
+    predictions = by_key(read_predictions(tmp_path))
+    frame = reliability_frame(read_results(tmp_path / "results.csv"), predictions)
+    extreme = frame[(frame["method"] == "mms") & (frame["label"] == "extreme")]
+    assert extreme["n_pairs"].sum() == 2 * 80
+    right = (extreme["accuracy"] * extreme["n_pairs"]).sum() / extreme["n_pairs"].sum()
+    assert right == pytest.approx(0.93, abs=0.01)
+
+
+def test_a_mean_has_an_interval_only_where_every_evaluation_is_there(tmp_path: Path) -> None:
+    write_study(tmp_path, ACCURACIES)
+    rows = [row for row in read_results(tmp_path / "results.csv") if row.method == "mms"]
+    predictions = by_key(read_predictions(tmp_path))
+    full = mean_estimate(rows, predictions)
+    assert full is not None and full.low is not None and full.low < full.value
+    predictions.popitem()
+    bare = mean_estimate(rows, {key: value for key, value in predictions.items() if key[3] != "hard"})
+    assert bare is not None and bare.low is None and bare.value == full.value
+
+
+def test_results_alone_make_a_report_that_says_what_is_missing(tmp_path: Path) -> None:
+    write_results([make_row(accuracy=0.8)], tmp_path / "results.csv")
+    text = write_report(tmp_path, tmp_path / "elsewhere" / "page.html").read_text()
+    assert "There are no predictions beside these results" in text
+    assert "Published means" not in text
+    assert (tmp_path / "elsewhere" / "page-pictures" / "heat-map.svg").is_file()
+
+
+def test_the_published_means_stand_beside_a_study_of_the_same_shifts(tmp_path: Path) -> None:
+    rows = [make_row(method="mms", source="s", target=target, accuracy=0.7) for target in sorted(GENIES_TARGETS)]
+    write_results(rows, tmp_path / "results.csv")
+    text = write_report(tmp_path).read_text()
+    assert re.search(r"mms \(mass mean shift\)</th><td>0\.620</td><td>0\.700</td>", text)
+
+
+def test_an_empty_table_is_refused(tmp_path: Path) -> None:
+    write_results([], tmp_path / "results.csv")
+    with pytest.raises(BadInput, match="has no row"):
+        write_report(tmp_path)
+
+
+def test_a_long_text_keeps_its_ends() -> None:
+    text = shortened("a" * 5000 + "END", 300)
+    assert text.startswith("aaa") and text.endswith("END") and "4,703 characters left out" in text
+    assert shortened("short", 300) == "short"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_browser_runs_nothing_and_axe_finds_no_serious_fault(study: Path, chromium: Any, scheme: str) -> None:  # noqa: F811
+    page = open_page(chromium, (study / "report.html").as_uri(), scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+    assert page.evaluate("window.pwned") is None
+    assert HOSTILE.split("\x00")[0].strip() in page.locator("article .text-block").first.inner_text()
+    assert page.faults == []
+    assert serious_faults(page) == []
+    page.close()
+
+
+@pytest.mark.browser
+def test_a_phone_need_not_scroll_the_page_sideways(study: Path, chromium: Any) -> None:  # noqa: F811
+    page = open_page(chromium, (study / "report.html").as_uri(), width=390)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.close()
+
+
+@pytest.mark.browser
+def test_axe_does_see_a_fault_where_there_is_one(tmp_path: Path, chromium: Any) -> None:  # noqa: F811
+    (tmp_path / "bad.html").write_text("<!DOCTYPE html><title>t</title><img src='data:,'><input>")
+    page = open_page(chromium, (tmp_path / "bad.html").as_uri())
+    assert any(fault.startswith("label") for fault in serious_faults(page))
+    page.close()
