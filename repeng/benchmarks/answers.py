@@ -1,0 +1,243 @@
+"""Asking every method about every target; an answer that already lies on disk is read back, not made again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import repeng
+from repeng.benchmarks.interventions import Context, Fitted, Intervention
+from repeng.distributions.schema import Split
+from repeng.errors import RepengError
+from repeng.metrics import Evaluation
+from repeng.results import evaluation_path, read_evaluation, write_evaluation
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One method, fitted on one source, asked about one target."""
+
+    method: str
+    source: Split
+    target: Split
+
+
+@runtime_checkable
+class AnswersTogether(Protocol):
+    """A fitted method that answers many targets in one go."""
+
+    def evaluate_all(self, targets: Sequence[Split]) -> Iterator[tuple[Split, Evaluation | Exception]]:
+        """An evaluation, or what went wrong, for each target."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A task's evaluation, with what its fit said of itself."""
+
+    evaluation: Evaluation
+    layers: str
+    held_out_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A method that could not be fitted or scored, and why. The rest of the study is unharmed."""
+
+    method: str
+    source: str
+    target: str
+    reason: str
+
+
+@dataclass
+class Answers:
+    """Every answer of a study by (method, source name, target name), and what failed."""
+
+    found: dict[tuple[str, str, str], Answer] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    reused: int = 0
+    computed: int = 0
+
+    def get(self, method: str, source: str, target: str) -> Answer | None:
+        """The answer, or None where it failed or was not asked for."""
+        return self.found.get((method, source, target))
+
+
+def answer_tasks(
+    tasks: Iterable[Task],
+    methods: Sequence[Intervention],
+    context: Context,
+    predictions: Path,
+    *,
+    progress: Callable[[int, int], None],
+) -> Answers:
+    """Answer every task, reading back those whose file already holds this very answer.
+
+    Cached methods are first fitted source by source, then asked target by target, so that one distribution's
+    activations are read once for all methods. The others (tuned models, plug-ins) answer all targets of one source
+    before the next, so that one model is loaded at a time.
+    """
+    answers = Answers()
+    by_name = {method.name: method for method in methods}
+    todo: dict[tuple[str, Split], list[Task]] = defaultdict(list)
+    tasks = list(dict.fromkeys(tasks))
+    for task in tasks:
+        known = _read_back(task, context, predictions)
+        if known is None:
+            todo[task.method, task.source].append(task)
+        else:
+            answers.found[task.method, task.source.distribution, task.target.distribution] = known
+            answers.reused += 1
+    cached = {key: group for key, group in todo.items() if by_name[key[0]].needs(key[1])}
+    done = answers.reused
+
+    def settle(task: Task, fitted: Fitted, given: Evaluation | Exception) -> None:
+        nonlocal done
+        if isinstance(given, Exception):
+            _failed(answers, [task], given)
+        else:
+            answer = Answer(given, fitted.layers, fitted.held_out_accuracy)
+            _write(task, answer, context, predictions)
+            answers.found[task.method, task.source.distribution, task.target.distribution] = answer
+            answers.computed += 1
+        done += 1
+        progress(done, len(tasks))
+
+    fitted: dict[tuple[str, Split], Fitted] = {}
+    source = None
+    for key, group in sorted(cached.items(), key=lambda item: item[0][1].distribution):
+        if key[1] is not source:
+            context.forget()
+            source = key[1]
+        _fit_into(fitted, key, group, by_name, context, answers)
+    waiting = [task for key, group in cached.items() if key in fitted for task in group]
+    target = None
+    for task in sorted(waiting, key=lambda task: task.target.distribution):
+        if task.target is not target:
+            context.forget()
+            target = task.target
+        settle(task, fitted[task.method, task.source], _ask(fitted[task.method, task.source], task.target))
+    context.forget()
+    fitted.clear()
+    for key, group in todo.items():
+        if key not in cached:
+            _fit_into(fitted, key, group, by_name, context, answers)
+            if key in fitted:
+                one = fitted.pop(key)
+                by_target = {task.target: task for task in group}
+                for target, given in _ask_all(one, list(by_target)):
+                    settle(by_target.pop(target), one, given)
+    progress(len(tasks), len(tasks))
+    return answers
+
+
+def _ask(fitted: Fitted, target: Split) -> Evaluation | Exception:
+    """An answer, or why there is none: a method may be somebody else's code, and whatever it raises is its own."""
+    try:
+        return fitted.evaluate(target)
+    except Exception as error:
+        return error
+
+
+def _ask_all(fitted: Fitted, targets: list[Split]) -> Iterator[tuple[Split, Evaluation | Exception]]:
+    """Answers about many targets: in one go where the method can, else one by one."""
+    if not isinstance(fitted, AnswersTogether):
+        yield from ((target, _ask(fitted, target)) for target in targets)
+        return
+    waiting = dict.fromkeys(targets)
+    try:
+        for target, given in fitted.evaluate_all(targets):
+            del waiting[target]
+            yield target, given
+    except Exception as error:
+        yield from ((target, error) for target in waiting)
+
+
+def _fit_into(
+    fitted: dict[tuple[str, Split], Fitted],
+    key: tuple[str, Split],
+    group: list[Task],
+    by_name: dict[str, Intervention],
+    context: Context,
+    answers: Answers,
+) -> None:
+    method, source = key
+    try:
+        fitted[key] = by_name[method].fit(source, context)
+    except Exception as error:
+        _failed(answers, group, error)
+
+
+def _failed(answers: Answers, tasks: list[Task], error: Exception) -> None:
+    reason = str(error) if isinstance(error, RepengError) else f"{type(error).__name__}: {error}"
+    for task in tasks:
+        answers.failures.append(Failure(task.method, task.source.distribution, task.target.distribution, reason))
+    log.warning("%s on %s failed: %s", tasks[0].method, tasks[0].source.distribution, reason)
+    log.debug("where %s failed", tasks[0].method, exc_info=error)
+
+
+def is_answered(task: Task, context: Context, predictions: Path) -> bool:
+    """Whether the answer already lies on disk."""
+    return _read_back(task, context, predictions) is not None
+
+
+def _key(task: Task, context: Context) -> str:
+    """Says what an answer follows from; a file with another key is another answer."""
+    facts = {
+        "capture": context.capture_id,
+        "method": task.method,
+        "source": [task.source.distribution, task.source.data_hash],
+        "target": [task.target.distribution, task.target.data_hash],
+        "seed": context.seed,
+        "layers": context.layers,
+        "preset": context.tune_preset,
+        "version": repeng.__version__,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _path(task: Task, context: Context, predictions: Path) -> Path:
+    return evaluation_path(
+        predictions, task.method, context.model_slug, task.source.distribution, task.target.distribution
+    )
+
+
+def _read_back(task: Task, context: Context, predictions: Path) -> Answer | None:
+    path = _path(task, context, predictions)
+    if not path.is_file():
+        return None
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        if held.get("key") != _key(task, context):
+            return None
+        return Answer(read_evaluation(path), held["layers"], held["held_out_accuracy"])
+    except (RepengError, ValueError, KeyError, AttributeError) as error:
+        log.warning("%s is damaged and is made anew: %s", path, error)
+        return None
+
+
+def _write(task: Task, answer: Answer, context: Context, predictions: Path) -> None:
+    provenance = {
+        "key": _key(task, context),
+        "model": context.model,
+        "capture": context.capture_id,
+        "method": task.method,
+        "source": task.source.distribution,
+        "target": task.target.distribution,
+        "layers": answer.layers,
+        "held_out_accuracy": answer.held_out_accuracy,
+        "seed": context.seed,
+        "source_data_hash": task.source.data_hash,
+        "target_data_hash": task.target.data_hash,
+        "repeng_version": repeng.__version__,
+    }
+    write_evaluation(_path(task, context, predictions), answer.evaluation, provenance)

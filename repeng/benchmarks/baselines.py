@@ -1,0 +1,167 @@
+"""Methods that fit no probe: the model's own preference, prompted baselines, and text alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from repeng.benchmarks.cached import ResponseRows
+from repeng.benchmarks.fewshot import few_shot_stimulus, preference, verdict_scores
+from repeng.benchmarks.interventions import Context, PartNeed
+from repeng.benchmarks.text_baselines import TEXT_BASELINES, FittedText
+from repeng.distributions.chat import RenderChat
+from repeng.distributions.schema import Split
+from repeng.distributions.stimuli import Stimulus, get_stimulus
+from repeng.metrics import Evaluation
+from repeng.probes.zero_shot import zero_shot_genies
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """The model's own preference: the response of higher log-probability, with nothing fitted.
+
+    `zero-shot` ranks by total log-probability, `zero-shot-mean` by the mean over tokens, `zero-shot-genies` follows
+    the released rule (prompt and response tokenized apart, no BOS, EOS appended, total over padded length less one).
+    """
+
+    name: str
+    tuned: bool = False
+    fits_on_cache: bool = False
+
+    STIMULUS: ClassVar[dict[str, str]] = {
+        "zero-shot": "plain",
+        "zero-shot-mean": "plain",
+        "zero-shot-genies": "zero_shot_genies",
+    }
+
+    def needs(self, source: Split) -> tuple[PartNeed, ...]:  # noqa: ARG002
+        """Log-probabilities alone."""
+        return (PartNeed(get_stimulus(self.STIMULUS[self.name])),)
+
+    def fit(self, source: Split, context: Context) -> ReadLogProbability:  # noqa: ARG002
+        """Nothing is fitted."""
+        return ReadLogProbability(self.STIMULUS[self.name], context, rule=self.name)
+
+
+@dataclass(frozen=True)
+class ReadLogProbability:
+    """Preference by the cached log-probability of the response under one stimulus."""
+
+    stimulus: str
+    context: Context
+    rule: str = "zero-shot"
+    layers: str = ""
+    held_out_accuracy: float | None = None
+
+    def evaluate(self, target: Split) -> Evaluation:
+        """Softmax over the pair of the responses' log-probabilities."""
+        scores, token_count = self.context.capture.logprobs(target, self.stimulus)
+        rows = ResponseRows.of(target)
+        pairs = rows.pairs(np.isfinite(scores))
+        if self.rule == "zero-shot-genies":
+            lengths = self.context.capture.text_lengths(target, self.stimulus)
+            return rows.evaluation(pairs, zero_shot_genies(scores[pairs], lengths[pairs]), scores)
+        if self.rule == "zero-shot-mean":
+            scores = scores / np.maximum(token_count, 1)
+        return rows.evaluation(pairs, preference(scores, pairs), scores)
+
+
+@dataclass(frozen=True)
+class TextBaseline:
+    """`length` and `tfidf`: what the words alone give away, which no probe on activations may lose to unnoticed."""
+
+    name: str
+    tuned: bool = False
+    fits_on_cache: bool = False
+
+    def needs(self, source: Split) -> tuple[PartNeed, ...]:  # noqa: ARG002
+        """Nothing of the store."""
+        return ()
+
+    def fit(self, source: Split, context: Context) -> FittedText:
+        """Fit on the source's texts."""
+        return TEXT_BASELINES[self.name](source, seed=context.seed)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The truthfulness suffix read as a verdict: how much likelier the model says Yes than No after its question."""
+
+    name: str
+    tuned: bool = False
+    fits_on_cache: bool = False
+
+    def needs(self, source: Split) -> tuple[PartNeed, ...]:  # noqa: ARG002
+        """The log-probability of each verdict."""
+        return tuple(PartNeed(get_stimulus(f"truthfulness_{word}")) for word in ("yes", "no"))
+
+    def fit(self, source: Split, context: Context) -> ReadVerdict:  # noqa: ARG002
+        """Nothing is fitted."""
+        return ReadVerdict(context)
+
+
+@dataclass(frozen=True)
+class ReadVerdict:
+    """The cached log-odds of Yes against No."""
+
+    context: Context
+    layers: str = ""
+    held_out_accuracy: float | None = None
+
+    def evaluate(self, target: Split) -> Evaluation:
+        """Softmax over the pair of the responses' log-odds."""
+        yes, _ = self.context.capture.logprobs(target, "truthfulness_yes")
+        no, _ = self.context.capture.logprobs(target, "truthfulness_no")
+        scores = verdict_scores(yes, no)
+        rows = ResponseRows.of(target)
+        pairs = rows.pairs(np.isfinite(scores))
+        return rows.evaluation(pairs, preference(scores, pairs), scores)
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """What prompted baselines must know of the model.
+
+    Attributes:
+        count_tokens: tokens of a text.
+        room: tokens that examples may fill before every prompt.
+        seed: of the choice of examples.
+        render_chat: turns a prompt that is a chat into text.
+    """
+
+    count_tokens: Callable[[str], int]
+    room: int
+    seed: int
+    render_chat: RenderChat
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """Some source examples, each with its best response, before every prompt; then as zero-shot."""
+
+    name: str
+    prompting: Prompting
+    tuned: bool = False
+    fits_on_cache: bool = False
+
+    def needs(self, source: Split) -> tuple[PartNeed, ...]:
+        """Log-probabilities after this source's examples."""
+        return (PartNeed(self.stimulus(source)),)
+
+    def fit(self, source: Split, context: Context) -> ReadLogProbability:
+        """Nothing is fitted."""
+        return ReadLogProbability(self.stimulus(source).name, context)
+
+    def stimulus(self, source: Split) -> Stimulus:
+        """The plain text after this source's examples."""
+        known = self.prompting
+        return few_shot_stimulus(
+            source,
+            seed=known.seed,
+            count_tokens=known.count_tokens,
+            room=known.room,
+            render_chat=known.render_chat,
+        )

@@ -1,0 +1,222 @@
+"""The seam: every method is fitted on one source, then answers targets with an evaluation.
+
+What fits sees the source's train split alone. What evaluates is given a target and says, for each of its pairs, the
+probability that the best response is preferred; nothing behind this file knows where a number came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from repeng.activations.fingerprint import slug
+from repeng.activations.store import Store, StoredCapture
+from repeng.benchmarks.cached import Activations, CachedSplit, MixedSplit
+from repeng.distributions.schema import Distribution, Split
+from repeng.distributions.stimuli import Stimulus, get_stimulus
+from repeng.errors import BadInput
+from repeng.metrics import Evaluation
+from repeng.probes.base import Probe
+from repeng.probes.layers import FittedProbe, fit_probe
+from repeng.probes.registry import get_probe
+
+
+@dataclass(frozen=True)
+class PartNeed:
+    """One part that a method reads from the store. `site` and `token` are empty for log-probabilities."""
+
+    stimulus: Stimulus
+    site: str = ""
+    token: str = ""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What methods work with, beside the source and the targets.
+
+    Attributes:
+        model: hub id, folder or `mini`.
+        folder: where plug-ins keep their work.
+        tuned: where tuned models lie, for every study to find again.
+        distributions: by name, for methods that are given whole distributions.
+        mixtures: splits that were mixed from others, and these.
+        layers: `auto`, `all`, `top-k:N` or layers, as the user gave it.
+        note: told what a long fit is at.
+    """
+
+    store: Store
+    capture_id: str
+    model: str
+    folder: Path
+    tuned: Path
+    distributions: Mapping[str, Distribution]
+    mixtures: Mapping[Split, tuple[Split, ...]] = field(default_factory=dict)
+    seed: int = 0
+    layers: str = "auto"
+    device: str = "auto"
+    dtype: str = "auto"
+    tune_preset: str = "default"
+    note: Callable[[str], None] = lambda _line: None
+    _splits: dict[Split, CachedSplit] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def model_slug(self) -> str:
+        """The model's name as it stands in file names."""
+        return slug(self.model)
+
+    @cached_property
+    def capture(self) -> StoredCapture:
+        """The model's capture."""
+        return self.store.capture(self.capture_id)
+
+    def source(self, split: Split) -> Activations:
+        """The cached activations of a source, which may be a mixture."""
+        if split not in self.mixtures:
+            return self.cached(split)
+        return MixedSplit.of(split, [(member, self.cached(member)) for member in self.mixtures[split]])
+
+    def cached(self, split: Split) -> CachedSplit:
+        """The cached activations of a split; what was read of it stays in memory until `forget`."""
+        if split not in self._splits:
+            self._splits[split] = CachedSplit.of(self.capture, split)
+        return self._splits[split]
+
+    def forget(self) -> None:
+        """Let go of everything that was read."""
+        self._splits.clear()
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """A method fitted on a source.
+
+    Attributes:
+        layers: the layers it reads, as text for the results; empty where it reads none.
+        held_out_accuracy: pair accuracy on held-out prompts of the source; None where nothing was held out.
+    """
+
+    @property
+    def layers(self) -> str: ...  # noqa: D102
+
+    @property
+    def held_out_accuracy(self) -> float | None: ...  # noqa: D102
+
+    def evaluate(self, target: Split) -> Evaluation:
+        """p(best) for each pair of a target split."""
+        ...
+
+
+@runtime_checkable
+class Intervention(Protocol):
+    """Anything that can be fitted on a source.
+
+    Attributes:
+        name: what users type.
+        tuned: True where fitting on a target says what the model is capable of there, so that it counts towards the
+            target-tuned capability.
+        fits_on_cache: True where `fit` reads what `needs` names for the source's train split too.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def tuned(self) -> bool: ...  # noqa: D102
+
+    @property
+    def fits_on_cache(self) -> bool: ...  # noqa: D102
+
+    def needs(self, source: Split) -> tuple[PartNeed, ...]:
+        """The parts of the store it reads for this source and its targets; empty for none."""
+        ...
+
+    def fit(self, source: Split, context: Context) -> Fitted:
+        """Fit on a source's train split."""
+        ...
+
+
+def parse_layers(text: str) -> str | tuple[int, ...]:
+    """`auto`, `all` and `top-k:N` as they are; `3`, `4-8` and `1,3,5` as layers.
+
+    Raises:
+        BadInput: it is none of these.
+    """
+    if text in ("auto", "all") or (text.startswith("top-k:") and text[6:].isdigit() and int(text[6:]) > 0):
+        return text
+    try:
+        found: list[int] = []
+        for piece in text.split(","):
+            first, _, last = piece.partition("-")
+            found += range(int(first), int(last or first) + 1)
+    except ValueError as error:
+        raise BadInput(f"layers is {text!r}; give auto, all, top-k:N, a layer as 3, or a range as 4-8") from error
+    if not found:
+        raise BadInput(f"layers is {text!r}, which names no layer; the first of a range is its lowest")
+    return tuple(sorted(set(found)))
+
+
+@dataclass(frozen=True)
+class ProbeIntervention:
+    """A probe on cached activations."""
+
+    name: str
+    tuned: bool = True
+    fits_on_cache: bool = True
+
+    @cached_property
+    def probe(self) -> Probe:
+        """An unfitted probe of that name."""
+        return get_probe(self.name)
+
+    def needs(self, source: Split) -> tuple[PartNeed, ...]:  # noqa: ARG002
+        """One part a stimulus and site."""
+        probe = self.probe
+        return tuple(
+            PartNeed(get_stimulus(stimulus), site, probe.token) for stimulus in probe.stimuli for site in probe.sites()
+        )
+
+    def fit(self, source: Split, context: Context) -> FittedOnCache:
+        """Fit on all layers at once and choose among them on held-out source prompts."""
+        readings = self.probe.reads(context.capture.n_layers)
+        data = context.source(source).source_data(self.probe, readings, self.probe.token)
+        provenance = {"capture_id": context.capture_id, "model": context.model, "source": source.distribution}
+        fitted = fit_probe(
+            self.probe, data, layers=parse_layers(context.layers), seed=context.seed, provenance=provenance
+        )
+        return FittedOnCache(fitted, context)
+
+
+@dataclass(frozen=True)
+class FittedOnCache:
+    """A fitted probe that reads its targets from the store."""
+
+    fitted: FittedProbe
+    context: Context
+
+    @property
+    def layers(self) -> str:
+        """Chosen layers, as `3` or `2 3 5`."""
+        return " ".join(str(layer) for layer in self.fitted.layers)
+
+    @property
+    def held_out_accuracy(self) -> float | None:
+        """Held-out pair accuracy on the source; of an ensemble, the mean of its layers'."""
+        fitted = self.fitted
+        chosen = [fitted.fitted_layers.index(layer) for layer in fitted.layers]
+        return float(fitted.held_out_accuracy[chosen].mean())
+
+    def evaluate(self, target: Split) -> Evaluation:
+        """Score the target's pairs at the chosen layers."""
+        return score_cached(self.fitted, self.context.cached(target))
+
+
+def score_cached(fitted: FittedProbe, target: CachedSplit) -> Evaluation:
+    """Score every kept pair of a cached split with a fitted probe, reading its layers alone."""
+    readings = fitted.reads(target.capture.n_layers)
+    pairs = target.rows.pairs(target.kept(fitted.probe, readings, fitted.token))
+    activations = target.activations(fitted.probe, readings, fitted.token)
+    probabilities = fitted.pair_probabilities(activations, pairs)
+    return target.rows.evaluation(pairs, probabilities, fitted.scores(activations))

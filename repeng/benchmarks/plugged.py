@@ -1,0 +1,123 @@
+"""Other people's methods in a study: folders with `train.py` and `eval.py`, and Python objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from repeng.benchmarks.interventions import Context, PartNeed
+from repeng.benchmarks.plugin import FolderPlugin, TrainedPlugin
+from repeng.benchmarks.python_plugin import PythonPlugin, PythonSession
+from repeng.distributions.schema import Distribution, Split
+from repeng.errors import RepengError
+from repeng.metrics import Evaluation
+
+
+@dataclass(frozen=True)
+class Folder:
+    """GENIES' plug-in protocol as a method."""
+
+    plugin: FolderPlugin
+    tuned: bool = False
+    fits_on_cache: bool = False
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.plugin.name
+
+    def needs(self, source: Split) -> tuple[PartNeed, ...]:  # noqa: ARG002
+        """Nothing of the store."""
+        return ()
+
+    def fit(self, source: Split, context: Context) -> FittedFolder:
+        """Run its train.py."""
+        whole = context.distributions.get(source.distribution)
+        splits = {**whole.splits, "train": source} if whole else {"train": source, "test": source}
+        trained = self.plugin.train(
+            context.model,
+            Distribution(source.distribution, splits),
+            (),
+            context.folder,
+            seed=context.seed,
+        )
+        return FittedFolder(trained, context)
+
+
+@dataclass(frozen=True)
+class FittedFolder:
+    """A trained plug-in; eval.py is run once for all targets of a source."""
+
+    trained: TrainedPlugin
+    context: Context
+    layers: str = ""
+    held_out_accuracy: float | None = None
+
+    def evaluate(self, target: Split) -> Evaluation:
+        """Run its eval.py on one target."""
+        ((_, answer),) = self.evaluate_all([target])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def evaluate_all(self, targets: Sequence[Split]) -> Iterator[tuple[Split, Evaluation | RepengError]]:
+        """Run its eval.py once on all of them."""
+        asked = [replace(self.context.distributions[t.distribution], splits=self._splits(t)) for t in targets]
+        answers = self.trained.evaluate(asked, self.context.folder)
+        for target in targets:
+            yield target, answers[target.distribution]
+
+    def _splits(self, target: Split) -> dict[str, Split]:
+        return {**self.context.distributions[target.distribution].splits, "test": target}
+
+
+@dataclass(frozen=True)
+class PythonObject:
+    """An object with `fit` and `score` as a method."""
+
+    plugin: PythonPlugin
+    tuned: bool = False
+    fits_on_cache: bool = False
+
+    @property
+    def name(self) -> str:
+        """The entry point's name, or the object's."""
+        return self.plugin.name
+
+    def needs(self, source: Split) -> tuple[PartNeed, ...]:  # noqa: ARG002
+        """Nothing of the store."""
+        return ()
+
+    def fit(self, source: Split, context: Context) -> FittedPython:
+        """Fit it in a process of its own."""
+        return FittedPython(self.plugin, source, context)
+
+
+@dataclass(frozen=True)
+class FittedPython:
+    """Fits and answers within one process, which ends with the last answer."""
+
+    plugin: PythonPlugin
+    source: Split
+    context: Context
+    layers: str = ""
+    held_out_accuracy: float | None = None
+
+    def evaluate(self, target: Split) -> Evaluation:
+        """Fit, and ask about one target."""
+        ((_, answer),) = self.evaluate_all([target])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def evaluate_all(self, targets: Sequence[Split]) -> Iterator[tuple[Split, Evaluation | RepengError]]:
+        """Fit once, and ask about each target. After a failed answer the process is gone, and the rest fail with it."""
+        with self._session() as session:
+            for target in targets:
+                try:
+                    yield target, session.evaluate(target)
+                except RepengError as error:
+                    yield target, error
+
+    def _session(self) -> PythonSession:
+        return self.plugin.fit(self.context.model, self.source, self.context.folder, seed=self.context.seed)

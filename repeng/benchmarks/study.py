@@ -1,0 +1,267 @@
+"""A study from its settings to its results: plan, capture what is missing, ask every method, put figures together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from repeng.activations.capture import CaptureSummary
+from repeng.activations.store import Store
+from repeng.benchmarks.answers import Answers, Failure, Task, answer_tasks, is_answered
+from repeng.benchmarks.augment import augment
+from repeng.benchmarks.caching import CachePlan, ModelSettings, plan_cache
+from repeng.benchmarks.capability import Capability, target_tuned_capability, write_capability
+from repeng.benchmarks.interventions import Context, Intervention, PartNeed
+from repeng.benchmarks.methods import BASELINE, Prompting, make_method, make_methods
+from repeng.benchmarks.prompting import prompting_for
+from repeng.benchmarks.settings import Study
+from repeng.benchmarks.world import World, open_world
+from repeng.distributions.schema import Shift, Split
+from repeng.errors import BadInput
+from repeng.results import ResultRow, row_from, write_atomically, write_results
+from repeng.tuning.settings import METHODS as TUNING
+
+ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study will do, before it does it.
+
+    Attributes:
+        methods: the methods asked for, and zero-shot, whose figures are everybody's baseline.
+        asked: names of the methods asked for.
+        tasks: every evaluation.
+        answered: how many of these lie on disk already.
+        cache: what is wanted of the store, and missing.
+        mixed: for each shift the augmented source, where the study asks for one.
+        impossible: methods that cannot answer about a source, and why.
+    """
+
+    study: Study
+    world: World
+    methods: tuple[Intervention, ...]
+    asked: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    answered: int
+    cache: CachePlan
+    context: Context
+    mixed: Mapping[Shift, Split]
+    impossible: tuple[Failure, ...]
+
+    @property
+    def predictions(self) -> Path:
+        """Where the evaluations go."""
+        return Path(self.study.out) / "predictions"
+
+    @property
+    def tuned_sources(self) -> dict[str, int]:
+        """Of each weight-tuning method, on how many sources it must be tuned or found."""
+        sources = {name: {task.source for task in self.tasks if task.method == name} for name in TUNING}
+        return {name: len(found) for name, found in sources.items() if found}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as plain values."""
+        return {
+            "model": self.study.model,
+            "benchmark": self.world.benchmark.name,
+            "shifts": len(self.world.benchmark.shifts),
+            "methods": list(self.asked),
+            "evaluations": len(self.tasks),
+            "evaluations_done": self.answered,
+            "tuned_models": self.tuned_sources,
+            **self.cache.as_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study found, and what it did for it. `captured` is None where the store held everything."""
+
+    plan: Plan
+    rows: tuple[ResultRow, ...]
+    failures: tuple[Failure, ...]
+    captured: CaptureSummary | None
+    evaluations_made: int
+    evaluations_reused: int
+
+    @property
+    def out(self) -> Path:
+        """The results folder."""
+        return Path(self.plan.study.out)
+
+
+def plan_study(study: Study, *, trial: bool = False) -> Plan:
+    """Find out what is there and what is missing. Nothing is written, and no weights are loaded but for a trial.
+
+    Args:
+        study: the settings.
+        trial: also time the model on a few of the missing texts, for an estimate of the whole.
+
+    Raises:
+        BadInput, BadData, UnknownName: the settings name something that is wrong or not there.
+    """
+    world = open_world(study.benchmark, study.data, limit=study.limit)
+    settings = ModelSettings(study.model, study.device, study.dtype, study.too_long)
+
+    def prompting() -> Prompting:
+        return prompting_for(settings, world, seed=study.seed)
+
+    asked = make_methods(study.methods, prompting)
+    names = tuple(method.name for method in asked)
+    methods = asked if BASELINE in names else (*asked, make_method(BASELINE, prompting))
+    mixed = {shift: _mixture(world, shift, study) for shift in world.benchmark.shifts} if study.augment else {}
+    tasks = _tasks(world, methods, mixed)
+    members = {mixture: (_train(world, shift.source), _train(world, shift.target)) for shift, mixture in mixed.items()}
+    wanted, possible, impossible = _wanted(tasks, methods, members)
+    cache = plan_cache(settings, Path(study.store), wanted, trial=trial)
+    out = Path(study.out)
+    context = Context(
+        store=Store(study.store),
+        capture_id=cache.capture_id,
+        model=study.model,
+        folder=out / "plugins",
+        tuned=Path(study.store) / "tuned",
+        distributions=world.distributions,
+        mixtures=members,
+        seed=study.seed,
+        layers=study.layers,
+        device=study.device,
+        dtype=study.dtype,
+        tune_preset=study.tune_preset,
+    )
+    answered = sum(is_answered(task, context, out / "predictions") for task in possible)
+    return Plan(study, world, methods, names, possible, answered, cache, context, mixed, impossible)
+
+
+def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> StudyResult:
+    """Carry a plan out and write OUT/results.csv, OUT/predictions and OUT/study.toml.
+
+    A failed method costs its own rows alone; what failed is in the result.
+    """
+    captured = None
+    if plan.cache.missing:
+        captured = plan.cache.carry_out(progress)
+    else:
+        note("every activation is in the store; the model is not run for them")
+    context = replace(plan.context, note=note)
+    with progress("evaluations") as advance:
+        answers = answer_tasks(plan.tasks, plan.methods, context, plan.predictions, progress=advance)
+    references = sorted({shift.target_reference for shift in plan.world.benchmark.shifts})
+    competing = [method.name for method in plan.methods if method.tuned and method.name in plan.asked]
+    capable = target_tuned_capability(answers, competing, references)
+    rows = [
+        *(_row(name, shift, plan, answers, capable) for name in plan.asked for shift in plan.world.benchmark.shifts),
+        *(
+            _row(name, shift, plan, answers, capable, plan.mixed[shift])
+            for name in plan.asked
+            for shift in plan.mixed
+            if any(task.method == name and task.source == plan.mixed[shift] for task in plan.tasks)
+        ),
+        *(_capability_row(found, plan) for found in capable.values()),
+    ]
+    out = Path(plan.study.out)
+    write_results(rows, out / "results.csv")
+    for found in capable.values():
+        write_capability(found, out / "target_tuned_capability" / plan.context.model_slug)
+    write_atomically(out / "study.toml", plan.study.to_toml())
+    failures = (*plan.impossible, *answers.failures)
+    return StudyResult(plan, tuple(rows), failures, captured, answers.computed, answers.reused)
+
+
+def _train(world: World, name: str) -> Split:
+    return world.distributions[name].train
+
+
+def _mixture(world: World, shift: Shift, study: Study) -> Split:
+    if shift.source == shift.target:
+        raise BadInput(f"augment mixes target examples into the source, and {shift.source} is both")
+    return augment(_train(world, shift.source), _train(world, shift.target), study.augment, seed=study.seed)
+
+
+def _tasks(world: World, methods: Sequence[Intervention], mixed: Mapping[Shift, Split]) -> tuple[Task, ...]:
+    """Each method on each shift, on its source's own test split, and on each reference for the capability."""
+    of = world.distributions
+    tasks: dict[Task, None] = {}
+    for method in methods:
+        for shift in world.benchmark.shifts:
+            sources = [of[shift.source].train]
+            # What only reads log-probabilities learns nothing of a mixed source.
+            if shift in mixed and (method.fits_on_cache or not method.needs(sources[0])):
+                sources.append(mixed[shift])
+            for source in sources:
+                tasks[Task(method.name, source, of[shift.target].test)] = None
+                tasks[Task(method.name, source, of[shift.source].test)] = None
+            if method.tuned:
+                reference = of[shift.target_reference]
+                tasks[Task(method.name, reference.train, reference.test)] = None
+    return tuple(tasks)
+
+
+def _wanted(
+    tasks: Sequence[Task], methods: Sequence[Intervention], members: Mapping[Split, Sequence[Split]]
+) -> tuple[dict[Split, frozenset[PartNeed]], tuple[Task, ...], tuple[Failure, ...]]:
+    """The parts that each split must have in the store; and the tasks that can be done, and those that cannot."""
+    by_name = {method.name: method for method in methods}
+    needs: dict[Split, set[PartNeed]] = {}
+    known: dict[tuple[str, Split], tuple[PartNeed, ...] | BadInput] = {}
+    possible, impossible = [], []
+    for task in tasks:
+        method, key = by_name[task.method], (task.method, task.source)
+        if key not in known:
+            try:
+                known[key] = method.needs(task.source)
+            except BadInput as error:
+                known[key] = error
+        found = known[key]
+        if isinstance(found, BadInput):
+            impossible.append(Failure(task.method, task.source.distribution, task.target.distribution, str(found)))
+            continue
+        possible.append(task)
+        splits = [task.target]
+        if method.fits_on_cache:
+            splits += members.get(task.source, [task.source])
+        for split in splits:
+            needs.setdefault(split, set()).update(found)
+    return {split: frozenset(found) for split, found in needs.items() if found}, tuple(possible), tuple(impossible)
+
+
+def _row(
+    method: str,
+    shift: Shift,
+    plan: Plan,
+    answers: Answers,
+    capable: Mapping[str, Capability],
+    mixture: Split | None = None,
+) -> ResultRow:
+    source = mixture.distribution if mixture else shift.source
+    answer = answers.get(method, source, shift.target)
+    source_id = answers.get(method, source, shift.source)
+    baseline = answers.get(BASELINE, shift.source, shift.target)
+    capability = capable.get(shift.target_reference)
+    return row_from(
+        answer.evaluation if answer else None,
+        model=plan.study.model,
+        method=f"{method}+{plan.study.augment:.3%}".replace(".000", "") if mixture else method,
+        layers=answer.layers if answer else "",
+        shift=shift,
+        source_id=source_id.evaluation if source_id else None,
+        baseline=baseline.evaluation if baseline else None,
+        capability=capability.answer.evaluation.accuracy if capability else None,
+    )
+
+
+def _capability_row(found: Capability, plan: Plan) -> ResultRow:
+    """The winner on one reference; its name stands in the method."""
+    return row_from(
+        found.answer.evaluation,
+        model=plan.study.model,
+        method=f"target-tuned:{found.method}",
+        layers=found.answer.layers,
+        shift=Shift(found.reference, found.reference),
+        source_id=found.answer.evaluation,
+        capability=found.answer.evaluation.accuracy,
+    )

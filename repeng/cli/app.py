@@ -1,0 +1,72 @@
+"""The `repeng` command: its groups, its flags that hold everywhere, and how errors leave it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+import repeng
+from repeng.cli import data, look, probes, studies
+from repeng.errors import RepengError
+
+app = typer.Typer(
+    name="repeng",
+    help="Run a language model once, cache its activations, and ask how probes and reward models generalise.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(no_args_is_help=True, help="Look at, check, fetch and write out distributions.")
+store_app = typer.Typer(no_args_is_help=True, help="Look at, check and remove cached activations.")
+app.add_typer(data_app, name="data")
+app.add_typer(store_app, name="store")
+
+studies.register(app)
+probes.register(app)
+look.register(app)
+data.register(data_app, store_app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"repeng {repeng.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def everywhere(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Flags that come before a command."""
+
+
+def _stop(_signal: int, _frame: object) -> None:
+    typer.echo("stopped; what was finished is kept, and the same command goes on from there", err=True)
+    raise SystemExit(1)
+
+
+def main() -> None:
+    """Run the command line; an error becomes one message and an exit code: 1 failed, 2 bad usage or bad input."""
+    # --debug holds wherever it stands, so that it can be added at the end of a command that just failed.
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    signal.signal(signal.SIGINT, _stop)
+    try:
+        app(arguments)
+    except RepengError as error:
+        if debug:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(error.exit_code) from None
+    except Exception as error:
+        if debug:
+            raise
+        typer.echo(f"error: {type(error).__name__}: {error}\n(--debug shows where)", err=True)
+        raise SystemExit(1) from None

@@ -1,0 +1,91 @@
+"""Talking to the user: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@dataclass
+class Talk:
+    """How a command speaks: `json` makes stdout machine-readable, `quiet` leaves only results and errors."""
+
+    json: bool = False
+    quiet: bool = False
+    out: Console = field(default_factory=lambda: Console(soft_wrap=False))
+    err: Console = field(default_factory=lambda: Console(stderr=True, soft_wrap=True, highlight=False))
+
+    def __post_init__(self) -> None:
+        if not self.out.is_terminal:
+            # A log or a pipe has no width of its own; tables keep one that fits most screens.
+            self.out = Console(width=120, soft_wrap=False)
+        logger = logging.getLogger("repeng")
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+        logger.addHandler(_ToConsole(self.err, logging.ERROR if self.quiet else logging.WARNING))
+        logger.propagate = False
+
+    def note(self, text: str) -> None:
+        """A line for the reader on stderr; silent under --quiet."""
+        if not self.quiet:
+            self.err.print(text, markup=False)
+
+    def result(self, plain: Any, *shown: Any) -> None:
+        """The command's result: `plain` as JSON under --json, else the renderables or texts in `shown`."""
+        if self.json:
+            sys.stdout.write(json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+            return
+        for item in shown:
+            self.out.print(item, markup=False) if isinstance(item, str) else self.out.print(item)
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Any]:
+        """A callback (done, total): a bar on a terminal, a line now and then in a log, nothing under --quiet."""
+        if self.quiet:
+            yield lambda _done, _total: None
+        elif self.err.is_terminal:
+            columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+            with Progress(*columns, console=self.err, transient=True) as bar:
+                task = bar.add_task(what, total=None)
+                yield lambda done, total: bar.update(task, completed=done, total=total)
+        else:
+            yield _Lines(self, what)
+
+
+class _Lines:
+    """Progress as plain lines, at most one every some seconds."""
+
+    def __init__(self, talk: Talk, what: str) -> None:
+        self._talk, self._what, self._last = talk, what, time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = now
+            self._talk.note(f"{self._what}: {done} of {total}")
+
+
+class _ToConsole(logging.Handler):
+    """Library warnings as lines on stderr, each text once."""
+
+    def __init__(self, console: Console, level: int) -> None:
+        super().__init__(level)
+        self._console = console
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = f"{record.levelname.lower()}: {record.getMessage()}"
+        if text not in self._said:
+            self._said.add(text)
+            self._console.print(text, markup=False)

@@ -1,0 +1,121 @@
+"""`data ls|check|fetch|export` and `store ls|verify|rm`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repeng.cli import options as o
+from repeng.cli.console import Talk
+
+
+def register(data_app: typer.Typer, store_app: typer.Typer) -> None:
+    """Add this file's commands."""
+    data_app.command("ls")(data_ls)
+    data_app.command("check")(data_check)
+    data_app.command("fetch")(data_fetch)
+    data_app.command("export")(data_export)
+    store_app.command("ls")(store_ls)
+    store_app.command("verify")(store_verify)
+    store_app.command("rm")(store_rm)
+
+
+def data_ls(
+    data: Annotated[str | None, typer.Argument(help="Data to list. [default: the embedded benchmark]")] = None,
+    json: o.Json = False,
+) -> None:
+    """List distributions and how much there is of each split."""
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    from repeng.benchmarks.world import load_named
+    from repeng.distributions.load import summarise
+
+    found = summarise(load_named(data))
+    table = Table("distribution", "split", "examples", "responses", "pairs", "distinct prompts", box=None)
+    for line in found:
+        counts = (line.examples, line.responses, line.pairs, line.prompts)
+        table.add_row(line.distribution, line.split, *map(str, counts))
+    Talk(json=json).result([asdict(line) for line in found], table)
+
+
+def data_check(data: Annotated[str, typer.Argument(help="Data to check.")], json: o.Json = False) -> None:
+    """Look for every problem in the data; the exit code is 2 where there is one."""
+    from dataclasses import asdict
+
+    from repeng.distributions.load import check_data, list_distributions
+
+    problems = check_data(data)
+    count = len(list_distributions(data))
+    verdict = f"{len(problems)} problem(s)" if problems else "all good"
+    Talk(json=json).result(
+        [asdict(problem) for problem in problems], *map(str, problems), f"{count} distribution(s): {verdict}"
+    )
+    if problems:
+        raise typer.Exit(2)
+
+
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="What to fetch: genies.")],
+    out: o.Out = None,
+    url: Annotated[str | None, typer.Option("--url", help="Where from, if not the public archive.")] = None,
+    quiet: o.Quiet = False,
+) -> None:
+    """Bring a benchmark's public data here, where every command then finds it by name. A stopped download resumes."""
+    from repeng.benchmarks.fetch import fetch
+
+    talk = Talk(quiet=quiet)
+    with talk.progress(f"fetching {name}") as advance:
+        folder = fetch(name, folder=out, url=url, progress=advance)
+    talk.result(None, f"{name} is in {folder}")
+
+
+def data_export(
+    name: Annotated[str, typer.Argument(help="What to write out: mini.")],
+    directory: Annotated[Path, typer.Argument(help="Folder for NAME/{train,test}.json.")],
+    seed: Annotated[int, typer.Option("--seed", help="Generator seed; 0 is the shipped one.")] = 0,
+) -> None:
+    """Write the embedded benchmark as GENIES folders, with its shifts."""
+    from repeng.benchmarks.world import export
+
+    count = export(name, directory, seed=seed)
+    Talk().result(None, f"wrote {count} distributions and shifts.json to {directory}")
+
+
+def store_ls(
+    store: Annotated[Path, typer.Argument(help="Folder of a store.")] = Path("store"), json: o.Json = False
+) -> None:
+    """List captures and the parts that each holds."""
+    from repeng.cli.show import store_listing
+
+    plain, table = store_listing(store)
+    Talk(json=json).result(plain, table)
+
+
+def store_verify(
+    store: Annotated[Path, typer.Argument(help="Folder of a store.")] = Path("store"), json: o.Json = False
+) -> None:
+    """Check every shard's size and checksum; the exit code is 1 where one is damaged."""
+    from repeng.activations.store import Store
+
+    problems = Store(store).verify()
+    Talk(json=json).result(problems, *(problems or [f"{store}: every part is whole"]))
+    if problems:
+        raise typer.Exit(1)
+
+
+def store_rm(
+    capture: Annotated[str, typer.Argument(help="Id of a capture, as `repeng store ls` lists it.")],
+    store: o.Store = Path("store"),
+    distribution: Annotated[
+        str | None, typer.Option("--distribution", help="Only this distribution's activations.")
+    ] = None,
+) -> None:
+    """Remove a capture, or one distribution of it."""
+    from repeng.activations.store import Store
+
+    freed = Store(store).remove(capture, distribution)
+    Talk().result(None, f"removed {capture}{f' of {distribution}' if distribution else ''}: {freed / 1e6:.1f} MB")

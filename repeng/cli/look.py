@@ -1,0 +1,90 @@
+"""`rescore`, `compare`, `report`, `browse`: looking at evaluations and results that are there already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repeng.cli import options as o
+from repeng.cli.console import Talk
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    for command in (rescore, compare, report, browse):
+        app.command()(command)
+
+
+def rescore(
+    evaluations: Annotated[Path, typer.Argument(help="Folder METHOD/MODEL-SOURCE/TARGET.json, ours or published.")],
+    benchmark: Annotated[str, typer.Option("--benchmark", "-b", help="Whose shifts to score.")] = "genies",
+    model: Annotated[str, typer.Option("--model", "-m", help="Model, as the folder names have it.")] = "",
+    methods: Annotated[str | None, typer.Option("--methods", help="Comma-separated. [default: all there are]")] = None,
+    data: o.Data = None,
+    out: o.Out = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Figures from evaluation files, ours or published, with no model.
+
+    `../target_tuned_capability` beside the evaluations is used where it is there. With --data the pairs' prompts are
+    known, so that accuracies get intervals.
+    """
+    from repeng.benchmarks.rescore import rescore_study
+    from repeng.cli.results import rescore_outputs
+
+    talk = Talk(json=json, quiet=quiet)
+    found = rescore_study(evaluations, benchmark, model or None, methods=o.names(methods) if methods else None, data=data)
+    rescore_outputs(found, out, talk)
+
+
+def compare(
+    results: Annotated[list[Path], typer.Argument(help="Results folders, or folders of evaluations (--model).")],
+    out: o.Out = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Compare models or studies: correlations across shifts, agreement of mistakes, paired tests between methods."""
+    from repeng.report.compare import compare_results
+
+    talk = Talk(json=json, quiet=quiet)
+    found = compare_results(results, out)
+    talk.result(found.as_dict(), *found.renderables())
+
+
+def report(
+    results: Annotated[Path, typer.Argument(help="Results folder of a study.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="HTML file to write. [default: RESULTS/report.html]")
+    ] = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """One self-contained HTML file of a study that opens offline, and its pictures beside it."""
+    from repeng.cli.results import report_of
+
+    talk = Talk(json=json, quiet=quiet)
+    page = report_of(results, out)
+    talk.result({"report": str(page)}, f"wrote {page}")
+
+
+def browse(
+    data: Annotated[str | None, typer.Argument(help="Distributions to look at. [default: mini]")] = None,
+    results: Annotated[Path | None, typer.Option("--results", help="Results folder, to see predictions too.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="With --probe: the model, to score a pair token by token.")
+    ] = None,
+    probe: Annotated[Path | None, typer.Option("--probe", help="Folder of a fitted probe for token scores.")] = None,
+    export: Annotated[
+        Path | None, typer.Option("--export", help="Write static files there instead of serving.")
+    ] = None,
+    port: Annotated[int, typer.Option("--port", help="Port on 127.0.0.1; 0 takes a free one.")] = 8417,
+    limit: o.Limit = None,
+    quiet: o.Quiet = False,
+) -> None:
+    """A local page over distributions and predictions: search, filter, and read pairs."""
+    from repeng.cli.summary import browse_pages
+
+    browse_pages(data, results, model, probe, export, port=port, limit=limit, talk=Talk(quiet=quiet))

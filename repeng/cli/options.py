@@ -1,0 +1,65 @@
+"""Options that commands share, each defined once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repeng.errors import BadInput
+
+Model = Annotated[str, typer.Option("--model", "-m", help="Hub id, a folder, or mini (embedded).")]
+MaybeModel = Annotated[
+    str | None, typer.Option("--model", "-m", help="Which model's activations, where a store holds several.")
+]
+BenchmarkName = Annotated[
+    str | None,
+    typer.Option(
+        "--benchmark",
+        "-b",
+        help="mini, genies, genies-all, a category, a label or a shift file. [default: mini; with --data alone, "
+        "every distribution against every one]",
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data", help="Folder of GENIES distributions, preference data (JSONL, JSON, CSV, Parquet) or a hub dataset."
+    ),
+]
+Store = Annotated[Path, typer.Option("--store", help="Folder that keeps the activations.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=2, help="Only the first N examples of each split.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16, to compute and to store in.")]
+Seed = Annotated[int, typer.Option("--seed", help="Every random choice follows from it.")]
+Layers = Annotated[
+    str, typer.Option("--layers", help="auto (chosen on held-out source pairs), all, top-k:N, 3 or 4-8.")
+]
+Site = Annotated[
+    str | None, typer.Option("--site", help="Hook site to read, as resid_post or hook_z. [default: the probe's own]")
+]
+Token = Annotated[
+    str | None, typer.Option("--token", help="last, response_mean or prompt_last. [default: the probe's own]")
+]
+TooLong = Annotated[str, typer.Option("--too-long", help="Texts longer than the model takes: skip, refuse or cut.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable results on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
+
+
+def names(text: str) -> tuple[str, ...]:
+    """A comma-separated list; braces keep their commas, so that a template can be one of the names."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def share(text: str) -> float:
+    """`1%` or `0.01` as a number.
+
+    Raises:
+        BadInput: it is neither.
+    """
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError as error:
+        raise BadInput(f"{text!r} is no share; give it as 1% or 0.01") from error

@@ -1,0 +1,216 @@
+"""`fit`, `score`, `sweep`, `matrix`: probes from the cache alone; and `tune`, which needs the model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repeng.cli import options as o
+from repeng.cli.console import Talk
+
+Targets = Annotated[list[str], typer.Option("--target", help="Distribution to score; may be given again.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    for command in (fit, score, sweep, matrix, tune):
+        app.command()(command)
+
+
+def fit(
+    store: o.Store,
+    source: Annotated[str, typer.Option("--source", help="Distribution whose cached train split is fitted on.")],
+    probe: Annotated[str, typer.Option("--probe", help="Name of a probe: mms, lat, ccs, cra, logistic, lda, ...")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to save the fitted probe in.")],
+    layers: o.Layers = "auto",
+    model: o.MaybeModel = None,
+    site: o.Site = None,
+    token: o.Token = None,
+    seed: o.Seed = 0,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Fit a probe on a source's cached activations: all layers, then layer and calibration on held-out prompts."""
+    from repeng.benchmarks.probing import choose_capture, fit_from_store
+    from repeng.probes.io import save
+
+    talk = Talk(json=json, quiet=quiet)
+    capture = choose_capture(store, model)
+    fitted = fit_from_store(capture, source, probe, layers=layers, site=site, token=token, seed=seed)
+    save(fitted, out)
+    held_out = dict(zip(fitted.fitted_layers, map(float, fitted.held_out_accuracy), strict=True))
+    plain = {
+        "probe": fitted.name,
+        "source": source,
+        "layers": list(fitted.layers),
+        "held_out_accuracy_by_layer": {str(layer): value for layer, value in held_out.items()},
+        "temperature": fitted.temperature,
+        "out": str(out),
+    }
+    curve = "  ".join(f"{layer}: {value:.3f}" for layer, value in held_out.items())
+    talk.result(
+        plain,
+        f"{fitted.name} on {source}, {capture.id}: layer(s) {', '.join(map(str, fitted.layers))}",
+        f"held-out accuracy by layer  {curve}",
+        f"saved in {out}",
+    )
+
+
+def score(
+    store: o.Store,
+    probe: Annotated[Path, typer.Option("--probe", help="Folder of a fitted probe.")],
+    target: Targets,
+    out: o.Out = None,
+    model: o.MaybeModel = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Score a fitted probe on targets' cached test splits. With --out the evaluations are kept as files."""
+    from rich.table import Table
+
+    from repeng.benchmarks.probing import choose_capture, evaluation_provenance, score_from_store
+    from repeng.metrics import accuracy_interval
+    from repeng.probes.io import load
+    from repeng.results import evaluation_path, write_evaluation
+
+    talk = Talk(json=json, quiet=quiet)
+    fitted = load(probe)
+    capture = choose_capture(store, model or fitted.provenance.get("capture_id"))
+    table = Table("target", "pairs", "accuracy", "95 % interval", box=None)
+    plain = []
+    for name in target:
+        cached, evaluation = score_from_store(capture, fitted, name)
+        low, high = accuracy_interval(evaluation) or (None, None)
+        accuracy = evaluation.accuracy
+        row = {"target": name, "n_pairs": evaluation.n_pairs, "accuracy": accuracy}
+        plain.append({**row, "accuracy_low": low, "accuracy_high": high})
+        table.add_row(
+            name, str(evaluation.n_pairs), f"{accuracy:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"
+        )
+        if out:
+            provenance = evaluation_provenance(fitted, cached)
+            path = evaluation_path(out, fitted.name, capture.model_slug, provenance["source"], name)
+            write_evaluation(path, evaluation, provenance)
+            talk.note(f"wrote {path}")
+    talk.result(plain, table)
+
+
+def sweep(
+    store: o.Store,
+    source: Annotated[str, typer.Option("--source", help="Distribution to fit on.")],
+    target: Targets,
+    probe: Annotated[str, typer.Option("--probe", help="Comma-separated probes.")] = "mms,lat,ccs,cra",
+    plot: Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg or .html.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Table to write.")] = None,
+    model: o.MaybeModel = None,
+    site: o.Site = None,
+    token: o.Token = None,
+    seed: o.Seed = 0,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Every layer of several probes on several targets: a table and a picture.
+
+    `*` marks the layer that the source alone would have chosen, `o` the one that the target's labels would have: an
+    oracle, to look at and not to use.
+    """
+    from repeng.benchmarks.probing import choose_capture, sweep_probes
+    from repeng.cli.show import sweep_table, write_csv
+
+    talk = Talk(json=json, quiet=quiet)
+    capture = choose_capture(store, model)
+    found = list(sweep_probes(capture, source, target, o.names(probe), site=site, token=token, seed=seed))
+    rows = [asdict(row) for row in found]
+    if csv:
+        write_csv(rows, csv)
+        talk.note(f"wrote {csv}")
+    if plot:
+        from repeng.report.charts import save_chart, sweep_chart
+
+        save_chart(sweep_chart(rows), plot)
+        talk.note(f"wrote {plot}")
+    talk.result(rows, sweep_table(found))
+
+
+def matrix(
+    store: o.Store,
+    distributions: Annotated[str, typer.Option("--distributions", help="Comma-separated names, or all.")] = "all",
+    probe: Annotated[str, typer.Option("--probe", help="Name of a probe.")] = "mms",
+    plot: Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg or .html.")] = None,
+    model: o.MaybeModel = None,
+    site: o.Site = None,
+    token: o.Token = None,
+    seed: o.Seed = 0,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Fit on each of N distributions, test on each; beside it the cosine similarity of the fitted directions.
+
+    Is it one truth direction? Then every cell is high and every cosine near 1.
+    """
+    from repeng.benchmarks.probing import choose_capture, transfer_matrix
+    from repeng.cli.show import matrix_tables
+
+    talk = Talk(json=json, quiet=quiet)
+    capture = choose_capture(store, model)
+    chosen = capture.trained_distributions() if distributions == "all" else o.names(distributions)
+    found = transfer_matrix(capture, chosen, probe, site=site, token=token, seed=seed)
+    if plot:
+        from repeng.report.charts import matrix_chart, save_chart
+
+        save_chart(matrix_chart(found.names, found.accuracy, found.cosine), plot)
+        talk.note(f"wrote {plot}")
+    talk.result(asdict(found), *matrix_tables(found))
+
+
+def tune(
+    source: Annotated[str, typer.Option("--source", help="Distribution to tune on.")],
+    method: Annotated[str, typer.Option("--method", help="lora, prompt-tuning or full.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the tuned model.")],
+    model: o.Model = "mini",
+    data: o.Data = None,
+    target: Annotated[list[str] | None, typer.Option("--target", help="Also score on its test split.")] = None,
+    preset: Annotated[str, typer.Option("--preset", help="default or genies.")] = "default",
+    limit: o.Limit = None,
+    seed: o.Seed = 0,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Tune a reward model on a source. A stopped run goes on from its last checkpoint; a finished one is reused."""
+    from repeng.benchmarks.tuned import tune_on
+    from repeng.benchmarks.world import load_named
+
+    talk = Talk(json=json, quiet=quiet)
+    distributions = load_named(data, [source, *(target or ())], limit=limit)
+    fitted = tune_on(
+        model,
+        distributions[source].train,
+        method=method,
+        preset=preset,
+        root=out,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        note=talk.note,
+    )
+    found = fitted.model
+    accuracies = {name: fitted.evaluate(distributions[name].test).accuracy for name in target or ()}
+    plain = {
+        "path": found.path,
+        "held_out_accuracy": found.held_out_accuracy,
+        "steps": found.steps,
+        "reused": found.reused,
+        "accuracy": accuracies,
+    }
+    held_out = "" if found.held_out_accuracy is None else f", held-out accuracy {found.held_out_accuracy:.3f}"
+    talk.result(
+        plain,
+        f"{method} on {source}: {'found' if found.reused else 'tuned'}, {found.steps} steps{held_out}",
+        *(f"{name}: accuracy {value:.3f}" for name, value in accuracies.items()),
+        f"saved in {found.path}",
+    )

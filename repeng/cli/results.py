@@ -1,0 +1,89 @@
+"""Writing out and showing what a study or a rescoring found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repeng.cli.show import captured_lines
+
+if TYPE_CHECKING:
+    from repeng.benchmarks.rescore import Rescored
+    from repeng.benchmarks.study import StudyResult
+    from repeng.cli.console import Talk
+    from repeng.distributions.schema import Distribution
+
+MOST_FAILURES = 10
+
+
+def write_outputs(result: StudyResult, talk: Talk) -> None:
+    """Write the report of a study that has run; show its table, what it says, and where the files are."""
+    from repeng.report.html import write_report
+    from repeng.report.tables import study_table, summary_sentence
+
+    if result.captured is not None:
+        for line in captured_lines(result.captured):
+            talk.note(line)
+    page = write_report(result.out, distributions=result.plan.world.distributions)
+    rows = [asdict(row) for row in result.rows]
+    failed = [asdict(failure) for failure in result.failures]
+    plain = {"out": str(result.out), "rows": rows, "failures": failed}
+    shown: list[Any] = [study_table(result.rows), "", summary_sentence(result.rows), ""]
+    shown.append(f"results: {result.out / 'results.csv'}  report: {page}  predictions: {result.plan.predictions}")
+    talk.result(plain, *shown)
+    talk.note(f"{result.evaluations_made} evaluations made, {result.evaluations_reused} read back")
+    for line in failure_lines(result):
+        talk.err.print(line, markup=False)
+
+
+def failure_lines(result: StudyResult) -> list[str]:
+    """What failed, one line a method and reason."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for failure in result.failures:
+        reasons.setdefault((failure.method, failure.reason), []).append(f"{failure.source} -> {failure.target}")
+    lines = [
+        f"failed: {method} on {len(shifts)} evaluation(s), as {shifts[0]}: {reason}"
+        for (method, reason), shifts in reasons.items()
+    ]
+    hidden = len(lines) - MOST_FAILURES
+    return lines[:MOST_FAILURES] + ([f"and {hidden} more kinds of failure"] if hidden > 0 else [])
+
+
+def rescore_outputs(found: Sequence[Rescored], out: Path | None, talk: Talk) -> None:
+    """Show rescored figures; with a folder, keep them as our table and as GENIES' own, one file a method."""
+    from repeng.benchmarks.rescore import write_published
+    from repeng.report.tables import study_table, summary_sentence
+    from repeng.results import write_results
+
+    rows = [one.row for one in found]
+    if out is not None:
+        write_results(rows, out / "results.csv")
+        for method in dict.fromkeys(row.method for row in rows):
+            write_published([one for one in found if one.row.method == method], out / "published" / f"{method}.csv")
+        talk.note(f"wrote {out / 'results.csv'} and {out / 'published'}")
+    plain = [asdict(one.row) | {"published_columns": one.published()} for one in found]
+    talk.result(plain, study_table(rows), "", summary_sentence(rows))
+
+
+def report_of(results: Path, out: Path | None) -> Path:
+    """The report of a results folder, with the pairs' texts where its data can be found again."""
+    from repeng.report.html import write_report
+
+    return write_report(results, out, distributions=texts_of(results))
+
+
+def texts_of(results: Path) -> dict[str, Distribution]:
+    """The distributions of the study in a results folder; none where its study or data is no longer there."""
+    from repeng.benchmarks.settings import Study
+    from repeng.benchmarks.world import open_world
+    from repeng.errors import BadInput
+
+    if not (results / "study.toml").is_file():
+        return {}
+    study = Study.read(results / "study.toml", {})
+    try:
+        return open_world(study.benchmark, study.data, limit=study.limit).distributions
+    except BadInput:
+        return {}

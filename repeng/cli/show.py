@@ -1,0 +1,144 @@
+"""How results of commands look in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from repeng.activations.capture import CaptureSummary
+    from repeng.benchmarks.caching import CachePlan
+    from repeng.benchmarks.probing import SweepRow, Transfer
+    from repeng.benchmarks.study import Plan
+
+
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """A plain table; numbers to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        numeric = bool(rows) and isinstance(rows[0][number], (int, float))
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(
+            *(f"{cell:.3f}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in row)
+        )
+    return table
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 5 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def cache_lines(cache: CachePlan) -> list[str]:
+    """What is cached and what must be captured."""
+    if not cache.missing:
+        return [f"activations: all {cache.n_parts} parts are in {cache.store}"]
+    line = (
+        f"activations: {len(cache.missing)} of {cache.n_parts} parts to capture into {cache.store}: "
+        f"{cache.n_texts:,} texts"
+    )
+    if cache.n_tokens is not None:
+        line += f", {cache.n_tokens:,} tokens"
+    if cache.seconds is not None:
+        line += f", about {duration(cache.seconds)}"
+    return [line]
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """A study's plan, as some lines."""
+    benchmark = plan.world.benchmark
+    return [
+        f"{benchmark.name}: {len(benchmark.shifts)} shifts over {len(benchmark.distributions)} distributions; "
+        f"model {plan.study.model}; methods {', '.join(plan.asked)}",
+        *cache_lines(plan.cache),
+        f"evaluations: {len(plan.tasks) - plan.answered} to make, {plan.answered} done already",
+        *(f"tuning: {name} on {count} sources" for name, count in plan.tuned_sources.items()),
+    ]
+
+
+def captured_lines(summary: CaptureSummary) -> list[str]:
+    """What a capture did."""
+    lines = [
+        f"{summary.parts_written} parts written, {summary.parts_reused} there already, in {summary.capture_id}",
+    ]
+    if summary.n_texts:
+        lines.append(
+            f"{summary.n_texts:,} texts, {summary.n_tokens:,} tokens in {duration(summary.seconds)} ({summary.method})"
+        )
+    if summary.skipped:
+        lines.append(f"{summary.skipped} texts were longer than the model takes and were skipped (see --too-long)")
+    return lines
+
+
+def sweep_table(rows: Sequence[SweepRow]) -> Table:
+    """Layers down, one column a probe and target; `*` the source's choice, `o` the target's own best."""
+    columns = list(dict.fromkeys((row.probe, row.target) for row in rows))
+    cells = {(row.layer, row.probe, row.target): row for row in rows}
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("layer", justify="right")
+    for probe, target in columns:
+        table.add_column(f"{probe}\n{target}", justify="right")
+    for layer in sorted({row.layer for row in rows}):
+        shown = []
+        for probe, target in columns:
+            row = cells.get((layer, probe, target))
+            if row is None:
+                shown.append("")
+                continue
+            marks = ("*" if row.chosen else " ") + ("o" if row.oracle else " ")
+            shown.append(f"{row.accuracy:.3f}{marks}")
+        table.add_row(str(layer), *shown)
+    source = rows[0].source if rows else ""
+    table.caption = f"fitted on {source}; * the layer that the source chose, o the target's own best (an oracle)"
+    table.caption_justify = "left"
+    return table
+
+
+def matrix_tables(found: Transfer) -> list[Any]:
+    """Accuracy and cosine, source by target."""
+    shown: list[Any] = [
+        f"{found.probe} at layer {found.layer}: accuracy, fitted on the row and tested on the column",
+        table_of(["", *found.names], [[name, *row] for name, row in zip(found.names, found.accuracy, strict=True)]),
+    ]
+    if found.cosine is not None:
+        rows = [[name, *row] for name, row in zip(found.names, found.cosine, strict=True)]
+        shown += ["cosine similarity of the fitted directions", table_of(["", *found.names], rows)]
+    return shown
+
+
+def store_listing(store: Path) -> tuple[list[dict[str, Any]], Table]:
+    """Captures of a store and what each holds."""
+    from repeng.activations.store import Store
+
+    plain, rows = [], []
+    for info in Store(store).captures():
+        capture = Store(store).capture(info.id)
+        for key, parts in capture.parts_by_split().items():
+            size = sum(part.n_bytes for part in parts)
+            names = sorted(part.name for part in parts)
+            plain.append({"capture": info.id, "model": info.model, "split": list(key), "parts": names, "bytes": size})
+            rows.append((info.id, "/".join(key[:2]), ", ".join(names), f"{size / 1e6:.1f}"))
+    return plain, table_of(("capture", "split", "parts", "MB"), rows)
+
+
+def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Rows of equal keys as a table file."""
+    import csv
+    import io
+
+    from repeng.results import write_atomically
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())

@@ -1,0 +1,144 @@
+"""`run`, `cache` and `tune`: the commands that run a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from repeng.cli import options as o
+from repeng.cli.console import Talk
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    app.command()(run)
+    app.command()(cache)
+
+
+def run(
+    study: Annotated[
+        Path | None, typer.Argument(help="Study as TOML; flags beat it. [default: the embedded one]")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Hub id, a folder, or mini. [default: mini]")
+    ] = None,
+    benchmark: o.BenchmarkName = None,
+    data: o.Data = None,
+    methods: Annotated[
+        str | None, typer.Option("--methods", help="Comma-separated names, all, or folders with train.py and eval.py.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option("--layers", help="auto, all, top-k:N, 3 or 4-8. [default: auto]")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Folder that keeps the activations. [default: store]")
+    ] = None,
+    out: o.Out = None,
+    limit: o.Limit = None,
+    augment: Annotated[
+        str | None, typer.Option("--augment", help="Also fit with this share of target train examples mixed in: 1%.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Every random choice follows from it. [default: 0]")
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. [default: auto]")] = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="auto, float32, bfloat16, float16. [default: auto]")
+    ] = None,
+    too_long: Annotated[str | None, typer.Option("--too-long", help="skip, refuse or cut. [default: skip]")] = None,
+    tune_preset: Annotated[
+        str | None,
+        typer.Option("--tune-preset", help="default or genies, for lora and prompt-tuning. [default: default]"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """The main job: capture what is missing, fit, score and report.
+
+    With no argument: the embedded model on the embedded benchmark. Running it again does only what is not done yet.
+    """
+    from repeng.benchmarks.settings import Study
+    from repeng.benchmarks.study import plan_study, run_study
+    from repeng.cli.results import write_outputs
+    from repeng.cli.show import plan_lines
+
+    given: dict[str, Any] = {
+        "model": model,
+        "benchmark": benchmark,
+        "data": data,
+        "methods": methods,
+        "layers": layers,
+        "store": str(store) if store else None,
+        "out": str(out) if out else None,
+        "limit": limit,
+        "augment": o.share(augment) if augment else None,
+        "seed": seed,
+        "device": device,
+        "dtype": dtype,
+        "too_long": too_long,
+        "tune_preset": tune_preset,
+    }
+    settings = Study.read(study, {key: value for key, value in given.items() if value is not None})
+    talk = Talk(json=json, quiet=quiet)
+    plan = plan_study(settings, trial=dry_run)
+    if dry_run:
+        talk.result(plan.as_dict(), *plan_lines(plan))
+        return
+    for line in plan_lines(plan):
+        talk.note(line)
+    result = run_study(plan, progress=talk.progress, note=talk.note)
+    write_outputs(result, talk)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+def cache(
+    model: o.Model = "mini",
+    benchmark: o.BenchmarkName = None,
+    data: o.Data = None,
+    store: o.Store = Path("store"),
+    sites: Annotated[str, typer.Option("--sites", help="resid_post, hook_z, mlp_out or any hook site.")] = "resid_post",
+    stimuli: Annotated[
+        str, typer.Option("--stimuli", help="plain, lat2, contrast_yes, ..., or name={prompt}...{response}...")
+    ] = "plain,contrast_yes,contrast_no",
+    tokens: Annotated[str, typer.Option("--tokens", help="last, response_mean, prompt_last.")] = "last",
+    layers: Annotated[str, typer.Option("--layers", help="all, 3 or 4-8.")] = "all",
+    logprob: Annotated[bool, typer.Option(help="Keep each response's log-probability too.")] = True,
+    limit: o.Limit = None,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    too_long: o.TooLong = "skip",
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Run the model once over every distribution of a benchmark and keep its activations.
+
+    What the store already holds is not computed again; a stopped run goes on where it was.
+    """
+    from dataclasses import asdict
+
+    from repeng.benchmarks.caching import ModelSettings, cache_needs, plan_cache
+    from repeng.benchmarks.interventions import parse_layers
+    from repeng.benchmarks.world import open_world
+    from repeng.cli.show import cache_lines, captured_lines
+    from repeng.distributions.stimuli import get_stimulus
+    from repeng.errors import BadInput
+
+    talk = Talk(json=json, quiet=quiet)
+    chosen = None if layers == "all" else parse_layers(layers)
+    if isinstance(chosen, str):
+        raise BadInput(f"layers is {layers!r}; give all, a layer as 3, or a range as 4-8")
+    needs = cache_needs(
+        [get_stimulus(name) for name in o.names(stimuli)], o.names(sites), o.names(tokens), logprob=logprob
+    )
+    world = open_world(benchmark, data, limit=limit)
+    splits = [split for distribution in world.distributions.values() for split in distribution.splits.values()]
+    settings = ModelSettings(model, device, dtype, too_long)
+    plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)
+    for line in cache_lines(plan):
+        talk.note(line)
+    summary = plan.carry_out(talk.progress)
+    talk.result(asdict(summary), *captured_lines(summary))
