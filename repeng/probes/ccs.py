@@ -102,7 +102,7 @@ class CCS(Probe):
         activations = activations.float()
         mean = activations.mean(dim=-2) if self.statistics == "target" else state["mean_"]
         centred = activations - mean[..., None, :]
-        logits = torch.einsum("...snd,...d->...sn", centred, state["direction_"]) + state["bias_"][..., None, None]
+        logits = (centred @ state["direction_"][..., None, :, None])[..., 0] + state["bias_"][..., None, None]
         yes, no = logits.double().sigmoid().unbind(dim=-2)
         return state["sign_"][..., None] * (yes - no) / 2
 
@@ -223,18 +223,22 @@ def optimise(
     would surround with several times their own cost. Returns weights, biases and the last epoch's losses.
     """
     n = rows.shape[1] // 2
+    # A copy in the other order makes both products read their larger factor as it lies in memory.
+    columns = rows.transpose(1, 2).contiguous()
     optimizer = torch.optim.AdamW([weight, bias], lr=learning_rate, weight_decay=weight_decay, fused=True)
     for epoch in range(epochs):
-        p = torch.baddbmm(bias[:, None, :], rows, weight.transpose(1, 2)).sigmoid_()
-        p0, p1 = p[:, :n], p[:, n:]
+        p = torch.baddbmm(bias[..., None], weight, columns).sigmoid_()
+        p0, p1 = p[..., :n], p[..., n:]
         inconsistent, smaller = p0 + p1 - 1, torch.minimum(p0, p1)
         if epoch == epochs - 1:
-            loss = smaller.square().mean(dim=1) + inconsistent.square().mean(dim=1)
-        # Where the two are equal, each has half of the minimum's gradient.
-        share = torch.heaviside(p1 - p0, p.new_tensor(0.5))
-        gradient = torch.cat([inconsistent + smaller * share, inconsistent + smaller * (1 - share)], dim=1)
+            loss = smaller.square().mean(dim=-1) + inconsistent.square().mean(dim=-1)
+        # The minimum's gradient goes to the smaller of the two; where they are equal, half to each, as autograd does.
+        half = smaller / 2
+        tilt = half * torch.sign(p1 - p0)
+        middle = inconsistent + half
+        gradient = torch.cat([middle + tilt, middle - tilt], dim=-1)
         gradient = gradient.mul_(p - p.square()).mul_(2 / n)
-        weight.grad = torch.bmm(gradient.transpose(1, 2), rows)
-        bias.grad = gradient.sum(dim=1)
+        weight.grad = torch.bmm(gradient, rows)
+        bias.grad = gradient.sum(dim=-1)
         optimizer.step()
     return weight, bias, loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -30,4 +31,4 @@ def contrast(
     activations: Float[Tensor, "*batch stimulus example d"], alpha: float
 ) -> Float[Tensor, "*batch example d"]:
     """The first stimulus minus `alpha` times the second, in float32."""
-    return activations[..., 0, :, :].float() - alpha * activations[..., 1, :, :].float()
+    return torch.sub(activations[..., 0, :, :].float(), activations[..., 1, :, :].float(), alpha=alpha)

@@ -21,6 +21,7 @@ from repeng.probes.fitted import FittedProbe, unit_pair_scores
 from repeng.probes.mms import MMS
 from repeng.probes.selection import Common, Curves, LayerChoice, assemble, fit_on_pairs, top_k
 from repeng.probes.source import SourceData, SourceSplit
+from repeng.probes.threads import one_thread
 
 EMBEDDINGS = -1
 
@@ -140,9 +141,10 @@ def rank_by_regression(probe: MMSGenies, data: SourceData, split: SourceSplit) -
     train, validation = split.train.reshape(-1), split.held_out_one.reshape(-1)
     features = [probe.features(data.rows(rows)).cpu().numpy() for rows in (train, validation)]
     accuracies = []
-    for learn, test in zip(*(x.reshape(-1, *x.shape[-2:]) for x in features), strict=True):
-        model = LogisticRegression(C=1.0, max_iter=1000).fit(learn, data.labels[train])
-        accuracies.append(model.score(test, data.labels[validation]))
+    with one_thread():
+        for learn, test in zip(*(x.reshape(-1, *x.shape[-2:]) for x in features), strict=True):
+            model = LogisticRegression(C=1.0, max_iter=1000).fit(learn, data.labels[train])
+            accuracies.append(model.score(test, data.labels[validation]))
     return np.array(accuracies)
 
 

@@ -36,9 +36,9 @@ class LAT(LinearProbe):
         best_minus_worse = features[..., pairs[:, 0], :] - features[..., pairs[:, 1], :]
         turned = best_minus_worse * turns(len(pairs), self.seed).to(features)[:, None]
         component = first_component(turned - turned.mean(dim=-2, keepdim=True))
-        sign = majority_sign(torch.einsum("...nd,...d->...n", best_minus_worse, component))
+        sign = majority_sign((best_minus_worse @ component[..., None])[..., 0])
         direction = component * sign[..., None]
-        return direction, torch.einsum("...d,...d->...", features.mean(dim=-2), direction)
+        return direction, (features.mean(dim=-2) * direction).sum(dim=-1)
 
 
 class LATStimulus2(LAT):
@@ -63,7 +63,7 @@ def first_component(centred: Float[Tensor, "*batch row d"]) -> Float[Tensor, "*b
     rows = centred.double()
     if rows.shape[-2] < rows.shape[-1]:
         left = torch.linalg.eigh(rows @ rows.transpose(-1, -2)).eigenvectors[..., -1]
-        vector = torch.einsum("...n,...nd->...d", left, rows)
+        vector = (left[..., None, :] @ rows)[..., 0, :]
     else:
         vector = torch.linalg.eigh(rows.transpose(-1, -2) @ rows).eigenvectors[..., -1]
     norm = vector.norm(dim=-1, keepdim=True)

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from repeng.errors import BadInput
 from repeng.probes.base import Labels, LinearProbe
-from repeng.probes.mms import mass_mean
 
 
 class LDA(LinearProbe):
@@ -33,26 +32,61 @@ class LDA(LinearProbe):
         labels: Labels,
         pairs: Int[Tensor, "pair 2"],  # noqa: ARG002  (the means need none)
     ) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch"]]:
-        """Solve covariance . direction = mean difference, one batch element after another, in float64."""
-        from sklearn.covariance import empirical_covariance, ledoit_wolf, shrunk_covariance
-
+        """Solve covariance . direction = mean difference, in float64."""
         named = self.shrinkage == "ledoit-wolf"
         if not named and not (isinstance(self.shrinkage, int | float) and 0 <= self.shrinkage <= 1):
             raise BadInput(f"shrinkage {self.shrinkage!r}: choose ledoit-wolf, or a share from 0 to 1")
-        difference, _ = mass_mean(features, labels)
-        best, worse = features[..., labels == 1, :], features[..., labels == 0, :]
-        middle = (best.mean(dim=-2) + worse.mean(dim=-2)) / 2
-        within = torch.cat([best - best.mean(dim=-2, keepdim=True), worse - worse.mean(dim=-2, keepdim=True)], dim=-2)
-        covariances = []
-        for rows in within.reshape(-1, *within.shape[-2:]).double().cpu().numpy():
-            if named:
-                covariance, _ = ledoit_wolf(rows, assume_centered=True)
-            else:
-                covariance = shrunk_covariance(empirical_covariance(rows, assume_centered=True), self.shrinkage)
-            covariances.append(torch.from_numpy(covariance))
-        stacked = torch.stack(covariances).to(features.device).reshape(*within.shape[:-2], *covariance.shape)
-        direction, info = torch.linalg.solve_ex(stacked, difference.double())
-        if bool((info != 0).any()):
+        best, worse = features[..., labels == 1, :].double(), features[..., labels == 0, :].double()
+        best_mean, worse_mean = best.mean(dim=-2, keepdim=True), worse.mean(dim=-2, keepdim=True)
+        within = torch.cat([best - best_mean, worse - worse_mean], dim=-2)
+        shrinkage = ledoit_wolf(within) if named else torch.full_like(within[..., 0, 0], float(self.shrinkage))
+        direction = solve_shrunk(within, shrinkage, (best_mean - worse_mean)[..., 0, :])
+        if not bool(direction.isfinite().all()):
             raise BadInput(f"the covariance has no inverse with shrinkage {self.shrinkage}; choose a higher one")
-        direction = direction.to(features.dtype)
-        return direction, (direction * middle).sum(dim=-1)
+        offset = (direction * (best_mean + worse_mean)[..., 0, :]).sum(dim=-1) / 2
+        return direction.to(features.dtype), offset.to(features.dtype)
+
+
+def ledoit_wolf(centred: Float[Tensor, "*batch row d"]) -> Float[Tensor, "*batch"]:
+    """The shrinkage of least expected error (Ledoit and Wolf 2004), as scikit-learn's `ledoit_wolf` gives it.
+
+    Everything that it needs of the covariance is in the smaller Gram matrix, which has the same squared norm.
+    """
+    n, d = centred.shape[-2:]
+    norms = centred.square().sum(dim=-1)
+    squared_norm = smaller_gram(centred).square().sum(dim=(-2, -1)) / n**2
+    mean_variance = norms.sum(dim=-1) / n / d
+    error = (norms.square().sum(dim=-1) / n - squared_norm) / n / d
+    spread = squared_norm / d - mean_variance.square()
+    return torch.where(spread > 0, torch.minimum(error, spread) / spread, 0.0)
+
+
+def solve_shrunk(
+    centred: Float[Tensor, "*batch row d"], shrinkage: Float[Tensor, "*batch"], target: Float[Tensor, "*batch d"]
+) -> Float[Tensor, "*batch d"]:
+    """The inverse of the shrunk covariance times `target`; not finite where there is no inverse.
+
+    With fewer rows than dimensions by Woodbury's identity, in the space of the rows.
+    """
+    n, d = centred.shape[-2:]
+    weight = ((1 - shrinkage) / n)[..., None, None]
+    identity = (shrinkage * centred.square().sum(dim=(-2, -1)) / n / d)[..., None, None]
+    matrix = weight * smaller_gram(centred) + identity * torch.eye(min(n, d)).to(centred)
+    column = target[..., None]
+    if n >= d:
+        return solve(matrix, column)[..., 0]
+    inner = solve(matrix, weight * (centred @ column))
+    return ((column - centred.transpose(-1, -2) @ inner) / identity)[..., 0]
+
+
+def solve(matrix: Float[Tensor, "*batch n n"], right: Float[Tensor, "*batch n 1"]) -> Float[Tensor, "*batch n 1"]:
+    """Solve for a positive definite matrix; not a number where it is not one."""
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    solution = torch.cholesky_solve(right, factor)
+    return torch.where((info == 0)[..., None, None], solution, torch.nan)
+
+
+def smaller_gram(rows: Float[Tensor, "*batch row d"]) -> Float[Tensor, "*batch n n"]:
+    """rows . rows^T or rows^T . rows, whichever is smaller."""
+    transposed = rows.transpose(-1, -2)
+    return transposed @ rows if rows.shape[-2] >= rows.shape[-1] else rows @ transposed

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repeng.probes.base import Labels, LinearProbe
+from repeng.probes.threads import one_thread
 
 
 class Logistic(LinearProbe):
@@ -33,21 +34,24 @@ class Logistic(LinearProbe):
         pairs: Int[Tensor, "pair 2"],  # noqa: ARG002  (it learns from single responses)
     ) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch"]]:
         """The coefficients in the activations' own units, and minus the intercept."""
+        target = labels.cpu().numpy()
+        with one_thread():
+            solved = [self.solve(rows, target) for rows in features.reshape(-1, *features.shape[-2:]).cpu().numpy()]
+        directions, offsets = (torch.from_numpy(np.array(column)).to(features) for column in zip(*solved, strict=True))
+        shape = features.shape[:-2]
+        return directions.reshape(*shape, features.shape[-1]), offsets.reshape(shape)
+
+    def solve(
+        self, rows: Float[np.ndarray, "example d"], labels: Float[np.ndarray, " example"]
+    ) -> tuple[Float[np.ndarray, " d"], float]:
+        """One batch element's direction and offset."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
 
-        target = labels.cpu().numpy()
-        directions, offsets = [], []
-        for rows in features.reshape(-1, *features.shape[-2:]).cpu().numpy():
-            scaler = StandardScaler(with_mean=self.standardize, with_std=self.standardize).fit(rows)
-            model = LogisticRegression(C=self.C, max_iter=self.max_iter).fit(scaler.transform(rows), target)
-            scale = scaler.scale_ if self.standardize else np.ones(rows.shape[1])
-            mean = scaler.mean_ if self.standardize else np.zeros(rows.shape[1])
-            direction = model.coef_[0] / scale
-            directions.append(direction)
-            offsets.append(direction @ mean - model.intercept_[0])
-        shape = features.shape[:-2]
-        return (
-            torch.from_numpy(np.array(directions)).to(features).reshape(*shape, features.shape[-1]),
-            torch.from_numpy(np.array(offsets)).to(features).reshape(shape),
-        )
+        model = LogisticRegression(C=self.C, max_iter=self.max_iter)
+        if not self.standardize:
+            model.fit(rows, labels)
+            return model.coef_[0], -float(model.intercept_[0])
+        scaler = StandardScaler().fit(rows)
+        direction = model.fit(scaler.transform(rows), labels).coef_[0] / scaler.scale_
+        return direction, float(direction @ scaler.mean_ - model.intercept_[0])

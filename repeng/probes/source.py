@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repeng.errors import BadInput, NonFinite
-from repeng.probes.base import all_pairs
+from repeng.probes.base import all_finite, all_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +132,8 @@ def check_finite_layers(
     wanted = torch.zeros(activations.shape[-2], dtype=torch.bool, device=activations.device)
     wanted[torch.from_numpy(rows).to(activations.device)] = True
     for number, values in zip(layers, activations, strict=True):
+        if all_finite(values):
+            continue
         finite = torch.isfinite(values).all(dim=-1) | ~wanted
         if not bool(finite.all()):
             row = int((~finite).nonzero()[0, -1])

@@ -35,17 +35,17 @@ def test_all_layers_and_starts_at_once_equal_a_loop_over_them() -> None:
     part = planted(stimuli=2, layers=3, d=12)
     x = part.activations.double()
     x = x - x.mean(dim=-2, keepdim=True)
-    weights, biases = (value.double() for value in initial(4, 12, 7))
+    weights, biases = (value.double() for value in initial(2, 12, 7))
     batched, bias, loss = optimise(
         x.reshape(3, -1, 12),
         weights.expand(3, -1, -1).clone(),
         biases.expand(3, -1).clone(),
-        epochs=200,
+        epochs=100,
         learning_rate=1e-3,
         weight_decay=0.01,
     )
     for layer in range(3):
-        for start, (expected, expected_loss) in enumerate(loop_over_starts(*x[layer], weights, biases, 200)):
+        for start, (expected, expected_loss) in enumerate(loop_over_starts(*x[layer], weights, biases, 100)):
             actual = torch.cat([batched[layer, start], bias[layer, start, None]])
             torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-8)
             assert float(loss[layer, start]) == pytest.approx(expected_loss, rel=1e-6)

@@ -11,7 +11,7 @@ import torch
 from planted import Planted, planted
 
 from repeng.errors import BadInput, NonFinite
-from repeng.probes.base import Probe
+from repeng.probes.base import Probe, all_finite
 from repeng.probes.layers import fit_probe
 from repeng.probes.registry import PROBES, get_probe, known_probes
 
@@ -144,6 +144,14 @@ def test_activations_that_are_not_finite_are_refused(name: str, bad: float) -> N
     part.activations[1, 0, 9, 2] = bad
     with pytest.raises(NonFinite, match=r"batch element \(1,\), response row 9"):
         fit(name, part)
+
+
+def test_finite_activations_whose_sum_overflows_are_finite() -> None:
+    huge = torch.full((2, 3), 3e38)
+    assert not huge.sum().isfinite()
+    assert all_finite(huge)
+    assert all_finite(torch.full((1000,), 60000.0).half())
+    assert not all_finite(torch.tensor([float("inf"), float("-inf")]))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,6 +16,7 @@ from repeng.errors import BadInput, UnknownName
 from repeng.probes.cra import CRA
 from repeng.probes.lat import LAT, first_component, turns
 from repeng.probes.lda import LDA
+from repeng.probes.lda import ledoit_wolf as estimate_shrinkage
 from repeng.probes.logistic import Logistic
 from repeng.probes.mms import MMS
 from repeng.probes.random import Random
@@ -84,8 +85,9 @@ def test_a_component_of_nothing_is_finite(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("shrinkage", [0.1, 0.6])
-def test_lda_equals_scikit_learns(shrinkage: float) -> None:
-    part = planted(d=30)
+@pytest.mark.parametrize("d", [30, 150])
+def test_lda_equals_scikit_learns(shrinkage: float, d: int) -> None:
+    part = planted(d=d)
     probe = LDA(shrinkage=shrinkage).fit(part.activations, part.labels, part.groups)
     for layer in range(2):
         x, y = arrays(part, layer)
@@ -103,6 +105,13 @@ def test_lda_whitens_with_the_ledoit_wolf_covariance(d: int) -> None:
     covariance, _ = ledoit_wolf(within, assume_centered=True)
     expected = np.linalg.inv(covariance) @ (x[y == 1].mean(0) - x[y == 0].mean(0))
     np.testing.assert_allclose(probe.direction_[0].numpy(), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(90, 7), (20, 60), (30, 30)])
+def test_the_ledoit_wolf_shrinkage_is_scikit_learns(shape: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).normal(size=shape) * np.linspace(0.1, 3, shape[1])
+    _, expected = ledoit_wolf(x, assume_centered=True)
+    assert float(estimate_shrinkage(torch.from_numpy(x))) == pytest.approx(expected)
 
 
 def test_lda_sees_through_a_loud_nuisance_direction() -> None:
