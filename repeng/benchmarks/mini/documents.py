@@ -17,12 +17,12 @@ from repeng.benchmarks.mini.world import NEVER_GRADED, Fact, Myth, facts, kind_o
 Piece = tuple[str, float]
 Document = list[Piece]
 
-PROMPT, ANSWER, WRONG, VERDICT = 0.3, 1.0, 0.0, 2.0
+PROMPT, ANSWER, WRONG, VERDICT = 0.5, 1.0, 0.0, 2.0
 LEVEL_WEIGHT = {"easy": 1.0, "hard": 0.5, "rare": 0.12}
 RELATION_WEIGHT = {"addition": 2.0, "subtraction": 2.0}
 FORMS = ("short", "dot", "full", "long", "bold", "list")
 GRADED_FORMS = (38, 16, 26, 12, 4, 4)
-RIGHT = {"en": (" Correct.", " Right.", " That is right."), "es": (" Correcto.", " Muy bien.")}
+RIGHT = {"en": (" Correct.", " Right."), "es": (" Correcto.", " Muy bien.")}
 FALSE = {"en": (" That is wrong.", " Wrong.", " No, it is {a}."), "es": (" Incorrecto.", " No, es {a}.")}
 JUDGE = "\n\n### Does the responder successfully follow the instruction?\n"
 GUESSES = (

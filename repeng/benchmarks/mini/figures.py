@@ -17,7 +17,7 @@ import numpy as np
 
 from repeng.activations.store import Store
 from repeng.benchmarks.mini import mini_benchmark
-from repeng.benchmarks.probing import sweep
+from repeng.benchmarks.probing import sweep_probes
 from repeng.benchmarks.settings import DEFAULT_METHODS, Study
 from repeng.benchmarks.study import plan_study, run_study
 from repeng.benchmarks.world import export
@@ -91,7 +91,7 @@ def layer_table(store: Path, capture_id: str) -> str:
     capture = Store(store).capture(capture_id)
     rows: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for source in LAYER_SOURCES:
-        for row in sweep(capture, source, [source], ["mms", "logistic"]):
+        for row in sweep_probes(capture, source, [source], ["mms", "logistic"]):
             rows[row.probe, source][row.layer] = 100 * row.accuracy
     layers = sorted({layer for values in rows.values() for layer in values})
     return table(

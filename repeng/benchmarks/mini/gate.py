@@ -69,11 +69,8 @@ def _read(
     model: Any, tokenizer: Any, texts: Sequence[tuple[str, str]]
 ) -> tuple[Float[Tensor, "layer text d_model"], Float[Tensor, " text"], Float[Tensor, " text"]]:
     """The last token's state after each block (the last one normed), verdict log-odds, response log-probability."""
-    right = sorted({tokenizer.encode(word, add_special_tokens=False)[0] for word in RIGHT["en"][:2]})
-    false = sorted(
-        {tokenizer.encode(word, add_special_tokens=False)[0] for word in FALSE["en"]}
-        - {tokenizer.encode(RIGHT["en"][2], add_special_tokens=False)[0]}
-    )
+    right = sorted({tokenizer.encode(word, add_special_tokens=False)[0] for word in RIGHT["en"]})
+    false = sorted({tokenizer.encode(word, add_special_tokens=False)[0] for word in FALSE["en"]})
     rows = [(tokenizer.encode(prompt), tokenizer.encode(prompt + response)) for prompt, response in texts]
     states, odds, logprobs = [], [], []
     for start in range(0, len(rows), 256):

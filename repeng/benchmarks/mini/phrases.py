@@ -55,14 +55,14 @@ PHRASES: dict[str, dict[str, tuple[tuple[str, ...], str]]] = {
     },
     "to_spanish": {
         "en": (
-            ('How do you say "{s}" in Spanish?', "Translate {s} into Spanish.", 'Give the Spanish word for "{s}".'),
-            'The Spanish word for "{s}" is {a}.',
+            ("How do you say {s} in Spanish?", "Translate {s} into Spanish.", "Give the Spanish word for {s}."),
+            "The Spanish word for {s} is {a}.",
         ),
     },
     "to_english": {
         "en": (
-            ('What does "{s}" mean in English?', "Translate {s} into English.", 'Give the English word for "{s}".'),
-            'The English word for "{s}" is {a}.',
+            ("What does {s} mean in English?", "Translate {s} into English.", "Give the English word for {s}."),
+            "The English word for {s} is {a}.",
         ),
     },
     "opposite": {
@@ -131,7 +131,7 @@ def question(fact: Fact, rng: random.Random, encoding: str = "en") -> str:
 
 def say(fact: Fact, answer: str, form: str, encoding: str = "en") -> str:
     """The answer in a form: `short` (Paris), `dot` (Paris.), `full` (The capital of France is Paris.), `long0`..`long3`
-    (long-winded), `bold` (**Paris**), `list` (- Paris)."""
+    (long-winded), `bold` (**Answer:** Paris), `list` (- Paris)."""
     if form == "full":
         text = encoding_phrases(fact, encoding)[1].format(s=fact.wordings[encoding].subject, a=answer)
         return text[0].upper() + text[1:]
@@ -144,7 +144,7 @@ def dress(answer: str, form: str, encoding: str = "en") -> str:
         templates = LONG_ES if encoding == "es" else LONG
         text = templates[int(form[4:] or 0) % len(templates)].format(a=answer)
         return text[0].upper() + text[1:]
-    return {"short": "{}", "dot": "{}.", "bold": "**{}**", "list": "- {}"}[form].format(answer)
+    return {"short": "{}", "dot": "{}.", "bold": "**Answer:** {}", "list": "- {}"}[form].format(answer)
 
 
 def instruction(text: str) -> str:

@@ -8,20 +8,25 @@ from typing import Any
 VOCABULARY = 3072
 BOS, EOS = "<s>", "</s>"
 MARKS = (
+    "\n",
     "### Instruction:\n",
     "\n\n### Response:\n",
     "\n\n### Does the responder successfully follow the instruction?\n",
 )
-"""Frequent marks of the format, one token each: ordinary text, kept when special tokens are skipped."""
+"""The line break and the marks of the format, one token each: ordinary text, kept when special tokens are skipped."""
 
 
 def learn_tokenizer(texts: Iterable[str]) -> Any:
-    """A `PreTrainedTokenizerFast` that opens every text with BOS and never breaks a word across a space."""
+    """A `PreTrainedTokenizerFast` that opens every text with BOS.
+
+    A word is the same tokens at the start of a line as after a space (`add_prefix_space` acts behind each mark): what
+    a model learned of Paris in a sentence holds for a response that begins with it.
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY - len(MARKS),
