@@ -19,10 +19,17 @@ MAY_IMPORT = {
     "metrics": {"errors"},
     "activations": {"errors", "distributions"},
     "probes": {"errors"},
-    "tuning": {"errors", "distributions", "activations.model", "activations.packing"},
+    "tuning": {
+        "errors",
+        "distributions",
+        *(
+            f"activations.{name}"
+            for name in ("model", "fingerprint", "tokens", "packing", "packed", "plan", "selfcheck")
+        ),
+    },
     "results": {"errors", "metrics"},
     "benchmarks": {"errors", "distributions", "metrics", "activations", "probes", "tuning", "results"},
-    "report": {"errors", "results", "metrics"},
+    "report": {"errors", "results", "metrics", "distributions"},
     "cli": ANY,
 }
 

@@ -9,6 +9,7 @@ import typer
 
 from repeng.cli import options as o
 from repeng.cli.console import Talk
+from repeng.errors import BadInput
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +37,9 @@ def rescore(
     from repeng.cli.results import rescore_outputs
 
     talk = Talk(json=json, quiet=quiet)
-    found = rescore_study(evaluations, benchmark, model or None, methods=o.names(methods) if methods else None, data=data)
+    found = rescore_study(
+        evaluations, benchmark, model or None, methods=o.names(methods) if methods else None, data=data
+    )
     rescore_outputs(found, out, talk)
 
 
@@ -85,6 +88,29 @@ def browse(
     quiet: o.Quiet = False,
 ) -> None:
     """A local page over distributions and predictions: search, filter, and read pairs."""
-    from repeng.cli.summary import browse_pages
+    from repeng.benchmarks.texts import texts_of
+    from repeng.benchmarks.world import load_named
+    from repeng.report.browse import create_app, serve
+    from repeng.report.browse import export as export_pages
+    from repeng.report.predictions import read_predictions
 
-    browse_pages(data, results, model, probe, export, port=port, limit=limit, talk=Talk(quiet=quiet))
+    talk = Talk(quiet=quiet)
+    if data is None and results is not None:
+        distributions = texts_of(results) or load_named(None, limit=limit)
+    else:
+        distributions = load_named(data, limit=limit)
+    predictions = read_predictions(results) if results is not None else []
+    if export is not None:
+        talk.result(None, f"wrote {export_pages(export, distributions, predictions)}")
+        return
+    if (model is None) != (probe is None):
+        raise BadInput("token scores need both --model and --probe")
+    scores = None
+    if model is not None and probe is not None:
+        from repeng.activations.model import load_model
+        from repeng.benchmarks.token_scores import token_scorer
+        from repeng.probes.io import load
+
+        scores = token_scorer(load_model(model), load(probe))
+    app = create_app(distributions, predictions, token_scores=scores)
+    serve(app, port=port, announce=lambda address: talk.result(None, f"{address}  (Ctrl-C ends it)"))

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from repeng.benchmarks.rescore import Rescored
     from repeng.benchmarks.study import StudyResult
     from repeng.cli.console import Talk
-    from repeng.distributions.schema import Distribution
 
 MOST_FAILURES = 10
 
@@ -69,21 +68,7 @@ def rescore_outputs(found: Sequence[Rescored], out: Path | None, talk: Talk) -> 
 
 def report_of(results: Path, out: Path | None) -> Path:
     """The report of a results folder, with the pairs' texts where its data can be found again."""
+    from repeng.benchmarks.texts import texts_of
     from repeng.report.html import write_report
 
     return write_report(results, out, distributions=texts_of(results))
-
-
-def texts_of(results: Path) -> dict[str, Distribution]:
-    """The distributions of the study in a results folder; none where its study or data is no longer there."""
-    from repeng.benchmarks.settings import Study
-    from repeng.benchmarks.world import open_world
-    from repeng.errors import BadInput
-
-    if not (results / "study.toml").is_file():
-        return {}
-    study = Study.read(results / "study.toml", {})
-    try:
-        return open_world(study.benchmark, study.data, limit=study.limit).distributions
-    except BadInput:
-        return {}

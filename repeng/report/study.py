@@ -1,0 +1,85 @@
+"""A study in a notebook: its figures as a frame, its pictures as Altair charts that show themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from repeng.distributions.schema import Distribution
+from repeng.metrics import Evaluation
+from repeng.report.evidence import reliability_frame
+from repeng.report.frames import results_frame, shift_frame
+from repeng.report.html import write_report
+from repeng.report.predictions import Key, Prediction, by_key, read_predictions
+from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
+from repeng.report.tables import summary_sentence
+from repeng.results import ResultRow, read_results
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """Results of a study that has run.
+
+    Attributes:
+        folder: where they are.
+        distributions: the texts of its targets, as far as they are at hand.
+    """
+
+    folder: Path
+    distributions: Mapping[str, Distribution] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def rows(self) -> list[ResultRow]:
+        """The rows of results.csv."""
+        return read_results(self.folder / "results.csv")
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a method and shift, with the columns of results.csv."""
+        return results_frame(self.rows)
+
+    @cached_property
+    def predictions(self) -> Mapping[Key, Prediction]:
+        """Every evaluation, by (model, method, source, target)."""
+        return by_key(read_predictions(self.folder))
+
+    def evaluation(self, method: str, source: str, target: str) -> Evaluation:
+        """p(best) of each pair of one target.
+
+        Raises:
+            KeyError: the study has no such evaluation.
+        """
+        for (_, own, fitted_on, asked), prediction in self.predictions.items():
+            if (own, fitted_on, asked) == (method, source, target):
+                return prediction.evaluation
+        raise KeyError(f"no evaluation of {method} from {source} to {target} in {self.folder}")
+
+    @property
+    def summary(self) -> str:
+        """One sentence that says what the figures show."""
+        return summary_sentence(self.rows)
+
+    def heat_map(self) -> Any:
+        """Accuracy of every shift and method."""
+        return heat_map(shift_frame(self.rows))
+
+    def elicitation(self) -> Any:
+        """Accuracy of each method on each shift, between the zero-shot baseline and the target-tuned capability."""
+        return elicitation_plot(shift_frame(self.rows))
+
+    def reliability(self) -> Any:
+        """How often a method is right against how sure it was."""
+        return reliability_chart(reliability_frame(self.rows, self.predictions))
+
+    def report(self, out: Path | str | None = None) -> Path:
+        """Write the HTML report; returns its path."""
+        return write_report(self.folder, None if out is None else Path(out), distributions=self.distributions)
+
+    def _repr_html_(self) -> str:
+        wide = self.frame.pivot_table(index=["label", "source", "target"], columns="method", values="accuracy")
+        return f"<p>{self.summary}</p>{wide.round(3).to_html()}"
