@@ -12,6 +12,10 @@ BASELINES = ("zero-shot", "few-shot", "random", "length", "tfidf")
 """Methods that see no activation and tune nothing: what a fitted method must beat."""
 
 
+CAPABILITY = "target-tuned:"
+"""Begins the method of a row that says which method won a reference, and so its target-tuned capability."""
+
+
 @dataclass(frozen=True, order=True)
 class Column:
     """One method of one model: a column of every table, a mark in every picture."""
@@ -51,6 +55,11 @@ class Section:
     def rows(self) -> list[ResultRow]:
         """Every row of the section."""
         return [row for _, cells in self.shifts for row in cells.values()]
+
+
+def shift_rows(rows: Iterable[ResultRow]) -> list[ResultRow]:
+    """The rows of shifts, without those of target-tuned capability, which are no method to compare."""
+    return [row for row in rows if not row.method.startswith(CAPABILITY)]
 
 
 def columns_of(rows: Iterable[ResultRow]) -> tuple[Column, ...]:

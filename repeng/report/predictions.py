@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,10 +113,13 @@ def prompt_text(split: Split, example: int) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with its control characters shown as symbols; line ends and tabs stay."""
-    return "".join(chr(0x2400 + ord(char)) if char < " " and char not in "\n\t" else char for char in text).replace(
-        "\x7f", "\u2421"
-    )
+    """The text with control characters as symbols and marks that turn text round as `⟨U+202E⟩`; line ends stay."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", _symbol, text)
+
+
+def _symbol(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"⟨U+{code:04X}⟩" if code > 0x7F else "\u2421" if code == 0x7F else chr(0x2400 + code)
 
 
 def shortened(text: str, most: int) -> str:

@@ -1,0 +1,236 @@
+"use strict";
+// Reads data/info.js and data/NUMBER.js. Text of the data goes into the page as text nodes, never as markup.
+
+const PAGE = 50;
+const $ = (id) => document.getElementById(id);
+const loaded = new Map(), waiting = new Map();
+const state = { info: null, rows: [], start: 0, query: "", search: 0 };
+
+window.repengReceive = (name, value) => { loaded.set(name, value); };
+
+function load(name) {
+  if (loaded.has(name)) return Promise.resolve(loaded.get(name));
+  if (!waiting.has(name)) {
+    waiting.set(name, new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = `data/${name}.js`;
+      script.onload = () => { script.remove(); resolve(loaded.get(name)); };
+      script.onerror = () => { script.remove(); waiting.delete(name); reject(new Error(`data/${name}.js cannot be read`)); };
+      document.head.append(script);
+    }));
+  }
+  return waiting.get(name);
+}
+
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+// Control characters as symbols, and marks that turn text round by their number: what is there can be seen.
+const visible = (text) => text
+  .replace(/[\u0000-\u0008\u000b-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
+  .replace(/\u007f/g, "\u2421")
+  .replace(/[\u202a-\u202e\u2066-\u2069]/g, (c) => `⟨U+${c.charCodeAt(0).toString(16).toUpperCase()}⟩`);
+
+function marked(text, query) {
+  const parts = [], lower = text.toLowerCase();
+  let from = 0;
+  // Where lower case has another length the places would not fit: then nothing is marked.
+  for (let at; query && lower.length === text.length && parts.length < 400 && (at = lower.indexOf(query, from)) >= 0;) {
+    parts.push(visible(text.slice(from, at)), element("mark", {}, visible(text.slice(at, at + query.length))));
+    from = at + query.length;
+  }
+  parts.push(visible(text.slice(from)));
+  return parts;
+}
+
+const plain = (text) => text.replace(/\s+/g, " ").trim();
+
+function snippet(example, query) {
+  const texts = [example.prompt, ...example.responses];
+  const found = query ? texts.find((text) => text.toLowerCase().includes(query)) : undefined;
+  const text = found === undefined ? texts.find((one) => one.trim()) || "" : found;
+  const at = query ? Math.max(0, text.toLowerCase().indexOf(query) - 60) : 0;
+  return (at ? "…" : "") + plain(text.slice(at, at + 400)).slice(0, 180);
+}
+
+const verdict = (p) => (p > 0.5 ? "right" : p < 0.5 ? "wrong" : "tie");
+const sureness = (row) => Math.max(row.p, 1 - row.p);
+
+function wanted() {
+  const distribution = $("distribution").value, split = $("split").value;
+  return state.info.parts.map((part, number) => ({ ...part, number }))
+    .filter((part) => (!distribution || part.name === distribution) && (!split || part.split === split));
+}
+
+function matching(part, data, query, method) {
+  const hit = data.examples.map((one) => !query || [one.prompt, ...one.responses].some((text) => text.toLowerCase().includes(query)));
+  const rows = [];
+  const lists = method === "" ? [null] : data.predictions.filter((one) => one.method === Number(method));
+  const lowest = Number($("confidence").value), asked = $("verdict").value;
+  for (const list of lists) {
+    data.pairs.forEach((pair, number) => {
+      const p = list ? list.p[number] : null;
+      if (!hit[pair[0]]) return;
+      if (list && (p === null || (asked && verdict(p) !== asked) || Math.max(p, 1 - p) < lowest)) return;
+      rows.push({ part, number, pair, p, source: list ? list.source : "" });
+    });
+  }
+  return rows;
+}
+
+async function search() {
+  const turn = ++state.search, parts = wanted(), method = $("method").value;
+  const query = $("query").value.toLowerCase(), rows = [];
+  for (const [done, part] of parts.entries()) {
+    if (parts.length > 3 && done % 5 === 0) $("status").textContent = `Reading ${done} of ${parts.length} …`;
+    const data = await load(String(part.number));
+    if (turn !== state.search) return;
+    for (const row of matching(part, data, query, method)) rows.push(row);
+  }
+  if (method !== "" && $("order").value !== "file") {
+    const sign = $("order").value === "sure" ? -1 : 1;
+    rows.sort((a, b) => sign * (sureness(a) - sureness(b)));
+  }
+  Object.assign(state, { rows, query, start: 0 });
+  draw();
+}
+
+const address = (row) => `#${new URLSearchParams({ distribution: row.part.name, split: row.part.split, pair: row.number })}`;
+
+function draw() {
+  const { rows, start } = state, shown = rows.slice(start, start + PAGE);
+  $("status").textContent = `${rows.length.toLocaleString("en")} pair${rows.length === 1 ? "" : "s"}`;
+  $("rows").replaceChildren(...shown.map((row) => {
+    const example = loaded.get(String(row.part.number)).examples[row.pair[0]];
+    const where = `${row.part.name} ${row.part.split}, example ${row.pair[0]}` + (row.source ? `, fitted on ${row.source}` : "");
+    const link = element("a", { href: address(row) }, element("span", {}, ...marked(snippet(example, state.query), state.query)));
+    const small = element("small", {}, where);
+    if (row.p !== null) small.append(": ", element("span", { class: verdict(row.p) }, `${verdict(row.p)}, p(best) ${row.p.toFixed(3)}`));
+    link.append(small);
+    return element("li", {}, link);
+  }));
+  $("place").textContent = rows.length ? `${start + 1} to ${start + shown.length}` : "";
+  $("previous").disabled = start === 0;
+  $("next").disabled = start + PAGE >= rows.length;
+  current();
+}
+
+function current() {
+  for (const link of $("rows").querySelectorAll("a")) {
+    if (link.hash === location.hash) link.setAttribute("aria-current", "true");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+function block(title, text, kind = "") {
+  return [element("h3", {}, title),
+    element("div", { class: `text-block ${kind}`, tabindex: "0", role: "group", "aria-label": title }, ...marked(text, state.query))];
+}
+
+async function open() {
+  current();
+  const asked = new URLSearchParams(location.hash.slice(1));
+  const number = state.info.parts.findIndex((part) => part.name === asked.get("distribution") && part.split === asked.get("split"));
+  if (number < 0) return;
+  const data = await load(String(number)), pair = data.pairs[Number(asked.get("pair"))];
+  if (!pair) return;
+  const part = state.info.parts[number], [at, best, worse] = pair, example = data.examples[at];
+  const others = example.responses.map((text, i) => [text, i]).filter(([, i]) => i !== best && i !== worse);
+  const found = data.predictions.map((one) => ({ ...one, value: one.p[Number(asked.get("pair"))] })).filter((one) => one.value !== null);
+  const whole = $("pair");
+  whole.replaceChildren(element("h2", {}, `${part.name} ${part.split}, example ${at}`),
+    ...block("Prompt", example.prompt), ...block("Best response", example.responses[best], "best"),
+    ...block("Worse response", example.responses[worse], "preferred"),
+    ...others.flatMap(([text, i]) => block(`Another worse response (${i + 1})`, text)));
+  if (state.info.tokens) whole.append(...strips(number, at, [[best, "Best response"], [worse, "Worse response"]]));
+  if (found.length) whole.append(element("h3", {}, "Predictions"), predictions(found));
+  whole.append(element("p", {}, back()));
+  whole.scrollTop = 0;
+  whole.focus();
+}
+
+function back() {
+  const button = element("button", { type: "button" }, "Back to the list");
+  button.addEventListener("click", () => ($("rows").querySelector("[aria-current]") || $("query")).focus());
+  return button;
+}
+
+function predictions(found) {
+  const head = element("tr", {}, ...["method", "fitted on", "p(best)", "verdict"].map((name) => element("th", { scope: "col", class: "text" }, name)));
+  const rows = found.map((one) => element("tr", {},
+    element("th", { scope: "row" }, state.info.methods[one.method]), element("td", { class: "text" }, one.source),
+    element("td", {}, one.value.toFixed(3)), element("td", { class: `text ${verdict(one.value)}` }, verdict(one.value))));
+  const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows));
+  return element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Predictions" }, table);
+}
+
+function strips(part, example, responses) {
+  const button = element("button", { type: "button" }, "Score token by token"), place = element("div");
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    place.textContent = "Scoring …";
+    try {
+      const answers = await Promise.all(responses.map(async ([number]) => {
+        const answer = await fetch(`tokens/${part}/${example}/${number}`);
+        if (!answer.ok) throw new Error(await answer.text());
+        return answer.json();
+      }));
+      const most = Math.max(1e-12, ...answers.flat().map(([, score]) => Math.abs(score)));
+      place.replaceChildren(...answers.flatMap((tokens, i) => strip(responses[i][1], tokens, most)));
+    } catch (error) {
+      place.textContent = `The tokens could not be scored: ${error.message}`;
+    }
+    button.disabled = false;
+  });
+  return [element("h3", {}, "Tokens"), element("p", {}, button), place];
+}
+
+function strip(title, tokens, most) {
+  const spans = tokens.map(([text, score]) => {
+    const span = element("span", { class: score >= 0 ? "above" : "below", title: score.toFixed(3) }, visible(text));
+    span.style.setProperty("--heat", String(Math.round(60 * Math.abs(score) / most)));
+    return span;
+  });
+  const rows = tokens.map(([text, score]) => element("tr", {}, element("th", { scope: "row" }, visible(text)), element("td", {}, score.toFixed(3))));
+  const head = element("tr", {}, element("th", { scope: "col" }, "token"), element("th", { scope: "col" }, "score"));
+  const list = element("details", {}, element("summary", {}, `${title}: scores as a list`),
+    element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
+  return [element("h4", {}, `${title}: blue for, orange against`),
+    element("div", { class: "text-block strip", tabindex: "0", role: "group", "aria-label": `${title}, token by token` }, ...spans), list];
+}
+
+function fill(id, options) {
+  $(id).replaceChildren(...options.map(([value, text]) => element("option", { value }, text)));
+}
+
+async function start() {
+  state.info = await load("info");
+  const { parts, methods } = state.info;
+  const names = [...new Set(parts.map((part) => part.name))], splits = [...new Set(parts.map((part) => part.split))];
+  fill("distribution", [...names.map((name) => [name, name]), ["", `all ${names.length} distributions`]]);
+  fill("split", [...splits.map((name) => [name, name]), ["", "all splits"]]);
+  fill("method", [["", "none"], ...methods.map((name, number) => [String(number), name])]);
+  for (const one of document.querySelectorAll(".scored")) one.hidden = !methods.length;
+  const asked = new URLSearchParams(location.hash.slice(1));
+  if (names.includes(asked.get("distribution"))) $("distribution").value = asked.get("distribution");
+  if (splits.includes(asked.get("split"))) $("split").value = asked.get("split");
+  let timer;
+  $("query").addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(tell(search), 150); });
+  // Not the search field's own: it changes as the reader leaves it for a row, which would be redrawn under the click.
+  for (const choice of document.querySelectorAll("select")) choice.addEventListener("change", tell(search));
+  $("filters").addEventListener("submit", (event) => { event.preventDefault(); tell(search)(); });
+  $("previous").addEventListener("click", () => { state.start -= PAGE; draw(); });
+  $("next").addEventListener("click", () => { state.start += PAGE; draw(); });
+  window.addEventListener("hashchange", tell(open));
+  await search();
+  if (location.hash.length > 1) await open();
+}
+
+// A failure is said on the page rather than lost in the console.
+const tell = (work) => () => work().catch((error) => { $("status").textContent = error.message; });
+
+tell(start)();

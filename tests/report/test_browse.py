@@ -1,0 +1,245 @@
+"""The browser page: what it serves, what it writes, and what a reader can do with it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+from browsers import chromium, open_page, serious_faults  # noqa: F401
+from made_up_study import HOSTILE, make_distribution, write_study
+from starlette.testclient import TestClient
+
+from repeng.distributions.schema import Distribution, Example, Message, Split
+from repeng.errors import BadInput, UnknownName
+from repeng.metrics import Evaluation
+from repeng.report.browse import create_app, export, serve
+from repeng.report.library import Library, script_of
+from repeng.report.predictions import Prediction, read_predictions
+
+ACCURACIES = {"mms": (0.91, 0.95, 0.49, 0.45), "zero-shot": (0.7, 0.72, 0.5, 0.48)}
+
+
+def token_scores(example: Example, response: int) -> list[tuple[str, float]]:
+    """A token a word; its length is its score, the response's words count against."""
+    prompt = [(word + " ", float(len(word))) for word in str(example.prompt).split(" ")[:20]]
+    return prompt + [(word + " ", -float(len(word))) for word in example.responses[response].split(" ")[:20]]
+
+
+def received(text: str) -> Any:
+    """The value inside `repengReceive("NAME",VALUE);`."""
+    return json.loads(text.strip().removeprefix("repengReceive(").removesuffix(");").partition(",")[2])
+
+
+@pytest.fixture
+def client() -> TestClient:
+    distributions = {name: make_distribution(name, examples=3) for name in ("easy", "hard")}
+    return TestClient(create_app(distributions, token_scores=token_scores), base_url="http://127.0.0.1")
+
+
+def test_a_part_holds_its_texts_and_pairs_by_response_number(client: TestClient) -> None:
+    part = received(client.get("/data/0.js").text)
+    assert part["examples"][1]["responses"][1] == "It is 3."
+    assert part["pairs"][2:4] == [[1, 1, 0], [1, 1, 2]]
+    assert received(client.get("/data/info.js").text)["parts"][2] == {"name": "hard", "split": "test", "scored": False}
+
+
+def test_tokens_are_scored_on_demand(client: TestClient) -> None:
+    answer = client.get("/tokens/0/0/0").json()
+    assert answer[0] == ["easy ", 4.0] and answer[-1] == ["0. ", -2.0]
+
+
+@pytest.mark.parametrize("address", ["/tokens/0/99/0", "/tokens/0/0/9", "/tokens/9/0/0", "/data/9.js", "/secrets.txt"])
+def test_what_is_not_there_is_not_found(client: TestClient, address: str) -> None:
+    assert client.get(address).status_code == 404
+
+
+def test_no_path_leads_out_of_the_static_files(client: TestClient) -> None:
+    for address in ("/../html.py", "/%2e%2e/html.py", "/..%2fhtml.py", "/browse.html"):
+        assert client.get(address).status_code == 404
+
+
+def test_every_answer_forbids_foreign_scripts_and_other_hosts_are_refused(client: TestClient) -> None:
+    for address in ("/", "/browse.js", "/page.css", "/data/info.js", "/data/0.js", "/tokens/0/0/0", "/nothing"):
+        policy = client.get(address).headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 400
+
+
+def test_a_script_of_data_holds_no_markup_and_no_line_separator() -> None:
+    text = script_of("0", {"a": HOSTILE})
+    assert "<" not in text and text.isascii()
+    assert received(text) == {"a": HOSTILE}
+
+
+def test_predictions_are_matched_to_pairs_by_example(tmp_path: Path) -> None:
+    split = make_distribution("hard", examples=4).test
+    order = [3, 3, 0, 0, 2]  # example 2 lost one of its two pairs, and which is unknown
+    p = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+    prediction = Prediction("m", "mms", "easy", "hard", Evaluation(p, example=np.array(order)), split.data_hash)
+    part = Library({"hard": make_distribution("hard", examples=4)}, [prediction]).part(0)
+    assert part["predictions"][0]["p"] == [0.3, 0.4, None, None, None, None, 0.1, 0.2]
+
+
+def test_predictions_on_other_data_are_left_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    p = np.full(80, 0.9)
+    prediction = Prediction("m", "mms", "easy", "hard", Evaluation(p), "0123456789ab")
+    assert Library({"hard": make_distribution("hard")}, [prediction]).part(0)["predictions"] == []
+    assert "are not of these pairs" in caplog.text
+
+
+def test_a_chat_is_shown_turn_by_turn() -> None:
+    prompt = (Message("user", "Hello"), Message("assistant", "Hi"))
+    split = Split("chat", "test", (Example(prompt, ("a", "b"), 0),))
+    part = Library({"chat": Distribution("chat", {"test": split})}).part(0)
+    assert part["examples"][0]["prompt"] == "user: Hello\n\nassistant: Hi"
+
+
+def test_a_part_that_is_not_there_is_named() -> None:
+    with pytest.raises(UnknownName, match="unknown part '7'"):
+        Library({"hard": make_distribution("hard")}).part(7)
+
+
+def test_a_port_in_use_is_said_before_anything_runs() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(BadInput, match="choose another with --port"):
+            serve(create_app({}), port=taken.getsockname()[1])
+
+
+def test_what_is_exported_is_what_is_served(tmp_path: Path) -> None:
+    distributions = write_study(tmp_path / "study", ACCURACIES)
+    predictions = read_predictions(tmp_path / "study")
+    page = export(tmp_path / "site", distributions, predictions)
+    client = TestClient(create_app(distributions, predictions), base_url="http://127.0.0.1")
+    written = sorted(str(path.relative_to(page.parent)) for path in page.parent.rglob("*") if path.is_file())
+    assert len(written) == 5 + 2 * len(distributions)
+    for name in written:
+        assert client.get("/" if name == "index.html" else f"/{name}").text == (page.parent / name).read_text()
+
+
+@pytest.fixture(scope="module")
+def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A hostile study, served and exported."""
+    folder = tmp_path_factory.mktemp("browse")
+    distributions = write_study(folder, ACCURACIES, hostile=True) | {"tame": make_distribution("tame", examples=120)}
+    predictions = read_predictions(folder)
+    app = create_app(distributions, predictions, token_scores=token_scores)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.05)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    exported = export(folder / "site", distributions, predictions).as_uri()
+    yield {"served": f"http://127.0.0.1:{port}/", "exported": exported}
+    server.should_exit = True
+    thread.join(timeout=30)
+
+
+def status(page: Any, text: str) -> None:
+    page.wait_for_function("text => document.getElementById('status').textContent === text", arg=text)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("how", ["served", "exported"])
+def test_a_reader_searches_filters_pages_and_opens_a_pair(addresses: dict[str, str], chromium: Any, how: str) -> None:  # noqa: F811
+    page = open_page(chromium, addresses[how])
+    page.get_by_label("Distribution").select_option("tame")
+    status(page, "240 pairs")
+    assert page.locator("#place").inner_text() == "1 to 50"
+    page.get_by_role("button", name="Next").click()
+    assert page.locator("#place").inner_text() == "51 to 100"
+    page.get_by_label("Search").fill("QUESTION 11:")
+    status(page, "2 pairs")
+    assert page.locator("#rows mark").first.inner_text() == "question 11:"
+    page.locator("#rows a").first.click()
+    page.locator("#pair h2").get_by_text("tame test, example 11").wait_for()
+    assert page.locator("#pair .best").inner_text() == "I will not say (11)."
+    page.get_by_label("Split").select_option("")
+    status(page, "4 pairs")
+    assert page.faults == []
+    page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("how", ["served", "exported"])
+def test_verdict_confidence_and_order_choose_among_predictions(
+    addresses: dict[str, str],
+    chromium: Any,  # noqa: F811
+    how: str,
+) -> None:
+    page = open_page(chromium, addresses[how])
+    page.get_by_label("Distribution").select_option("hard")
+    page.get_by_label("Method").select_option(label="mms")
+    status(page, "80 pairs")
+    page.get_by_label("Verdict").select_option("wrong")
+    status(page, "7 pairs")
+    page.get_by_label("Order").select_option("sure")
+    status(page, "7 pairs")
+    values = [float(text.rpartition(" ")[2]) for text in page.locator("#rows .wrong").all_inner_texts()]
+    assert values == sorted(values) and len(values) == 7
+    page.get_by_label("Confidence").select_option("0.7")
+    status(page, f"{sum(value <= 0.3 for value in values)} pairs")
+    page.get_by_label("Distribution").select_option("")
+    page.get_by_label("Confidence").select_option("0.5")
+    status(page, f"{7 + 4 + 41 + 44} pairs")
+    page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("how", ["served", "exported"])
+def test_nothing_in_hostile_data_runs_or_breaks(addresses: dict[str, str], chromium: Any, how: str) -> None:  # noqa: F811
+    page = open_page(chromium, addresses[how])
+    page.get_by_label("Distribution").select_option("hard")
+    page.get_by_label("Search").fill("<script>window.pwned")
+    status(page, "80 pairs")
+    page.locator("#rows a").first.click()
+    page.locator("#pair h2").get_by_text("hard test, example 0").wait_for()
+    shown = page.locator("#pair .best").inner_text()
+    assert "<script>window.pwned = 1</script><img src=x" in shown
+    assert "␀" in shown and "␛[31m" in shown and "⟨U+202E⟩" in shown and "&lt;b&gt;" in shown
+    page.get_by_label("Search").fill("last word")
+    status(page, "2 pairs")
+    page.locator("#rows a").first.click()
+    page.locator("#pair h2").get_by_text("hard test, example 3").wait_for()
+    assert len(page.locator("#pair .text-block").first.inner_text()) > 100_000
+    assert page.evaluate("window.pwned") is None
+    assert page.locator("#main img, #main script, #main textarea").count() == 0
+    assert page.faults == []
+    page.close()
+
+
+@pytest.mark.browser
+def test_an_address_opens_its_pair_and_tokens_get_a_heat_strip(addresses: dict[str, str], chromium: Any) -> None:  # noqa: F811
+    page = open_page(chromium, addresses["served"] + "#distribution=tame&split=test&pair=4")
+    page.get_by_role("button", name="Score token by token").click()
+    page.locator(".strip span").first.wait_for()
+    assert page.locator(".strip").first.inner_text().startswith("tame test question 2:")
+    heats = page.locator(".strip").first.locator("span").evaluate_all("all => all.map(s => [s.className, s.title])")
+    assert heats[0] == ["above", "4.000"] and heats[-1][0] == "below"
+    assert page.faults == []
+    page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("dark", 390)])
+def test_axe_finds_no_serious_fault(addresses: dict[str, str], chromium: Any, scheme: str, width: int) -> None:  # noqa: F811
+    address = addresses["served"] + "#distribution=hard&split=test&pair=4"
+    page = open_page(chromium, address, scheme=scheme, width=width)
+    page.get_by_label("Method").select_option(label="mms")
+    page.get_by_role("button", name="Score token by token").click()
+    page.locator(".strip span").first.wait_for()
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+    assert serious_faults(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.close()
