@@ -29,7 +29,7 @@ from repeng.activations.parts import (
 from repeng.activations.plan import Layout, Run, TextRequest
 from repeng.activations.request import Missing, Request, needed
 from repeng.activations.selfcheck import packed_layout
-from repeng.activations.shards import Answers, NonFiniteRow, ask, is_blank
+from repeng.activations.shards import Answers, NonFiniteRow, Questions, ask, is_blank
 from repeng.activations.store import Store
 from repeng.activations.tokens import TokenizedText, stimulus_texts, tokenize_examples
 from repeng.activations.writing import LayoutPlan, PartPlan, begin, finish, text_hash
@@ -188,7 +188,11 @@ class Work:
         self._step(sum(text is None for name in wanted for text in tokenized[name]))
         try:
             for chunk in run(self._lm, job, LAYOUTS[plan.layout]):
-                answers.add(chunk)
+                try:
+                    answers.add(chunk)
+                except NonFiniteRow:
+                    self._find_culprit(job, questions, chunk.texts)
+                    raise
                 self.n_tokens += chunk.n_tokens
                 self._step(sum(name in wanted for text in chunk.texts for name, _ in questions.owners[text]))
         except NonFiniteRow as error:
@@ -204,6 +208,17 @@ class Work:
         self.method = "batched" if plan.layout == "padded" else "packed"
         for part in todo:
             part.write_shard(number, answers.tensors(part.name, part.layers, tokenized))
+
+    def _find_culprit(self, job: Run, questions: Questions, texts: Sequence[int]) -> None:
+        """Read texts of one batch each alone: in a packed row one that is not finite spoils the others.
+
+        Raises:
+            NonFiniteRow: of the first that is not finite alone.
+        """
+        answers = Answers(questions)
+        for number in sorted(texts):
+            for chunk in run(self._lm, replace(job, texts=(questions.texts[number],)), padded_batches):
+                answers.add(replace(chunk, texts=(number,)))
 
     def _choose_layout(self, split: Split, stimuli: tuple[Stimulus, ...]) -> str:
         """The layout for parts that are begun now, found out once on the first texts at hand."""

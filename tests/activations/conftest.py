@@ -4,11 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from made_up import made_up
 from models import make_model
 
 from repeng.activations.model import LanguageModel, load_model
 from repeng.distributions.load import load_distributions
-from repeng.distributions.schema import Example, Split
+from repeng.distributions.schema import Split
 
 
 @pytest.fixture(scope="session")
@@ -39,18 +40,6 @@ def model_of(folder_of: Callable[[str], Path]) -> Callable[[str], LanguageModel]
 @pytest.fixture(scope="session")
 def llama(model_of: Callable[[str], LanguageModel]) -> LanguageModel:
     return model_of("llama")
-
-
-def made_up(n_examples: int, name: str = "made_up", split: str = "train") -> Split:
-    """Examples of two to four responses and of several lengths; every fifth has an empty response."""
-    examples = []
-    for number in range(n_examples):
-        prompt = f"Question {number}: which is larger, {number % 7} or {number % 4}?\nAnswer:" + " so" * (number % 9)
-        responses = [f" The larger is {number % 7}." + " Yes" * (number % 5), f" No {number}", " Maybe", ""]
-        count = 2 + number % 3
-        chosen = responses[:count] if number % 5 else [responses[0], ""]
-        examples.append(Example(prompt, tuple(chosen), best=number % len(chosen)))
-    return Split(name, split, tuple(examples))
 
 
 @pytest.fixture

@@ -1,0 +1,266 @@
+"""A capture that is stopped, repeated, extended, or run twice at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from made_up import made_up
+
+from repeng.activations import parts, work, writing
+from repeng.activations.capture import Request, capture
+from repeng.activations.fingerprint import Identity, identify
+from repeng.activations.model import LanguageModel, load_model
+from repeng.activations.store import Store
+from repeng.distributions.schema import Split
+from repeng.distributions.stimuli import Stimulus, get_stimulus
+from repeng.errors import BadInput
+
+REQUEST = Request((get_stimulus("plain"), get_stimulus("contrast_yes")), tokens=("last", "response_mean"))
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "SHARD_RESPONSES", 8)
+
+
+class Stop(Exception):
+    """A run that is stopped."""
+
+
+def content(root: Path) -> dict[str, bytes]:
+    """Every file of a store but locks."""
+    return {
+        str(file.relative_to(root)): file.read_bytes()
+        for file in sorted(root.rglob("*"))
+        if file.is_file() and file.name != ".lock"
+    }
+
+
+def never() -> LanguageModel:
+    raise AssertionError("the model was loaded")
+
+
+@pytest.mark.parametrize(("method", "every"), [("packed", 4), ("batched", 1)])
+def test_a_run_stopped_before_any_write_goes_on_to_the_same_bytes(
+    method: str, every: int, llama: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In float32 another layout of the same texts would show in the last digits.
+    def run(store: Store) -> None:
+        capture(llama, [made_up(6)], Request(REQUEST.stimuli), store, method=method, storage_dtype="float32")
+
+    whole = Store(tmp_path / "whole")
+    run(whole)
+    expected = content(whole.root)
+    shards = [name for name in expected if name.endswith(".safetensors")]
+    assert len(shards) == 4 * 3
+
+    n_writes = 0
+    write = parts.write_file
+
+    def failing(stop_at: int) -> Callable[..., None]:
+        def write_or_stop(path: Path, data: bytes, *, flush: bool = True) -> None:
+            nonlocal n_writes
+            if n_writes == stop_at:
+                # What a killed process leaves of a file.
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.with_name(f".{path.name}.99.tmp").write_bytes(data[: len(data) // 2])
+                raise Stop
+            n_writes += 1
+            write(path, data, flush=flush)
+
+        return write_or_stop
+
+    stopped = 0
+    for stop_at in range(0, 100, every):
+        n_writes = 0
+        store = Store(tmp_path / f"stopped-{stop_at}")
+        with monkeypatch.context() as patched:
+            for module in (work, writing):
+                patched.setattr(module, "write_file", failing(stop_at))
+            try:
+                run(store)
+            except Stop:
+                stopped += 1
+            else:
+                break
+        run(store)
+        left = {name: data for name, data in content(store.root).items() if not name.endswith(".tmp")}
+        assert left == expected
+        assert store.verify() == []
+    assert stopped == -(-n_writes // every) > 5
+
+
+def test_a_second_capture_of_the_same_request_loads_and_runs_no_model(
+    llama: LanguageModel, split: Split, tmp_path: Path
+) -> None:
+    store, identity = Store(tmp_path), Identity(**llama.identity())
+    first = capture(llama, [split], REQUEST, store)
+    before = content(tmp_path)
+    again = capture(never, [split], REQUEST, store, identity=identity)
+    assert (again.n_texts, again.n_tokens, again.parts_written, again.method) == (0, 0, 0, "none")
+    assert (first.parts_written, first.parts_reused) == (6, 0) == (again.parts_reused, again.parts_written)
+    assert capture(identity, [split], REQUEST, store).parts_reused == 6
+    assert content(tmp_path) == before
+    with pytest.raises(BadInput, match="no model was given"):
+        capture(identity, [split], Request(REQUEST.stimuli, sites=("mlp_out",)), store)
+
+
+def test_another_stimulus_site_or_token_adds_parts_and_recomputes_none(
+    llama: LanguageModel, split: Split, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    plain = Request((get_stimulus("plain"),))
+    first = capture(llama, [split], plain, store)
+    kept = content(tmp_path)
+    more = capture(llama, [split], Request((get_stimulus("plain"), get_stimulus("lat2"))), store)
+    assert (more.parts_written, more.parts_reused) == (2, 2)
+    # Only the new stimulus' texts are read, each response having one of its own.
+    assert more.n_texts == first.n_texts == split.n_responses
+    other = capture(llama, [split], Request((get_stimulus("plain"),), ("hook_z",), ("last", "prompt_last")), store)
+    assert (other.parts_written, other.parts_reused) == (2, 1)
+    assert {name: data for name, data in content(tmp_path).items() if name in kept} == kept
+
+
+def test_more_layers_of_a_part_are_added_to_it(llama: LanguageModel, split: Split, tmp_path: Path) -> None:
+    stimuli, store, whole = (get_stimulus("plain"),), Store(tmp_path / "a"), Store(tmp_path / "b")
+    for layers in ((1,), (1, 2), None):
+        summary = capture(llama, [split], Request(stimuli, layers=layers, logprob=False), store)
+        assert summary.parts_written == 1
+    capture(llama, [split], Request(stimuli, logprob=False), whole)
+    ours = store.capture(summary.capture_id).part(split, "plain", "resid_post")
+    theirs = whole.capture(summary.capture_id).part(split, "plain", "resid_post")
+    assert ours.layers == theirs.layers == (0, 1, 2)
+    assert (ours.read() == theirs.read()).all()
+    assert store.verify() == []
+    reused = capture(never, [split], Request(stimuli, logprob=False), store, identity=Identity(**llama.identity()))
+    assert reused.parts_reused == 1
+
+
+def test_layers_begun_for_one_wish_are_begun_anew_for_another(
+    llama: LanguageModel, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, stimuli = Store(tmp_path), (get_stimulus("plain"),)
+
+    def stop(*_: object, **__: object) -> None:
+        raise Stop
+
+    with monkeypatch.context() as patched, pytest.raises(Stop):
+        patched.setattr(work, "finish", stop)
+        capture(llama, [split], Request(stimuli, layers=(0,), logprob=False), store)
+    summary = capture(llama, [split], Request(stimuli, layers=(1, 2), logprob=False), store)
+    assert store.capture(summary.capture_id).part(split, "plain", "resid_post").layers == (1, 2)
+    assert store.verify() == []
+
+
+def test_the_budget_of_tokens_and_the_method_change_no_number(
+    llama: LanguageModel, split: Split, tmp_path: Path
+) -> None:
+    stored = []
+    for name, options in {"a": {"batch_tokens": 60}, "b": {"batch_tokens": 5000}, "c": {"method": "batched"}}.items():
+        store = Store(tmp_path / name)
+        summary = capture(llama, [split], REQUEST, store, storage_dtype="float32", **options)
+        stored.append(store.capture(summary.capture_id).part(split, "plain", "resid_post").read())
+    assert stored[0].allclose(stored[1], atol=1e-5) and stored[0].allclose(stored[2], atol=1e-5)
+
+
+def test_other_data_has_another_place_and_never_mixes(llama: LanguageModel, tmp_path: Path) -> None:
+    store, request = Store(tmp_path), Request((get_stimulus("plain"),))
+    whole, some = made_up(12), made_up(12).first(5)
+    for split in (whole, some):
+        capture_id = capture(llama, [split], request, store).capture_id
+    stored = store.capture(capture_id)
+    assert len(stored.splits()) == 2
+    assert stored.part(whole, "plain", "resid_post").layer(0).shape == (whole.n_responses, 32)
+    assert stored.part(some, "plain", "resid_post").layer(0).shape == (some.n_responses, 32)
+
+
+def test_a_stimulus_that_means_another_text_under_the_same_name_is_refused(
+    llama: LanguageModel, split: Split, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    capture(llama, [split], Request((Stimulus("mine", after_response="?"),)), store)
+    with pytest.raises(BadInput, match="'mine' meant another text"):
+        capture(llama, [split], Request((Stimulus("mine", after_response="!"),)), store)
+    with pytest.raises(BadInput, match="two different stimuli have one name"):
+        Request((Stimulus("mine", after_response="?"), Stimulus("mine", after_response="!")))
+
+
+def test_two_runs_at_once_share_the_work_and_harm_nothing(
+    folder_of: Callable[[str], Path], llama: LanguageModel, tmp_path: Path
+) -> None:
+    splits = [made_up(10, f"distribution_{number}") for number in range(3)]
+    expected = Store(tmp_path / "expected")
+    capture(llama, splits, REQUEST, expected)
+    store, summaries, failures = Store(tmp_path / "shared"), [], []
+
+    def one() -> None:
+        try:
+            # A model of its own: hooks of two runs on one model would meet.
+            summaries.append(capture(load_model(str(folder_of("llama")), device="cpu"), splits, REQUEST, store))
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert sum(summary.parts_written for summary in summaries) == 6 * len(splits)
+    assert content(store.root) == content(expected.root)
+
+
+RUN = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from made_up import made_up
+from repeng.activations import parts
+from repeng.activations.capture import Request, capture
+from repeng.activations.model import load_model
+from repeng.activations.store import Store
+from repeng.distributions.stimuli import get_stimulus
+parts.SHARD_RESPONSES = 8
+calls = []
+def progress(done, total):
+    calls.append(done)
+    if len(calls) == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+request = Request((get_stimulus("plain"), get_stimulus("contrast_yes")), tokens=("last", "response_mean"))
+capture(load_model({model!r}, device="cpu"), [made_up(12)], request, Store(sys.argv[1]), progress=progress)
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_or_run_side_by_side_leave_the_same_bytes(
+    folder_of: Callable[[str], Path], llama: LanguageModel, tmp_path: Path
+) -> None:
+    capture(llama, [made_up(12)], REQUEST, Store(tmp_path / "expected"))
+    script = RUN.format(tests=str(Path(__file__).parent), model=str(folder_of("llama")))
+
+    def start(name: str, stop_at: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", script, str(tmp_path / name), str(stop_at)])
+
+    killed = start("killed", 3)
+    assert killed.wait() == -9
+    assert Store(tmp_path / "killed").capture(Store(tmp_path / "killed").captures()[0].id).parts() == ()
+    assert start("killed", 0).wait() == 0
+    side_by_side = [start("shared", 0), start("shared", 0)]
+    assert [process.wait() for process in side_by_side] == [0, 0]
+    for name in ("killed", "shared"):
+        assert content(tmp_path / name) == content(tmp_path / "expected")
+
+
+def test_a_capture_id_needs_no_weights_and_is_the_one_that_a_capture_gets(
+    folder_of: Callable[[str], Path], llama: LanguageModel, split: Split, tmp_path: Path
+) -> None:
+    from repeng.activations.capture import capture_id
+
+    folder = str(folder_of("llama"))
+    summary = capture(llama, [split], REQUEST, Store(tmp_path))
+    assert capture_id(folder, device="cpu") == summary.capture_id == Store(tmp_path).captures()[0].id
+    assert identify(folder, device="cpu").as_dict() == llama.identity()
