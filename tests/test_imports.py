@@ -19,14 +19,7 @@ MAY_IMPORT = {
     "metrics": {"errors"},
     "activations": {"errors", "distributions"},
     "probes": {"errors"},
-    "tuning": {
-        "errors",
-        "distributions",
-        *(
-            f"activations.{name}"
-            for name in ("model", "fingerprint", "tokens", "packing", "packed", "plan", "selfcheck")
-        ),
-    },
+    "tuning": {"errors", "distributions", "activations.model", "activations.packing"},
     "results": {"errors", "metrics"},
     "benchmarks": {"errors", "distributions", "metrics", "activations", "probes", "tuning", "results"},
     "report": {"errors", "results", "metrics", "distributions"},

@@ -18,7 +18,7 @@ from repeng import __version__
 from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput
 from repeng.report.evidence import mean_estimate, reliability_frame, rows_of, wrong_pairs
-from repeng.report.grouping import Column, column_title, columns_of, labels_of, mean_of, sections_of
+from repeng.report.grouping import Column, column_title, columns_of, labels_of, mean_of, sections_of, shift_rows
 from repeng.report.predictions import Key, Prediction, by_key, read_predictions
 from repeng.report.published import GENIES_MEANS, MODEL, is_genies
 from repeng.report.tables import summary_sentence
@@ -80,7 +80,7 @@ def write_report(
     Raises:
         BadInput: there is no results table, or it has no row.
     """
-    rows = read_results(results / "results.csv")
+    rows = shift_rows(read_results(results / "results.csv"))
     if not rows:
         raise BadInput(f"{results / 'results.csv'} has no row; run the study first")
     page = out or results / "report.html"

@@ -14,6 +14,7 @@ from repeng.distributions.schema import Distribution
 from repeng.metrics import Evaluation
 from repeng.report.evidence import reliability_frame
 from repeng.report.frames import results_frame, shift_frame
+from repeng.report.grouping import shift_rows
 from repeng.report.html import write_report
 from repeng.report.predictions import Key, Prediction, by_key, read_predictions
 from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
@@ -35,7 +36,7 @@ class StudyResults:
 
     @cached_property
     def rows(self) -> list[ResultRow]:
-        """The rows of results.csv."""
+        """The rows of results.csv, those of target-tuned capability among them."""
         return read_results(self.folder / "results.csv")
 
     @property
@@ -66,20 +67,22 @@ class StudyResults:
 
     def heat_map(self) -> Any:
         """Accuracy of every shift and method."""
-        return heat_map(shift_frame(self.rows))
+        return heat_map(shift_frame(shift_rows(self.rows)))
 
     def elicitation(self) -> Any:
         """Accuracy of each method on each shift, between the zero-shot baseline and the target-tuned capability."""
-        return elicitation_plot(shift_frame(self.rows))
+        return elicitation_plot(shift_frame(shift_rows(self.rows)))
 
     def reliability(self) -> Any:
         """How often a method is right against how sure it was."""
-        return reliability_chart(reliability_frame(self.rows, self.predictions))
+        return reliability_chart(reliability_frame(shift_rows(self.rows), self.predictions))
 
     def report(self, out: Path | str | None = None) -> Path:
         """Write the HTML report; returns its path."""
         return write_report(self.folder, None if out is None else Path(out), distributions=self.distributions)
 
     def _repr_html_(self) -> str:
-        wide = self.frame.pivot_table(index=["label", "source", "target"], columns="method", values="accuracy")
+        wide = results_frame(shift_rows(self.rows)).pivot_table(
+            index=["label", "source", "target"], columns="method", values="accuracy"
+        )
         return f"<p>{self.summary}</p>{wide.round(3).to_html()}"

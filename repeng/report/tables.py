@@ -16,6 +16,7 @@ from repeng.report.grouping import (
     labels_of,
     mean_of,
     sections_of,
+    shift_rows,
 )
 from repeng.results import ResultRow
 
@@ -30,6 +31,7 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
     and then two lines a model. Nine methods fit a width of 100 columns; where there are more, the intervals are left
     to results.csv.
     """
+    rows = shift_rows(rows)
     models = tuple(dict.fromkeys(row.model for row in rows))
     methods = tuple(dict.fromkeys(row.method for row in rows))
     intervals = len(methods) <= MOST_METHODS_WITH_INTERVALS
@@ -58,6 +60,7 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
 
 def summary_sentence(rows: Sequence[ResultRow]) -> str:
     """What the figures show, in one sentence: the best fitted method by label, against zero-shot and chance."""
+    rows = shift_rows(rows)
     fitted = [row for row in rows if row.method not in BASELINES]
     pool = fitted or list(rows)
     if not any(row.accuracy is not None for row in pool):
