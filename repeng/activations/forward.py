@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,24 @@ class _Cells:
     rows: Int[Tensor, " cell"]
     columns: Int[Tensor, " cell"]
     lengths: Int[Tensor, " slot"]
+    _elsewhere: dict[torch.device, _Cells] = field(default_factory=dict, repr=False)
+
+    def on(self, device: torch.device) -> _Cells:
+        """The same on another device, copied there once for all hooks."""
+        if device not in self._elsewhere:
+            copy = _Cells(self.rows.to(device), self.columns.to(device), self.lengths.to(device))
+            self._elsewhere[device] = copy
+        return self._elsewhere[device]
 
     def take(self, values: Float[Tensor, "row pos ..."]) -> Float[Tensor, "cell ..."]:
         """The values of these cells."""
-        return values[self.rows.to(values.device), self.columns.to(values.device)]
+        here = self.on(values.device)
+        return values[here.rows, here.columns]
+
+    def mean(self, values: Float[Tensor, "row pos ..."]) -> Float[Tensor, "slot ..."]:
+        """The mean over each slot's cells, in float32."""
+        lengths = self.on(values.device).lengths
+        return torch.segment_reduce(self.take(values).float(), "mean", lengths=lengths, axis=0)
 
 
 def run(lm: LanguageModel, plan: Run, layout: Layout) -> Iterator[Chunk]:
@@ -80,10 +94,7 @@ def run_batch(
         cells = _by_cell(value, batch.input_ids.shape, hook)
         vectors[hook] = _stored(single.take(cells), point, storage_dtype)
         if len(spans.lengths):
-            mean = torch.segment_reduce(
-                spans.take(cells).float(), "mean", lengths=spans.lengths.to(value.device), axis=0
-            )
-            means[hook] = _stored(mean, point, storage_dtype)
+            means[hook] = _stored(spans.mean(cells), point, storage_dtype)
 
     with _hooked(points, keep), nullcontext() if wants_logprobs else _stop_above(lm, points):
         try:
@@ -92,8 +103,8 @@ def run_batch(
             hidden = None
     return Chunk(
         texts=batch.texts,
-        vectors=vectors,
-        means=means,
+        vectors={hook: values.cpu() for hook, values in vectors.items()},
+        means={hook: values.cpu() for hook, values in means.items()},
         logprobs=_logprobs(lm, hidden, here) if hidden is not None else np.zeros(0),
         n_tokens=batch.input_ids.numel(),
     )
@@ -122,12 +133,12 @@ def _by_cell(value: Tensor, shape: torch.Size, hook: Hook) -> Float[Tensor, "row
 
 
 def _stored(value: Tensor, point: HookPoint, dtype: torch.dtype) -> Tensor:
-    """As it is kept: heads apart, scaled as it enters the residual stream, in the storage dtype, on the CPU."""
+    """As it is kept: heads apart, scaled as it enters the residual stream, in the storage dtype."""
     if point.d_head is not None:
         value = value.reshape(len(value), -1, point.d_head)
     if point.scale != 1.0:
         value = value * point.scale
-    return value.to(dtype).cpu()
+    return value.to(dtype)
 
 
 @contextmanager

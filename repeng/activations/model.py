@@ -59,8 +59,12 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """Where token ids go: the embedding's device."""
-        weight: Tensor = self.model.get_input_embeddings().weight  # type: ignore[operator]
-        return weight.device
+        embedding: Any = self.model.get_input_embeddings()  # type: ignore[operator]
+        device: torch.device = embedding.weight.device
+        if device.type == "meta":
+            # Weights that a device map leaves elsewhere are fetched by a hook, which says where to.
+            return torch.device(embedding._hf_hook.execution_device)
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -130,7 +134,9 @@ class LanguageModel:
     def logits(self, hidden: Float[Tensor, "token d_model"]) -> Float[Tensor, "token vocabulary"]:
         """Logits of last hidden states (as `base` gives them) as the model itself computes them, in float32."""
         weight = getattr(self.unembed, "weight", None)
-        logits = self.unembed(hidden if weight is None else hidden.to(weight.device)).float()
+        if weight is not None and weight.device.type != "meta":
+            hidden = hidden.to(weight.device)
+        logits = self.unembed(hidden).float()
         if getattr(self.config, "logit_scale", None) is not None:
             logits = logits * self.config.logit_scale
         if getattr(self.config, "logits_scaling", None) is not None:
