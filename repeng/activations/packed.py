@@ -55,12 +55,6 @@ TREES = PackedLayout("trees")
 MASKS = PackedLayout("masks")
 
 
-def packed_batches(lm: LanguageModel, texts: Sequence[TextRequest], batch_tokens: int) -> Iterator[Batch]:
-    """`TREES` where the model's attention can be replaced, else `MASKS`; whether it is right, a check must say."""
-    settable = getattr(lm.model, "_can_set_attn_implementation", None)
-    return (TREES if settable is not None and settable() else MASKS)(lm, texts, batch_tokens)
-
-
 def as_batch(row: Row, mask: Tensor | dict[str, Tensor]) -> Batch:
     """A row and its mask as the batch of one row that `forward` runs."""
     return Batch(
