@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,11 +78,11 @@ def read_predictions(folder: Path) -> list[Prediction]:
     """
     root = folder / "predictions" if (folder / "predictions").is_dir() else folder
     paths = sorted(path for path in root.glob("*/*/*.json") if not path.name.startswith("."))
-    known = {path.stem for path in paths}
+    known, folders = {path.stem for path in paths}, {path.parent.name for path in paths}
     found = []
     for path in paths:
         try:
-            found.append(_read(path, known))
+            found.append(_read(path, known, folders))
         except BadData as error:
             log.warning("passed over: %s", error)
     return found
@@ -130,20 +130,25 @@ def shortened(text: str, most: int) -> str:
     return f"{head}\n[… {len(text) - len(head) - len(tail):,} characters left out …]\n{tail}"
 
 
-def _read(path: Path, known: Sequence[str] | set[str]) -> Prediction:
+def _read(path: Path, known: set[str], folders: set[str]) -> Prediction:
     evaluation = read_evaluation(path)
     held = json.loads(path.read_text(encoding="utf-8"))
-    model, source = _split_folder(path.parent.name, known)
+    model, source = _split_folder(path.parent.name, known, folders)
     names = {"model": model, "method": path.parent.parent.name, "source": source, "target": path.stem}
     stated = {name: held[name] for name in names if isinstance(held.get(name), str)}
     hashed = held.get("target_data_hash", held.get("data_hash", ""))
     return Prediction(**{**names, **stated}, evaluation=evaluation, data_hash=hashed if isinstance(hashed, str) else "")
 
 
-def _split_folder(name: str, known: Sequence[str] | set[str]) -> tuple[str, str]:
-    """MODEL and SOURCE of `MODEL-SOURCE`: the longest ending that is a known distribution, else after the last dash."""
+def _split_folder(name: str, known: set[str], folders: set[str]) -> tuple[str, str]:
+    """MODEL and SOURCE of `MODEL-SOURCE`: the longest ending that is a known distribution, else after the last dash.
+
+    The source is empty for the folder `MODEL` itself, which the released zero-shot evaluations have beside the others.
+    """
     cuts = [place for place, char in enumerate(name) if char == "-" and name[place + 1 :] in known]
     if cuts:
         return name[: cuts[0]], name[cuts[0] + 1 :]
+    if any(other.startswith(f"{name}-") for other in folders):
+        return name, ""
     model, _, source = name.rpartition("-")
     return model, source

@@ -82,7 +82,6 @@ class StudyResults:
         return write_report(self.folder, None if out is None else Path(out), distributions=self.distributions)
 
     def _repr_html_(self) -> str:
-        wide = results_frame(shift_rows(self.rows)).pivot_table(
-            index=["label", "source", "target"], columns="method", values="accuracy"
-        )
+        rows = results_frame(shift_rows(self.rows))
+        wide = rows.pivot_table(index=["label", "source", "target"], columns="method", values="accuracy")
         return f"<p>{self.summary}</p>{wide.round(3).to_html()}"

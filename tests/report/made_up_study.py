@@ -95,7 +95,7 @@ def write_study(
                 group=np.array([pair.group for pair in split.pairs]),
             )
             provenance = {"model": model, "method": method, "source": source, "target": target}
-            path = evaluation_path(folder / "predictions", method, model, source, target)
+            path = evaluation_path(folder / "predictions", method, model.replace("/", "-"), source, target)
             write_evaluation(path, evaluation, provenance | {"target_data_hash": split.data_hash})
             shift = Shift(source, target, label=label, category=category)
             rows.append(

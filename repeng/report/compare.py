@@ -1,0 +1,132 @@
+"""Several models, methods or studies beside each other: `repeng compare`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from repeng.report import comparisons
+from repeng.report.comparisons import Field, Row
+from repeng.report.sides import read_sides
+from repeng.results import write_atomically
+
+TABLES = (
+    ("elicitation_by_size", "Elicitation by model size", comparisons.elicitation_by_size),
+    ("model_correlations", "Accuracy over shifts, one model against another", comparisons.model_correlations),
+    ("zero_shot_correlations", "Accuracy against zero-shot accuracy, over shifts", comparisons.zero_shot_correlations),
+    ("paired_tests", "Paired tests, corrected by Holm for all of them", comparisons.paired_tests),
+    ("mistake_agreement", "Agreement of mistakes (Cohen's kappa)", comparisons.mistake_agreement),
+    ("capability_measures", "Elicitation under other measures of capability", comparisons.capability_measures),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was found: one list of rows a question.
+
+    Attributes:
+        tables: rows by question, in reading order; a question without an answer in these data has none.
+        scatter: accuracy of two entrants on each shift that both have.
+    """
+
+    tables: dict[str, list[Row]]
+    scatter: list[Row]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**self.tables, "scatter": self.scatter}
+
+    def renderables(self) -> list[Table | str]:
+        """For a terminal: one table a question that has an answer, and a line for each that has none."""
+        shown: list[Table | str] = []
+        for name, title, _ in TABLES:
+            shown.append(_table(title, self.tables[name]) if self.tables[name] else f"{title}: {MISSING[name]}")
+            shown.append("")
+        return shown[:-1]
+
+    def frame(self, name: str) -> Any:
+        """One question's rows as a pandas frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.scatter if name == "scatter" else self.tables[name])
+
+
+MISSING = {
+    "elicitation_by_size": "there are no rows.",
+    "model_correlations": "needs one method on two models or in two studies.",
+    "zero_shot_correlations": "needs a fitted method and a zero-shot baseline.",
+    "paired_tests": "needs two methods with predictions on the same pairs.",
+    "mistake_agreement": "needs two methods with predictions on the same pairs.",
+    "capability_measures": "needs predictions of methods fitted on the targets themselves.",
+}
+
+
+def compare_results(paths: Sequence[Path], out: Path | None = None) -> Comparison:
+    """Compare studies, results tables and folders of evaluations.
+
+    Args:
+        paths: each a study's folder, a results.csv, or a folder METHOD/MODEL-SOURCE/TARGET.json.
+        out: a folder for comparison.json, one CSV a table, and the pictures as SVG and PNG.
+
+    Raises:
+        BadInput: a path is none of these.
+    """
+    field = Field(read_sides(paths))
+    tables = {name: compute(field) for name, _, compute in TABLES}
+    found = Comparison(tables, comparisons.scatter_rows(field))
+    if out is not None:
+        _write(found, out)
+    return found
+
+
+def _write(found: Comparison, out: Path) -> None:
+    from repeng.report import compare_charts, pictures
+
+    write_atomically(
+        out / "comparison.json", json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False, indent=1)
+    )
+    for name, rows in found.as_dict().items():
+        if rows:
+            write_atomically(out / f"{name}.csv", _csv(rows))
+    drawn = {}
+    if found.scatter:
+        drawn["scatter"] = compare_charts.scatter_chart(found.frame("scatter"))
+    if any(row["elicitation"] is not None for row in found.tables["elicitation_by_size"]):
+        drawn["elicitation-by-size"] = compare_charts.size_chart(found.frame("elicitation_by_size"))
+    if found.tables["mistake_agreement"]:
+        drawn["mistakes"] = compare_charts.agreement_chart(found.frame("mistake_agreement"))
+    for name, chart in drawn.items():
+        pictures.save_chart(chart, out / f"{name}.svg")
+        pictures.save_chart(chart, out / f"{name}.png")
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _table(title: str, rows: Sequence[Row]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    for name in names:
+        numeric = all(row[name] is None or isinstance(row[name], int | float) for row in rows)
+        table.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_text(row[name]) for name in names))
+    return table
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
+    return "" if value is None else str(value)

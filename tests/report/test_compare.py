@@ -1,0 +1,198 @@
+"""Studies beside each other: what is computed, what is read, and what is written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_up_study import SHIFTS, make_row, make_rows, write_study
+from rich.console import Console
+
+from repeng.errors import BadInput
+from repeng.metrics import Evaluation, mean_paired_difference
+from repeng.report.compare import Comparison, compare_results
+from repeng.report.comparisons import Field, capability_measures, model_size, pooled
+from repeng.report.predictions import Prediction, by_key, read_predictions
+from repeng.report.sides import Side, read_sides
+from repeng.results import evaluation_path, write_evaluation, write_results
+
+SMALL = {"mms": (0.9, 0.9, 0.5, 0.4), "lat": (0.7, 0.8, 0.2, 0.3), "zero-shot": (0.7, 0.72, 0.5, 0.48)}
+LARGE = {"mms": (0.95, 0.99, 0.6, 0.5), "lat": (0.8, 0.9, 0.3, 0.35), "zero-shot": (0.7, 0.8, 0.5, 0.48)}
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("studies")
+    write_study(folder / "small", SMALL, model="org/tiny-1b")
+    write_study(folder / "large", LARGE, model="tiny-7b")
+    return folder / "small", folder / "large"
+
+
+@pytest.fixture(scope="module")
+def found(studies: tuple[Path, Path]) -> Comparison:
+    return compare_results(studies, studies[0].parent / "out")
+
+
+def row_of(rows: list[dict[str, Any]], **wanted: object) -> dict[str, Any]:
+    return next(row for row in rows if all(row[name] == value for name, value in wanted.items()))
+
+
+def test_the_accuracies_of_two_models_are_correlated_over_the_shifts(found: Comparison) -> None:
+    row = row_of(found.tables["model_correlations"], a="mms · tiny-1b", b="mms · tiny-7b")
+    a, b = [round(v * 80) / 80 for v in SMALL["mms"]], [round(v * 80) / 80 for v in LARGE["mms"]]
+    assert row["shifts"] == 4
+    assert row["pearson"] == pytest.approx(np.corrcoef(a, b)[0, 1])
+    assert row["low"] < row["pearson"] < row["high"]
+
+
+def test_elicitation_stands_by_size_and_label(found: Comparison) -> None:
+    row = row_of(found.tables["elicitation_by_size"], model="tiny-7b", method="lat", label="extreme")
+    assert row["billions"] == 7.0
+    assert row["elicitation"] == pytest.approx((0.8 + 0.9) / 2 / 0.95, abs=0.01)
+
+
+def test_a_paired_test_is_of_the_mean_over_shifts_and_holm_makes_it_no_smaller(
+    found: Comparison, studies: tuple[Path, Path]
+) -> None:
+    rows = found.tables["paired_tests"]
+    row = row_of(rows, a="mms · tiny-1b", b="lat · tiny-1b")
+    known = by_key(read_predictions(studies[0]))
+    one = [known["org/tiny-1b", "mms", source, target].evaluation for source, target, _, _ in SHIFTS]
+    other = [known["org/tiny-1b", "lat", source, target].evaluation for source, target, _, _ in SHIFTS]
+    slow = mean_paired_difference(one, other, [shift[1] for shift in SHIFTS])
+    assert row["difference"] == pytest.approx(slow.value)
+    assert row["p"] == pytest.approx(slow.p, abs=0.01)
+    assert all(row["p"] <= row["p_holm"] <= 1 for row in rows)
+    assert len(rows) == 2 * 3 + 3  # methods of each model, and each method on two models
+
+
+def test_two_methods_that_fail_alike_have_a_kappa_of_one(tmp_path: Path) -> None:
+    write_study(tmp_path, {"mms": SMALL["mms"], "lat": SMALL["mms"]})
+    for method in ("mms", "lat"):
+        for source, target, _, _ in SHIFTS:
+            p = np.where(np.arange(80) % 4 == 0, 0.2, 0.9)
+            evaluation = Evaluation(p, group=np.arange(80) // 2)
+            write_evaluation(evaluation_path(tmp_path / "predictions", method, "tiny", source, target), evaluation, {})
+    comparison = compare_results([tmp_path])
+    assert comparison.tables["mistake_agreement"][0]["kappa"] == pytest.approx(1.0)
+    assert comparison.tables["paired_tests"][0]["difference"] == 0.0
+    assert comparison.tables["paired_tests"][0]["p"] == 1.0
+
+
+def test_zero_shot_accuracy_is_held_against_generalization() -> None:
+    rows = [
+        make_row(target=str(i), accuracy=0.5 + 0.1 * i, baseline_accuracy=0.2 + 0.05 * i, label="extreme")
+        for i in range(4)
+    ]
+    field = Field([Side("s", tuple(rows), {})])
+    from repeng.report.comparisons import zero_shot_correlations
+
+    assert zero_shot_correlations(field)[0]["pearson"] == pytest.approx(1.0)
+
+
+def test_capability_is_measured_by_probe_or_tuning_on_target_or_reference() -> None:
+    row = make_row(target="cued", target_reference="plain", accuracy=0.6, method="mms")
+    tuned = make_row(target="cued", target_reference="plain", accuracy=0.5, method="lora")
+    predictions = [
+        Prediction("tiny", method, name, name, Evaluation(reported_accuracy=accuracy))
+        for method, name, accuracy in [
+            ("mms", "cued", 0.8),
+            ("mms", "plain", 0.75),
+            ("lora", "cued", 0.9),
+            ("zero-shot", "cued", 1.0),
+        ]
+    ]
+    rows = capability_measures(Field([Side("s", (row, tuned), by_key(predictions))]))
+    values = {(found["method"], found["capability"]): found["elicitation"] for found in rows}
+    assert values["mms", "best probe, target"] == pytest.approx(0.6 / 0.8)
+    assert values["mms", "best probe, target reference"] == pytest.approx(0.6 / 0.75)
+    assert values["lora", "best tuned, target"] == pytest.approx(0.5 / 0.9)
+    assert ("lora", "best tuned, target reference") not in values
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("llama-30b", 30.0),
+        ("EleutherAI/pythia-160m", 0.16),
+        ("Qwen/Qwen2.5-1.5B-Instruct", 1.5),
+        ("meta-llama/Llama-3.2-1B", 1.0),
+        ("gpt2", None),
+        ("mini", None),
+        ("7b-lab/gpt2", None),
+    ],
+)
+def test_a_models_size_is_read_off_its_name(name: str, size: float | None) -> None:
+    assert model_size(name) == size
+
+
+def test_pooling_keeps_the_prompts_of_one_target_together() -> None:
+    one = Evaluation(np.array([0.1, 0.9]), group=np.array([0, 1]))
+    whole = pooled([("a", one), ("b", one), ("a", one)])
+    assert whole.group is not None and whole.group.tolist() == [0, 1, 2, 3, 0, 1]
+    assert pooled([("a", one), ("b", Evaluation(np.array([0.3])))]).group is None
+    with pytest.raises(BadInput, match="bare accuracy"):
+        pooled([("a", Evaluation(reported_accuracy=0.5))])
+
+
+def test_what_is_found_is_shown_and_written(found: Comparison, studies: tuple[Path, Path]) -> None:
+    out = studies[0].parent / "out"
+    assert json.loads((out / "comparison.json").read_text()) == json.loads(json.dumps(found.as_dict()))
+    with (out / "paired_tests.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(found.tables["paired_tests"])
+    for name in ("scatter", "elicitation-by-size", "mistakes"):
+        assert (out / f"{name}.svg").read_text().startswith("<svg")
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    stream = io.StringIO()
+    for item in found.renderables():
+        Console(file=stream, width=100).print(item)
+    assert "Cohen's kappa" in stream.getvalue() and "fitted on the targets" in stream.getvalue()
+
+
+def test_one_study_sets_its_methods_beside_zero_shot(studies: tuple[Path, Path]) -> None:
+    scatter = compare_results([studies[0]]).scatter
+    assert {(row["x"], row["y"]) for row in scatter} == {("zero-shot", "mms"), ("zero-shot", "lat")}
+    assert len(scatter) == 2 * len(SHIFTS)
+
+
+def test_a_folder_of_released_evaluations_is_a_side_of_its_own(tmp_path: Path) -> None:
+    write_results(make_rows({"mms": SMALL["mms"]}), tmp_path / "ours" / "results.csv")
+    published = tmp_path / "theirs" / "evaluations"
+    for method, accuracy in (("lora_fine_tuning", 0.8), ("zero_shot", 0.6)):
+        for source, target, _, _ in SHIFTS:
+            path = published / method / f"llama-7b-{source}" / f"{target}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"eval_accuracy": accuracy}))
+    bare = published / "zero_shot" / "llama-7b" / "hard.json"
+    bare.parent.mkdir()
+    bare.write_text('{"eval_accuracy": 0.1}')
+    capability = tmp_path / "theirs" / "target_tuned_capability" / "llama-7b" / "hard.json"
+    capability.parent.mkdir(parents=True)
+    capability.write_text('{"best_intervention": "mms", "best_intervention_accuracy": 0.9}')
+    ours, theirs = read_sides([tmp_path / "ours" / "results.csv", published])
+    assert (ours.name, theirs.name) == ("ours", "evaluations")
+    assert {(row.model, row.method) for row in theirs.rows} == {("llama-7b", "lora"), ("llama-7b", "zero-shot")}
+    row = next(row for row in theirs.rows if (row.method, row.target) == ("lora", "hard"))
+    assert (row.accuracy, row.baseline_accuracy, row.label) == (0.8, 0.6, "extreme")
+    assert row.elicitation == pytest.approx(0.8 / 0.9)
+
+
+def test_published_evaluations_correlate_across_models(genies_root: Path) -> None:
+    comparison = compare_results([genies_root / "results" / "evaluations"])
+    row = row_of(comparison.tables["model_correlations"], a="zero-shot · llama-30b", b="zero-shot · llama-7b")
+    assert row["shifts"] == 56 and row["pearson"] > 0.9
+    assert {found["model"] for found in comparison.tables["elicitation_by_size"]} == {"llama-30b", "llama-7b"}
+
+
+def test_what_cannot_be_compared_is_said(tmp_path: Path, studies: tuple[Path, Path]) -> None:
+    with pytest.raises(BadInput, match="no results.csv and no METHOD"):
+        compare_results([tmp_path])
+    with pytest.raises(BadInput, match="given twice"):
+        compare_results([studies[0], studies[0]])
+    with pytest.raises(BadInput, match="nothing to compare"):
+        compare_results([])
