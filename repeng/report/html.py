@@ -85,7 +85,8 @@ def write_report(
         raise BadInput(f"{results / 'results.csv'} has no row; run the study first")
     page = out or results / "report.html"
     folder = page.with_name(f"{page.stem}-pictures")
-    predictions = by_key(read_predictions(results)) if (results / "predictions").is_dir() else {}
+    shifts = {(row.source, row.target) for row in rows}
+    predictions = by_key(read_predictions(results, shifts=shifts)) if (results / "predictions").is_dir() else {}
     pictures = _pictures(rows, predictions, results, folder)
     mistakes = _mistakes(rows, predictions, distributions or {})
     study = results / "study.toml"
@@ -221,8 +222,9 @@ def _pictures(
         drawn.append(("reliability", "Reliability", caption, charts.reliability_chart(bins), grid))
     found = []
     for name, title, caption, chart, table in drawn:
-        charts.save_chart(chart, folder / f"{name}.svg")
-        svg = charts.inline_svg(chart, title=title, description=caption, prefix=name)
+        svg = charts.chart_svg(chart)
+        write_atomically(folder / f"{name}.svg", svg)
+        svg = charts.inline_svg(svg, title=title, description=caption, prefix=name)
         found.append(Picture(name, title, caption, svg, table))
     return found
 

@@ -57,18 +57,18 @@ def chart_svg(chart: Any) -> str:
     return svg
 
 
-def inline_svg(chart: Any, *, title: str, description: str, prefix: str) -> str:
-    """The chart as one `<svg>` for a page: follows its colour scheme, named for screen readers, figures on hover.
+def inline_svg(svg: str, *, title: str, description: str, prefix: str) -> str:
+    """A chart's SVG for a page: follows its colour scheme, named for screen readers, figures on hover.
 
     Args:
-        chart: any Altair chart.
+        svg: of `chart_svg`.
         title: what the picture is.
         description: what it shows.
         prefix: makes its ids unique in the page.
     """
     ElementTree.register_namespace("", SVG)
     # Parsed from what the renderer just wrote, never from a file.
-    root = ElementTree.fromstring(chart_svg(chart))
+    root = ElementTree.fromstring(svg)
     for element in root.iter():
         _plain(element)
     background = root.find(f"{{{SVG}}}rect")

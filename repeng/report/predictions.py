@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 Key = tuple[str, str, str, str]
 """Model, method, source, target."""
 
+PUBLISHED_NAMES = {"lora_fine_tuning": "lora", "classify_lora": "lora", "zero_shot": "zero-shot"}
+"""What the folders of released evaluations call methods; other folders change their underscores to dashes."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -27,7 +30,7 @@ class Prediction:
 
     Attributes:
         model: the model's name; for a file that does not say, what its folder says.
-        method: the method's name.
+        method: the method's name; for a file that does not say, what its folder says, in our words.
         source: fitted on.
         target: scored on.
         evaluation: p(best) of each pair, as far as the file goes.
@@ -71,18 +74,25 @@ class Prediction:
         return found
 
 
-def read_predictions(folder: Path) -> list[Prediction]:
+def read_predictions(folder: Path, *, shifts: Collection[tuple[str, str]] | None = None) -> list[Prediction]:
     """Every evaluation under `folder/predictions`, or under `folder` itself: METHOD/MODEL-SOURCE/TARGET.json.
 
     A file that is no evaluation is passed over with a warning.
+
+    Args:
+        folder: a study's, or one of evaluations.
+        shifts: the sources and targets to read; None reads all there are.
     """
     root = folder / "predictions" if (folder / "predictions").is_dir() else folder
     paths = sorted(path for path in root.glob("*/*/*.json") if not path.name.startswith("."))
     known, folders = {path.stem for path in paths}, {path.parent.name for path in paths}
     found = []
     for path in paths:
+        model, source = _split_folder(path.parent.name, known, folders)
+        if shifts is not None and (source, path.stem) not in shifts:
+            continue
         try:
-            found.append(_read(path, known, folders))
+            found.append(_read(path, model, source))
         except BadData as error:
             log.warning("passed over: %s", error)
     return found
@@ -130,11 +140,12 @@ def shortened(text: str, most: int) -> str:
     return f"{head}\n[… {len(text) - len(head) - len(tail):,} characters left out …]\n{tail}"
 
 
-def _read(path: Path, known: set[str], folders: set[str]) -> Prediction:
+def _read(path: Path, model: str, source: str) -> Prediction:
     evaluation = read_evaluation(path)
     held = json.loads(path.read_text(encoding="utf-8"))
-    model, source = _split_folder(path.parent.name, known, folders)
-    names = {"model": model, "method": path.parent.parent.name, "source": source, "target": path.stem}
+    folder = path.parent.parent.name
+    method = PUBLISHED_NAMES.get(folder, folder.replace("_", "-"))
+    names = {"model": model, "method": method, "source": source, "target": path.stem}
     stated = {name: held[name] for name in names if isinstance(held.get(name), str)}
     hashed = held.get("target_data_hash", held.get("data_hash", ""))
     return Prediction(**{**names, **stated}, evaluation=evaluation, data_hash=hashed if isinstance(hashed, str) else "")

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from repeng.distributions.schema import Shift
 from repeng.errors import BadInput
+from repeng.report.grouping import shift_rows
 from repeng.report.predictions import Key, Prediction, by_key, read_predictions
 from repeng.results import ResultRow, read_results, row_from
 
 log = logging.getLogger(__name__)
-
-PUBLISHED_NAMES = {"lora_fine_tuning": "lora", "classify_lora": "lora", "zero_shot": "zero-shot"}
-"""What the released evaluations call methods that we call otherwise; other names change their underscores."""
 
 RESAMPLES = 500
 
@@ -64,7 +62,7 @@ def read_sides(paths: Sequence[Path]) -> tuple[Side, ...]:
             predictions = read_predictions(path) if path.is_dir() else []
             if not predictions:
                 raise BadInput(f"{path}: no results.csv and no METHOD/MODEL-SOURCE/TARGET.json; give a study's folder")
-            table = _rows_of_evaluations(path, predictions, shifts), by_key(map(_renamed, predictions))
+            table = _rows_of_evaluations(path, predictions, shifts), by_key(predictions)
         sides.append(Side(name, tuple(table[0]), table[1]))
     return tuple(sides)
 
@@ -72,11 +70,11 @@ def read_sides(paths: Sequence[Path]) -> tuple[Side, ...]:
 def _table(path: Path) -> tuple[list[ResultRow], dict[Key, Prediction]] | None:
     """Rows and predictions of a study; None for a folder of evaluations."""
     if path.is_file():
-        return read_results(path), {}
+        return shift_rows(read_results(path)), {}
     if not (path / "results.csv").is_file():
         return None
     found = read_predictions(path) if (path / "predictions").is_dir() else []
-    return read_results(path / "results.csv"), by_key(found)
+    return shift_rows(read_results(path / "results.csv")), by_key(found)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -93,13 +91,8 @@ def _shift(row: ResultRow) -> Shift:
     return Shift(row.source, row.target, row.target_reference, row.label, row.category)
 
 
-def _renamed(prediction: Prediction) -> Prediction:
-    name = prediction.method
-    return replace(prediction, method=PUBLISHED_NAMES.get(name, name.replace("_", "-")))
-
-
 def _rows_of_evaluations(path: Path, predictions: Iterable[Prediction], shifts: Sequence[Shift]) -> list[ResultRow]:
-    known = by_key(map(_renamed, predictions))
+    known = by_key(predictions)
     wanted = list(dict.fromkeys(shifts)) or [
         Shift(source, target)
         for source, target in dict.fromkeys(key[2:] for key in known)

@@ -128,11 +128,8 @@ def reliability_chart(frame: pd.DataFrame) -> Any:
         "label:N", scale=alt.Scale(domain=labels, range=list(METHOD_COLOURS[: len(labels)])), sort=labels, title=None
     )
     base = alt.Chart(frame)
-    diagonal = base.mark_line(strokeDash=[4, 4], color=MUTED).transform_calculate(
-        c="datum.confidence", d="datum.confidence"
-    )
-    diagonal = diagonal.encode(
-        x=alt.X("c:Q", scale=alt.Scale(domain=[0.5, 1])), y=alt.Y("d:Q", scale=alt.Scale(domain=[0, 1]))
+    diagonal = base.mark_rule(strokeDash=[4, 4], color=MUTED).encode(
+        x=alt.datum(0.5), y=alt.datum(0.5), x2=alt.datum(1.0), y2=alt.datum(1.0)
     )
     tooltip = ["method:N", "label:N", *(alt.Tooltip(f"{n}:Q", format=".3f") for n in ("confidence", "accuracy"))]
     lines = base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour)

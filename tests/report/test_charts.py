@@ -143,7 +143,7 @@ def test_another_ending_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_inline_picture_is_named_once_and_follows_the_pages_colours() -> None:
-    svg = inline_svg(every_chart()["matrix"], title="Transfer <1>", description="d & e", prefix="m")
+    svg = inline_svg(chart_svg(every_chart()["matrix"]), title="Transfer <1>", description="d & e", prefix="m")
     assert svg.count('role="') == 1 and 'role="img"' in svg
     assert '<title id="m-title">Transfer &lt;1&gt;</title>' in svg
     assert "var(--ink)" in svg and "aria-label=" not in svg

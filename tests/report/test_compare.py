@@ -16,7 +16,7 @@ from rich.console import Console
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation, mean_paired_difference
 from repeng.report.compare import Comparison, compare_results
-from repeng.report.comparisons import Field, capability_measures, model_size, pooled
+from repeng.report.comparisons import Field, capability_measures, model_size, pooled, zero_shot_correlations
 from repeng.report.predictions import Prediction, by_key, read_predictions
 from repeng.report.sides import Side, read_sides
 from repeng.results import evaluation_path, write_evaluation, write_results
@@ -90,8 +90,6 @@ def test_zero_shot_accuracy_is_held_against_generalization() -> None:
         for i in range(4)
     ]
     field = Field([Side("s", tuple(rows), {})])
-    from repeng.report.comparisons import zero_shot_correlations
-
     assert zero_shot_correlations(field)[0]["pearson"] == pytest.approx(1.0)
 
 
@@ -187,6 +185,12 @@ def test_published_evaluations_correlate_across_models(genies_root: Path) -> Non
     row = row_of(comparison.tables["model_correlations"], a="zero-shot · llama-30b", b="zero-shot · llama-7b")
     assert row["shifts"] == 56 and row["pearson"] > 0.9
     assert {found["model"] for found in comparison.tables["elicitation_by_size"]} == {"llama-30b", "llama-7b"}
+
+
+def test_rows_that_only_name_a_capability_are_no_entrants(tmp_path: Path) -> None:
+    rows = [make_row(accuracy=0.8), make_row(method="target-tuned:lora", source="hard", accuracy=0.9)]
+    write_results(rows, tmp_path / "results.csv")
+    assert [entrant.method for entrant in read_sides([tmp_path])[0].entrants()] == ["mms"]
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path, studies: tuple[Path, Path]) -> None:
