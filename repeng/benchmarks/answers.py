@@ -90,14 +90,15 @@ def answer_tasks(
     by_name = {method.name: method for method in methods}
     todo: dict[tuple[str, Split], list[Task]] = defaultdict(list)
     tasks = list(dict.fromkeys(tasks))
+    keys = {task: answer_key(task, by_name[task.method], context) for task in tasks}
     for task in tasks:
-        known = _read_back(task, context, predictions)
+        known = _read_back(task, keys[task], context, predictions)
         if known is None:
             todo[task.method, task.source].append(task)
         else:
             answers.found[task.method, task.source.distribution, task.target.distribution] = known
             answers.reused += 1
-    cached = {key: group for key, group in todo.items() if by_name[key[0]].needs(key[1])}
+    cached = {key: group for key, group in todo.items() if by_name[key[0]].needs(key[1], context.n_layers)}
     done = answers.reused
 
     def settle(task: Task, fitted: Fitted, given: Evaluation | Exception) -> None:
@@ -106,7 +107,7 @@ def answer_tasks(
             _failed(answers, [task], given)
         else:
             answer = Answer(given, fitted.layers, fitted.held_out_accuracy)
-            _write(task, answer, context, predictions)
+            _write(task, keys[task], answer, context, predictions)
             answers.found[task.method, task.source.distribution, task.target.distribution] = answer
             answers.computed += 1
         done += 1
@@ -177,29 +178,34 @@ def _fit_into(
         _failed(answers, group, error)
 
 
+def reason_of(error: Exception) -> str:
+    """What went wrong, in words; of an error that is not ours with its kind."""
+    return str(error) if isinstance(error, RepengError) else f"{type(error).__name__}: {error}"
+
+
 def _failed(answers: Answers, tasks: list[Task], error: Exception) -> None:
-    reason = str(error) if isinstance(error, RepengError) else f"{type(error).__name__}: {error}"
+    reason = reason_of(error)
     for task in tasks:
         answers.failures.append(Failure(task.method, task.source.distribution, task.target.distribution, reason))
     log.warning("%s on %s failed: %s", tasks[0].method, tasks[0].source.distribution, reason)
     log.debug("where %s failed", tasks[0].method, exc_info=error)
 
 
-def is_answered(task: Task, context: Context, predictions: Path) -> bool:
+def is_answered(task: Task, method: Intervention, context: Context, predictions: Path) -> bool:
     """Whether the answer already lies on disk."""
-    return _read_back(task, context, predictions) is not None
+    return _read_back(task, answer_key(task, method, context), context, predictions) is not None
 
 
-def _key(task: Task, context: Context) -> str:
+def answer_key(task: Task, method: Intervention, context: Context) -> str:
     """Says what an answer follows from; a file with another key is another answer."""
+    needs = method.needs(task.source, context.n_layers)
     facts = {
         "capture": context.capture_id,
         "method": task.method,
+        "settings": method.settings(context),
+        "texts": sorted({(need.stimulus.name, need.stimulus.fingerprint) for need in needs}),
         "source": [task.source.distribution, task.source.data_hash],
         "target": [task.target.distribution, task.target.data_hash],
-        "seed": context.seed,
-        "layers": context.layers,
-        "preset": context.tune_preset,
         "version": repeng.__version__,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -211,23 +217,23 @@ def _path(task: Task, context: Context, predictions: Path) -> Path:
     )
 
 
-def _read_back(task: Task, context: Context, predictions: Path) -> Answer | None:
+def _read_back(task: Task, key: str, context: Context, predictions: Path) -> Answer | None:
     path = _path(task, context, predictions)
     if not path.is_file():
         return None
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-        if held.get("key") != _key(task, context):
+        if held.get("key") != key:
             return None
         return Answer(read_evaluation(path), held["layers"], held["held_out_accuracy"])
-    except (RepengError, ValueError, KeyError, AttributeError) as error:
+    except (RepengError, OSError, ValueError, KeyError, AttributeError) as error:
         log.warning("%s is damaged and is made anew: %s", path, error)
         return None
 
 
-def _write(task: Task, answer: Answer, context: Context, predictions: Path) -> None:
+def _write(task: Task, key: str, answer: Answer, context: Context, predictions: Path) -> None:
     provenance = {
-        "key": _key(task, context),
+        "key": key,
         "model": context.model,
         "capture": context.capture_id,
         "method": task.method,

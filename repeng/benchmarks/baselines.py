@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
-from repeng.benchmarks.cached import ResponseRows
+from repeng.benchmarks.cached import ResponseRows, some_pairs
 from repeng.benchmarks.fewshot import few_shot_stimulus, preference, verdict_scores
 from repeng.benchmarks.interventions import Context, PartNeed
 from repeng.benchmarks.text_baselines import TEXT_BASELINES, FittedText
@@ -29,6 +29,7 @@ class ZeroShot:
 
     name: str
     tuned: bool = False
+    learns: bool = False
     fits_on_cache: bool = False
 
     STIMULUS: ClassVar[dict[str, str]] = {
@@ -37,9 +38,13 @@ class ZeroShot:
         "zero-shot-genies": "zero_shot_genies",
     }
 
-    def needs(self, source: Split) -> tuple[PartNeed, ...]:  # noqa: ARG002
+    def needs(self, source: Split, n_layers: int) -> tuple[PartNeed, ...]:  # noqa: ARG002
         """Log-probabilities alone."""
         return (PartNeed(get_stimulus(self.STIMULUS[self.name])),)
+
+    def settings(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+        """None."""
+        return {}
 
     def fit(self, source: Split, context: Context) -> ReadLogProbability:  # noqa: ARG002
         """Nothing is fitted."""
@@ -60,7 +65,7 @@ class ReadLogProbability:
         """Softmax over the pair of the responses' log-probabilities."""
         scores, token_count = self.context.capture.logprobs(target, self.stimulus)
         rows = ResponseRows.of(target)
-        pairs = rows.pairs(np.isfinite(scores))
+        pairs = some_pairs(rows.pairs(np.isfinite(scores)), f"{target.distribution}/{target.name}")
         if self.rule == "zero-shot-genies":
             lengths = self.context.capture.text_lengths(target, self.stimulus)
             return rows.evaluation(pairs, zero_shot_genies(scores[pairs], lengths[pairs]), scores)
@@ -75,11 +80,16 @@ class TextBaseline:
 
     name: str
     tuned: bool = False
+    learns: bool = True
     fits_on_cache: bool = False
 
-    def needs(self, source: Split) -> tuple[PartNeed, ...]:  # noqa: ARG002
+    def needs(self, source: Split, n_layers: int) -> tuple[PartNeed, ...]:  # noqa: ARG002
         """Nothing of the store."""
         return ()
+
+    def settings(self, context: Context) -> dict[str, Any]:
+        """The seed."""
+        return {"seed": context.seed}
 
     def fit(self, source: Split, context: Context) -> FittedText:
         """Fit on the source's texts."""
@@ -92,11 +102,16 @@ class Verdict:
 
     name: str
     tuned: bool = False
+    learns: bool = False
     fits_on_cache: bool = False
 
-    def needs(self, source: Split) -> tuple[PartNeed, ...]:  # noqa: ARG002
+    def needs(self, source: Split, n_layers: int) -> tuple[PartNeed, ...]:  # noqa: ARG002
         """The log-probability of each verdict."""
         return tuple(PartNeed(get_stimulus(f"truthfulness_{word}")) for word in ("yes", "no"))
+
+    def settings(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+        """None."""
+        return {}
 
     def fit(self, source: Split, context: Context) -> ReadVerdict:  # noqa: ARG002
         """Nothing is fitted."""
@@ -117,7 +132,7 @@ class ReadVerdict:
         no, _ = self.context.capture.logprobs(target, "truthfulness_no")
         scores = verdict_scores(yes, no)
         rows = ResponseRows.of(target)
-        pairs = rows.pairs(np.isfinite(scores))
+        pairs = some_pairs(rows.pairs(np.isfinite(scores)), f"{target.distribution}/{target.name}")
         return rows.evaluation(pairs, preference(scores, pairs), scores)
 
 
@@ -145,11 +160,17 @@ class FewShot:
     name: str
     prompting: Prompting
     tuned: bool = False
+    learns: bool = True
     fits_on_cache: bool = False
+    _stimuli: dict[Split, Stimulus] = field(default_factory=dict, repr=False, compare=False)
 
-    def needs(self, source: Split) -> tuple[PartNeed, ...]:
+    def needs(self, source: Split, n_layers: int) -> tuple[PartNeed, ...]:  # noqa: ARG002
         """Log-probabilities after this source's examples."""
         return (PartNeed(self.stimulus(source)),)
+
+    def settings(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+        """None."""
+        return {}
 
     def fit(self, source: Split, context: Context) -> ReadLogProbability:
         """Nothing is fitted."""
@@ -157,11 +178,13 @@ class FewShot:
 
     def stimulus(self, source: Split) -> Stimulus:
         """The plain text after this source's examples."""
-        known = self.prompting
-        return few_shot_stimulus(
-            source,
-            seed=known.seed,
-            count_tokens=known.count_tokens,
-            room=known.room,
-            render_chat=known.render_chat,
-        )
+        if source not in self._stimuli:
+            known = self.prompting
+            self._stimuli[source] = few_shot_stimulus(
+                source,
+                seed=known.seed,
+                count_tokens=known.count_tokens,
+                room=known.room,
+                render_chat=known.render_chat,
+            )
+        return self._stimuli[source]

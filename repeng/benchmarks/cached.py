@@ -15,9 +15,24 @@ from torch import Tensor
 
 from repeng.activations.store import Part, StoredCapture
 from repeng.distributions.schema import Split
+from repeng.errors import RepengError
 from repeng.metrics import Evaluation
 from repeng.probes.base import Probe, Reading
 from repeng.probes.source import SourceData, all_pairs
+
+
+def some_pairs(pairs: Int[np.ndarray, "pair 2"], name: str) -> Int[np.ndarray, "pair 2"]:
+    """The pairs, if there are any.
+
+    Raises:
+        RepengError: there is none, since every pair has a text that the model does not take.
+    """
+    if len(pairs) == 0:
+        raise RepengError(
+            f"{name}: no pair is left, every one has a text longer than the model takes; see --too-long, or take a "
+            "model with a longer context"
+        )
+    return pairs
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,10 @@ class ResponseRows:
         )
 
 
+READ_BYTES = 256 << 20
+"""Of one split, at most so much stays in memory for the next probe that reads it."""
+
+
 class Activations(ABC):
     """Cached activations of some responses, with their labels, example ids and prompt groups."""
 
@@ -69,6 +88,11 @@ class Activations(ABC):
     @abstractmethod
     def rows(self) -> ResponseRows:
         """Labels, examples and groups of the responses."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The distribution and split, for messages."""
 
     @abstractmethod
     def tensor(self, stimulus: str, reading: Reading, token: str) -> Float[Tensor, response * feature]:
@@ -85,13 +109,24 @@ class Activations(ABC):
             [self.kept_of(stimulus, site, token) for stimulus in probe.stimuli for site in sites]
         )
 
+    def pairs(self, probe: Probe, readings: Sequence[Reading], token: str) -> Int[np.ndarray, "pair 2"]:
+        """(best, worse) rows of every pair whose texts were all kept.
+
+        Raises:
+            RepengError: there is none.
+        """
+        return some_pairs(self.rows.pairs(self.kept(probe, readings, token)), self.name)
+
     def activations(
         self, probe: Probe, readings: Sequence[Reading], token: str
     ) -> Float[Tensor, "layer *head stimulus response d"]:
         """Float32 activations of the wanted layers for every stimulus of the probe."""
-        stacked = torch.stack(
-            [torch.stack([self.tensor(stimulus, reading, token) for stimulus in probe.stimuli]) for reading in readings]
-        ).float()
+        shape = self.tensor(probe.stimuli[0], readings[0], token).shape
+        # Filled layer by layer, so that the stored dtype and float32 of all layers are never in memory together.
+        stacked = torch.empty(len(readings), len(probe.stimuli), *shape)
+        for place, reading in zip(stacked, readings, strict=True):
+            for row, stimulus in zip(place, probe.stimuli, strict=True):
+                row.copy_(self.tensor(stimulus, reading, token))
         # hook_z comes as [layer, stimulus, response, head, d_head]; a probe takes heads as a leading batch axis.
         return stacked.permute(0, 3, 1, 2, 4) if stacked.ndim == 5 else stacked
 
@@ -111,8 +146,8 @@ class Activations(ABC):
 class CachedSplit(Activations):
     """A split as it is in a store.
 
-    Only what is asked for is read, by memory map, and kept until `forget`: many probes that read the same layer read
-    it once.
+    Only what is asked for is read, by memory map. Up to READ_BYTES of it are kept until `forget`, for many probes that
+    read the same layers.
     """
 
     capture: StoredCapture
@@ -125,6 +160,11 @@ class CachedSplit(Activations):
     def of(cls, capture: StoredCapture, split: Split) -> CachedSplit:
         """A loaded split's activations."""
         return cls(capture, split.distribution, split.name, split.data_hash)
+
+    @property
+    def name(self) -> str:
+        """The distribution and split."""
+        return f"{self.distribution}/{self.split}"
 
     def part(self, stimulus: str, site: str, token: str) -> Part:
         """The stored part of one stimulus, site and token."""
@@ -142,9 +182,12 @@ class CachedSplit(Activations):
     def tensor(self, stimulus: str, reading: Reading, token: str) -> Float[Tensor, response * feature]:
         """One layer, in the stored dtype."""
         key = (stimulus, reading, token)
-        if key not in self._read:
-            self._read[key] = self.part(stimulus, reading.site, token).layer(reading.block)
-        return self._read[key]
+        if key in self._read:
+            return self._read[key]
+        tensor = self.part(stimulus, reading.site, token).layer(reading.block)
+        if tensor.nbytes + sum(held.nbytes for held in self._read.values()) <= READ_BYTES:
+            self._read[key] = tensor
+        return tensor
 
     def forget(self) -> None:
         """Let go of what was read."""
@@ -159,11 +202,13 @@ class MixedSplit(Activations):
         members: where the activations are.
         take: for each response, its row among the members' responses one after the other.
         rows: labels, examples and groups within the mixture.
+        name: the distribution and split, for messages.
     """
 
     members: tuple[CachedSplit, ...]
     take: Int[np.ndarray, " response"]
     rows: ResponseRows
+    name: str
 
     @classmethod
     def of(cls, mixture: Split, members: Sequence[tuple[Split, CachedSplit]]) -> MixedSplit:
@@ -175,7 +220,8 @@ class MixedSplit(Activations):
             start += split.n_responses
         take = [place[id(e)] + number for e in mixture.examples for number in range(len(e.responses))]
         cached = tuple(cached for _, cached in members)
-        return cls(cached, np.array(take, dtype=np.int64), ResponseRows.of(mixture))
+        name = f"{mixture.distribution}/{mixture.name}"
+        return cls(cached, np.array(take, dtype=np.int64), ResponseRows.of(mixture), name)
 
     def kept_of(self, stimulus: str, site: str, token: str) -> Bool[np.ndarray, " response"]:
         """False where a response's text was skipped as too long."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, reduce
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from repeng.activations.capture import CaptureSummary, capture
 from repeng.activations.fingerprint import Identity, identify
-from repeng.activations.parts import LOGPROB, PartName
+from repeng.activations.parts import LOGPROB, PartName, SplitKey
 from repeng.activations.request import Missing, Request, capture_id, needed
 from repeng.activations.store import Store
 from repeng.benchmarks.interventions import PartNeed
@@ -24,9 +25,12 @@ from repeng.distributions.stimuli import Stimulus
 if TYPE_CHECKING:
     from repeng.activations.model import LanguageModel
 
+log = logging.getLogger(__name__)
+
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-TRIAL_EXAMPLES = 4
-TRIAL_SPLITS = 6
+TRIAL_EXAMPLES = (2, 6)
+"""Examples of each split in the two trials: what both spend alike is their fixed cost, the rest is by the token."""
+TRIAL_SPLITS = 3
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,13 @@ class Job:
     splits: tuple[Split, ...]
     request: Request
 
+    def pieces(self) -> Iterator[Job]:
+        """One job a split and site, log-probabilities by themselves, so that one that fails takes no other with it."""
+        parts = self.request.only or frozenset()
+        for split in self.splits:
+            for site in sorted({part.site for part in parts}):
+                yield Job((split,), replace(self.request, only=frozenset(p for p in parts if p.site == site)))
+
 
 @dataclass(frozen=True)
 class CachePlan:
@@ -112,26 +123,51 @@ class CachePlan:
             "capture_seconds_estimate": self.seconds,
         }
 
-    def carry_out(self, progress: ProgressBar) -> CaptureSummary:
-        """Capture what is missing. The model is loaded once, and only if there is something to do."""
-        store = Store(self.store)
+    def carry_out(
+        self, progress: ProgressBar, *, refused: Callable[[Job, Exception], None] | None = None
+    ) -> CaptureSummary | None:
+        """Capture what is missing. The model is loaded once, and only if there is something to do.
+
+        Args:
+            progress: shows a bar of some title.
+            refused: told of a split and site that cannot be captured, and why, whereupon the others go on; None lets
+                the first error end everything.
+
+        Returns:
+            What was done; None where nothing could be.
+        """
         load = cache(self.settings.load)
         summaries = []
         for number, job in enumerate(self.jobs, 1):
             with progress(f"capturing ({number} of {len(self.jobs)})") as advance:
-                summaries.append(
-                    capture(
-                        load,
-                        job.splits,
-                        job.request,
-                        store,
-                        too_long=self.settings.too_long,
-                        storage_dtype=self.settings.storage_dtype,
-                        progress=advance,
-                        identity=self.settings.identity,
-                    )
-                )
-        return reduce(add, summaries)
+                try:
+                    summaries.append(self._capture(load, job, advance))
+                except Exception as error:
+                    # A user who wants long texts refused wants to hear of it at once.
+                    if refused is None or self.settings.too_long == "refuse":
+                        raise
+                    log.warning("capturing split by split and site by site, since all at once failed: %s", error)
+                    log.debug("where capturing failed", exc_info=error)
+                    for piece in job.pieces():
+                        try:
+                            summaries.append(self._capture(load, piece, advance))
+                        except Exception as own:
+                            refused(piece, own)
+        return reduce(add, summaries) if summaries else None
+
+    def _capture(
+        self, load: Callable[[], LanguageModel], job: Job, advance: Callable[[int, int], None]
+    ) -> CaptureSummary:
+        return capture(
+            load,
+            job.splits,
+            job.request,
+            Store(self.store),
+            too_long=self.settings.too_long,
+            storage_dtype=self.settings.storage_dtype,
+            progress=advance,
+            identity=self.settings.identity,
+        )
 
 
 def plan_cache(
@@ -172,13 +208,21 @@ def plan_cache(
 
 
 def request_of(needs: frozenset[PartNeed], layers: tuple[int, ...] | None = None) -> Request:
-    """One request that asks for exactly these parts."""
+    """One request that asks for these parts and no other; of each site the layers that any of them reads."""
     stimuli: dict[str, Stimulus] = {need.stimulus.name: need.stimulus for need in needs}
+    wanted: dict[str, set[int]] = {need.site: set() for need in needs if need.site and need.layers is not None}
+    for need in needs:
+        if need.site in wanted:
+            wanted[need.site] |= set(need.layers or ())
+    for need in needs:
+        if need.layers is None:
+            wanted.pop(need.site, None)
+    by_site = {site: tuple(sorted(blocks)) for site, blocks in wanted.items()}
     return Request(
         stimuli=tuple(stimuli[name] for name in sorted(stimuli)),
         sites=tuple(sorted({need.site for need in needs if need.site})),
         tokens=tuple(sorted({need.token for need in needs if need.token})),
-        layers=layers,
+        layers=by_site if layers is None else layers,
         only=frozenset(PartName(need.stimulus.name, need.site or LOGPROB, need.token) for need in needs),
     )
 
@@ -192,37 +236,55 @@ def cache_needs(
 
 
 def _with_trial(plan: CachePlan) -> CachePlan:
-    """The plan with its tokens counted and its time estimated from a few texts of a few splits."""
+    """The plan with its tokens counted, and its time estimated from two captures of a few examples."""
+    lm = plan.settings.load()
+    lacking: dict[SplitKey, set[str]] = {}
+    for lack in plan.missing:
+        lacking.setdefault(lack.split, set()).add(lack.part.stimulus)
+    todo = [
+        Job(
+            (split,),
+            replace(job.request, stimuli=_of(job.request, lacking[key]), only=_parts(job.request, lacking[key])),
+        )
+        for job in plan.jobs
+        for split in job.splits
+        if (key := (split.distribution, split.name, split.data_hash)) in lacking
+    ]
+    trials = []
+    for n_examples in TRIAL_EXAMPLES:
+        few = [Job((job.splits[0].first(n_examples),), job.request) for job in todo[:TRIAL_SPLITS]]
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            for job in few:
+                capture(lm, job.splits, job.request, Store(folder), too_long=plan.settings.too_long)
+            trials.append((sum(_count(job, lm) for job in few), time.perf_counter() - start))
+    n_tokens = sum(_count(job, lm) for job in todo)
+    return replace(plan, n_tokens=n_tokens, seconds=_estimate(trials, n_tokens))
+
+
+def _estimate(trials: Sequence[tuple[int, float]], n_tokens: int) -> float:
+    """Seconds that so many tokens take, of two trials' (tokens, seconds)."""
+    (fewer, short), (more, long) = trials
+    if more > fewer and long > short:
+        return long + (n_tokens - more) * (long - short) / (more - fewer)
+    return long * n_tokens / max(1, more)
+
+
+def _of(request: Request, names: set[str]) -> tuple[Stimulus, ...]:
+    return tuple(stimulus for stimulus in request.stimuli if stimulus.name in names)
+
+
+def _parts(request: Request, names: set[str]) -> frozenset[PartName] | None:
+    return request.only and frozenset(part for part in request.only if part.stimulus in names)
+
+
+def _count(job: Job, lm: LanguageModel) -> int:
+    """Tokens of every text of the job, each counted alone."""
     from repeng.activations.tokens import tokenize
 
-    lm = plan.settings.load()
-    lacking = {lack.split for lack in plan.missing}
-    tokens = trial_tokens = 0
-    seconds = 0.0
-    trials = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for job in plan.jobs:
-            for split in job.splits:
-                if (split.distribution, split.name, split.data_hash) not in lacking:
-                    continue
-                count = _count(tokenize, split, job, lm)
-                tokens += count
-                if trials < TRIAL_SPLITS:
-                    few = split.first(TRIAL_EXAMPLES)
-                    start = time.perf_counter()
-                    capture(lm, [few], job.request, Store(Path(folder)), too_long=plan.settings.too_long)
-                    # The first capture warms the machine up; what it took says little.
-                    if trials:
-                        seconds += time.perf_counter() - start
-                        trial_tokens += _count(tokenize, few, job, lm)
-                    trials += 1
-    estimate = seconds / trial_tokens * tokens if trial_tokens else None
-    return replace(plan, n_tokens=tokens, seconds=estimate)
-
-
-def _count(tokenize: Callable[..., Any], split: Split, job: Job, lm: LanguageModel) -> int:
     return sum(
         len(text.ids)
+        for split in job.splits
         for stimulus in job.request.stimuli
         for text in tokenize(split, stimulus, lm, lm.max_length, "skip")
         if text is not None

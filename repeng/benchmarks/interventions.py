@@ -10,27 +10,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from repeng.activations.fingerprint import slug
 from repeng.activations.store import Store, StoredCapture
 from repeng.benchmarks.cached import Activations, CachedSplit, MixedSplit
+from repeng.benchmarks.fitting import fit_on_source
 from repeng.distributions.schema import Distribution, Split
 from repeng.distributions.stimuli import Stimulus, get_stimulus
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation
 from repeng.probes.base import Probe
-from repeng.probes.layers import FittedProbe, fit_probe
+from repeng.probes.layers import FittedProbe
 from repeng.probes.registry import get_probe
 
 
 @dataclass(frozen=True)
 class PartNeed:
-    """One part that a method reads from the store. `site` and `token` are empty for log-probabilities."""
+    """One part that a method reads from the store. `site` and `token` are empty for log-probabilities.
+
+    `layers` are the blocks that are read; None for all.
+    """
 
     stimulus: Stimulus
     site: str = ""
     token: str = ""
+    layers: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Context:
 
     Attributes:
         model: hub id, folder or `mini`.
+        n_layers: blocks of the model.
         folder: where plug-ins keep their work.
         tuned: where tuned models lie, for every study to find again.
         distributions: by name, for methods that are given whole distributions.
@@ -50,6 +56,7 @@ class Context:
     store: Store
     capture_id: str
     model: str
+    n_layers: int
     folder: Path
     tuned: Path
     distributions: Mapping[str, Distribution]
@@ -117,6 +124,7 @@ class Intervention(Protocol):
         name: what users type.
         tuned: True where fitting on a target says what the model is capable of there, so that it counts towards the
             target-tuned capability.
+        learns: False where it is the same whatever it is fitted on.
         fits_on_cache: True where `fit` reads what `needs` names for the source's train split too.
     """
 
@@ -127,10 +135,23 @@ class Intervention(Protocol):
     def tuned(self) -> bool: ...  # noqa: D102
 
     @property
+    def learns(self) -> bool: ...  # noqa: D102
+
+    @property
     def fits_on_cache(self) -> bool: ...  # noqa: D102
 
-    def needs(self, source: Split) -> tuple[PartNeed, ...]:
-        """The parts of the store it reads for this source and its targets; empty for none."""
+    def needs(self, source: Split, n_layers: int) -> tuple[PartNeed, ...]:
+        """The parts of the store it reads for this source and its targets; empty for none.
+
+        `n_layers` is the number of the model's blocks.
+        """
+        ...
+
+    def settings(self, context: Context) -> dict[str, Any]:
+        """What its answers follow from beside the model, the data and the texts that it needs, as plain values.
+
+        An evaluation on disk is taken for its own only where these are the same.
+        """
         ...
 
     def fit(self, source: Split, context: Context) -> Fitted:
@@ -158,33 +179,59 @@ def parse_layers(text: str) -> str | tuple[int, ...]:
     return tuple(sorted(set(found)))
 
 
+def check_layers(text: str, n_layers: int, model: str) -> None:
+    """Refuse a choice of layers that a model cannot have.
+
+    Raises:
+        BadInput: it is no choice of layers, or a layer is not there.
+    """
+    layers = parse_layers(text)
+    if isinstance(layers, tuple) and layers[-1] >= n_layers:
+        raise BadInput(f"layers is {text!r}, but {model} has layers 0 to {n_layers - 1}")
+
+
 @dataclass(frozen=True)
 class ProbeIntervention:
     """A probe on cached activations."""
 
     name: str
-    tuned: bool = True
+    learns: bool = True
     fits_on_cache: bool = True
+
+    @property
+    def tuned(self) -> bool:
+        """A random direction learns nothing, whatever it is fitted on."""
+        return self.name != "random"
 
     @cached_property
     def probe(self) -> Probe:
         """An unfitted probe of that name."""
         return get_probe(self.name)
 
-    def needs(self, source: Split) -> tuple[PartNeed, ...]:  # noqa: ARG002
-        """One part a stimulus and site."""
-        probe = self.probe
+    def needs(self, source: Split, n_layers: int) -> tuple[PartNeed, ...]:  # noqa: ARG002
+        """The layers that it reads of each stimulus and site."""
+        blocks: dict[str, list[int]] = {}
+        for reading in self.probe.reads(n_layers):
+            blocks.setdefault(reading.site, []).append(reading.block)
         return tuple(
-            PartNeed(get_stimulus(stimulus), site, probe.token) for stimulus in probe.stimuli for site in probe.sites()
+            PartNeed(get_stimulus(stimulus), site, self.probe.token, tuple(layers))
+            for stimulus in self.probe.stimuli
+            for site, layers in blocks.items()
         )
 
+    def settings(self, context: Context) -> dict[str, Any]:
+        """The choice of layers, and the seed."""
+        return {"layers": context.layers, "seed": context.seed}
+
     def fit(self, source: Split, context: Context) -> FittedOnCache:
-        """Fit on all layers at once and choose among them on held-out source prompts."""
-        readings = self.probe.reads(context.capture.n_layers)
-        data = context.source(source).source_data(self.probe, readings, self.probe.token)
-        provenance = {"capture_id": context.capture_id, "model": context.model, "source": source.distribution}
-        fitted = fit_probe(
-            self.probe, data, layers=parse_layers(context.layers), seed=context.seed, provenance=provenance
+        """Fit on all layers and choose among them on held-out source prompts."""
+        fitted = fit_on_source(
+            self.probe,
+            context.source(source),
+            self.probe.reads(context.n_layers),
+            layers=parse_layers(context.layers),
+            seed=context.seed,
+            provenance={"capture_id": context.capture_id, "model": context.model, "source": source.distribution},
         )
         return FittedOnCache(fitted, context)
 
@@ -214,9 +261,13 @@ class FittedOnCache:
 
 
 def score_cached(fitted: FittedProbe, target: CachedSplit) -> Evaluation:
-    """Score every kept pair of a cached split with a fitted probe, reading its layers alone."""
+    """Score every kept pair of a cached split with a fitted probe, reading its layers alone.
+
+    Raises:
+        RepengError: every pair has a text that was skipped.
+    """
     readings = fitted.reads(target.capture.n_layers)
-    pairs = target.rows.pairs(target.kept(fitted.probe, readings, fitted.token))
+    pairs = target.pairs(fitted.probe, readings, fitted.token)
     activations = target.activations(fitted.probe, readings, fitted.token)
     probabilities = fitted.pair_probabilities(activations, pairs)
     return target.rows.evaluation(pairs, probabilities, fitted.scores(activations))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
+from repeng.activations.fingerprint import file_hash
 from repeng.benchmarks.interventions import Context, PartNeed
 from repeng.benchmarks.plugin import FolderPlugin, TrainedPlugin
 from repeng.benchmarks.python_plugin import PythonPlugin, PythonSession
@@ -19,6 +22,7 @@ class Folder:
 
     plugin: FolderPlugin
     tuned: bool = False
+    learns: bool = True
     fits_on_cache: bool = False
 
     @property
@@ -26,9 +30,15 @@ class Folder:
         """The folder's name."""
         return self.plugin.name
 
-    def needs(self, source: Split) -> tuple[PartNeed, ...]:  # noqa: ARG002
+    def needs(self, source: Split, n_layers: int) -> tuple[PartNeed, ...]:  # noqa: ARG002
         """Nothing of the store."""
         return ()
+
+    def settings(self, context: Context) -> dict[str, Any]:
+        """Its scripts, and the seed."""
+        folder = self.plugin.directory
+        scripts = {str(file.relative_to(folder)): file_hash(file) for file in sorted(folder.rglob("*.py"))}
+        return {"scripts": scripts, "seed": context.seed}
 
     def fit(self, source: Split, context: Context) -> FittedFolder:
         """Run its train.py."""
@@ -77,6 +87,7 @@ class PythonObject:
 
     plugin: PythonPlugin
     tuned: bool = False
+    learns: bool = True
     fits_on_cache: bool = False
 
     @property
@@ -84,9 +95,18 @@ class PythonObject:
         """The entry point's name, or the object's."""
         return self.plugin.name
 
-    def needs(self, source: Split) -> tuple[PartNeed, ...]:  # noqa: ARG002
+    def needs(self, source: Split, n_layers: int) -> tuple[PartNeed, ...]:  # noqa: ARG002
         """Nothing of the store."""
         return ()
+
+    def settings(self, context: Context) -> dict[str, Any]:
+        """Its code, where that is a file, and the seed."""
+        place = Path(self.plugin.reference.rpartition(":")[0])
+        return {
+            "object": self.plugin.reference,
+            "code": file_hash(place) if place.is_file() else "",
+            "seed": context.seed,
+        }
 
     def fit(self, source: Split, context: Context) -> FittedPython:
         """Fit it in a process of its own."""

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 import repeng
 from repeng.activations.fingerprint import slug
 from repeng.activations.store import Store, StoredCapture
 from repeng.benchmarks.cached import CachedSplit
-from repeng.benchmarks.interventions import parse_layers, score_cached
-from repeng.errors import BadInput, UnknownName
+from repeng.benchmarks.fitting import BLOCK_BYTES, LayerFits, fit_layers
+from repeng.benchmarks.interventions import check_layers, parse_layers, score_cached
+from repeng.errors import BadInput, CaptureMismatch, UnknownName
 from repeng.metrics import Evaluation, accuracy_interval
+from repeng.probes.base import Probe, Reading
 from repeng.probes.fitted import FittedProbe
 from repeng.probes.layers import fit_probe
 from repeng.probes.registry import get_probe
@@ -36,8 +39,28 @@ def choose_capture(store: Path, model: str | None = None) -> StoredCapture:
         )
     if len(found) > 1:
         listing = ", ".join(f"{info.id} ({info.model}, {info.dtype})" for info in found)
-        raise BadInput(f"{store} holds several captures: {listing}; choose one with --model")
+        raise BadInput(f"{store} holds several captures: {listing}; choose one with --model, by its id")
     return opened.capture(found[0].id)
+
+
+def capture_of(store: Path, fitted: FittedProbe, model: str | None = None) -> StoredCapture:
+    """The capture that a probe was fitted on.
+
+    Raises:
+        BadInput: the store holds no capture, or none of the model that was asked for.
+        CaptureMismatch: it holds others alone, or another was asked for.
+    """
+    own = fitted.provenance.get("capture_id")
+    held = [info.id for info in Store(store).captures()]
+    if model is None and own in held:
+        return Store(store).capture(str(own))
+    if model is None and own is not None and held:
+        raise CaptureMismatch(
+            f"probe {fitted.name!r} was fitted on capture {own!r}, which is not in {store}; there are {', '.join(held)}"
+        )
+    chosen = choose_capture(store, model)
+    fitted.check_capture(chosen.id)
+    return chosen
 
 
 def find_split(capture: StoredCapture, distribution: str, split: str) -> CachedSplit:
@@ -63,8 +86,14 @@ def fit_from_store(
     token: str | None = None,
     seed: int = 0,
 ) -> FittedProbe:
-    """Fit a probe on a source's cached train split."""
+    """Fit a probe on every layer of a source's cached train split at once, and choose among them.
+
+    Raises:
+        UnknownName: no such probe or source.
+        BadInput: no such layer.
+    """
     probe = get_probe(probe_name)
+    check_layers(layers, capture.n_layers, capture.info.model)
     cached = find_split(capture, source, "train")
     readings = probe.reads(capture.n_layers, site)
     where = token or probe.token
@@ -107,12 +136,7 @@ def evaluation_provenance(fitted: FittedProbe, target: CachedSplit) -> dict[str,
 
 
 def score_from_store(capture: StoredCapture, fitted: FittedProbe, target: str) -> tuple[CachedSplit, Evaluation]:
-    """Score a fitted probe on a target's cached test split.
-
-    Raises:
-        CaptureMismatch: the probe was fitted on another capture.
-    """
-    fitted.check_capture(capture.id)
+    """Score a fitted probe on a target's cached test split."""
     cached = find_split(capture, target, "test")
     return cached, score_cached(fitted, cached)
 
@@ -149,41 +173,78 @@ def sweep_probes(
     site: str | None = None,
     token: str | None = None,
     seed: int = 0,
+    block_bytes: int = BLOCK_BYTES,
 ) -> Iterator[SweepRow]:
     """Every probe at every layer on every target.
 
-    Layers are fitted and scored in blocks of a bounded size, so that memory does not grow with the store.
+    Memory does not grow with the store: fitting holds `block_bytes` of one source's float32 activations (one layer, if
+    that has more) and two or three copies of them, scoring one layer of one target.
+
+    Raises:
+        UnknownName: no such probe, source or target.
     """
-    for name in probes:
-        probe = get_probe(name)
-        fitted = fit_from_store(capture, source, name, site=site, token=token, seed=seed)
-        readings = fitted.reads(capture.n_layers, chosen=False)
-        for target in targets:
-            cached = find_split(capture, target, "test")
-            pairs = cached.rows.pairs(cached.kept(probe, readings, fitted.token))
-            curves = []
+    cached_targets = [find_split(capture, target, "test") for target in targets]
+    known = {name: get_probe(name) for name in probes}
+    for name, probe in known.items():
+        readings = probe.reads(capture.n_layers, site)
+        fits = layer_fits(capture, source, probe, site=site, token=token, seed=seed, block_bytes=block_bytes)
+        for target, cached in zip(targets, cached_targets, strict=True):
+            pairs = cached.pairs(probe, readings, token or probe.token)
+            evaluations = []
             for reading in readings:
-                activations = cached.activations(probe, (reading,), fitted.token)
-                curves.append(fitted.pair_probabilities_by_layer(activations, pairs, (reading.layer,))[0])
-                cached.forget()
-            evaluations = [cached.rows.evaluation(pairs, curve) for curve in curves]
-            best = max(range(len(curves)), key=lambda position: (evaluations[position].accuracy, -position))
-            for position, reading in enumerate(readings):
-                low, high = accuracy_interval(evaluations[position], seed=seed) or (None, None)
-                head = fitted.layer_heads[position]
+                curve = probabilities_at(fits, cached, reading, pairs, token or probe.token)
+                evaluations.append(cached.rows.evaluation(pairs, curve))
+            best = max(range(len(readings)), key=lambda place: (evaluations[place].accuracy, -place))
+            for place, (reading, evaluation) in enumerate(zip(readings, evaluations, strict=True)):
+                low, high = accuracy_interval(evaluation, seed=seed) or (None, None)
                 yield SweepRow(
                     probe=name,
                     source=source,
                     target=target,
                     layer=reading.layer,
-                    head=head if head >= 0 else None,
-                    accuracy=evaluations[position].accuracy,
+                    head=fits.head(reading.layer),
+                    accuracy=evaluation.accuracy,
                     accuracy_low=low,
                     accuracy_high=high,
-                    held_out_accuracy=float(fitted.held_out_accuracy[position]),
-                    chosen=reading.layer in fitted.layers,
-                    oracle=position == best,
+                    held_out_accuracy=float(fits.held_out_accuracy[place]),
+                    chosen=reading.layer in fits.chosen,
+                    oracle=place == best,
                 )
+
+
+def layer_fits(
+    capture: StoredCapture,
+    source: str,
+    probe: Probe,
+    *,
+    site: str | None,
+    token: str | None,
+    seed: int,
+    block_bytes: int = BLOCK_BYTES,
+) -> LayerFits:
+    """A probe fitted on every layer of a source's cached train split, block by block."""
+    cached = find_split(capture, source, "train")
+    readings = probe.reads(capture.n_layers, site)
+    return fit_layers(
+        probe,
+        cached,
+        readings,
+        seed=seed,
+        site=site,
+        token=token,
+        provenance=provenance_of(cached),
+        block_bytes=block_bytes,
+    )
+
+
+def probabilities_at(
+    fits: LayerFits, target: CachedSplit, reading: Reading, pairs: Int[np.ndarray, "pair 2"], token: str
+) -> Float[np.ndarray, " pair"]:
+    """p(best) of a target's pairs at one layer, which alone is read and forgotten again."""
+    fitted = fits.of(reading.layer)
+    activations = target.activations(fitted.probe, (reading,), token)
+    target.forget()
+    return fitted.pair_probabilities_by_layer(activations, pairs, (reading.layer,))[0]
 
 
 @dataclass(frozen=True)
@@ -193,7 +254,7 @@ class Transfer:
     Attributes:
         accuracy: `[source][target]`.
         cosine: `[source][source]`, of the directions at one layer that all sources share; None where the probe has
-            no direction.
+            no direction, and where sources chose different heads.
         layer: that layer: the one of highest mean held-out accuracy over the sources.
     """
 
@@ -213,30 +274,42 @@ def transfer_matrix(
     token: str | None = None,
     seed: int = 0,
 ) -> Transfer:
-    """Fit on each distribution's train split, test on each one's test split, all at one shared layer."""
+    """Fit on each distribution's train split, test on each one's test split, all at one shared layer.
+
+    Raises:
+        BadInput: fewer than two distributions.
+        UnknownName: no such probe or distribution.
+    """
     probe = get_probe(probe_name)
     if len(names) < 2:
-        raise BadInput(f"a transfer matrix needs 2 distributions or more; given {len(names)}")
-    fits = [fit_from_store(capture, name, probe_name, site=site, token=token, seed=seed) for name in names]
-    layer_position = int(np.mean([fitted.held_out_accuracy for fitted in fits], axis=0).argmax())
-    reading = fits[0].reads(capture.n_layers, chosen=False)[layer_position]
+        raise BadInput(f"a transfer matrix needs 2 distributions or more; given {', '.join(names) or 'none'}")
+    targets = [find_split(capture, name, "test") for name in names]
+    readings, where = probe.reads(capture.n_layers, site), token or probe.token
+    fits = [layer_fits(capture, name, probe, site=site, token=token, seed=seed) for name in names]
+    shared = readings[int(np.mean([fit.held_out_accuracy for fit in fits], axis=0).argmax())]
     accuracy: list[list[float]] = [[] for _ in names]
-    for target in names:
-        cached = find_split(capture, target, "test")
-        pairs = cached.rows.pairs(cached.kept(probe, (reading,), fits[0].token))
-        activations = cached.activations(probe, (reading,), fits[0].token)
-        for row, fitted in zip(accuracy, fits, strict=True):
-            probabilities = fitted.pair_probabilities_by_layer(activations, pairs, (reading.layer,))[0]
-            row.append(cached.rows.evaluation(pairs, probabilities).accuracy)
-    directions = [fitted.probe.state().get("direction_") for fitted in fits]
+    for target in targets:
+        pairs = target.pairs(probe, (shared,), where)
+        for row, fit in zip(accuracy, fits, strict=True):
+            curve = probabilities_at(fit, target, shared, pairs, where)
+            row.append(target.rows.evaluation(pairs, curve).accuracy)
     cosine = None
-    if all(direction is not None for direction in directions):
-        units = []
-        for direction, fitted in zip(directions, fits, strict=True):
-            vector = direction[layer_position] if direction is not None else None
-            if vector is not None and fitted.has_heads:
-                vector = vector[fitted.layer_heads[layer_position]]
-            values = np.asarray(vector.double().numpy()) if vector is not None else np.zeros(1)
-            units.append(values / max(float(np.linalg.norm(values)), 1e-12))
-        cosine = (np.stack(units) @ np.stack(units).T).tolist()
-    return Transfer(probe_name, tuple(names), accuracy, cosine, reading.layer)
+    units = [_unit_direction(fit, shared.layer) for fit in fits]
+    if len({fit.head(shared.layer) for fit in fits}) == 1 and all(unit is not None for unit in units):
+        stacked = np.stack([unit for unit in units if unit is not None])
+        cosine = (stacked @ stacked.T).tolist()
+    return Transfer(probe_name, tuple(names), accuracy, cosine, shared.layer)
+
+
+def _unit_direction(fits: LayerFits, layer: int) -> Float[np.ndarray, " d"] | None:
+    """The direction at a layer (and its best head), of length 1, towards what scores higher; None if there is none."""
+    fitted = fits.of(layer)
+    state = fitted.probe.state()
+    if "direction_" not in state:
+        return None
+    place = fitted.fitted_layers.index(layer)
+    index = (place, fitted.layer_heads[place]) if fitted.has_heads else (place,)
+    # CCS keeps the sign that labels gave it beside a direction that knew none.
+    direction = state["direction_"][index] * (state["sign_"][index] if "sign_" in state else 1)
+    values: Float[np.ndarray, " d"] = direction.double().numpy()
+    return values / max(float(np.linalg.norm(values)), 1e-12)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from repeng.activations.fingerprint import slug
 from repeng.errors import BadInput
 
 DEFAULT_METHODS = ("mms", "lat", "ccs", "cra", "logistic", "lda", "zero-shot", "length", "tfidf")
@@ -56,8 +57,8 @@ class Study:
         if self.too_long not in ("skip", "refuse", "cut"):
             raise BadInput(f"too_long is {self.too_long!r}; choose from cut, refuse, skip")
         if not self.out:
-            world = self.benchmark or (Path(self.data).stem if self.data else "mini")
-            name = f"{Path(world).stem}-{Path(self.model).name}" + (f"-first{self.limit}" if self.limit else "")
+            world = self.benchmark or self.data or "mini"
+            name = f"{Path(world).resolve().stem}-{slug(self.model)}" + (f"-first{self.limit}" if self.limit else "")
             object.__setattr__(self, "out", str(Path("results") / name))
 
     @classmethod
@@ -75,6 +76,8 @@ class Study:
                 raise BadInput(f"{path}: cannot read the study: {error.strerror}") from error
             except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise BadInput(f"{path}: not a TOML file: {error}") from error
+        if isinstance(values.get("augment"), str):
+            values["augment"] = parse_share(values["augment"])
         hints = get_type_hints(cls)
         unknown = sorted((set(values) | set(flags)) - set(hints))
         if unknown:
@@ -93,6 +96,18 @@ class Study:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as for a key or a provenance record."""
         return asdict(self)
+
+
+def parse_share(text: str) -> float:
+    """`1%` or `0.01` as a number.
+
+    Raises:
+        BadInput: it is neither.
+    """
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError as error:
+        raise BadInput(f"{text!r} is no share; give it as 1% or 0.01") from error
 
 
 def _as_type(value: Any, hint: Any, where: str) -> Any:

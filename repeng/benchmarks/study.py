@@ -10,11 +10,11 @@ from typing import Any
 
 from repeng.activations.capture import CaptureSummary
 from repeng.activations.store import Store
-from repeng.benchmarks.answers import Answers, Failure, Task, answer_tasks, is_answered
+from repeng.benchmarks.answers import Answers, Failure, Task, answer_tasks, is_answered, reason_of
 from repeng.benchmarks.augment import augment
-from repeng.benchmarks.caching import CachePlan, ModelSettings, plan_cache
+from repeng.benchmarks.caching import CachePlan, Job, ModelSettings, plan_cache
 from repeng.benchmarks.capability import Capability, target_tuned_capability, write_capability
-from repeng.benchmarks.interventions import Context, Intervention, PartNeed
+from repeng.benchmarks.interventions import Context, Intervention, PartNeed, check_layers
 from repeng.benchmarks.methods import BASELINE, Prompting, make_method, make_methods
 from repeng.benchmarks.prompting import prompting_for
 from repeng.benchmarks.settings import Study
@@ -106,6 +106,8 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     """
     world = open_world(study.benchmark, study.data, limit=study.limit)
     settings = ModelSettings(study.model, study.device, study.dtype, study.too_long)
+    n_layers = settings.identity.n_layers
+    check_layers(study.layers, n_layers, study.model)
 
     def prompting() -> Prompting:
         return prompting_for(settings, world, seed=study.seed)
@@ -113,16 +115,17 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     asked = make_methods(study.methods, prompting)
     names = tuple(method.name for method in asked)
     methods = asked if BASELINE in names else (*asked, make_method(BASELINE, prompting))
-    mixed = {shift: _mixture(world, shift, study) for shift in world.benchmark.shifts} if study.augment else {}
+    mixed = _mixtures(world, study) if study.augment else {}
     tasks = _tasks(world, methods, mixed)
     members = {mixture: (_train(world, shift.source), _train(world, shift.target)) for shift, mixture in mixed.items()}
-    wanted, possible, impossible = _wanted(tasks, methods, members)
+    wanted, possible, impossible = _wanted(tasks, methods, members, n_layers)
     cache = plan_cache(settings, Path(study.store), wanted, trial=trial)
     out = Path(study.out)
     context = Context(
         store=Store(study.store),
         capture_id=cache.capture_id,
         model=study.model,
+        n_layers=n_layers,
         folder=out / "plugins",
         tuned=Path(study.store) / "tuned",
         distributions=world.distributions,
@@ -133,7 +136,8 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
         dtype=study.dtype,
         tune_preset=study.tune_preset,
     )
-    answered = sum(is_answered(task, context, out / "predictions") for task in possible)
+    by_name = {method.name: method for method in methods}
+    answered = sum(is_answered(task, by_name[task.method], context, out / "predictions") for task in possible)
     return Plan(study, world, methods, names, possible, answered, cache, context, mixed, impossible)
 
 
@@ -143,8 +147,14 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
     A failed method costs its own rows alone; what failed is in the result.
     """
     captured = None
+    uncaptured: list[Failure] = []
+
+    def refused(job: Job, error: Exception) -> None:
+        name = job.splits[0].distribution
+        uncaptured.append(Failure("capture", name, name, reason_of(error)))
+
     if plan.cache.missing:
-        captured = plan.cache.carry_out(progress)
+        captured = plan.cache.carry_out(progress, refused=refused)
     else:
         note("every activation is in the store; the model is not run for them")
     context = replace(plan.context, note=note)
@@ -168,7 +178,7 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
     for found in capable.values():
         write_capability(found, out / "target_tuned_capability" / plan.context.model_slug)
     write_atomically(out / "study.toml", plan.study.to_toml())
-    failures = (*plan.impossible, *answers.failures)
+    failures = (*plan.impossible, *uncaptured, *answers.failures)
     return StudyResult(plan, tuple(rows), failures, captured, answers.computed, answers.reused)
 
 
@@ -176,10 +186,13 @@ def _train(world: World, name: str) -> Split:
     return world.distributions[name].train
 
 
-def _mixture(world: World, shift: Shift, study: Study) -> Split:
-    if shift.source == shift.target:
-        raise BadInput(f"augment mixes target examples into the source, and {shift.source} is both")
-    return augment(_train(world, shift.source), _train(world, shift.target), study.augment, seed=study.seed)
+def _mixtures(world: World, study: Study) -> dict[Shift, Split]:
+    """The augmented source of each shift; none where source and target are the same, and there is nothing to mix."""
+    return {
+        shift: augment(_train(world, shift.source), _train(world, shift.target), study.augment, seed=study.seed)
+        for shift in world.benchmark.shifts
+        if shift.source != shift.target
+    }
 
 
 def _tasks(world: World, methods: Sequence[Intervention], mixed: Mapping[Shift, Split]) -> tuple[Task, ...]:
@@ -189,8 +202,7 @@ def _tasks(world: World, methods: Sequence[Intervention], mixed: Mapping[Shift, 
     for method in methods:
         for shift in world.benchmark.shifts:
             sources = [of[shift.source].train]
-            # What only reads log-probabilities learns nothing of a mixed source.
-            if shift in mixed and (method.fits_on_cache or not method.needs(sources[0])):
+            if shift in mixed and method.learns:
                 sources.append(mixed[shift])
             for source in sources:
                 tasks[Task(method.name, source, of[shift.target].test)] = None
@@ -202,7 +214,10 @@ def _tasks(world: World, methods: Sequence[Intervention], mixed: Mapping[Shift, 
 
 
 def _wanted(
-    tasks: Sequence[Task], methods: Sequence[Intervention], members: Mapping[Split, Sequence[Split]]
+    tasks: Sequence[Task],
+    methods: Sequence[Intervention],
+    members: Mapping[Split, Sequence[Split]],
+    n_layers: int,
 ) -> tuple[dict[Split, frozenset[PartNeed]], tuple[Task, ...], tuple[Failure, ...]]:
     """The parts that each split must have in the store; and the tasks that can be done, and those that cannot."""
     by_name = {method.name: method for method in methods}
@@ -213,7 +228,7 @@ def _wanted(
         method, key = by_name[task.method], (task.method, task.source)
         if key not in known:
             try:
-                known[key] = method.needs(task.source)
+                known[key] = method.needs(task.source, n_layers)
             except BadInput as error:
                 known[key] = error
         found = known[key]
@@ -245,7 +260,7 @@ def _row(
     return row_from(
         answer.evaluation if answer else None,
         model=plan.study.model,
-        method=f"{method}+{plan.study.augment:.3%}".replace(".000", "") if mixture else method,
+        method=f"{method}+{plan.study.augment * 100:g}%" if mixture else method,
         layers=answer.layers if answer else "",
         shift=shift,
         source_id=source_id.evaluation if source_id else None,

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from repeng.activations.fingerprint import find_model
-from repeng.benchmarks.cached import ResponseRows
+from repeng.benchmarks.cached import ResponseRows, some_pairs
 from repeng.benchmarks.fewshot import preference
 from repeng.benchmarks.interventions import Context, PartNeed
 from repeng.distributions.schema import Split
@@ -31,11 +32,16 @@ class Tuning:
 
     name: str
     tuned: bool = True
+    learns: bool = True
     fits_on_cache: bool = False
 
-    def needs(self, source: Split) -> tuple[PartNeed, ...]:  # noqa: ARG002
+    def needs(self, source: Split, n_layers: int) -> tuple[PartNeed, ...]:  # noqa: ARG002
         """Nothing of the store."""
         return ()
+
+    def settings(self, context: Context) -> dict[str, Any]:
+        """The preset, and the seed."""
+        return {"preset": context.tune_preset, "seed": context.seed}
 
     def fit(self, source: Split, context: Context) -> FittedTuning:
         """Tune on the source, from the last checkpoint if there is one."""
@@ -74,7 +80,7 @@ class FittedTuning:
         """The softmax of a pair's scores; pairs with a response that is too long are left out."""
         _, scores = score_split(self.reward, target)
         rows = ResponseRows.of(target)
-        pairs = rows.pairs(np.isfinite(scores))
+        pairs = some_pairs(rows.pairs(np.isfinite(scores)), f"{target.distribution}/{target.name}")
         return rows.evaluation(pairs, preference(scores, pairs), scores)
 
 

@@ -36,16 +36,16 @@ def open_world(benchmark: str | None, data: str | None, *, limit: int | None = N
         BadData: the data is wrong.
     """
     if benchmark is None and data is not None:
-        distributions = load_distributions(data, limit=limit)
+        distributions = load_named(data, limit=limit)
         names = tuple(distributions)
         shifts = tuple(Shift(source, target) for source in names for target in names)
         return World(Benchmark(Path(data).stem, shifts), distributions)
     chosen = get_benchmark(benchmark or "mini")
-    if data is None and chosen.name == "mini":
+    if data in (None, "mini") and chosen.name == "mini":
         from repeng.benchmarks.mini import mini_distributions
 
         return World(chosen, mini_distributions(limit=limit))
-    folder = data or fetched_folder("genies")
+    folder = fetched_folder("genies") if data is None or _is_fetched(data) else data
     if folder is None:
         raise BadInput(
             f"no data for benchmark {chosen.name}: give its folder of distributions with --data DIR, "
@@ -78,8 +78,8 @@ def load_named(
                     raise UnknownName("distribution", name, embedded)
             return mini_distributions(names=names, limit=limit)
         folder = str(fetched_folder("genies"))
-    elif data == "genies" and not Path(data).exists():
-        folder = str(_fetched("genies"))
+    elif data is not None and _is_fetched(data):
+        folder = str(_fetched(data))
     return load_distributions(str(folder), names, limit=limit)
 
 
@@ -99,6 +99,11 @@ def export(name: str, directory: Path, *, seed: int = 0) -> int:
     rows = [asdict(shift) for shift in mini_benchmark().shifts]
     (directory / "shifts.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return len(distributions)
+
+
+def _is_fetched(data: str) -> bool:
+    """Whether data is the name of a benchmark to be fetched, and no file here."""
+    return data == "genies" and not Path(data).exists()
 
 
 def _fetched(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Annotated
@@ -57,6 +58,9 @@ def main() -> None:
     # --debug holds wherever it stands, so that it can be added at the end of a command that just failed.
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if {"--quiet", "-q"} & set(arguments) or not sys.stderr.isatty():
+        # Read when transformers is imported: its bars are for a terminal, and for who wants to see them.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     signal.signal(signal.SIGINT, _stop)
     try:
         app(arguments)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -27,14 +28,15 @@ class Talk:
     err: Console = field(default_factory=lambda: Console(stderr=True, soft_wrap=True, highlight=False))
 
     def __post_init__(self) -> None:
-        if not self.out.is_terminal:
-            # A log or a pipe has no width of its own; tables keep one that fits most screens.
-            self.out = Console(width=120, soft_wrap=False)
         logger = logging.getLogger("repeng")
         for handler in list(logger.handlers):
             logger.removeHandler(handler)
         logger.addHandler(_ToConsole(self.err, logging.ERROR if self.quiet else logging.WARNING))
         logger.propagate = False
+
+    def _width(self, item: Any) -> int:
+        """What a table needs: a log or a pipe has no width of its own, and cuts nothing off."""
+        return max(self.out.width, Measurement.get(self.out, self.out.options.update(width=10_000), item).maximum)
 
     def note(self, text: str) -> None:
         """A line for the reader on stderr; silent under --quiet."""
@@ -47,7 +49,11 @@ class Talk:
             sys.stdout.write(json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
             return
         for item in shown:
-            self.out.print(item, markup=False) if isinstance(item, str) else self.out.print(item)
+            if isinstance(item, str):
+                # A line is whole: what wraps it is the terminal, not us.
+                self.out.print(item, markup=False, highlight=False, soft_wrap=True)
+            else:
+                self.out.print(item, **({} if self.out.is_terminal else {"width": self._width(item)}))
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from repeng.errors import BadInput
 
 Model = Annotated[str, typer.Option("--model", "-m", help="Hub id, a folder, or mini (embedded).")]
 MaybeModel = Annotated[
@@ -44,22 +43,16 @@ Token = Annotated[
     str | None, typer.Option("--token", help="last, response_mean or prompt_last. [default: the probe's own]")
 ]
 TooLong = Annotated[str, typer.Option("--too-long", help="Texts longer than the model takes: skip, refuse or cut.")]
+TEMPLATE = re.compile(r"[\w-]+=")
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable results on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
 
 
 def names(text: str) -> tuple[str, ...]:
-    """A comma-separated list; braces keep their commas, so that a template can be one of the names."""
+    """A comma-separated list."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def share(text: str) -> float:
-    """`1%` or `0.01` as a number.
-
-    Raises:
-        BadInput: it is neither.
-    """
-    try:
-        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError as error:
-        raise BadInput(f"{text!r} is no share; give it as 1% or 0.01") from error
+def stimuli(values: list[str]) -> tuple[str, ...]:
+    """Comma-separated names, and templates as `name={prompt}...`, each a value of its own that keeps its commas."""
+    return tuple(name for value in values for name in ((value,) if TEMPLATE.match(value) else names(value)))

@@ -46,14 +46,16 @@ def fit(
         "probe": fitted.name,
         "source": source,
         "layers": list(fitted.layers),
+        "heads": [[layer, head] for layer, head in fitted.units] if fitted.has_heads else None,
         "held_out_accuracy_by_layer": {str(layer): value for layer, value in held_out.items()},
         "temperature": fitted.temperature,
         "out": str(out),
     }
+    units = [f"{layer} head {head}" if fitted.has_heads else str(layer) for layer, head in fitted.units]
     curve = "  ".join(f"{layer}: {value:.3f}" for layer, value in held_out.items())
     talk.result(
         plain,
-        f"{fitted.name} on {source}, {capture.id}: layer(s) {', '.join(map(str, fitted.layers))}",
+        f"{fitted.name} on {source}, {capture.id}: layer(s) {', '.join(units)}",
         f"held-out accuracy by layer  {curve}",
         f"saved in {out}",
     )
@@ -71,14 +73,14 @@ def score(
     """Score a fitted probe on targets' cached test splits. With --out the evaluations are kept as files."""
     from rich.table import Table
 
-    from repeng.benchmarks.probing import choose_capture, evaluation_provenance, score_from_store
+    from repeng.benchmarks.probing import capture_of, evaluation_provenance, score_from_store
     from repeng.metrics import accuracy_interval
     from repeng.probes.io import load
     from repeng.results import evaluation_path, write_evaluation
 
     talk = Talk(json=json, quiet=quiet)
     fitted = load(probe)
-    capture = choose_capture(store, model or fitted.provenance.get("capture_id"))
+    capture = capture_of(store, fitted, model)
     table = Table("target", "pairs", "accuracy", "95 % interval", box=None)
     plain = []
     for name in target:
@@ -118,7 +120,7 @@ def sweep(
     oracle, to look at and not to use.
     """
     from repeng.benchmarks.probing import choose_capture, sweep_probes
-    from repeng.cli.show import sweep_table, write_csv
+    from repeng.cli.show import sweep_tables, write_csv
 
     talk = Talk(json=json, quiet=quiet)
     capture = choose_capture(store, model)
@@ -132,7 +134,7 @@ def sweep(
 
         save_chart(sweep_chart(rows), plot)
         talk.note(f"wrote {plot}")
-    talk.result(rows, sweep_table(found))
+    talk.result(rows, *sweep_tables(found))
 
 
 def matrix(

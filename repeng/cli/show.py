@@ -79,39 +79,43 @@ def captured_lines(summary: CaptureSummary) -> list[str]:
     return lines
 
 
-def sweep_table(rows: Sequence[SweepRow]) -> Table:
-    """Layers down, one column a probe and target; `*` the source's choice, `o` the target's own best."""
-    columns = list(dict.fromkeys((row.probe, row.target) for row in rows))
-    cells = {(row.layer, row.probe, row.target): row for row in rows}
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("layer", justify="right")
-    for probe, target in columns:
-        table.add_column(f"{probe}\n{target}", justify="right")
-    for layer in sorted({row.layer for row in rows}):
-        shown = []
-        for probe, target in columns:
-            row = cells.get((layer, probe, target))
-            if row is None:
-                shown.append("")
-                continue
-            marks = ("*" if row.chosen else " ") + ("o" if row.oracle else " ")
-            shown.append(f"{row.accuracy:.3f}{marks}")
-        table.add_row(str(layer), *shown)
-    source = rows[0].source if rows else ""
-    table.caption = f"fitted on {source}; * the layer that the source chose, o the target's own best (an oracle)"
-    table.caption_justify = "left"
-    return table
+def sweep_tables(rows: Sequence[SweepRow]) -> list[Any]:
+    """A table for each target: layers down, probes across; `*` the source's choice, `o` the target's own best."""
+    shown: list[Any] = []
+    for target in dict.fromkeys(row.target for row in rows):
+        here = [row for row in rows if row.target == target]
+        probes = list(dict.fromkeys(row.probe for row in here))
+        cells = {(row.layer, row.probe): row for row in here}
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in ("layer", *probes):
+            table.add_column(column, justify="right", no_wrap=True)
+        for layer in sorted({row.layer for row in here}):
+            table.add_row(str(layer), *(_sweep_cell(cells.get((layer, probe))) for probe in probes))
+        shown += [f"accuracy on {target}, fitted on {here[0].source}", table, ""]
+    return [*shown, "* the layer that the source chose    o the target's own best, an oracle"]
+
+
+def _sweep_cell(row: SweepRow | None) -> str:
+    if row is None:
+        return ""
+    head = "" if row.head is None else f" head {row.head}"
+    return f"{row.accuracy:.3f}{head}{'*' if row.chosen else ' '}{'o' if row.oracle else ' '}"
 
 
 def matrix_tables(found: Transfer) -> list[Any]:
-    """Accuracy and cosine, source by target."""
+    """Accuracy and cosine, source by target. Columns are numbered, so that many distributions fit a screen."""
+    numbers = [str(number) for number in range(1, len(found.names) + 1)]
+    names = [f"{number} {name}" for number, name in zip(numbers, found.names, strict=True)]
+
+    def square(values: list[list[float]]) -> Table:
+        return table_of(["", *numbers], [[name, *row] for name, row in zip(names, values, strict=True)])
+
     shown: list[Any] = [
         f"{found.probe} at layer {found.layer}: accuracy, fitted on the row and tested on the column",
-        table_of(["", *found.names], [[name, *row] for name, row in zip(found.names, found.accuracy, strict=True)]),
+        square(found.accuracy),
     ]
     if found.cosine is not None:
-        rows = [[name, *row] for name, row in zip(found.names, found.cosine, strict=True)]
-        shown += ["cosine similarity of the fitted directions", table_of(["", *found.names], rows)]
+        shown += ["", "cosine similarity of the fitted directions", square(found.cosine)]
     return shown
 
 

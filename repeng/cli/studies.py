@@ -60,7 +60,7 @@ def run(
 
     With no argument: the embedded model on the embedded benchmark. Running it again does only what is not done yet.
     """
-    from repeng.benchmarks.settings import Study
+    from repeng.benchmarks.settings import Study, parse_share
     from repeng.benchmarks.study import plan_study, run_study
     from repeng.cli.results import write_outputs
     from repeng.cli.show import plan_lines
@@ -74,7 +74,7 @@ def run(
         "store": str(store) if store else None,
         "out": str(out) if out else None,
         "limit": limit,
-        "augment": o.share(augment) if augment else None,
+        "augment": parse_share(augment) if augment else None,
         "seed": seed,
         "device": device,
         "dtype": dtype,
@@ -102,8 +102,12 @@ def cache(
     store: o.Store = Path("store"),
     sites: Annotated[str, typer.Option("--sites", help="resid_post, hook_z, mlp_out or any hook site.")] = "resid_post",
     stimuli: Annotated[
-        str, typer.Option("--stimuli", help="plain, lat2, contrast_yes, ..., or name={prompt}...{response}...")
-    ] = "plain,contrast_yes,contrast_no",
+        list[str],
+        typer.Option(
+            "--stimuli",
+            help="plain, lat2, contrast_yes, ...; may be given again, also as a template: name={prompt}{response}...",
+        ),
+    ] = ["plain,contrast_yes,contrast_no"],  # noqa: B006  (typer copies it)
     tokens: Annotated[str, typer.Option("--tokens", help="last, response_mean, prompt_last.")] = "last",
     layers: Annotated[str, typer.Option("--layers", help="all, 3 or 4-8.")] = "all",
     logprob: Annotated[bool, typer.Option(help="Keep each response's log-probability too.")] = True,
@@ -132,7 +136,7 @@ def cache(
     if isinstance(chosen, str):
         raise BadInput(f"layers is {layers!r}; give all, a layer as 3, or a range as 4-8")
     needs = cache_needs(
-        [get_stimulus(name) for name in o.names(stimuli)], o.names(sites), o.names(tokens), logprob=logprob
+        [get_stimulus(name) for name in o.stimuli(stimuli)], o.names(sites), o.names(tokens), logprob=logprob
     )
     world = open_world(benchmark, data, limit=limit)
     splits = [split for distribution in world.distributions.values() for split in distribution.splits.values()]
@@ -141,4 +145,5 @@ def cache(
     for line in cache_lines(plan):
         talk.note(line)
     summary = plan.carry_out(talk.progress)
-    talk.result(asdict(summary), *captured_lines(summary))
+    if summary is not None:
+        talk.result(asdict(summary), *captured_lines(summary))
