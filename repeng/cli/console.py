@@ -34,8 +34,10 @@ class Talk:
         logger.addHandler(_ToConsole(self.err, logging.ERROR if self.quiet else logging.WARNING))
         logger.propagate = False
 
-    def _width(self, item: Any) -> int:
-        """What a table needs: a log or a pipe has no width of its own, and cuts nothing off."""
+    def _width(self, item: Any) -> int | None:
+        """The terminal's width; a log or a pipe has none of its own, and is given what the table needs."""
+        if self.out.is_terminal:
+            return None
         return max(self.out.width, Measurement.get(self.out, self.out.options.update(width=10_000), item).maximum)
 
     def note(self, text: str) -> None:
@@ -53,7 +55,7 @@ class Talk:
                 # A line is whole: what wraps it is the terminal, not us.
                 self.out.print(item, markup=False, highlight=False, soft_wrap=True)
             else:
-                self.out.print(item, **({} if self.out.is_terminal else {"width": self._width(item)}))
+                self.out.print(item, width=self._width(item))
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Any]:
