@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -26,6 +28,9 @@ from repeng.report.charts import (
 )
 from repeng.report.frames import results_frame, shift_frame
 
+DRAWN = set(
+    ["svg", "title", "desc", "g", "path", "line", "rect", "text", "tspan", "defs", "linearGradient", "stop", "clipPath"]
+)
 ROWS = make_rows({"mms": (0.91, 0.95, 0.49, 0.45), "zero-shot": (0.7, 0.72, 0.5, 0.48)})
 
 
@@ -157,3 +162,11 @@ def test_a_frame_has_the_columns_of_the_results_table() -> None:
     frame = results_frame(ROWS)
     assert list(frame["accuracy"]) == [row.accuracy for row in ROWS]
     assert len(frame.columns) == 22
+
+
+def test_a_name_that_means_harm_stays_text_in_a_picture() -> None:
+    name = "<script>alert('x')</script>\"&"
+    rows = [replace(row, source=name) for row in ROWS]
+    svg = inline_svg(chart_svg(heat_map(shift_frame(rows))), title=name, description=name, prefix="p")
+    assert "<script" not in svg
+    assert {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(svg).iter()} <= DRAWN
