@@ -84,7 +84,7 @@ def capture(
         splits: what to read.
         request: what to keep of it.
         store: where to.
-        batch_tokens: token budget of a batch; None for 4,096 on a CPU, 16,384 elsewhere.
+        batch_tokens: token budget of a batch; None for 4,096 on a CPU, 16,384 elsewhere. Halved where it does not fit.
         too_long: "skip", "cut" or "refuse" texts of more tokens than the model takes.
         max_length: longest text in tokens; None for the model's own limit.
         method: "packed" computes shared prefixes once, "batched" pads each text alone, "auto" packs where that is seen
@@ -97,7 +97,7 @@ def capture(
         UnknownName: an unknown site, method or option.
         BadInput: a text that cannot be tokenized, or is too long and to be refused; a layer that is not there.
         NonFinite: a value is infinite or not a number; nothing of its shard is written.
-        RepengError: out of memory, or the packed method was asked for and is not right for this model.
+        RepengError: out of memory even with small batches, or the packed method was asked for and is not right for this model.
     """
     started = time.monotonic()
     if method not in METHODS:

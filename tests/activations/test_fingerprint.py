@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -141,3 +143,33 @@ def test_folders_that_hold_no_model_are_refused(folder: Path, tmp_path: Path) ->
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(BadInput, match="no \\*.safetensors here; repeng reads no pickled weights"):
         identify(str(folder))
+
+
+HUB = """
+from repeng.activations.capture import capture_id
+from repeng.activations.fingerprint import identify
+from repeng.activations.model import load_model
+from repeng.errors import BadInput
+identity = identify("org/tiny", device="cpu")
+assert identity.weights == identity.tokenizer == "org/tiny@" + "0123456789" * 4
+assert load_model("org/tiny", device="cpu").identity() == identity.as_dict()
+assert capture_id("org/tiny").startswith("org--tiny-")
+try:
+    identify("org/absent")
+except BadInput as error:
+    assert "'org/absent' is no folder here, and not to be had from the hub" in str(error)
+else:
+    raise AssertionError
+"""
+
+
+@pytest.mark.slow
+def test_a_model_of_the_hub_is_known_by_its_commit(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
+    commit = "0123456789" * 4
+    cached = tmp_path / "hub" / "models--org--tiny"
+    shutil.copytree(folder_of("llama"), cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    subprocess.run(
+        [sys.executable, "-c", HUB], env={**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}, check=True
+    )
