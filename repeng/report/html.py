@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +142,7 @@ def _headline(rows: Sequence[ResultRow], predictions: Mapping[Key, Prediction]) 
         cells = [_mean_cell([row for row in own if (row.label or "") == label], predictions) for label in labels]
         cells.append(_mean_cell(own, predictions))
         for figure in ("elicitation", "differential_elicitation", "source_id_accuracy", "rms_calibration_error"):
-            cells.append(_figure(mean_of(own, lambda row, name=figure: getattr(row, name))[0]))  # type: ignore[misc]
+            cells.append(_figure(mean_of(own, attrgetter(figure))[0]))
         lines.append(Line(column_title(column, columns, between=" · "), tuple(cells)))
     names = [*(label or "other" for label in labels), "all", "elicitation", "diff. elicitation", "source-ID"]
     return Grid((*names, "RMS calibration error"), tuple(lines))

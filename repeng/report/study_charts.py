@@ -26,9 +26,11 @@ def heat_map(frame: pd.DataFrame) -> Any:
     for number, section in enumerate(_in_order(frame["section"])):
         chosen = frame[frame["section"] == section]
         above = alt.Axis(orient="top", labelAngle=-40, domain=False) if number == 0 else None
-        base = alt.Chart(chosen).encode(
+        shifts = _in_order(chosen["shift"])
+        beside = alt.Axis(domain=False, ticks=False, minExtent=extent)
+        base = alt.Chart(chosen[chosen["accuracy"].notna()]).encode(
             x=alt.X("name:N", sort=names, scale=alt.Scale(domain=names), title=None, axis=above),
-            y=alt.Y("shift:N", sort=None, title=None, axis=alt.Axis(domain=False, ticks=False, minExtent=extent)),
+            y=alt.Y("shift:N", sort=None, scale=alt.Scale(domain=shifts), title=None, axis=beside),
             tooltip=_tooltip(),
         )
         cells = base.mark_rect(cornerRadius=2).encode(
@@ -37,7 +39,7 @@ def heat_map(frame: pd.DataFrame) -> Any:
         # White on the two ends of the scale, black elsewhere: 4 to 1 or better throughout.
         ink = alt.condition("abs(datum.accuracy - 0.5) > 0.45", alt.value("white"), alt.value("black"))
         figures = base.mark_text(fontSize=11).encode(text=alt.Text("accuracy:Q", format=".2f"), color=ink)
-        size: dict[str, Any] = {"width": 46 * len(names), "height": STEP * chosen["shift"].nunique()}
+        size: dict[str, Any] = {"width": 46 * len(names), "height": STEP * len(shifts)}
         panels.append(alt.layer(cells, figures).properties(title=_panel_title(section), **size))
     summary = f"Pair accuracy of {len(names)} methods on {frame['shift'].nunique()} shifts; 0.5 is chance."
     return themed(

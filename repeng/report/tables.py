@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 from rich.table import Table
 from rich.text import Text
@@ -138,8 +139,7 @@ def _add_means(
     rows = list(rows)
     for model in models:
         means = [
-            mean_of((r for r in rows if (r.model, r.method) == (model, m)), lambda row: getattr(row, figure))[0]
-            for m in methods
+            mean_of((r for r in rows if (r.model, r.method) == (model, m)), attrgetter(figure))[0] for m in methods
         ]
         if all(mean is None for mean in means):
             continue

@@ -83,6 +83,20 @@ def test_the_heat_map_writes_every_accuracy_in_its_cell() -> None:
     assert {f"{source} → {target}" for source, target, _, _ in SHIFTS} <= set(texts)
 
 
+def test_what_was_not_measured_has_no_cell_and_no_point() -> None:
+    blank = {"accuracy": None, "accuracy_low": None, "accuracy_high": None, "elicitation": None}
+    rows = [replace(ROWS[0], **blank), *ROWS[1:4]]
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", chart_svg(heat_map(shift_frame(rows))))
+    assert "easy → hard" in texts and "0.95" in texts
+    assert not {"null", "NaN", "0.00"} & set(texts)
+    points = re.findall(r'aria-label="([^"]*elicitation[^"]*)"', chart_svg(elicitation_plot(shift_frame(rows))))
+    assert sorted(re.findall(r"shift: ([^;]*)", " ".join(points))) == [
+        "plain → cued",
+        "plain → sycophantic",
+        "short → long",
+    ]
+
+
 def test_an_elicitation_plot_without_capability_or_baseline_leaves_out_their_marks() -> None:
     frame = shift_frame(make_rows({"mms": (0.9, 0.8, 0.7, 0.6)}, capability=None)).assign(baseline_accuracy=None)
     bare, full = chart_svg(elicitation_plot(frame)), chart_svg(elicitation_plot(shift_frame(ROWS)))
