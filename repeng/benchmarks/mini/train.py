@@ -1,8 +1,8 @@
 """Makes the embedded model from nothing: `python -m repeng.benchmarks.mini.train --out DIR`.
 
-One run: tokenizer, a broad phase, a grading phase, the gate, and the folder in the hub's layout. It may be stopped and
-started again with the same arguments: it goes on from its last checkpoint (safetensors and JSON)
-and ends in the same place.
+One run: tokenizer, a broad phase, two grading phases, the gate, and the folder in the hub's layout. It may be stopped
+and started again with the same arguments: it goes on from its last checkpoint (safetensors and JSON) and ends in the
+same place.
 """
 
 from __future__ import annotations
@@ -43,7 +43,13 @@ class Phase:
     rate: float
 
 
-PHASES = (Phase("broad", BROAD, 38, 2e-3), Phase("grading", GRADING, 72, 1.5e-3))
+PHASES = (
+    Phase("broad", BROAD, 38, 2e-3),
+    Phase("grading", GRADING, 72, 1.5e-3),
+    Phase("again", GRADING, 56, 1.2e-3),
+)
+"""Verdicts begin to be right at about 6 million tokens, late in the second phase; in the third, whose rate starts high
+again, they become so."""
 WARMUP = 60
 
 
