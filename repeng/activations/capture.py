@@ -97,7 +97,7 @@ def capture(
         UnknownName: an unknown site, method or option.
         BadInput: a text that cannot be tokenized, or is too long and to be refused; a layer that is not there.
         NonFinite: a value is infinite or not a number; nothing of its shard is written.
-        RepengError: out of memory even with small batches, or the packed method was asked for and is not right for this model.
+        RepengError: out of memory even with small batches; or the packed method was asked for and is not right here.
     """
     started = time.monotonic()
     if method not in METHODS:

@@ -80,7 +80,7 @@ def test_one_layer_is_read_alone(stored: StoredCapture, split: Split, monkeypatc
             read.append(name)
             return self.file.get_tensor(name)
 
-    monkeypatch.setattr("repeng.activations.store.safe_open", Watched)
+    monkeypatch.setattr("repeng.activations.part.safe_open", Watched)
     vectors = part.layer(1)
     assert read == ["blocks.1.hook_resid_post"]
     assert vectors.shape == (split.n_responses, 32) and vectors.dtype == torch.bfloat16
