@@ -1,7 +1,8 @@
 """A local page over distributions and predictions, and the same as static files.
 
 The page loads one split at a time as a script, from the server or from a folder, and searches and filters it itself;
-so what is served and what is exported are one thing. The server adds token scores, which need the model.
+so what is served and what is exported are one thing. Token scores, which need the model, are made as they are asked
+for, or all at the export.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from repeng.distributions.schema import Distribution, Example
@@ -27,10 +28,7 @@ from repeng.report.predictions import Prediction
 from repeng.results import write_atomically
 
 HOST = "127.0.0.1"
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
-    "form-action 'none'"
-)
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
 HEADERS = {
     "content-security-policy": f"{POLICY}; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -80,22 +78,22 @@ def create_app(
         return Response(script_of(str(number), library.part(number)), media_type="text/javascript", headers=HEADERS)
 
     async def tokens(request: Request) -> Response:
-        part_number, example, response = (request.path_params[name] for name in ("number", "example", "response"))
-        examples = library.split(part_number).examples if part_number < len(library.parts) else ()
-        if token_scores is None or example >= len(examples) or response >= len(examples[example].responses):
-            return PlainTextResponse("no such response", status_code=404, headers=HEADERS)
+        number, example = request.path_params["number"], request.path_params["example"]
+        examples = library.split(number).examples if number < len(library.parts) else ()
+        if token_scores is None or example >= len(examples):
+            return PlainTextResponse("no such example", status_code=404, headers=HEADERS)
 
-        def score() -> list[tuple[str, float]]:
+        def score() -> str:
             with one_at_a_time:
-                return [(str(text), float(value)) for text, value in token_scores(examples[example], response)]
+                return _tokens_script(number, example, examples[example], token_scores)
 
-        return JSONResponse(await run_in_threadpool(score), headers=HEADERS)
+        return Response(await run_in_threadpool(score), media_type="text/javascript", headers=HEADERS)
 
     routes = [
         Route("/", page),
         Route("/data/info.js", info),
         Route("/data/{number:int}.js", part),
-        Route("/tokens/{number:int}/{example:int}/{response:int}", tokens),
+        Route("/data/tokens-{number:int}-{example:int}.js", tokens),
         Route("/{name}", static),
     ]
     hosts = [Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])]
@@ -125,10 +123,21 @@ def serve(app: Starlette, *, port: int = 8417, announce: Callable[[str], None] =
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 
-def export(directory: Path, distributions: Mapping[str, Distribution], predictions: Sequence[Prediction] = ()) -> Path:
+def export(
+    directory: Path,
+    distributions: Mapping[str, Distribution],
+    predictions: Sequence[Prediction] = (),
+    *,
+    token_scores: TokenScores | None = None,
+) -> Path:
     """Write the page and its data as static files, which any web server, or a browser alone, can open.
 
-    Token scores are left out: they need the model.
+    Args:
+        directory: where to; files of the same names are replaced.
+        distributions: by name.
+        predictions: as `read_predictions` gives them.
+        token_scores: scores every response of every example now, one file an example. That is a pass of the model
+            for each: take few examples.
 
     Returns:
         The page, `directory/index.html`.
@@ -136,11 +145,24 @@ def export(directory: Path, distributions: Mapping[str, Distribution], predictio
     library = Library(distributions, predictions)
     for name in STATIC:
         write_atomically(directory / name, static_text(name))
-    write_atomically(directory / "data" / "info.js", script_of("info", library.info(tokens=False)))
+    data = directory / "data"
+    write_atomically(data / "info.js", script_of("info", library.info(tokens=token_scores is not None)))
     for number in range(len(library.parts)):
-        write_atomically(directory / "data" / f"{number}.js", script_of(str(number), library.part(number)))
+        write_atomically(data / f"{number}.js", script_of(str(number), library.part(number)))
+        if token_scores is not None:
+            for row, example in enumerate(library.split(number).examples):
+                write_atomically(data / f"tokens-{number}-{row}.js", _tokens_script(number, row, example, token_scores))
     write_atomically(directory / "index.html", _page())
     return directory / "index.html"
+
+
+def _tokens_script(number: int, row: int, example: Example, token_scores: TokenScores) -> str:
+    """The token scores of each of an example's responses, in order."""
+    scored = [
+        [(str(text), float(score)) for text, score in token_scores(example, response)]
+        for response in range(len(example.responses))
+    ]
+    return script_of(f"tokens-{number}-{row}", scored)
 
 
 def _page() -> str:

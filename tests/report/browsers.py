@@ -35,7 +35,7 @@ def chromium() -> Iterator[Any]:
 def open_page(browser: Any, url: str, *, scheme: str = "light", width: int = 1200) -> Any:
     """A page at that address, with `page.faults` gathering its errors and refusals."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     page.faults = []
     page.on("pageerror", lambda error: page.faults.append(str(error)))
     page.on("console", lambda said: page.faults.append(said.text) if said.type == "error" else None)

@@ -52,11 +52,11 @@ def test_a_part_holds_its_texts_and_pairs_by_response_number(client: TestClient)
 
 
 def test_tokens_are_scored_on_demand(client: TestClient) -> None:
-    answer = client.get("/tokens/0/0/0").json()
+    answer = received(client.get("/data/tokens-0-0.js").text)[0]
     assert answer[0] == ["easy ", 4.0] and answer[-1] == ["0. ", -2.0]
 
 
-@pytest.mark.parametrize("address", ["/tokens/0/99/0", "/tokens/0/0/9", "/tokens/9/0/0", "/data/9.js", "/secrets.txt"])
+@pytest.mark.parametrize("address", ["/data/tokens-0-99.js", "/data/tokens-9-0.js", "/data/9.js", "/secrets.txt"])
 def test_what_is_not_there_is_not_found(client: TestClient, address: str) -> None:
     assert client.get(address).status_code == 404
 
@@ -67,7 +67,7 @@ def test_no_path_leads_out_of_the_static_files(client: TestClient) -> None:
 
 
 def test_every_answer_forbids_foreign_scripts_and_other_hosts_are_refused(client: TestClient) -> None:
-    for address in ("/", "/browse.js", "/page.css", "/data/info.js", "/data/0.js", "/tokens/0/0/0", "/nothing"):
+    for address in ("/", "/browse.js", "/page.css", "/data/info.js", "/data/0.js", "/data/tokens-0-0.js", "/nothing"):
         policy = client.get(address).headers["content-security-policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy
     assert client.get("/", headers={"host": "evil.example"}).status_code == 400
@@ -118,10 +118,11 @@ def test_a_port_in_use_is_said_before_anything_runs() -> None:
 def test_what_is_exported_is_what_is_served(tmp_path: Path) -> None:
     distributions = write_study(tmp_path / "study", ACCURACIES)
     predictions = read_predictions(tmp_path / "study")
-    page = export(tmp_path / "site", distributions, predictions)
-    client = TestClient(create_app(distributions, predictions), base_url="http://127.0.0.1")
+    page = export(tmp_path / "site", distributions, predictions, token_scores=token_scores)
+    app = create_app(distributions, predictions, token_scores=token_scores)
+    client = TestClient(app, base_url="http://127.0.0.1")
     written = sorted(str(path.relative_to(page.parent)) for path in page.parent.rglob("*") if path.is_file())
-    assert len(written) == 5 + 2 * len(distributions)
+    assert len(written) == 5 + 2 * len(distributions) * (1 + 40)
     for name in written:
         assert client.get("/" if name == "index.html" else f"/{name}").text == (page.parent / name).read_text()
 
@@ -140,7 +141,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     while not server.started and time.monotonic() < deadline:
         time.sleep(0.05)
     port = server.servers[0].sockets[0].getsockname()[1]
-    exported = export(folder / "site", distributions, predictions).as_uri()
+    exported = export(folder / "site", distributions, predictions, token_scores=token_scores).as_uri()
     yield {"served": f"http://127.0.0.1:{port}/", "exported": exported}
     server.should_exit = True
     thread.join(timeout=30)
@@ -220,8 +221,13 @@ def test_nothing_in_hostile_data_runs_or_breaks(addresses: dict[str, str], chrom
 
 
 @pytest.mark.browser
-def test_an_address_opens_its_pair_and_tokens_get_a_heat_strip(addresses: dict[str, str], chromium: Any) -> None:  # noqa: F811
-    page = open_page(chromium, addresses["served"] + "#distribution=tame&split=test&pair=4")
+@pytest.mark.parametrize("how", ["served", "exported"])
+def test_an_address_opens_its_pair_and_tokens_get_a_heat_strip(
+    addresses: dict[str, str],
+    chromium: Any,  # noqa: F811
+    how: str,
+) -> None:
+    page = open_page(chromium, addresses[how] + "#distribution=tame&split=test&pair=4")
     page.get_by_role("button", name="Score token by token").click()
     page.locator(".strip span").first.wait_for()
     assert page.locator(".strip").first.inner_text().startswith("tame test question 2:")

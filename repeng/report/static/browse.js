@@ -174,11 +174,7 @@ function strips(part, example, responses) {
     button.disabled = true;
     place.textContent = "Scoring …";
     try {
-      const answers = await Promise.all(responses.map(async ([number]) => {
-        const answer = await fetch(`tokens/${part}/${example}/${number}`);
-        if (!answer.ok) throw new Error(await answer.text());
-        return answer.json();
-      }));
+      const scored = await load(`tokens-${part}-${example}`), answers = responses.map(([number]) => scored[number]);
       const most = Math.max(1e-12, ...answers.flat().map(([, score]) => Math.abs(score)));
       place.replaceChildren(...answers.flatMap((tokens, i) => strip(responses[i][1], tokens, most)));
     } catch (error) {
