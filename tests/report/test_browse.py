@@ -249,3 +249,14 @@ def test_axe_finds_no_serious_fault(addresses: dict[str, str], chromium: Any, sc
     assert serious_faults(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") == width
     page.close()
+
+
+@pytest.mark.browser
+def test_on_a_phone_a_chosen_pair_comes_into_sight(addresses: dict[str, str], chromium: Any) -> None:  # noqa: F811
+    page = open_page(chromium, addresses["served"], width=390)
+    page.get_by_label("Distribution").select_option("tame")
+    status(page, "240 pairs")
+    page.locator("#rows a").first.click()
+    page.locator("#pair h2").get_by_text("tame test, example 0").wait_for()
+    page.wait_for_function("() => Math.abs(document.getElementById('pair').getBoundingClientRect().top) < 300")
+    page.close()

@@ -150,7 +150,9 @@ async function open() {
   if (found.length) whole.append(element("h3", {}, "Predictions"), predictions(found));
   whole.append(element("p", {}, back()));
   whole.scrollTop = 0;
-  whole.focus();
+  // Beside the list the pair is in sight already; under it, on a phone, it is not.
+  whole.focus({ preventScroll: true });
+  if (whole.getBoundingClientRect().top > window.innerHeight / 2) whole.scrollIntoView();
 }
 
 function back() {
