@@ -90,21 +90,26 @@ def choose_texts(texts: Sequence[TextRequest], config: Mapping[str, Any]) -> tup
     relative = max(beside, key=lambda number: (shared[number], -len(texts[number].ids)), default=middle)
     stranger = min(by_length, key=lambda number: shared[number])
     chosen = {by_length[0], middle, relative, stranger}
-    if any(limit < len(texts[longest].ids) for limit in _limits(config)):
+    if limits_passed(len(texts[longest].ids), config):
         chosen.add(longest)
     return tuple(texts[number] for number in sorted(chosen))
+
+
+def limits_passed(length: int, config: Mapping[str, Any]) -> frozenset[int]:
+    """The lengths at which a model may begin to behave otherwise that a text of `length` tokens exceeds."""
+    return frozenset(limit for limit in _limits(config) if limit < length)
 
 
 def _shared_prefix(one: Sequence[int], other: Sequence[int]) -> int:
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _limits(config: Mapping[str, Any]) -> Iterator[int]:
+def _limits(config: Mapping[Any, Any]) -> Iterator[int]:
     """Every number of tokens in a configuration at which a model may begin to behave otherwise."""
     for name, value in config.items():
         if isinstance(value, Mapping):
             yield from _limits(value)
-        elif isinstance(value, int) and any(part in name for part in ("window", "chunk", "max_position")):
+        elif isinstance(value, int) and any(part in str(name) for part in ("window", "chunk", "max_position")):
             yield value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +17,7 @@ from repeng.activations.packed import MASKS, TREES
 from repeng.activations.parts import (
     CAPTURE,
     LOGPROB,
+    PLAN,
     SplitKey,
     blocks,
     clear_temporaries,
@@ -28,7 +30,7 @@ from repeng.activations.parts import (
 )
 from repeng.activations.plan import Layout, Run, TextRequest
 from repeng.activations.request import Missing, Request, needed
-from repeng.activations.selfcheck import packed_layout
+from repeng.activations.selfcheck import limits_passed, packed_layout
 from repeng.activations.shards import Answers, NonFiniteRow, Questions, ask, is_blank
 from repeng.activations.store import Store
 from repeng.activations.tokens import TokenizedText, stimulus_texts, tokenize_examples
@@ -43,6 +45,8 @@ LAYOUTS: dict[str, Layout] = {"padded": padded_batches, "trees": TREES, "masks":
 BATCH_TOKENS = {"cpu": 4096}
 """Token budget of a batch where none is given, by type of device."""
 BATCH_TOKENS_ELSEWHERE = 16384
+FEWEST_BATCH_TOKENS = 64
+"""Where a batch of this budget does not fit, a smaller one is not tried."""
 
 Progress = Callable[[int, int], None]
 
@@ -64,6 +68,7 @@ class Work:
     _method: str = field(init=False)
     _batch_tokens: int = field(init=False)
     _layout: str | None = None
+    _limits: frozenset[int] = frozenset()
     _shares: dict[SplitKey, int] = field(default_factory=dict)
     _done: int = 0
 
@@ -114,9 +119,14 @@ class Work:
 
     def _run_split(self, split: Split) -> None:
         """Write every missing part of a split. The lock is held, so nobody else writes meanwhile."""
-        missing = needed(self.record["id"], self._lm.n_layers, [split], self.request, self.store)
-        if not missing:
-            return
+        while missing := needed(self.record["id"], self._lm.n_layers, [split], self.request, self.store):
+            before = self._done
+            if (full := self._run_missing(split, missing)) is not None:
+                self._done = before
+                self._halve(full)
+
+    def _run_missing(self, split: Split, missing: Sequence[Missing]) -> Sequence[PartPlan] | None:
+        """Write missing parts. Where memory is too small, stop, and return those that were being written."""
         names = {item.part.stimulus for item in missing}
         together = {stimulus.name: stimulus for stimulus in self.request.stimuli if stimulus.name in names}
         folder = split_folder(self.store.root / self.record["id"], split_key(split))
@@ -127,7 +137,31 @@ class Work:
             folder, missing, lambda: LayoutPlan(stimuli, self._choose_layout(split, stimuli), self._batch_tokens)
         )
         for plan in dict.fromkeys(part.plan for part in parts):
-            self._run_plan(split, plan, [part for part in parts if part.plan == plan])
+            some = [part for part in parts if part.plan == plan]
+            try:
+                self._run_plan(split, plan, some)
+            except torch.OutOfMemoryError:
+                return some
+        return None
+
+    def _halve(self, parts: Sequence[PartPlan]) -> None:
+        """Forget how parts were begun, so that they are begun again with half the token budget.
+
+        Raises:
+            RepengError: the budget is as small as can be.
+        """
+        tokens = parts[0].plan.batch_tokens
+        if tokens <= FEWEST_BATCH_TOKENS:
+            raise RepengError(
+                f"out of memory even with batches of {tokens} tokens; take a smaller dtype, or leave out the longest "
+                "texts (a smaller max_length)"
+            )
+        self._batch_tokens = max(min(self._batch_tokens, tokens // 2), FEWEST_BATCH_TOKENS)
+        log.warning("out of memory with batches of %s tokens; going on with %s", tokens, self._batch_tokens)
+        for part in parts:
+            (part.folder / PLAN).unlink()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _run_plan(self, split: Split, plan: LayoutPlan, parts: Sequence[PartPlan]) -> None:
         """Write parts whose texts are laid out together, block by block, and then their indexes."""
@@ -197,10 +231,6 @@ class Work:
                 self._step(sum(name in wanted for text in chunk.texts for name, _ in questions.owners[text]))
         except NonFiniteRow as error:
             raise _explained(error, split, first) from None
-        except torch.OutOfMemoryError as error:
-            raise RepengError(
-                f"out of memory with batches of {plan.batch_tokens} tokens; try --batch-tokens {plan.batch_tokens // 2}"
-            ) from error
         if not questions.texts and hooks:
             sample = TextRequest((self._lm.pad_id,), positions=(0,))
             answers.learn_shapes(next(run(self._lm, replace(job, texts=(sample,)), padded_batches)))
@@ -221,24 +251,33 @@ class Work:
                 answers.add(replace(chunk, texts=(number,)))
 
     def _choose_layout(self, split: Split, stimuli: tuple[Stimulus, ...]) -> str:
-        """The layout for parts that are begun now, found out once on the first texts at hand."""
-        if self._layout is None:
-            found = None
-            if self._method != "batched":
-                asked = {
-                    part: layers
-                    for part, layers in self.request.parts(self._lm.n_layers).items()
-                    if part.stimulus in {stimulus.name for stimulus in stimuli}
-                }
-                tokenized = self._tokenize(split, blocks(split)[0], LayoutPlan(stimuli, "padded", self._batch_tokens))
-                hooks = tuple(dict.fromkeys((part.site, layer) for part, layers in asked.items() for layer in layers))
-                texts = ask(tokenized, list(asked)).texts
+        """The layout for parts that are begun now: found out on the first texts at hand, and again only where texts are
+        longer than some length at which the model may behave otherwise, and those seen before were not."""
+        config = self._lm.config.to_dict()
+        if self._layout == "padded" or self._method == "batched":
+            return "padded"
+        if self._layout is not None and not limits_passed(self.record["max_length"] or sys.maxsize, config):
+            return self._layout
+        asked = {
+            part: layers
+            for part, layers in self.request.parts(self._lm.n_layers).items()
+            if part.stimulus in {stimulus.name for stimulus in stimuli}
+        }
+        tokenized = self._tokenize(split, blocks(split)[0], LayoutPlan(stimuli, "padded", self._batch_tokens))
+        texts = ask(tokenized, list(asked)).texts
+        limits = limits_passed(max((len(text.ids) for text in texts), default=0), config)
+        if self._layout is None or not limits <= self._limits:
+            hooks = tuple(dict.fromkeys((part.site, layer) for part, layers in asked.items() for layer in layers))
+            try:
                 found = packed_layout(self._lm, Run(texts, hooks, self._batch_tokens, torch.float32))
-                if found is None and self._method == "packed":
-                    raise RepengError(
-                        f"packed rows are not right for {self._lm.name}; leave the method to repeng, or take batched"
-                    )
+            except torch.OutOfMemoryError as error:
+                raise RepengError("out of memory with a few texts at once; take a smaller dtype") from error
+            if found is None and self._method == "packed":
+                raise RepengError(
+                    f"packed rows are not right for {self._lm.name}; leave the method to repeng, or take batched"
+                )
             self._layout = "padded" if found is None else found.kind
+            self._limits |= limits
         return self._layout
 
     def _step(self, rows: int) -> None:
