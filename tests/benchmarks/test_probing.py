@@ -1,0 +1,212 @@
+"""Probes from a store alone, on planted activations whose answers are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planted_store import PAIRS, planted, two_worlds, write_store
+
+from repeng.activations.store import Store, StoredCapture
+from repeng.benchmarks import cached
+from repeng.benchmarks.fitting import fit_layers, fit_on_source, layer_blocks
+from repeng.benchmarks.probing import (
+    capture_of,
+    choose_capture,
+    find_split,
+    fit_from_store,
+    score_from_store,
+    sweep_probes,
+    transfer_matrix,
+)
+from repeng.errors import BadInput, CaptureMismatch, RepengError, StoreError, UnknownName
+from repeng.probes.registry import get_probe
+
+ONE_LAYER = 1
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return two_worlds(tmp_path_factory.mktemp("planted"))
+
+
+@pytest.fixture
+def capture(store: Path) -> StoredCapture:
+    return choose_capture(store)
+
+
+def test_a_direction_that_is_useless_on_the_target_is_at_chance_there(capture: StoredCapture) -> None:
+    fitted = fit_from_store(capture, "near", "mms")
+    assert fitted.layers == (2,)
+    assert score_from_store(capture, fitted, "near")[1].accuracy > 0.95
+    # 60 pairs: three standard errors of a fair coin are 0.19.
+    assert abs(score_from_store(capture, fitted, "far")[1].accuracy - 0.5) < 0.19
+
+
+def test_scoring_says_which_examples_its_pairs_are_of(capture: StoredCapture) -> None:
+    _, evaluation = score_from_store(capture, fit_from_store(capture, "near", "mms"), "like")
+    assert evaluation.n_pairs == evaluation.n_prompts == PAIRS
+    assert evaluation.example is not None and evaluation.example.tolist() == list(range(PAIRS))
+
+
+def test_a_sweep_marks_the_sources_layer_and_the_targets_own_best(capture: StoredCapture) -> None:
+    rows = list(sweep_probes(capture, "near", ["near", "like"], ["mms", "logistic"]))
+    assert len(rows) == 2 * 2 * 4
+    for row in rows:
+        assert row.chosen == (row.layer == 2)
+        assert row.head is None
+        assert row.accuracy_low is not None and row.accuracy_high is not None
+        assert row.accuracy_low <= row.accuracy <= row.accuracy_high
+        if row.target == "like" and row.probe == "mms":
+            assert row.oracle == (row.layer == 1)
+    assert {row.held_out_accuracy for row in rows if row.layer == 2} == {1.0}
+
+
+@pytest.mark.parametrize("probe", ["mms", "lat", "logistic", "mms-genies"])
+@pytest.mark.parametrize("site", ["resid_post", "hook_z"])
+def test_fits_in_blocks_are_the_fit_of_all_layers_at_once(capture: StoredCapture, probe: str, site: str) -> None:
+    made = get_probe(probe, **({"k": 3} if probe.endswith("genies") else {}))
+    source, readings = find_split(capture, "near", "train"), made.reads(capture.n_layers, site)
+    whole = fit_layers(made, source, readings, site=site)
+    parts = fit_layers(made, source, readings, site=site, block_bytes=ONE_LAYER)
+    assert len(whole.blocks) == 1
+    assert len(parts.blocks) == len(readings)
+    assert parts.chosen == whole.chosen
+    assert parts.layers == whole.layers
+    np.testing.assert_array_equal(parts.held_out_accuracy, whole.held_out_accuracy)
+    assert [parts.head(layer) for layer in parts.layers] == [whole.head(layer) for layer in whole.layers]
+    for place, layer in enumerate(whole.layers):
+        one = parts.of(layer).probe.state()["direction_"][0]
+        np.testing.assert_allclose(one, whole.blocks[0].probe.state()["direction_"][place], rtol=1e-4, atol=1e-5)
+
+
+def test_a_sweep_is_the_same_whatever_its_blocks(capture: StoredCapture) -> None:
+    arguments = (capture, "near", ["like"], ["mms", "lat"])
+    for one, other in zip(sweep_probes(*arguments), sweep_probes(*arguments, block_bytes=ONE_LAYER), strict=True):
+        assert one == other
+
+
+def test_blocks_keep_to_their_bound_and_hold_one_layer_at_the_least(capture: StoredCapture) -> None:
+    probe, source = get_probe("mms"), find_split(capture, "near", "train")
+    readings = probe.reads(capture.n_layers)
+    layer_bytes = 2 * PAIRS * 16 * 4
+    for limit, sizes in ((1, [1, 1, 1, 1]), (2 * layer_bytes, [2, 2]), (3 * layer_bytes, [3, 1])):
+        assert [len(block) for block in layer_blocks(source, probe, readings, "last", limit)] == sizes
+
+
+def test_a_large_source_is_fitted_on_its_chosen_layer_alone_and_scores_the_same(capture: StoredCapture) -> None:
+    probe, source = get_probe("mms"), find_split(capture, "near", "train")
+    readings = probe.reads(capture.n_layers)
+    whole = fit_on_source(probe, source, readings)
+    parts = fit_on_source(probe, source, readings, block_bytes=ONE_LAYER)
+    assert parts.fitted_layers == parts.layers == whole.layers
+    assert parts.temperature == pytest.approx(whole.temperature)
+    one, other = (score_from_store(capture, fitted, "like")[1].probabilities for fitted in (whole, parts))
+    assert one is not None and other is not None
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_layers_that_are_asked_for_are_the_only_ones_fitted(capture: StoredCapture) -> None:
+    probe, source = get_probe("mms"), find_split(capture, "near", "train")
+    fitted = fit_on_source(probe, source, probe.reads(capture.n_layers), layers=(0, 3))
+    assert fitted.fitted_layers == (0, 3)
+    with pytest.raises(BadInput, match="mms has no layer 7"):
+        fit_on_source(probe, source, probe.reads(capture.n_layers), layers=(7,))
+
+
+def test_what_stays_in_memory_of_a_split_is_bounded(capture: StoredCapture, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, probe = find_split(capture, "near", "train"), get_probe("mms")
+    layer_bytes = 2 * PAIRS * 16 * 4
+    monkeypatch.setattr(cached, "READ_BYTES", 2 * layer_bytes)
+    source.activations(probe, probe.reads(capture.n_layers), "last")
+    assert sum(tensor.nbytes for tensor in source._read.values()) == 2 * layer_bytes
+    source.forget()
+    assert not source._read
+
+
+def test_heads_are_chosen_and_told(capture: StoredCapture) -> None:
+    fitted = fit_from_store(capture, "near", "mms", site="hook_z")
+    assert fitted.units == ((2, 1),)
+    rows = list(sweep_probes(capture, "near", ["near"], ["mms"], site="hook_z"))
+    assert next(row for row in rows if row.chosen).head == 1
+
+
+def test_directions_of_distributions_alike_point_alike_and_others_do_not(capture: StoredCapture) -> None:
+    found = transfer_matrix(capture, ("near", "far", "like"), "mms")
+    assert found.layer == 2
+    cosine = np.array(found.cosine)
+    assert np.diag(cosine) == pytest.approx(1)
+    assert cosine[0, 2] > 0.7
+    assert abs(cosine[0, 1]) < 0.4
+    assert found.accuracy[0][0] > 0.95
+    assert abs(found.accuracy[0][1] - 0.5) < 0.19
+
+
+def test_a_contrast_searchs_direction_has_the_sign_that_its_scores_have(tmp_path: Path) -> None:
+    parts = {}
+    for number, name in enumerate(("a", "b")):
+        for place, split in enumerate(("train", "test")):
+            for side, size in (("contrast_yes", 6.0), ("contrast_no", -6.0)):
+                seed = 100 * number + 10 * place + len(side)
+                parts[name, split, side, "resid_post"] = planted({2: (0, size)}, seed=seed, pairs=16)
+    capture = choose_capture(write_store(tmp_path, parts))
+    found = transfer_matrix(capture, ("a", "b"), "ccs")
+    assert found.layer == 2
+    assert found.cosine is not None and found.cosine[0][1] > 0.5
+
+
+def test_several_captures_ask_which_and_an_id_answers(tmp_path: Path) -> None:
+    signal = planted({2: (0, 4.0)}, seed=0)
+    parts = {("near", split, "plain", "resid_post"): signal for split in ("train", "test")}
+    write_store(tmp_path, parts, capture="toy-aaaa")
+    write_store(tmp_path, parts, capture="toy-bbbb")
+    write_store(tmp_path, parts, capture="other-cccc", model="other")
+    with pytest.raises(BadInput, match=r"holds several captures: .*toy-aaaa .*choose one with --model"):
+        choose_capture(tmp_path)
+    with pytest.raises(BadInput, match="toy-aaaa .*toy-bbbb"):
+        choose_capture(tmp_path, "toy")
+    assert choose_capture(tmp_path, "other").id == "other-cccc"
+    assert choose_capture(tmp_path, "toy-bbbb").id == "toy-bbbb"
+    fitted = fit_from_store(choose_capture(tmp_path, "toy-bbbb"), "near", "mms")
+    assert capture_of(tmp_path, fitted).id == "toy-bbbb"
+    with pytest.raises(CaptureMismatch, match="toy-bbbb"):
+        capture_of(tmp_path, fitted, "toy-aaaa")
+    Store(tmp_path).remove("toy-bbbb")
+    with pytest.raises(CaptureMismatch, match="is not in"):
+        capture_of(tmp_path, fitted)
+
+
+def test_an_empty_store_and_unknown_names_say_what_to_do(capture: StoredCapture, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="repeng cache --store"):
+        choose_capture(tmp_path)
+    with pytest.raises(UnknownName, match="'mine'; choose from far, like, near"):
+        fit_from_store(capture, "mine", "mms")
+    with pytest.raises(UnknownName, match="probe 'msm'"):
+        fit_from_store(capture, "near", "msm")
+    with pytest.raises(BadInput, match="has layers 0 to 3"):
+        fit_from_store(capture, "near", "mms", layers="9")
+    with pytest.raises(StoreError, match="contrast_yes"):
+        fit_from_store(capture, "near", "cra")
+    with pytest.raises(BadInput, match="needs 2 distributions or more; given near"):
+        transfer_matrix(capture, ("near",), "mms")
+
+
+def test_of_two_versions_of_the_data_the_larger_is_taken(tmp_path: Path) -> None:
+    small = planted({2: (0, 4.0)}, seed=0, pairs=8)
+    write_store(tmp_path, {("near", "train", "plain", "resid_post"): small})
+    first = next(tmp_path.glob("*/near/train.*"))
+    first.rename(first.with_name("train.ffffffffffff"))
+    write_store(tmp_path, {("near", "train", "plain", "resid_post"): planted({}, seed=1)})
+    found = find_split(choose_capture(tmp_path), "near", "train")
+    assert (found.data_hash, len(found.rows.labels)) == ("0123456789ab", 2 * PAIRS)
+
+
+def test_a_split_whose_every_text_was_skipped_has_no_pair_to_score(tmp_path: Path) -> None:
+    parts = {("near", split, "plain", "resid_post"): planted({2: (0, 4.0)}, seed=1) for split in ("train", "test")}
+    write_store(tmp_path, parts)
+    index = next(tmp_path.glob("*/near/test.*/*/index.json"))
+    index.write_text(index.read_text().replace('"skipped": []', f'"skipped": {list(range(2 * PAIRS))}'))
+    capture = choose_capture(tmp_path)
+    with pytest.raises(RepengError, match="near/test: no pair is left"):
+        score_from_store(capture, fit_from_store(capture, "near", "mms"), "near")
