@@ -55,7 +55,9 @@ class Times:
         return median(a / b for a, b in zip(self.wall, other.wall, strict=True))
 
 
-def contestants(work: Workload, ours: Ours, peers: Sequence[str]) -> dict[str, Callable[[Workload], Vectors]]:
+def contestants(
+    work: Workload, ours: Ours, peers: Sequence[str], left_out: Sequence[str]
+) -> dict[str, Callable[[Workload], Vectors]]:
     """All that run, by name. A library that is not installed is skipped, and said so."""
     ways: dict[str, Callable[[Workload], Vectors]] = {
         OURS: ours,
@@ -70,7 +72,7 @@ def contestants(work: Workload, ours: Ours, peers: Sequence[str]) -> dict[str, C
             print(f"skipped: {name}: {package} is not installed")
             continue
         ways[f"{name} ({package} {importlib.metadata.version(package)}), batch 16"] = make(work)
-    return ways
+    return {name: way for name, way in ways.items() if name == OURS or not any(part in name for part in left_out)}
 
 
 def distance(ours: Vectors, theirs: Vectors) -> float:
@@ -79,13 +81,15 @@ def distance(ours: Vectors, theirs: Vectors) -> float:
     return float(((ours - theirs).norm(dim=-1) / theirs.norm(dim=-1)).max())
 
 
-def measure(work: Workload, ours: Ours, peers: Sequence[str], repeats: int, dtype: str) -> dict[str, Times]:
+def measure(
+    work: Workload, ours: Ours, peers: Sequence[str], left_out: Sequence[str], repeats: int, dtype: str
+) -> dict[str, Times]:
     """Every way in turn, `repeats` rounds after one on a few texts that counts for nothing.
 
     Raises:
         SystemExit: a way gives other vectors than ours.
     """
-    ways = contestants(work, ours, peers)
+    ways = contestants(work, ours, peers, left_out)
     first = work.of(work.splits[0].first(2))
     for way in ways.values():
         way(first)
@@ -172,6 +176,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch-tokens", type=int, help="our token budget; by default what `repeng cache` takes")
     parser.add_argument("--peers", default=",".join(PEERS), help="libraries to compare with; empty for none")
+    parser.add_argument("--leave-out", default="", help="ways with one of these (commas between) in their name")
     parser.add_argument("--each", action="store_true", help="every distribution alone, ours against sorted batches")
     options = parser.parse_args()
     names = options.distributions.split(",") if options.distributions else None
@@ -193,8 +198,8 @@ def main() -> None:
             each(work, options.batch_tokens, options.repeats)
             return
         ours = Ours(batch_tokens=options.batch_tokens)
-        peers = [name for name in options.peers.split(",") if name]
-        times = measure(work, ours, peers, options.repeats, options.dtype)
+        peers, left_out = ([name for name in text.split(",") if name] for text in (options.peers, options.leave_out))
+        times = measure(work, ours, peers, left_out, options.repeats, options.dtype)
         assert ours.summary is not None
         print(f"method {ours.summary.method}: {ours.summary.n_tokens} tokens computed, {ours.n_scored} scored")
         print(table(times))
