@@ -44,7 +44,9 @@ def rescore(
 
 
 def compare(
-    results: Annotated[list[Path], typer.Argument(help="Results folders, or folders of evaluations (--model).")],
+    results: Annotated[
+        list[Path], typer.Argument(help="Results folders, results.csv files, or folders of released evaluations.")
+    ],
     out: o.Out = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -100,9 +102,6 @@ def browse(
     else:
         distributions = load_named(data, limit=limit)
     predictions = read_predictions(results) if results is not None else []
-    if export is not None:
-        talk.result(None, f"wrote {export_pages(export, distributions, predictions)}")
-        return
     if (model is None) != (probe is None):
         raise BadInput("token scores need both --model and --probe")
     scores = None
@@ -112,5 +111,9 @@ def browse(
         from repeng.probes.io import load
 
         scores = token_scorer(load_model(model), load(probe))
+    if export is not None:
+        page = export_pages(export, distributions, predictions, token_scores=scores)
+        talk.result(None, f"wrote {page}")
+        return
     app = create_app(distributions, predictions, token_scores=scores)
     serve(app, port=port, announce=lambda address: talk.result(None, f"{address}  (Ctrl-C ends it)"))
