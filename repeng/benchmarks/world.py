@@ -84,7 +84,10 @@ def load_named(
 
 
 def export(name: str, directory: Path, *, seed: int = 0) -> int:
-    """Write the embedded benchmark out as GENIES folders, with `shifts.json` beside them; return how many.
+    """Write the embedded benchmark out and return of how many distributions.
+
+    DIRECTORY/distributions/NAME/{train,test}.json are GENIES folders, DIRECTORY/shifts.json is the shift file, so that
+    `--data DIRECTORY --benchmark DIRECTORY/shifts.json` is the same benchmark.
 
     Raises:
         UnknownName: there is no embedded benchmark of that name.
@@ -95,7 +98,7 @@ def export(name: str, directory: Path, *, seed: int = 0) -> int:
 
     distributions = mini_distributions(seed)
     for distribution in distributions.values():
-        write_genies(distribution, directory)
+        write_genies(distribution, directory / "distributions")
     rows = [asdict(shift) for shift in mini_benchmark().shifts]
     (directory / "shifts.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return len(distributions)

@@ -75,14 +75,16 @@ def data_fetch(
 
 def data_export(
     name: Annotated[str, typer.Argument(help="What to write out: mini.")],
-    directory: Annotated[Path, typer.Argument(help="Folder for NAME/{train,test}.json.")],
+    directory: Annotated[Path, typer.Argument(help="Folder for distributions/NAME/{train,test}.json and shifts.json.")],
     seed: Annotated[int, typer.Option("--seed", help="Generator seed; 0 is the shipped one.")] = 0,
 ) -> None:
-    """Write the embedded benchmark as GENIES folders, with its shifts."""
+    """Write the embedded benchmark as GENIES folders, with its shifts; --data and --benchmark take both."""
     from repeng.benchmarks.world import export
 
     count = export(name, directory, seed=seed)
-    Talk().result(None, f"wrote {count} distributions and shifts.json to {directory}")
+    Talk().result(
+        None, f"wrote {count} distributions to {directory / 'distributions'}, shifts to {directory / 'shifts.json'}"
+    )
 
 
 def store_ls(
