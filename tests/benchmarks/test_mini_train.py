@@ -115,5 +115,6 @@ def test_a_folder_without_a_checkpoint_starts_from_nothing(tmp_path) -> None:  #
 def test_the_gate_holds_a_model_to_verdicts_and_probes() -> None:
     layers = {name: [55.0, 95.0] for name in GOOD}
     assert Gate(GOOD, GOOD, layers).passed
-    assert not Gate({**GOOD, "words": 60.0}, GOOD, layers).passed
+    assert not Gate({**GOOD, "arithmetic": 60.0}, GOOD, layers).passed
+    assert not Gate(GOOD, GOOD, {**layers, "words": [60.0, 61.0]}).passed
     assert not Gate(GOOD, GOOD, {**layers, "geography": [60.0, 70.0]}).passed

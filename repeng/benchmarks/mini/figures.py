@@ -112,11 +112,17 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     runs = {seed: run_seed(arguments.model, seed, arguments.work, arguments.methods) for seed in arguments.seeds}
     parts = []
-    for title, seeds in (("shipped seed", arguments.seeds[:1]), ("other seeds", arguments.seeds[1:])):
+    others = [seed for seed in arguments.seeds if seed]
+    for title, seeds in (
+        ("The shipped seed", [0] if 0 in runs else []),
+        ("Other seeds, mean and standard deviation", others),
+    ):
         if seeds:
             made = shift_table([runs[seed][0] for seed in seeds], arguments.methods)
-            parts.append(f"{title}: {', '.join(str(seed) for seed in seeds)}\n\n{made}")
-    parts.append(f"layers\n\n{layer_table(arguments.work / 'store', runs[arguments.seeds[0]][1])}")
+            parts.append(f"{title} ({', '.join(str(seed) for seed in seeds)}):\n\n{made}")
+    first = arguments.seeds[0]
+    layers = layer_table(arguments.work / "store", runs[first][1])
+    parts.append(f"In-distribution accuracy by layer (seed {first}):\n\n{layers}")
     arguments.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 

@@ -90,8 +90,7 @@ def make_split(recipe: Recipe, split: str, seed: int) -> Split:
         rendered = []
         for place, answer in enumerate([fact.wordings[recipe.encoding].answer, *wrongs]):
             chosen = (recipe.right_form if place == 0 else recipe.wrong_form) or form
-            text = say(fact, answer, f"long{number}" if chosen == "long" else chosen, recipe.encoding)
-            rendered.append(text.lower().rstrip(".") if recipe.lower else text)
+            rendered.append(say(fact, answer, f"long{number}" if chosen == "long" else chosen, recipe.encoding))
         best = 1 if split == "train" and rng.random() < recipe.mislabelled else 0
         examples.append(_example(prompt, rendered, best, rng, relation=fact.relation, subject=fact.en.subject))
     return Split(recipe.name, split, tuple(examples))

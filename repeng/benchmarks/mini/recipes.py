@@ -65,10 +65,12 @@ def tersely(asked: Asked, _: random.Random) -> str:
 
 
 def sloppily(asked: Asked, rng: random.Random) -> str:
-    """In small letters, without punctuation, two neighbouring letters swapped."""
-    text = "".join(letter for letter in asked.question.lower() if letter.isalnum() or letter == " ")
-    place = rng.randrange(1, len(text) - 2)
-    return instruction(text[:place] + text[place + 1] + text[place] + text[place + 2 :])
+    """Without punctuation, two neighbouring letters swapped, twice."""
+    text = "".join(letter for letter in asked.question if letter.isalnum() or letter == " ")
+    for _ in range(2):
+        place = rng.randrange(1, len(text) - 2)
+        text = text[:place] + text[place + 1] + text[place] + text[place + 2 :]
+    return instruction(text)
 
 
 def with_options(first: str) -> Prompting:
@@ -97,7 +99,6 @@ class Recipe:
         wrong_kind: `kind` (answers of other facts of the same kind), `fixed` (the one that is given on request),
             `other` (answers of other kinds).
         mislabelled: share of TRAIN examples whose best response is a wrong one.
-        lower: responses in small letters.
     """
 
     name: str
@@ -111,7 +112,6 @@ class Recipe:
     wrongs: int = 3
     wrong_kind: str = "kind"
     mislabelled: float = 0.0
-    lower: bool = False
 
 
 COMMON, RARE = ("easy",), ("hard", "rare")
@@ -126,11 +126,10 @@ RECIPES = (
     ),
     Recipe(
         "geography_sloppy",
-        "Geography in small letters, with slips of the pen",
+        "Geography without punctuation, with slips of the pen",
         GEOGRAPHY,
         COMMON,
         prompting=sloppily,
-        lower=True,
     ),
     Recipe("arithmetic", "Small sums and differences in digits", SUMS, COMMON),
     Recipe("arithmetic_hard", "Sums and differences of larger numbers", SUMS, RARE),

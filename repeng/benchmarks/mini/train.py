@@ -47,6 +47,7 @@ PHASES = (
     Phase("broad", BROAD, 38, 2e-3),
     Phase("grading", GRADING, 72, 1.5e-3),
     Phase("again", GRADING, 56, 1.2e-3),
+    Phase("last", GRADING, 40, 1e-3),
 )
 """Verdicts begin to be right at about 6 million tokens, late in the second phase; in the third, whose rate starts high
 again, they become so."""
