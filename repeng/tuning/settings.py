@@ -136,7 +136,7 @@ _SOUND = TuneSettings(
     prompt_init="vocabulary",
     redraw_pairs=True,
     held_out=0.2,
-    patience=5,
+    patience=3,
 )
 _DEFAULT = {
     "lora": _SOUND,

@@ -83,7 +83,7 @@ def test_the_learning_rate_rises_through_the_warmup_and_falls_to_zero() -> None:
         ({"steps": 0}, "steps is 0"),
         ({"held_out": 1.0}, "held_out is 1.0"),
         ({"learning_rate": -1.0}, "learning_rate is -1.0"),
-        ({"held_out": 0.0}, "patience is 5"),
+        ({"held_out": 0.0}, "patience is 3"),
         ({"dropout": 1.0}, "dropout is 1.0"),
     ],
 )
