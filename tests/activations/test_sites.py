@@ -25,9 +25,7 @@ def test_every_site_holds_what_transformer_lens_caches_under_its_name(
     architecture: str, folder_of: Callable[[str], object], model_of: Callable[[str], LanguageModel]
 ) -> None:
     lm, bridged = model_of(architecture), load_model(str(folder_of(architecture)), device="cpu")
-    bridge = build_bridge_from_module(
-        bridged.model, type(bridged.model).__name__, hf_config=bridged.model.config, tokenizer=bridged.tokenizer
-    )
+    bridge = build_bridge_from_module(bridged.model, type(bridged.model).__name__, hf_config=bridged.model.config)
     with torch.no_grad():
         _, cache = bridge.run_with_cache(torch.tensor([IDS]))
     hooks = [(site, layer) for site in lm.sites() for layer in range(3) if site != "ln_final" or layer == 2]
