@@ -270,4 +270,6 @@ def score_cached(fitted: FittedProbe, target: CachedSplit) -> Evaluation:
     pairs = target.pairs(fitted.probe, readings, fitted.token)
     activations = target.activations(fitted.probe, readings, fitted.token)
     probabilities = fitted.pair_probabilities(activations, pairs)
-    return target.rows.evaluation(pairs, probabilities, fitted.scores(activations))
+    # A preset that judges a pair by a cosine has no score of a response.
+    scores = fitted.scores(activations) if fitted.ranks_by_scores else None
+    return target.rows.evaluation(pairs, probabilities, scores)
