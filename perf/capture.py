@@ -150,7 +150,7 @@ def speed(work: Workload, ours: Ours, times: Times) -> str:
 
 
 def each(work: Workload, batch_tokens: int | None, repeats: int) -> None:
-    """Every split alone, ours against sorted batches. The check before a capture is made once, as in a long one."""
+    """Every split alone, ours with its check against sorted batches: with few examples the check weighs more."""
     print("| distribution | repeng | sorted batches | ratio |\n|---|---|---|---|")
     for split in work.splits:
         packed, padded, alone = Times(), Times(), work.of(split)
