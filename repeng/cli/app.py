@@ -32,10 +32,11 @@ look.register(app)
 data.register(data_app, store_app)
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         typer.echo(f"repeng {repeng.__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()
