@@ -167,7 +167,7 @@ def each(work: Workload, batch_tokens: int | None, repeats: int) -> None:
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="folder of GENIES distributions (REPENG_GENIES, or ../shared/genies)")
+    parser.add_argument("--data", help="folder of GENIES distributions [default: that of REPENG_GENIES]")
     parser.add_argument("--distributions", help="names with commas between; all of them by default")
     parser.add_argument("--examples", type=int, default=4, help="of each distribution's test split")
     parser.add_argument("--repeats", type=int, default=3)

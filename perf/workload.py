@@ -31,9 +31,11 @@ Vectors = Float[Tensor, "layer response d_model"]
 
 
 def genies_folder(given: str | None) -> Path:
-    """The folder of GENIES' distributions: the given one, or that of REPENG_GENIES, or ../shared/genies."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "genies"
-    root = Path(given or os.environ.get("REPENG_GENIES") or beside)
+    """The folder of GENIES' distributions: the given one, or that of REPENG_GENIES."""
+    named = given or os.environ.get("REPENG_GENIES")
+    if not named:
+        raise SystemExit("name the folder of GENIES' distributions by --data, or in REPENG_GENIES")
+    root = Path(named)
     folder = root / "distributions" if (root / "distributions").is_dir() else root
     if not folder.is_dir():
         raise SystemExit(f"no GENIES distributions in {root}; name their folder by --data")
