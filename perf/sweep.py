@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=2 python perf/sweep.py --gigabytes 20
 
 The store has 32 layers, 4,096 wide, 1,200 responses a split, in bfloat16 (`--layers`, `--width`, `--responses`), and as
-many distributions as the size needs, each a train and a test split. One source is fitted, every distribution scored, in a
-process of its own: writing the store does not count towards its peak.
+many distributions as the size needs, each a train and a test split. One source is fitted, every distribution is scored,
+in a process of its own: writing the store does not count towards its peak.
 """
 
 from __future__ import annotations

@@ -34,11 +34,11 @@ class Talk:
         logger.addHandler(_ToConsole(self.err, logging.ERROR if self.quiet else logging.WARNING))
         logger.propagate = False
 
-    def _width(self, item: Any) -> int | None:
-        """The terminal's width; a log or a pipe has none of its own, and is given what the table needs."""
-        if self.out.is_terminal:
-            return None
-        return max(self.out.width, Measurement.get(self.out, self.out.options.update(width=10_000), item).maximum)
+    def _make_room(self, item: Any) -> None:
+        """A log or a pipe has no width of its own: it is as wide as the table needs."""
+        if not self.out.is_terminal:
+            wanted = Measurement.get(self.out, self.out.options.update(width=10_000), item).maximum
+            self.out.width = max(self.out.width, wanted)
 
     def note(self, text: str) -> None:
         """A line for the reader on stderr; silent under --quiet."""
@@ -55,7 +55,8 @@ class Talk:
                 # A line is whole: what wraps it is the terminal, not us.
                 self.out.print(item, markup=False, highlight=False, soft_wrap=True)
             else:
-                self.out.print(item, width=self._width(item))
+                self._make_room(item)
+                self.out.print(item)
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Any]:
