@@ -124,7 +124,7 @@ _GENIES = {
 }
 _SOUND = TuneSettings(
     "lora",
-    learning_rate=1e-3,
+    learning_rate=3e-4,
     steps=150,
     schedule="linear",
     warmup=0.05,
