@@ -201,14 +201,22 @@ class MixedSplit(Activations):
     Attributes:
         members: where the activations are.
         take: for each response, its row among the members' responses one after the other.
-        rows: labels, examples and groups within the mixture.
-        name: the distribution and split, for messages.
+        mixture: the examples as they stand in the mixture.
     """
 
     members: tuple[CachedSplit, ...]
     take: Int[np.ndarray, " response"]
-    rows: ResponseRows
-    name: str
+    mixture: Split
+
+    @cached_property
+    def rows(self) -> ResponseRows:
+        """Labels, examples and groups within the mixture."""
+        return ResponseRows.of(self.mixture)
+
+    @property
+    def name(self) -> str:
+        """The distribution and split."""
+        return f"{self.mixture.distribution}/{self.mixture.name}"
 
     @classmethod
     def of(cls, mixture: Split, members: Sequence[tuple[Split, CachedSplit]]) -> MixedSplit:
@@ -220,8 +228,7 @@ class MixedSplit(Activations):
             start += split.n_responses
         take = [place[id(e)] + number for e in mixture.examples for number in range(len(e.responses))]
         cached = tuple(cached for _, cached in members)
-        name = f"{mixture.distribution}/{mixture.name}"
-        return cls(cached, np.array(take, dtype=np.int64), ResponseRows.of(mixture), name)
+        return cls(cached, np.array(take, dtype=np.int64), mixture)
 
     def kept_of(self, stimulus: str, site: str, token: str) -> Bool[np.ndarray, " response"]:
         """False where a response's text was skipped as too long."""
