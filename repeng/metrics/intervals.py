@@ -19,6 +19,7 @@ from repeng.metrics.resampling import (
     check_same_pairs,
     check_settings,
     draw,
+    drawn,
     ends,
     resampling_units,
     weighted_means,
@@ -63,7 +64,7 @@ def accuracy_interval(
     if np.all(credit == credit[0]) and credit[0] in (0.0, 1.0):
         reach = float(((1 - level) / 2) ** (1 / units.n_units))
         return (reach, 1.0) if credit[0] == 1.0 else (0.0, 1.0 - reach)
-    draws = draw(units.n_units, resamples, np.random.default_rng(seed))
+    draws = drawn(units.n_units, resamples, seed)
     return ends(weighted_means(credit, units.of_pairs[0], draws), level)
 
 

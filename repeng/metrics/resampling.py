@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -74,6 +75,14 @@ def resampling_units(evaluations: Sequence[Evaluation]) -> Units | None:
 def draw(n_units: int, resamples: int, generator: np.random.Generator) -> Draws:
     """How often each unit is drawn in each resample."""
     return generator.multinomial(n_units, np.full(n_units, 1.0 / n_units), size=resamples).astype(np.float64)
+
+
+@lru_cache(maxsize=4)
+def drawn(n_units: int, resamples: int, seed: int) -> Draws:
+    """`draw` from a seed. Targets of one size share it, so a table of hundreds of intervals draws a few times."""
+    draws = draw(n_units, resamples, np.random.default_rng(seed))
+    draws.flags.writeable = False
+    return draws
 
 
 def weighted_means(
