@@ -79,7 +79,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study found, and what it did for it. `captured` is None where the store held everything."""
+    """What a study found, and what it did for it.
+
+    Attributes:
+        captured: None where the store held everything.
+        changed: False where the results table stood there already, to the letter.
+    """
 
     plan: Plan
     rows: tuple[ResultRow, ...]
@@ -87,6 +92,7 @@ class StudyResult:
     captured: CaptureSummary | None
     evaluations_made: int
     evaluations_reused: int
+    changed: bool
 
     @property
     def out(self) -> Path:
@@ -174,12 +180,15 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
         *(_capability_row(found, plan) for found in capable.values()),
     ]
     out = Path(plan.study.out)
-    write_results(rows, out / "results.csv")
+    table = out / "results.csv"
+    before = table.read_bytes() if table.is_file() else b""
+    write_results(rows, table)
+    changed = table.read_bytes() != before
     for found in capable.values():
         write_capability(found, out / "target_tuned_capability" / plan.context.model_slug)
     write_atomically(out / "study.toml", plan.study.to_toml())
     failures = (*plan.impossible, *uncaptured, *answers.failures)
-    return StudyResult(plan, tuple(rows), failures, captured, answers.computed, answers.reused)
+    return StudyResult(plan, tuple(rows), failures, captured, answers.computed, answers.reused, changed)
 
 
 def _train(world: World, name: str) -> Split:

@@ -18,14 +18,16 @@ MOST_FAILURES = 10
 
 
 def write_outputs(result: StudyResult, talk: Talk) -> None:
-    """Write the report of a study that has run; show its table, what it says, and where the files are."""
+    """Write the report of a study that found something new; show its table, what it says, and where the files are."""
     from repeng.report.html import write_report
     from repeng.report.tables import study_table, summary_sentence
 
     if result.captured is not None:
         for line in captured_lines(result.captured):
             talk.note(line)
-    page = write_report(result.out, distributions=result.plan.world.distributions)
+    page = result.out / "report.html"
+    if result.changed or result.evaluations_made or not page.is_file():
+        page = write_report(result.out, distributions=result.plan.world.distributions)
     rows = [asdict(row) for row in result.rows]
     failed = [asdict(failure) for failure in result.failures]
     plain = {"out": str(result.out), "rows": rows, "failures": failed}
