@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 run: $(VENV)/ready
 	$(BIN)/repeng run
 
+# Two processes of one thread each: threads of several processes that wait for each other are slower than none.
 test: $(VENV)/ready
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .
