@@ -32,8 +32,8 @@ def token_scorer(lm: LanguageModel, fitted: FittedProbe) -> TokenScores:
     """
     if len(fitted.probe.stimuli) != 1:
         raise BadInput(
-            f"probe {fitted.name!r} reads {' and '.join(fitted.probe.stimuli)}, so the tokens of one text have no score "
-            "of their own; take a probe that reads one text, such as mms, lat, logistic or lda"
+            f"probe {fitted.name!r} reads {' and '.join(fitted.probe.stimuli)}, so the tokens of one text have no "
+            "score of their own; take a probe that reads one text, such as mms, lat, logistic or lda"
         )
     stimulus = get_stimulus(fitted.probe.stimuli[0])
     readings = fitted.reads(lm.n_layers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from models import make_model
 
 from repeng.activations.capture import Request, capture
 from repeng.activations.model import load_model
@@ -14,7 +15,6 @@ from repeng.benchmarks.token_scores import token_scorer
 from repeng.distributions.schema import Example, Split
 from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput
-from models import make_model
 
 EXAMPLES = tuple(
     Example(f"### Instruction:\nSay {number} again.\n\n### Response:\n", (f"{number} it is.", f"Not {number}."), 0)
