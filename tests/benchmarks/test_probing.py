@@ -149,7 +149,7 @@ def test_a_contrast_searchs_direction_has_the_sign_that_its_scores_have(tmp_path
         for place, split in enumerate(("train", "test")):
             for side, size in (("contrast_yes", 6.0), ("contrast_no", -6.0)):
                 seed = 100 * number + 10 * place + len(side)
-                parts[name, split, side, "resid_post"] = planted({2: (0, size)}, seed=seed, pairs=16)
+                parts[name, split, side, "resid_post"] = planted({2: (0, size)}, seed=seed, pairs=40)
     capture = choose_capture(write_store(tmp_path, parts))
     found = transfer_matrix(capture, ("a", "b"), "ccs")
     assert found.layer == 2
