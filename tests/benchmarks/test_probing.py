@@ -143,6 +143,7 @@ def test_directions_of_distributions_alike_point_alike_and_others_do_not(capture
     assert abs(found.accuracy[0][1] - 0.5) < 0.19
 
 
+@pytest.mark.slow
 def test_a_contrast_searchs_direction_has_the_sign_that_its_scores_have(tmp_path: Path) -> None:
     parts = {}
     for number, name in enumerate(("a", "b")):
