@@ -135,7 +135,7 @@ def _by_cell(value: Tensor, shape: torch.Size, hook: Hook) -> Float[Tensor, "row
 def _stored(value: Tensor, point: HookPoint, dtype: torch.dtype) -> Tensor:
     """As it is kept: heads apart, scaled as it enters the residual stream, in the storage dtype."""
     if point.d_head is not None:
-        value = value.reshape(len(value), -1, point.d_head)
+        value = value.unflatten(-1, (value.shape[-1] // point.d_head, point.d_head))
     if point.scale != 1.0:
         value = value * point.scale
     return value.to(dtype)
