@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import torch
@@ -17,8 +18,11 @@ from repeng.errors import BadInput, RepengError
 
 log = logging.getLogger(__name__)
 
-__all__ = ["LanguageModel", "load_model", "slug"]
+__all__ = ["LOADING", "LanguageModel", "load_model", "slug"]
 
+LOADING = threading.Lock()
+"""Held while weights are loaded: transformers switches the tying of weights off for the whole process meanwhile, and
+two threads that load at once leave it off for good."""
 LOGITS_AT_ONCE = 1 << 26
 """Logits computed at a time: 256 MB in float32."""
 
@@ -206,9 +210,10 @@ def load_model(
     placement = {} if device_map is None else {"device_map": device_map}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.path, **options)
-        model = AutoModelForCausalLM.from_pretrained(
-            source.path, dtype=getattr(torch, identity.dtype), use_safetensors=True, **options, **placement
-        )
+        with LOADING:
+            model = AutoModelForCausalLM.from_pretrained(
+                source.path, dtype=getattr(torch, identity.dtype), use_safetensors=True, **options, **placement
+            )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise BadInput(f"cannot load {name!r} as a causal language model: {first_line(error)}") from error
     if device_map is None:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from repeng.activations.model import find_model, first_line, resolve_device
+from repeng.activations.model import LOADING, find_model, first_line, resolve_device
 from repeng.errors import BadInput
 from repeng.tuning.data import length_batches
 from repeng.tuning.sharing import packed_logits, shares_prefixes
@@ -163,7 +163,7 @@ def load_classifier(
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
         options["device_map"] = {"": device}
-    with forked_rng(seed, device), quiet_transformers():
+    with forked_rng(seed, device), quiet_transformers(), LOADING:
         try:
             model = AutoModelForSequenceClassification.from_pretrained(found.path, **options)
         except (OSError, ValueError) as error:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from made_up import made_up
 from models import ARCHITECTURES, make_model
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import PreTrainedModel, T5Config, T5ForConditionalGeneration
 
 from repeng.activations.capture import Request, capture
 from repeng.activations.model import LanguageModel, load_model
@@ -80,3 +81,12 @@ def test_opt_with_its_norms_behind_or_a_narrow_embedding_is_refused_or_right(tmp
     with pytest.raises(BadInput, match="has no ln_final"):
         behind = make_model("opt", tmp_path / "b", config={"do_layer_norm_before": False})
         load_model(str(behind), device="cpu").hook_module("ln_final", 2)
+
+
+def test_models_that_threads_load_at_once_keep_their_tied_weights(tmp_path: Path) -> None:
+    folder = str(make_model("llama", tmp_path / "tied", config={"tie_word_embeddings": True}))
+    before = PreTrainedModel.tie_weights
+    with ThreadPoolExecutor(8) as pool:
+        for lm in pool.map(lambda _: load_model(folder), range(24)):
+            assert lm.unembed.weight is lm.model.get_input_embeddings().weight  # type: ignore[operator]
+    assert PreTrainedModel.tie_weights is before
