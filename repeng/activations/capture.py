@@ -103,7 +103,7 @@ def capture(
     if method not in METHODS:
         raise UnknownName("method of capturing", method, METHODS)
     if batch_tokens is not None and batch_tokens < 1:
-        raise BadInput(f"a token budget of {batch_tokens} holds nothing; give --batch-tokens 1 or more")
+        raise BadInput(f"a token budget of {batch_tokens} holds nothing; give 1 or more")
     if isinstance(lm, Identity):
         identity = lm
     elif identity is None:
