@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,21 @@ from repeng.benchmarks.python_plugin import PythonPlugin, PythonSession
 from repeng.distributions.schema import Distribution, Split
 from repeng.errors import RepengError
 from repeng.metrics import Evaluation
+
+
+class Together(ABC):
+    """A fitted plug-in that answers many targets in one go."""
+
+    @abstractmethod
+    def evaluate_all(self, targets: Sequence[Split]) -> Iterator[tuple[Split, Evaluation | RepengError]]:
+        """An evaluation, or what went wrong, for each target."""
+
+    def evaluate(self, target: Split) -> Evaluation:
+        """Its answer about one target."""
+        ((_, answer),) = self.evaluate_all([target])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 @dataclass(frozen=True)
@@ -55,20 +71,13 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class FittedFolder:
+class FittedFolder(Together):
     """A trained plug-in; eval.py is run once for all targets of a source."""
 
     trained: TrainedPlugin
     context: Context
     layers: str = ""
     held_out_accuracy: float | None = None
-
-    def evaluate(self, target: Split) -> Evaluation:
-        """Run its eval.py on one target."""
-        ((_, answer),) = self.evaluate_all([target])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
 
     def evaluate_all(self, targets: Sequence[Split]) -> Iterator[tuple[Split, Evaluation | RepengError]]:
         """Run its eval.py once on all of them."""
@@ -114,7 +123,7 @@ class PythonObject:
 
 
 @dataclass(frozen=True)
-class FittedPython:
+class FittedPython(Together):
     """Fits and answers within one process, which ends with the last answer."""
 
     plugin: PythonPlugin
@@ -122,13 +131,6 @@ class FittedPython:
     context: Context
     layers: str = ""
     held_out_accuracy: float | None = None
-
-    def evaluate(self, target: Split) -> Evaluation:
-        """Fit, and ask about one target."""
-        ((_, answer),) = self.evaluate_all([target])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
 
     def evaluate_all(self, targets: Sequence[Split]) -> Iterator[tuple[Split, Evaluation | RepengError]]:
         """Fit once, and ask about each target. After a failed answer the process is gone, and the rest fail with it."""
