@@ -105,11 +105,11 @@ def _shared_prefix(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def _limits(config: Mapping[Any, Any]) -> Iterator[int]:
-    """Every number of tokens in a configuration at which a model may begin to behave otherwise."""
+    """Every number of tokens in a configuration at which a model may begin to behave otherwise: 0 and False are off."""
     for name, value in config.items():
         if isinstance(value, Mapping):
             yield from _limits(value)
-        elif isinstance(value, int) and any(part in str(name) for part in ("window", "chunk", "max_position")):
+        elif type(value) is int and value > 0 and any(p in str(name) for p in ("window", "chunk", "max_position")):
             yield value
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import Any
 
 import torch
 
+from repeng.activations.background import Background
 from repeng.activations.batched import padded_batches
+from repeng.activations.budget import budget_of
 from repeng.activations.forward import run
 from repeng.activations.model import LanguageModel
 from repeng.activations.packed import MASKS, TREES
@@ -37,14 +41,11 @@ from repeng.activations.tokens import TokenizedText, stimulus_texts, tokenize_ex
 from repeng.activations.writing import LayoutPlan, PartPlan, begin, finish, text_hash
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
-from repeng.errors import NonFinite, RepengError
+from repeng.errors import RepengError
 
 log = logging.getLogger(__name__)
 
 LAYOUTS: dict[str, Layout] = {"padded": padded_batches, "trees": TREES, "masks": MASKS}
-BATCH_TOKENS = {"cpu": 4096}
-"""Token budget of a batch where none is given, by type of device."""
-BATCH_TOKENS_ELSEWHERE = 16384
 FEWEST_BATCH_TOKENS = 64
 """Where a batch of this budget does not fit, a smaller one is not tried."""
 
@@ -67,6 +68,7 @@ class Work:
     _splits: dict[SplitKey, Split] = field(init=False)
     _method: str = field(init=False)
     _batch_tokens: int = field(init=False)
+    _writer: Background = field(default_factory=Background)
     _layout: str | None = None
     _limits: frozenset[int] = frozenset()
     _shares: dict[SplitKey, int] = field(default_factory=dict)
@@ -82,7 +84,6 @@ class Work:
     ) -> None:
         """See what there is to do, and that the model has what is asked for, before anything is computed."""
         self._lm, self._method = lm, method
-        self._batch_tokens = batch_tokens or BATCH_TOKENS.get(lm.device.type, BATCH_TOKENS_ELSEWHERE)
         for item in missing:
             for layer in item.layers:
                 lm.hook_point(item.part.site, layer)
@@ -93,56 +94,70 @@ class Work:
             stimuli.setdefault(item.split, set()).add(item.part.stimulus)
         self._splits = {split_key(split): split for split in splits if split_key(split) in stimuli}
         self._shares = {key: split.n_responses * len(stimuli[key]) for key, split in self._splits.items()}
-        folder = self.store.root / self.record["id"]
-        if not (folder / CAPTURE).is_file():
-            write_file(folder / CAPTURE, to_json(self.record))
-        elif (before := read_json(folder / CAPTURE)["versions"]) != self.record["versions"]:
-            log.warning("%s was begun with other library versions: %s", self.record["id"], before)
+        file = self.store.root / self.record["id"] / CAPTURE
+        if not file.is_file():
+            write_file(file, to_json({**self.record, "batch_tokens": budget_of(lm.config, lm.dtype, lm.device)}))
+        before = read_json(file)
+        if before["versions"] != self.record["versions"]:
+            log.warning("%s was begun with other library versions: %s", self.record["id"], before["versions"])
+        # A run that goes on where another was stopped, or beside it, lays out the same rows.
+        self._batch_tokens = batch_tokens or before.get("batch_tokens") or budget_of(lm.config, lm.dtype, lm.device)
 
     def run_all(self) -> None:
         """Every split, first those that no other process holds."""
-        busy = [key for key in self._splits if not self._try_split(key, wait=False)]
-        for key in busy:
-            log.info("%s is being captured by another process; waiting for it", "/".join(key[:2]))
-            self._try_split(key, wait=True)
+        with self._writer:
+            busy = [key for key in self._splits if not self._try_split(key, wait=False)]
+            for key in busy:
+                log.info("%s is being captured by another process; waiting for it", "/".join(key[:2]))
+                self._try_split(key, wait=True)
 
     def _try_split(self, key: SplitKey, *, wait: bool) -> bool:
-        """Capture a split, unless another process is at it and that is not to be waited for."""
+        """Capture a split, unless another process is at it and that is not to be waited for.
+
+        What is still to be written of it when this returns is on its way, and the split locked until it is there.
+        """
         folder = split_folder(self.store.root / self.record["id"], key)
-        with locked(folder, wait=wait) as held:
-            if not held:
-                return False
+        lock = ExitStack()
+        if not lock.enter_context(locked(folder, wait=wait)):
+            return False
+        try:
             before = self._done
             self._run_split(self._splits[key])
             self._step(before + self._shares[key] - self._done)
+        finally:
+            self._writer.at_last(lock.close)
         return True
 
     def _run_split(self, split: Split) -> None:
-        """Write every missing part of a split. The lock is held, so nobody else writes meanwhile."""
-        while missing := needed(self.record["id"], self._lm.n_layers, [split], self.request, self.store):
-            before = self._done
-            if (full := self._run_missing(split, missing)) is not None:
-                self._done = before
-                self._halve(full)
+        """Compute every missing part of a split. The lock is held, so nobody else writes meanwhile."""
+        before = self._done
+        while full := self._run_missing(split):
+            self._writer.wait()
+            self._done = before
+            self._halve(full)
 
-    def _run_missing(self, split: Split, missing: Sequence[Missing]) -> Sequence[PartPlan] | None:
-        """Write missing parts. Where memory is too small, stop, and return those that were being written."""
+    def _run_missing(self, split: Split) -> Sequence[PartPlan]:
+        """Compute missing parts. Where memory is too small, stop, and return those that were being written."""
+        missing = needed(self.record["id"], self._lm.n_layers, [split], self.request, self.store)
         names = {item.part.stimulus for item in missing}
         together = {stimulus.name: stimulus for stimulus in self.request.stimuli if stimulus.name in names}
         folder = split_folder(self.store.root / self.record["id"], split_key(split))
         stimuli = tuple(together[name] for name in sorted(together))
         for item in missing:
             clear_temporaries(folder / str(item.part))
-        parts = begin(
-            folder, missing, lambda: LayoutPlan(stimuli, self._choose_layout(split, stimuli), self._batch_tokens)
-        )
+
+        @cache
+        def fresh() -> LayoutPlan:
+            return LayoutPlan(stimuli, self._choose_layout(split, stimuli), self._batch_tokens)
+
+        parts = begin(folder, missing, fresh)
         for plan in dict.fromkeys(part.plan for part in parts):
             some = [part for part in parts if part.plan == plan]
             try:
                 self._run_plan(split, plan, some)
             except torch.OutOfMemoryError:
                 return some
-        return None
+        return ()
 
     def _halve(self, parts: Sequence[PartPlan]) -> None:
         """Forget how parts were begun, so that they are begun again with half the token budget.
@@ -185,7 +200,8 @@ class Work:
             if todo:
                 self._run_block(split, first, tokenized, plan, todo, number)
         for part in parts:
-            finish(
+            index = partial(
+                finish,
                 part,
                 split,
                 hashes=hashes[part.name.stimulus],
@@ -194,6 +210,7 @@ class Work:
                 blocks=edges,
                 dtype="float64" if part.name.site == LOGPROB else self.record["storage_dtype"],
             )
+            self._writer.submit(index)
             self.parts_written += 1
 
     def _tokenize(self, split: Split, examples: range, plan: LayoutPlan) -> dict[str, list[TokenizedText | None]]:
@@ -230,14 +247,18 @@ class Work:
                 self.n_tokens += chunk.n_tokens
                 self._step(sum(name in wanted for text in chunk.texts for name, _ in questions.owners[text]))
         except NonFiniteRow as error:
-            raise _explained(error, split, first) from None
+            raise error.explained(split, first) from None
         if not questions.texts and hooks:
             sample = TextRequest((self._lm.pad_id,), positions=(0,))
             answers.learn_shapes(next(run(self._lm, replace(job, texts=(sample,)), padded_batches)))
         self.n_texts += len(questions.texts)
         self.method = "batched" if plan.layout == "padded" else "packed"
-        for part in todo:
+
+        def write(part: PartPlan) -> None:
             part.write_shard(number, answers.tensors(part.name, part.layers, tokenized))
+
+        for part in todo:
+            self._writer.submit(partial(write, part))
 
     def _find_culprit(self, job: Run, questions: Questions, texts: Sequence[int]) -> None:
         """Read texts of one batch each alone: in a packed row one that is not finite spoils the others.
@@ -284,14 +305,3 @@ class Work:
         if rows > 0:
             self._done += rows
             self.progress(min(self._done, sum(self._shares.values())), sum(self._shares.values()))
-
-
-def _explained(error: NonFiniteRow, split: Split, first: int) -> NonFinite:
-    """The error with the example that it is about."""
-    row = first + error.row
-    example = int(split.response_example[row])
-    return NonFinite(
-        f"{error.what} is infinite or not a number at {split.distribution}/{split.name}, example {example}, response "
-        f"{row - int(split.offsets[example])}, under stimulus {error.stimulus!r}; the weights may be damaged, or the "
-        "dtype too narrow: try --dtype float32, and keep away from float16"
-    )

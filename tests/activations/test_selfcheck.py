@@ -12,7 +12,7 @@ from repeng.activations.model import LanguageModel, load_model
 from repeng.activations.packed import MASKS, TREES, as_batch
 from repeng.activations.packing import pack
 from repeng.activations.plan import Batch, Run, TextRequest
-from repeng.activations.selfcheck import choose_texts, packed_layout
+from repeng.activations.selfcheck import choose_texts, limits_passed, packed_layout
 
 PROMPT = (1, 30, 31, 32, 33)
 TEXTS = tuple(
@@ -106,3 +106,10 @@ def test_the_longest_text_is_tried_where_it_reaches_past_a_limit_of_the_model(co
     assert max(len(text.ids) for text in choose_texts(texts, config)) > 190
     assert max(len(text.ids) for text in choose_texts(texts, {"sliding_window": 1000})) < 190
     assert max(len(text.ids) for text in choose_texts(texts, {"sliding_window": None})) < 190
+
+
+def test_what_is_switched_off_is_no_limit() -> None:
+    config = {"chunk_size_feed_forward": 0, "use_sliding_window": False, "max_position_embeddings": 512}
+    assert limits_passed(512, config) == frozenset()
+    assert limits_passed(513, config) == {512}
+    assert limits_passed(513, {**config, "text_config": {"sliding_window": 64}}) == {64, 512}
