@@ -1,0 +1,138 @@
+"""Methods beside each other: shared mistakes, correlations, many comparisons, means over shifts."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from metric_samples import clustered, from_wins
+
+from repeng.errors import BadInput
+from repeng.metrics import (
+    Evaluation,
+    correlation,
+    holm,
+    mean_over_shifts,
+    mistake_kappa,
+    on_shared_examples,
+    paired_difference,
+)
+
+
+def test_two_methods_are_cut_to_the_examples_that_both_hold_whole() -> None:
+    a = Evaluation(np.array([0.9, 0.9, 0.1, 0.8]), np.array([0, 0, 1, 2]), np.array([5, 5, 6, 7]))
+    b = Evaluation(np.array([0.2, 0.3, 0.7]), np.array([0, 1, 2]), np.array([5, 6, 7]), np.ones((3, 2)))
+    one, other, dropped = on_shared_examples(a, b)
+    assert one.probabilities.tolist() == [0.1, 0.8] and other.probabilities.tolist() == [0.3, 0.7]
+    assert one.group.tolist() == other.group.tolist() == [6, 7] and other.scores.shape == (2, 2)
+    assert dropped == 1 and paired_difference(one, other).value == 0
+    same = on_shared_examples(a, a)
+    assert same == (a, a, 0)
+
+
+def test_cutting_keeps_how_a_foreign_file_counts_ties_and_refuses_what_it_cannot_tell() -> None:
+    example = np.arange(3)
+    right = Evaluation(np.array([0.5, 0.5, 0.1]), example, reported_accuracy=2 / 3)
+    other = Evaluation(np.array([0.1, 0.2]), np.array([1, 2]))
+    assert on_shared_examples(right, other)[0].accuracy == 0.5
+    with pytest.raises(BadInput, match="stated accuracy does not follow"):
+        on_shared_examples(Evaluation(right.probabilities, example, reported_accuracy=0.9), other)
+    with pytest.raises(BadInput, match="which example"):
+        on_shared_examples(Evaluation(right.probabilities), other)
+    with pytest.raises(BadInput, match="share no example"):
+        on_shared_examples(Evaluation(np.array([0.5]), np.array([8])), other)
+
+
+def test_kappa_of_mistakes_equals_that_of_scikit_learn() -> None:
+    from sklearn.metrics import cohen_kappa_score
+
+    generator = np.random.default_rng(12)
+    for choices in ([0.1, 0.9], [0.1, 0.5, 0.9]):
+        first = generator.choice(choices, size=150)
+        second = np.where(generator.random(150) < 0.5, first, generator.choice(choices, size=150))
+        a, b = Evaluation(first, group=np.arange(150)), Evaluation(second)
+        found = mistake_kappa(a, b)
+        assert found.value == pytest.approx(cohen_kappa_score(a.wins.astype(str), b.wins.astype(str)))
+        assert found.low < found.value < found.high
+
+
+def test_kappa_is_1_for_the_same_mistakes_and_undefined_without_any() -> None:
+    a = from_wins(1, 0, 1, 0, 1)
+    assert mistake_kappa(a, a).value == pytest.approx(1) and mistake_kappa(a, a).low is None
+    assert mistake_kappa(from_wins(1, 1), from_wins(1, 1)) is None
+    assert mistake_kappa(from_wins(1, 1), from_wins(0, 0)).value == pytest.approx(0)
+    rare = from_wins(1, 1, 0, group=[0, 1, 2])  # some resample holds no mistake at all
+    assert mistake_kappa(rare, rare).low is None
+    with pytest.raises(BadInput, match="bare accuracy"):
+        mistake_kappa(a, Evaluation(reported_accuracy=0.5))
+
+
+def test_kappa_intervals_cover_independence() -> None:
+    generator = np.random.default_rng(13)
+    found = [mistake_kappa(clustered(generator), clustered(generator), resamples=300) for _ in range(300)]
+    assert 0.9 <= np.mean([one.low <= 0 <= one.high for one in found]) <= 0.98
+
+
+@pytest.mark.parametrize("n", [4, 5, 30])
+def test_correlation_and_interval_equal_those_of_scipy(n: int) -> None:
+    from scipy.stats import pearsonr, spearmanr
+
+    generator = np.random.default_rng(n + 1)
+    x = generator.normal(size=n)
+    y = (x + generator.normal(size=n)).round(1)
+    theirs = pearsonr(x, y)
+    ours = correlation(x.tolist(), y.tolist())
+    assert ours.value == pytest.approx(theirs.statistic)
+    assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval(0.95)))
+    by_rank = correlation(x.tolist(), y.tolist(), method="spearman")
+    assert by_rank.value == pytest.approx(spearmanr(x, y).statistic)
+    half = (math.atanh(by_rank.high) - math.atanh(by_rank.low)) / 2
+    assert half == pytest.approx(1.959963984540054 * math.sqrt((1 + by_rank.value**2 / 2) / (n - 3)))
+
+
+def test_correlation_without_enough_points_or_spread_is_blank() -> None:
+    assert correlation([1.0, 2.0, 4.0], [1.0, 3.0, 2.0]).low is None
+    assert correlation([1.0] * 4, [1.0, 2.0, 3.0, 4.0]) is None and correlation([1.0], [2.0]) is None
+    perfect = correlation([1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 6.0, 8.0])
+    assert (perfect.value, perfect.low, perfect.high) == pytest.approx((1, 1, 1))
+    with pytest.raises(BadInput, match="2 values on one side and 3"):
+        correlation([1.0, 2.0], [1.0, 2.0, 3.0])
+    with pytest.raises(BadInput, match="not finite"):
+        correlation([1.0, math.nan], [1.0, 2.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 1), max_size=12), st.floats(0.001, 0.5))
+def test_holm_rejects_what_its_step_down_rule_rejects(p_values: list[float], level: float) -> None:
+    rejected: set[int] = set()
+    for step, number in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        if p_values[number] * (len(p_values) - step) > level:
+            break
+        rejected.add(number)
+    assert {number for number, adjusted in enumerate(holm(p_values)) if adjusted <= level} == rejected
+
+
+def test_holm_of_a_worked_example() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+    with pytest.raises(BadInput, match="between 0 and 1"):
+        holm([0.5, math.nan])
+
+
+def test_means_over_shifts_keep_repeats_count_blanks_and_follow_the_order_of_rows() -> None:
+    def row(label: str, value: float | None) -> SimpleNamespace:
+        return SimpleNamespace(model="m", method="mms", label=label, category="c", accuracy=value)
+
+    rows = [row("probing", 0.2), row("extreme", 0.9), row("probing", 0.2), row("probing", 0.8), row("extreme", None)]
+    means = mean_over_shifts(rows)
+    assert list(means) == [("m", "mms", "probing"), ("m", "mms", "extreme")]
+    probing, extreme = means.values()
+    assert (probing.value, probing.n_shifts, probing.n_blank) == (pytest.approx(0.4), 3, 0)
+    assert (extreme.value, extreme.n_shifts, extreme.n_blank) == (0.9, 1, 1)
+    assert mean_over_shifts([row("x", None)], by=())[()].value is None
+    assert set(mean_over_shifts(rows, by=("category",))) == {("c",)}
+    with pytest.raises(BadInput, match="no column 'acuracy'"):
+        mean_over_shifts(rows, "acuracy")

@@ -1,0 +1,143 @@
+"""Figures against theory, slow twins and other libraries."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from metric_samples import PROBABILITIES
+
+from repeng.errors import BadInput
+from repeng.metrics import (
+    auroc,
+    brier,
+    differential_elicitation,
+    elicitation,
+    genies_rms_calibration_error,
+    reliability_bins,
+    rms_calibration_error,
+)
+
+
+def test_elicitation_and_differential_elicitation_follow_their_formulas() -> None:
+    assert elicitation(0.6, 0.8) == pytest.approx(0.75)
+    assert differential_elicitation(0.6, 0.4, 0.8) == pytest.approx(0.25)
+    for attempt in (lambda: elicitation(0.6, 0.0), lambda: differential_elicitation(0.6, 0.4, 0.0)):
+        with pytest.raises(BadInput, match=r"capability is 0\.0"):
+            attempt()
+
+
+def test_brier_of_perfect_undecided_and_worst() -> None:
+    assert [brier(np.full(7, p)) for p in (1.0, 0.5, 0.0)] == [0, 0.25, 1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=2, max_size=60).filter(
+        lambda rows: len({best for _, best in rows}) == 2
+    )
+)
+def test_auroc_equals_that_of_scikit_learn_with_ties(rows: list[tuple[int, bool]]) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    scores, best = np.array([s for s, _ in rows], dtype=float), np.array([b for _, b in rows])
+    assert auroc(scores, best) == pytest.approx(roc_auc_score(best, scores), abs=1e-12)
+
+
+def test_auroc_of_equal_scores_is_a_half_and_of_one_class_is_refused() -> None:
+    assert auroc(np.zeros(9), np.arange(9) < 4) == 0.5
+    with pytest.raises(BadInput, match="9 best and 0 worse"):
+        auroc(np.zeros(9), np.ones(9, dtype=bool))
+
+
+def slow_rms_calibration_error(probabilities: list[float], bins: int) -> float:
+    """Sort by confidence, share wins among equal confidences, cut into runs, sum up: one step after another."""
+    pairs = [(max(p, 1 - p), 1.0 if p > 0.5 else 0.5 if p == 0.5 else 0.0) for p in probabilities]
+    shared = []
+    for confidence, _ in pairs:
+        alike = [right for other, right in pairs if other == confidence]
+        shared.append((confidence, sum(alike) / len(alike)))
+    shared.sort()
+    bins = min(bins, len(shared))
+    small, larger = divmod(len(shared), bins)
+    total, start = 0.0, 0
+    for number in range(bins):
+        size = small + (number < larger)
+        run = shared[start : start + size]
+        start += size
+        total += size * (sum(r for _, r in run) / size - sum(c for c, _ in run) / size) ** 2
+    return math.sqrt(total / len(shared))
+
+
+@settings(max_examples=60, deadline=None)
+@given(PROBABILITIES, st.integers(1, 15))
+def test_calibration_error_equals_its_slow_twin(probabilities: np.ndarray, bins: int) -> None:
+    expected = slow_rms_calibration_error(probabilities.tolist(), bins)
+    assert rms_calibration_error(probabilities, bins=bins) == pytest.approx(expected, abs=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(PROBABILITIES, st.randoms(use_true_random=False))
+def test_calibration_error_does_not_hang_on_the_order_of_pairs(probabilities: np.ndarray, order: random.Random) -> None:
+    shuffled = probabilities.tolist()
+    order.shuffle(shuffled)
+    assert rms_calibration_error(np.array(shuffled)) == pytest.approx(rms_calibration_error(probabilities), abs=1e-12)
+
+
+def test_calibration_error_is_small_when_calibrated_and_the_gap_when_not() -> None:
+    generator = np.random.default_rng(0)
+    sure = generator.uniform(0.5, 1, 50_000)
+    calibrated = np.where(generator.random(50_000) < sure, sure, 1 - sure)
+    assert rms_calibration_error(calibrated) < 0.01
+    assert rms_calibration_error(np.array([0.9] * 60 + [0.1] * 40)) == pytest.approx(0.3)
+    assert rms_calibration_error(np.full(50, 0.5)) == 0
+
+
+def test_reliability_bins_hold_equal_mass_in_order_of_confidence() -> None:
+    found = reliability_bins(np.random.default_rng(0).random(103), bins=10)
+    assert sorted(one.n_pairs for one in found) == [10] * 7 + [11] * 3
+    assert [one.confidence for one in found] == sorted(one.confidence for one in found)
+    assert len(reliability_bins(np.array([0.2, 0.9]), bins=10)) == 2
+
+
+def slow_genies_error(probabilities: list[float]) -> float:
+    """The released rule as GENIES.md tells it, pair by pair."""
+    coin = random.Random(42)
+    labels = [coin.choice([0, 1]) for _ in probabilities]
+    turned = [p if label == 1 else 1 - p for p, label in zip(probabilities, labels, strict=True)]
+    edges = [float(edge) for edge in np.linspace(0, 1, 6)]
+    squares = []
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        inside = [q for q in turned if low <= q < high]
+        if len(inside) >= 20:
+            squares.append((sum(labels) / len(labels) - sum(inside) / len(inside)) ** 2)
+    return math.sqrt(sum(squares) / len(squares)) if squares else math.nan
+
+
+@settings(max_examples=60, deadline=None)
+@given(PROBABILITIES)
+def test_the_released_calibration_error_equals_its_slow_twin(probabilities: np.ndarray) -> None:
+    expected = slow_genies_error(probabilities.tolist())
+    assert genies_rms_calibration_error(probabilities) == pytest.approx(expected, abs=1e-9, nan_ok=True)
+
+
+def test_the_released_calibration_error_leaves_the_process_seed_alone_and_drops_certainty() -> None:
+    random.seed(7)
+    expected = random.random()
+    random.seed(7)
+    genies_rms_calibration_error(np.linspace(0, 1, 200))
+    assert random.random() == expected
+    certain = np.ones(200)  # q is 1, which falls out, or 0: only the lowest bin is left
+    coin = random.Random(42)
+    assert genies_rms_calibration_error(certain) == np.mean([coin.choice([0, 1]) for _ in range(200)])
+    assert math.isnan(genies_rms_calibration_error(np.full(19, 0.3)))
+
+
+@pytest.mark.parametrize("figure", [brier, rms_calibration_error, genies_rms_calibration_error, reliability_bins])
+def test_a_figure_of_no_pair_is_refused(figure: object) -> None:
+    with pytest.raises(BadInput, match="no pair"):
+        figure(np.array([]))
