@@ -84,7 +84,8 @@ def capture(
         splits: what to read.
         request: what to keep of it.
         store: where to.
-        batch_tokens: token budget of a batch; None for 4,096 on a CPU, 16,384 elsewhere. Halved where it does not fit.
+        batch_tokens: token budget of a batch; None for the one recorded with the capture, at first chosen by `budget`.
+            Halved where it does not fit.
         too_long: "skip", "cut" or "refuse" texts of more tokens than the model takes.
         max_length: longest text in tokens; None for the model's own limit.
         method: "packed" computes shared prefixes once, "batched" pads each text alone, "auto" packs where that is seen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from repeng.activations.model import LanguageModel
 from repeng.activations.plan import Batch, Chunk, Hook, Layout, Run, TextRequest
 from repeng.activations.sites import LN_FINAL, HookPoint
+from repeng.activations.transfer import Parcel
 from repeng.errors import BadInput
 
 
@@ -50,17 +51,71 @@ class _Cells:
         return torch.segment_reduce(self.take(values).float(), "mean", lengths=lengths, axis=0)
 
 
+@dataclass(frozen=True)
+class _Scoring:
+    """Spans whose log-probability is wanted, as token log-probabilities of which some belong to several spans.
+
+    Attributes:
+        cells: of each distinct token log-probability, the cell before the token (counted over all rows), and its id.
+        which: the log-probabilities of all spans one after the other, as numbers among the distinct ones.
+        slots: to which span each of these belongs.
+        n_slots: number of spans.
+    """
+
+    cells: Int[np.ndarray, "2 distinct"]
+    which: Int[np.ndarray, " token"]
+    slots: Int[np.ndarray, " token"]
+    n_slots: int
+
+    def totals(self, values: Float[Tensor, " distinct"]) -> Float[np.ndarray, " scored"]:
+        """The total of each span."""
+        totals = np.zeros(self.n_slots)
+        np.add.at(totals, self.slots, values.numpy()[self.which])
+        return totals
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A batch that the model was given, its results on their way."""
+
+    batch: Batch
+    vectors: tuple[Hook, ...]
+    means: tuple[Hook, ...]
+    scoring: _Scoring | None
+    parcel: Parcel
+
+    def receive(self) -> Chunk:
+        """What the batch gave."""
+        values = self.parcel.open()
+        n_vectors, n_means = len(self.vectors), len(self.means)
+        return Chunk(
+            texts=self.batch.texts,
+            vectors=dict(zip(self.vectors, values[:n_vectors], strict=True)),
+            means=dict(zip(self.means, values[n_vectors : n_vectors + n_means], strict=True)),
+            logprobs=self.scoring.totals(values[-1]) if self.scoring is not None else np.zeros(0),
+            n_tokens=self.batch.input_ids.numel(),
+        )
+
+
 def run(lm: LanguageModel, plan: Run, layout: Layout) -> Iterator[Chunk]:
-    """Lay texts out and take every batch through the model, one at a time.
+    """Lay texts out and take every batch through the model.
+
+    A batch's results are waited for when the next batch is on its way, so that a GPU need not wait for them.
 
     Raises:
         UnknownName, BadInput: a hook that the model does not have.
     """
     points = {hook: lm.hook_point(*hook) for hook in plan.hooks}
     batches = layout(lm, plan.texts, plan.batch_tokens)
+    before: _Sent | None = None
     try:
         for batch in batches:
-            yield run_batch(lm, batch, plan.texts, points, plan.storage_dtype)
+            sent = _send(lm, batch, plan.texts, points, plan.storage_dtype)
+            if before is not None:
+                yield before.receive()
+            before = sent
+        if before is not None:
+            yield before.receive()
     finally:
         # A layout may have changed the model's attention for as long as it is iterated.
         close = getattr(batches, "close", None)
@@ -69,14 +124,14 @@ def run(lm: LanguageModel, plan: Run, layout: Layout) -> Iterator[Chunk]:
 
 
 @torch.no_grad()
-def run_batch(
+def _send(
     lm: LanguageModel,
     batch: Batch,
     texts: Sequence[TextRequest],
     points: Mapping[Hook, HookPoint],
     storage_dtype: torch.dtype,
-) -> Chunk:
-    """Take one batch through the model and keep what its texts want.
+) -> _Sent:
+    """Take one batch through the model and send what its texts want on its way.
 
     Nothing above the highest hook is computed unless log-probabilities are wanted.
     """
@@ -85,7 +140,7 @@ def run_batch(
     ]
     single = _cells([(row, columns[[position]]) for text, row, columns in here for position in text.positions])
     spans = _cells([(row, columns[start:end]) for text, row, columns in here for start, end in text.means])
-    wants_logprobs = any(text.logprobs for text, _, _ in here)
+    scoring = _scoring(here, batch.input_ids.shape[1])
     vectors: dict[Hook, Tensor] = {}
     means: dict[Hook, Tensor] = {}
 
@@ -96,18 +151,14 @@ def run_batch(
         if len(spans.lengths):
             means[hook] = _stored(spans.mean(cells), point, storage_dtype)
 
-    with _hooked(points, keep), nullcontext() if wants_logprobs else _stop_above(lm, points):
-        try:
-            hidden = _last_hidden(lm, batch)
-        except _Enough:
-            hidden = None
-    return Chunk(
-        texts=batch.texts,
-        vectors={hook: values.cpu() for hook, values in vectors.items()},
-        means={hook: values.cpu() for hook, values in means.items()},
-        logprobs=_logprobs(lm, hidden, here) if hidden is not None else np.zeros(0),
-        n_tokens=batch.input_ids.numel(),
-    )
+    scores: list[Tensor] = []
+    with _hooked(points, keep), _stop_above(lm, points) if scoring is None else nullcontext(), suppress(_Enough):
+        hidden = _last_hidden(lm, batch).flatten(0, 1)
+        if scoring is not None:
+            cells, targets = torch.from_numpy(scoring.cells).to(hidden.device)
+            scores.append(lm.token_logprobs(hidden[cells], targets).double())
+    parcel = Parcel([*vectors.values(), *means.values(), *scores])
+    return _Sent(batch, tuple(vectors), tuple(means), scoring, parcel)
 
 
 def _cells(slots: Sequence[tuple[int, Int[np.ndarray, " _"]]]) -> _Cells:
@@ -203,11 +254,8 @@ def _last_hidden(lm: LanguageModel, batch: Batch) -> Float[Tensor, "row pos d_mo
     return hidden
 
 
-def _logprobs(
-    lm: LanguageModel, hidden: Float[Tensor, "row pos d_model"], here: Sequence[tuple[TextRequest, int, Any]]
-) -> Float[np.ndarray, " scored"]:
-    """Total log-probability of each wanted span. What several texts share is computed once."""
-    width = hidden.shape[1]
+def _scoring(here: Sequence[tuple[TextRequest, int, Any]], width: int) -> _Scoring | None:
+    """Which token log-probabilities a batch of some width must give; None where no span is wanted."""
     cells, targets, slots, n_slots = [], [], [], 0
     for text, row, columns in here:
         for start, end in text.logprobs:
@@ -217,11 +265,8 @@ def _logprobs(
             slots.append(np.full(len(before), n_slots))
             n_slots += 1
     if not n_slots:
-        return np.zeros(0)
+        return None
+    # What several texts share is computed once.
     pairs = np.stack([np.concatenate(cells), np.concatenate(targets)])
     distinct, which = np.unique(pairs, axis=1, return_inverse=True)
-    place = torch.from_numpy(distinct).to(hidden.device)
-    values = lm.token_logprobs(hidden.flatten(0, 1)[place[0]], place[1]).double().cpu().numpy()
-    totals = np.zeros(n_slots)
-    np.add.at(totals, np.concatenate(slots), values[which.reshape(-1)])
-    return totals
+    return _Scoring(distinct, which.reshape(-1), np.concatenate(slots), n_slots)

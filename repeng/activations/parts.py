@@ -159,9 +159,12 @@ def clear_temporaries(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold a split's folder against other processes; gives False where another holds it and `wait` is False."""
+    """Hold a split's folder against other processes; gives False where another holds it and `wait` is False.
+
+    Another thread than the one that took the lock may let go of it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / ".lock", thread_local=False)
     try:
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout:

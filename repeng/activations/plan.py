@@ -1,8 +1,8 @@
 """What is asked of one forward pass, and what it gives: the seam between laying texts out and everything else.
 
 A *layout* turns distinct texts into batches: `batched.padded_batches` gives each text a row of its own, padded;
-`packed.packed_batches` lets texts with a common prefix share its tokens under a tree mask. Both yield `Batch`, which
-says where each token of each text stands, and `forward.run_batch` does the rest for either: hooks, gathering, means,
+`packed.PackedLayout` lets texts with a common prefix share its tokens under a tree mask. Both yield `Batch`, which
+says where each token of each text stands, and `forward.run` does the rest for either: hooks, gathering, means,
 log-probabilities. So the two paths differ in the layout alone.
 """
 

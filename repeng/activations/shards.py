@@ -14,6 +14,7 @@ from repeng.activations.parts import LOGPROB, PartName
 from repeng.activations.plan import Chunk, Hook, Span, TextRequest
 from repeng.activations.sites import hook_name
 from repeng.activations.tokens import TokenizedText
+from repeng.distributions.schema import Split
 from repeng.errors import NonFinite
 
 Tokenized = Mapping[str, Sequence[TokenizedText | None]]
@@ -215,6 +216,16 @@ class NonFiniteRow(NonFinite):
     def __init__(self, what: str, stimulus: str, row: int) -> None:
         super().__init__(f"{what} is not finite under stimulus {stimulus!r}, row {row}")
         self.what, self.stimulus, self.row = what, stimulus, row
+
+    def explained(self, split: Split, first: int) -> NonFinite:
+        """The error with the example that it is about, in a shard that begins at response `first` of a split."""
+        row = first + self.row
+        example = int(split.response_example[row])
+        return NonFinite(
+            f"{self.what} is infinite or not a number at {split.distribution}/{split.name}, example {example}, "
+            f"response {row - int(split.offsets[example])}, under stimulus {self.stimulus!r}; the weights may be "
+            "damaged, or the dtype too narrow: try --dtype float32, and keep away from float16"
+        )
 
 
 def _scored(text: TokenizedText) -> int:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import torch
@@ -199,19 +199,21 @@ class Work:
             todo = [part for part in parts if not part.shard(number).is_file()]
             if todo:
                 self._run_block(split, first, tokenized, plan, todo, number)
-        for part in parts:
-            index = partial(
-                finish,
-                part,
-                split,
-                hashes=hashes[part.name.stimulus],
-                skipped=skipped[part.name.stimulus],
-                blank=blank[part],
-                blocks=edges,
-                dtype="float64" if part.name.site == LOGPROB else self.record["storage_dtype"],
-            )
-            self._writer.submit(index)
-            self.parts_written += 1
+
+        def write_indexes() -> None:
+            for part in parts:
+                finish(
+                    part,
+                    split,
+                    hashes=hashes[part.name.stimulus],
+                    skipped=skipped[part.name.stimulus],
+                    blank=blank[part],
+                    blocks=edges,
+                    dtype="float64" if part.name.site == LOGPROB else self.record["storage_dtype"],
+                )
+                self.parts_written += 1
+
+        self._writer.submit(write_indexes)
 
     def _tokenize(self, split: Split, examples: range, plan: LayoutPlan) -> dict[str, list[TokenizedText | None]]:
         return {
@@ -254,11 +256,11 @@ class Work:
         self.n_texts += len(questions.texts)
         self.method = "batched" if plan.layout == "padded" else "packed"
 
-        def write(part: PartPlan) -> None:
-            part.write_shard(number, answers.tensors(part.name, part.layers, tokenized))
+        def write_shards() -> None:
+            for part in todo:
+                part.write_shard(number, answers.tensors(part.name, part.layers, tokenized))
 
-        for part in todo:
-            self._writer.submit(partial(write, part))
+        self._writer.submit(write_shards)
 
     def _find_culprit(self, job: Run, questions: Questions, texts: Sequence[int]) -> None:
         """Read texts of one batch each alone: in a packed row one that is not finite spoils the others.

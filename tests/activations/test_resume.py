@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from repeng.activations import parts, work, writing
 from repeng.activations.capture import Request, capture
 from repeng.activations.fingerprint import Identity, identify
 from repeng.activations.model import LanguageModel, load_model
+from repeng.activations.plan import Chunk, Layout, Run
 from repeng.activations.store import Store
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus, get_stimulus
@@ -288,3 +289,62 @@ def test_a_capture_id_needs_no_weights_and_is_the_one_that_a_capture_gets(
     summary = capture(llama, [split], REQUEST, Store(tmp_path))
     assert capture_id(folder, device="cpu") == summary.capture_id == Store(tmp_path).captures()[0].id
     assert identify(folder, device="cpu").as_dict() == llama.identity()
+
+
+def test_the_model_goes_on_while_a_split_is_written_and_the_split_stays_locked_until_it_is(
+    llama: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A shard each.
+    first, second = made_up(2, "a"), made_up(2, "b")
+    store, expected = Store(tmp_path / "ours"), Store(tmp_path / "expected")
+    capture_id = capture(llama, [first, second], REQUEST, expected).capture_id
+    folder = parts.split_folder(store.root / capture_id, parts.split_key(first))
+    went_on = threading.Event()
+    seen: list[tuple[bool, bool]] = []
+    run, write = work.run, parts.write_file
+
+    def slow(path: Path, content: bytes, *, flush: bool = True) -> None:
+        if folder in path.parents and path.suffix == ".safetensors" and not seen:
+            passed = went_on.wait(60)
+            with parts.locked(folder, wait=False) as free:
+                seen.append((passed, free))
+        write(path, content, flush=flush)
+
+    def noted(lm: LanguageModel, plan: Run, layout: Layout) -> Iterator[Chunk]:
+        if runs.append(plan) or len(runs) == 2:
+            went_on.set()
+        yield from run(lm, plan, layout)
+
+    runs: list[Run] = []
+    monkeypatch.setattr(writing, "write_file", slow)
+    monkeypatch.setattr(work, "run", noted)
+    capture(llama, [first, second], REQUEST, store)
+    assert seen == [(True, False)]
+    assert content(store.root) == content(expected.root)
+    with parts.locked(folder, wait=False) as free:
+        assert free
+
+
+def test_a_disk_that_fills_up_is_an_error_and_nothing_half_written_is_taken_for_whole(
+    llama: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = [made_up(10, name) for name in ("a", "b", "c")]
+    store, expected = Store(tmp_path / "ours"), Store(tmp_path / "expected")
+    capture_id = capture(llama, splits, REQUEST, expected).capture_id
+    write, written = parts.write_file, []
+
+    def full(path: Path, content: bytes, *, flush: bool = True) -> None:
+        if path.suffix == ".safetensors" and (written.append(path) or len(written) > 8):
+            raise OSError(28, "No space left on device")
+        write(path, content, flush=flush)
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(writing, "write_file", full)
+        capture(llama, splits, REQUEST, store)
+    assert len(written) == 9
+    assert store.capture(capture_id).splits() == () and store.verify() == []
+    for split in splits:
+        with parts.locked(parts.split_folder(store.root / capture_id, parts.split_key(split)), wait=False) as free:
+            assert free
+    capture(llama, splits, REQUEST, store)
+    assert content(store.root) == content(expected.root)
