@@ -25,6 +25,8 @@ LOADING = threading.Lock()
 two threads that load at once leave it off for good."""
 LOGITS_AT_ONCE = 1 << 26
 """Logits computed at a time: 256 MB in float32."""
+TOKENS_AT_ONCE_ON_CPU = 128
+"""On a CPU, of so many tokens at most: their logits are still in its cache when they are summed."""
 
 
 class LanguageModel:
@@ -156,11 +158,13 @@ class LanguageModel:
         Logits are made for some tokens at a time, so a large vocabulary needs little memory.
         """
         width = max(1, LOGITS_AT_ONCE // int(self.config.vocab_size))
+        if hidden.device.type == "cpu":
+            width = min(width, TOKENS_AT_ONCE_ON_CPU)
         pieces = []
         for start in range(0, len(targets), width):
             logits = self.logits(hidden[start : start + width])
             chosen = targets[start : start + width].to(logits.device)
-            pieces.append(logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(1))
+            pieces.append(logits.log_softmax(1).gather(1, chosen[:, None])[:, 0])
         return torch.cat(pieces) if pieces else torch.zeros(0)
 
     @torch.inference_mode()

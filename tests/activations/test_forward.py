@@ -157,8 +157,14 @@ def test_an_architecture_that_does_more_to_its_logits_is_found_out(
 
 def test_many_tokens_are_scored_some_at_a_time(llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     hidden, targets = torch.randn(50, 32), torch.randint(0, 300, (50,))
+    made: list[int] = []
+    forward = llama.unembed.forward
     with torch.no_grad():
-        whole = llama.token_logprobs(hidden, targets)
-        monkeypatch.setattr("repeng.activations.model.LOGITS_AT_ONCE", 7 * llama.config.vocab_size)
+        whole = llama.logits(hidden).log_softmax(1)[torch.arange(50), targets]
         torch.testing.assert_close(llama.token_logprobs(hidden, targets), whole)
+        monkeypatch.setattr(llama.unembed, "forward", lambda hidden: made.append(len(hidden)) or forward(hidden))
+        for name, value in {"TOKENS_AT_ONCE_ON_CPU": 20, "LOGITS_AT_ONCE": 7 * llama.config.vocab_size}.items():
+            monkeypatch.setattr(f"repeng.activations.model.{name}", value)
+            torch.testing.assert_close(llama.token_logprobs(hidden, targets), whole)
     assert (whole < 0).all()
+    assert made == [20, 20, 10] + [7] * 7 + [1]
