@@ -30,6 +30,9 @@ ALLOWED = {torch.float32: 5e-4, torch.float16: 1e-2, torch.bfloat16: 3e-2}
 NOISE = 4.0
 """Packed may be this many times as far off as the same texts in plain padded batches are."""
 
+AROUND = 16
+"""Tokens of a checked text on either side of the place where it parts from another."""
+
 
 def packed_layout(lm: LanguageModel, plan: Run) -> PackedLayout | None:
     """The packed layout that is right for this model, tried on a few texts of the plan; None where none is.
@@ -76,23 +79,39 @@ def packed_layout(lm: LanguageModel, plan: Run) -> PackedLayout | None:
 def choose_texts(texts: Sequence[TextRequest], config: Mapping[str, Any]) -> tuple[TextRequest, ...]:
     """A few texts that would show what packing can do wrong: some that share a prefix, some that do not.
 
-    They are of middling length, and short ones. The longest is among them only if it reaches past some length at which
-    the model behaves otherwise (a sliding window, the original length of stretched positions).
+    As each goes through the model twice, of each only the first token and those around the place where it parts from
+    the others are taken. But where the longest text reaches past some length at which the model behaves otherwise (a
+    sliding window, the original length of stretched positions), it is among them, and all are taken whole.
     """
     if not texts:
         return ()
     by_ids = sorted(range(len(texts)), key=lambda number: texts[number].ids)
     by_length = sorted(range(len(texts)), key=lambda number: (len(texts[number].ids), number))
-    middle, longest = by_length[len(texts) // 2], by_length[-1]
-    place = by_ids.index(middle)
-    shared = {number: _shared_prefix(texts[number].ids, texts[middle].ids) for number in by_length}
+    short, longest = by_length[len(texts) // 4], by_length[-1]
+    place = by_ids.index(short)
+    shared = {number: _shared_prefix(texts[number].ids, texts[short].ids) for number in by_length}
     beside = [*by_ids[max(place - 1, 0) : place], *by_ids[place + 1 : place + 2]]
-    relative = max(beside, key=lambda number: (shared[number], -len(texts[number].ids)), default=middle)
+    relative = max(beside, key=lambda number: (shared[number], -len(texts[number].ids)), default=short)
     stranger = min(by_length, key=lambda number: shared[number])
-    chosen = {by_length[0], middle, relative, stranger}
+    chosen = {by_length[0], short, relative, stranger}
     if limits_passed(len(texts[longest].ids), config):
-        chosen.add(longest)
-    return tuple(texts[number] for number in sorted(chosen))
+        return tuple(texts[number] for number in sorted({*chosen, longest}))
+    shared[short] = shared[relative]
+    pieces = [_around(texts[number], shared[number]) for number in sorted(chosen)]
+    return tuple({piece.ids: piece for piece in pieces}.values())
+
+
+def _around(text: TextRequest, place: int) -> TextRequest:
+    """The first token of a text and those around a place; of them the middle, the last, and the half between."""
+    ids = (*text.ids[:1], *text.ids[max(place - AROUND, 1) : place + AROUND])
+    middle, last = len(ids) // 2, len(ids) - 1
+    half = ((middle, len(ids)),)
+    return TextRequest(
+        ids,
+        positions=tuple(dict.fromkeys((middle, last))) if text.positions else (),
+        means=half if text.means else (),
+        logprobs=half if text.logprobs else (),
+    )
 
 
 def limits_passed(length: int, config: Mapping[str, Any]) -> frozenset[int]:

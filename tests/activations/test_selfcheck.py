@@ -108,6 +108,26 @@ def test_the_longest_text_is_tried_where_it_reaches_past_a_limit_of_the_model(co
     assert max(len(text.ids) for text in choose_texts(texts, {"sliding_window": None})) < 190
 
 
+def test_a_check_costs_little_however_long_the_texts_are_and_still_sees_them_part() -> None:
+    prompt = range(100, 700)
+    span = ((601, 640),)
+    texts = tuple(
+        TextRequest((1, *prompt, *range(first, first + 300)), (900,), span, span) for first in (1000, 2000, 3000)
+    ) + tuple(TextRequest((1, *range(first, first + 1500)), (1500,)) for first in (4000, 6000))
+    chosen = choose_texts(texts, {"max_position_embeddings": 2000})
+    assert sum(len(text.ids) for text in chosen) <= 4 * (1 + 2 * selfcheck.AROUND)
+    whole = [tuple(text.ids) for text in texts]
+    assert all(any(set(text.ids) <= set(ids) for ids in whole) and text.ids[0] == 1 for text in chosen)
+    siblings = [text for text in chosen if set(text.ids) & set(prompt)]
+    assert len(siblings) == 2 and len(siblings) < len(chosen)
+    one, other = (text.ids for text in siblings)
+    assert one[: selfcheck.AROUND + 1] == other[: selfcheck.AROUND + 1] and one[-1] != other[-1]
+    for text in siblings:
+        n = len(text.ids)
+        assert text.positions == (n // 2, n - 1) and text.means == text.logprobs == ((n // 2, n),)
+    assert set(choose_texts(texts, {"sliding_window": 800})) <= set(texts)
+
+
 def test_what_is_switched_off_is_no_limit() -> None:
     config = {"chunk_size_feed_forward": 0, "use_sliding_window": False, "max_position_embeddings": 512}
     assert limits_passed(512, config) == frozenset()
