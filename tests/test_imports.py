@@ -15,13 +15,14 @@ PACKAGE = Path(repeng.__file__).parent
 ANY = {"errors", "distributions", "metrics", "activations", "probes", "tuning", "results", "benchmarks", "report"}
 MAY_IMPORT = {
     "errors": set(),
+    "maths": set(),
     "distributions": {"errors"},
     "metrics": {"errors"},
     "activations": {"errors", "distributions"},
-    "probes": {"errors"},
-    "tuning": {"errors", "distributions", "activations.model", "activations.packing"},
+    "probes": {"errors", "maths"},
+    "tuning": {"errors", "maths", "distributions", "activations.model", "activations.packing"},
     "results": {"errors", "metrics"},
-    "benchmarks": {"errors", "distributions", "metrics", "activations", "probes", "tuning", "results"},
+    "benchmarks": {"errors", "maths", "distributions", "metrics", "activations", "probes", "tuning", "results"},
     "report": {"errors", "results", "metrics", "distributions"},
     "cli": ANY,
 }

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from repeng.benchmarks.cached import ResponseRows, some_pairs
-from repeng.benchmarks.fewshot import few_shot_stimulus, preference, verdict_scores
+from repeng.benchmarks.cached import ResponseRows, evaluation_of_scores, some_pairs
+from repeng.benchmarks.fewshot import few_shot_stimulus, verdict_scores
 from repeng.benchmarks.interventions import Context, PartNeed
 from repeng.benchmarks.text_baselines import TEXT_BASELINES, FittedText
 from repeng.distributions.chat import RenderChat
@@ -64,14 +64,14 @@ class ReadLogProbability:
     def evaluate(self, target: Split) -> Evaluation:
         """Softmax over the pair of the responses' log-probabilities."""
         scores, token_count = self.context.capture.logprobs(target, self.stimulus)
-        rows = ResponseRows.of(target)
-        pairs = some_pairs(rows.pairs(np.isfinite(scores)), f"{target.distribution}/{target.name}")
         if self.rule == "zero-shot-genies":
+            rows = ResponseRows.of(target)
+            pairs = some_pairs(rows.pairs(np.isfinite(scores)), f"{target.distribution}/{target.name}")
             lengths = self.context.capture.text_lengths(target, self.stimulus)
             return rows.evaluation(pairs, zero_shot_genies(scores[pairs], lengths[pairs]), scores)
         if self.rule == "zero-shot-mean":
             scores = scores / np.maximum(token_count, 1)
-        return rows.evaluation(pairs, preference(scores, pairs), scores)
+        return evaluation_of_scores(target, scores)
 
 
 @dataclass(frozen=True)
@@ -84,16 +84,35 @@ class TextBaseline:
     fits_on_cache: bool = False
 
     def needs(self, source: Split, n_layers: int) -> tuple[PartNeed, ...]:  # noqa: ARG002
-        """Nothing of the store."""
-        return ()
+        """Log-probabilities, which zero-shot reads too: they say which texts the model takes."""
+        return (PartNeed(get_stimulus("plain")),)
 
     def settings(self, context: Context) -> dict[str, Any]:
         """The seed."""
         return {"seed": context.seed}
 
-    def fit(self, source: Split, context: Context) -> FittedText:
+    def fit(self, source: Split, context: Context) -> ReadText:
         """Fit on the source's texts."""
-        return TEXT_BASELINES[self.name](source, seed=context.seed)
+        return ReadText(TEXT_BASELINES[self.name](source, seed=context.seed), context)
+
+
+@dataclass(frozen=True)
+class ReadText:
+    """A text baseline that is asked about the pairs that the model can be asked about."""
+
+    fitted: FittedText
+    context: Context
+    layers: str = ""
+
+    @property
+    def held_out_accuracy(self) -> float:
+        """On held-out prompts of the source."""
+        return self.fitted.held_out_accuracy
+
+    def evaluate(self, target: Split) -> Evaluation:
+        """Score the texts; pairs with one that is too long for the model are left out, as every method leaves them."""
+        taken, _ = self.context.capture.logprobs(target, "plain")
+        return self.fitted.evaluate(target, kept=np.isfinite(taken))
 
 
 @dataclass(frozen=True)
@@ -130,10 +149,7 @@ class ReadVerdict:
         """Softmax over the pair of the responses' log-odds."""
         yes, _ = self.context.capture.logprobs(target, "truthfulness_yes")
         no, _ = self.context.capture.logprobs(target, "truthfulness_no")
-        scores = verdict_scores(yes, no)
-        rows = ResponseRows.of(target)
-        pairs = some_pairs(rows.pairs(np.isfinite(scores)), f"{target.distribution}/{target.name}")
-        return rows.evaluation(pairs, preference(scores, pairs), scores)
+        return evaluation_of_scores(target, verdict_scores(yes, no))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 from repeng.activations.store import Part, StoredCapture
 from repeng.distributions.schema import Split
 from repeng.errors import RepengError
+from repeng.maths import sigmoid
 from repeng.metrics import Evaluation
 from repeng.probes.base import Probe, Reading
 from repeng.probes.source import SourceData, all_pairs
@@ -75,6 +76,25 @@ class ResponseRows:
             group=self.groups[pairs[:, 0]],
             scores=None if scores is None else np.asarray(scores, dtype=np.float64)[pairs],
         )
+
+
+def evaluation_of_scores(
+    target: Split, scores: Float[np.ndarray, " response"], *, temperature: float = 1.0
+) -> Evaluation:
+    """p(best) of each pair is sigmoid(difference of its responses' scores / temperature).
+
+    Args:
+        target: whose responses were scored.
+        scores: one a response, in file order; NaN for a response that has none, whose pairs are left out.
+        temperature: above 0; at 1 p(best) is the softmax of the pair's scores.
+
+    Raises:
+        RepengError: no pair is left.
+    """
+    rows = ResponseRows.of(target)
+    pairs = some_pairs(rows.pairs(np.isfinite(scores)), f"{target.distribution}/{target.name}")
+    gaps = scores[pairs[:, 0]] - scores[pairs[:, 1]]
+    return rows.evaluation(pairs, sigmoid(gaps / temperature), scores)
 
 
 READ_BYTES = 256 << 20

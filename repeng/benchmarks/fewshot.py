@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from repeng.distributions.chat import RenderChat
 from repeng.distributions.schema import Example, Prompt, Split
@@ -123,17 +123,6 @@ def verdict_scores(
         no: of the verdict No (stimulus `truthfulness_no`).
     """
     return yes - no
-
-
-def preference(scores: Float[np.ndarray, " response"], pairs: Int[np.ndarray, "pair 2"]) -> Float[np.ndarray, " pair"]:
-    """p(best) of each pair: the softmax of its two responses' scores; NaN where a score is.
-
-    Args:
-        scores: log-odds or log-probabilities, one a response.
-        pairs: rows of the best and of the worse response.
-    """
-    gap = scores[pairs[:, 0]] - scores[pairs[:, 1]]
-    return 1.0 / (1.0 + np.exp(-np.clip(gap, -700, 700)))
 
 
 def _shot(example: Example, render_chat: RenderChat | None) -> str:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from repeng.activations.fingerprint import find_model
+from repeng.benchmarks.cached import evaluation_of_scores
 from repeng.benchmarks.plugin import TIME_LIMIT
 from repeng.benchmarks.processes import POLL, ending, last_words, own_group
 from repeng.distributions.schema import Prompt, Split, prompt_value
@@ -182,14 +183,7 @@ class PythonSession:
         scores = np.zeros(target.n_responses)
         for offset, order, row in zip(target.offsets, orders, shown, strict=True):
             scores[offset + order] = row
-        best = scores[[pair.best for pair in target.pairs]]
-        worse = scores[[pair.worse for pair in target.pairs]]
-        return Evaluation(
-            probabilities=np.exp(-np.logaddexp(0.0, worse - best)),
-            example=np.array([pair.example for pair in target.pairs], dtype=np.int64),
-            group=np.array([pair.group for pair in target.pairs], dtype=np.int64),
-            scores=np.stack([best, worse], axis=1),
-        )
+        return evaluation_of_scores(target, scores)
 
     def ask(self, request: dict[str, Any], what: str) -> dict[str, Any]:
         """Put a request to the process and wait for its answer; after anything wrong the session is closed.

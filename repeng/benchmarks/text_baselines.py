@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
+from repeng.benchmarks.cached import evaluation_of_scores
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation
@@ -26,26 +27,18 @@ class FittedText:
         score: one score a response text; higher means better.
         temperature: of sigmoid(score difference / temperature), fitted on held-out source pairs.
         held_out_accuracy: pair accuracy on those.
-        layers: empty; it reads none.
     """
 
     score: Scorer
     temperature: float
     held_out_accuracy: float
-    layers: str = ""
 
-    def evaluate(self, target: Split) -> Evaluation:
-        """p(best) for every pair of a target split."""
-        from repeng.probes.calibration import Temperature
-
+    def evaluate(self, target: Split, *, kept: Bool[np.ndarray, " response"] | None = None) -> Evaluation:
+        """p(best) for every pair of a target split, or for those alone whose two responses are kept."""
         scores = self.score(responses_of(target))
-        rows = np.array([(pair.best, pair.worse) for pair in target.pairs], dtype=np.int64).reshape(-1, 2)
-        return Evaluation(
-            probabilities=Temperature(self.temperature)(scores[rows[:, 0]] - scores[rows[:, 1]]),
-            example=np.array([pair.example for pair in target.pairs], dtype=np.int64),
-            group=np.array([pair.group for pair in target.pairs], dtype=np.int64),
-            scores=scores[rows],
-        )
+        if kept is not None:
+            scores = np.where(kept, scores, np.nan)
+        return evaluation_of_scores(target, scores, temperature=self.temperature)
 
 
 def fit_length(source: Split, *, seed: int = 0) -> FittedText:

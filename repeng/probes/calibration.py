@@ -8,11 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from repeng.errors import BadInput
-
-
-def sigmoid(x: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """The logistic function, without overflow."""
-    return np.exp(-np.logaddexp(0.0, -x))
+from repeng.maths import sigmoid
 
 
 @dataclass(frozen=True)

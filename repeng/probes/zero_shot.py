@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from repeng.errors import BadInput
-from repeng.probes.calibration import sigmoid
+from repeng.maths import sigmoid
 
 
 def zero_shot(

@@ -81,6 +81,7 @@ def test_a_method_that_hangs_ends_at_its_time_limit_and_the_next_one_answers(
         stuck = PythonObject(PythonPlugin.at(f"{tmp_path / 'hangs.py'}:hangs", time_limit=1.0))
     length = make_method("length", lambda: pytest.fail("nothing is prompted"))
     plan = plan_study(study_of(small_world, tmp_path, methods=("length",), limit=6))
+    plan.cache.carry_out(silent)
     world = plan.world.distributions
     tasks = [Task(name, world["easy"].train, world["hard"].test) for name in (stuck.name, "length")]
     steps: list[tuple[int, int]] = []

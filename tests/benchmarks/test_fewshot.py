@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from repeng.benchmarks.fewshot import few_shot_stimulus, preference, room_for_shots, verdict_scores, with_own_shots
+from repeng.benchmarks.fewshot import few_shot_stimulus, room_for_shots, verdict_scores, with_own_shots
 from repeng.distributions.schema import Example, Message, Split
 from repeng.distributions.stimuli import STIMULI
 from repeng.errors import BadInput
@@ -90,13 +90,5 @@ def test_a_chat_without_a_template_is_refused() -> None:
         few_shot_stimulus(chat, count_tokens=words, room=99)
 
 
-def test_a_verdict_is_the_log_odds_of_yes_and_a_preference_their_softmax() -> None:
-    scores = verdict_scores(np.log([0.6, 0.1]), np.log([0.2, 0.3]))
-    assert scores == pytest.approx([np.log(3), -np.log(3)])
-    assert preference(scores, np.array([[0, 1], [1, 0], [0, 0]])) == pytest.approx([0.9, 0.1, 0.5])
-
-
-def test_extreme_scores_give_probabilities_and_blanks_stay_blank() -> None:
-    found = preference(np.array([1e6, -1e6, np.nan]), np.array([[0, 1], [1, 0], [0, 2]]))
-    assert found[:2] == pytest.approx([1.0, 0.0])
-    assert np.isnan(found[2])
+def test_a_verdict_is_the_log_odds_of_yes() -> None:
+    assert verdict_scores(np.log([0.6, 0.1]), np.log([0.2, 0.3])) == pytest.approx([np.log(3), -np.log(3)])

@@ -9,7 +9,7 @@ import torch
 from planted import planted
 
 from repeng.errors import BadInput, CaptureMismatch, NonFinite
-from repeng.probes.calibration import sigmoid
+from repeng.maths import sigmoid
 from repeng.probes.layers import fit_probe
 from repeng.probes.mms import MMS
 from repeng.probes.selection import choose
