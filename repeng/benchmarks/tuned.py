@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from repeng.activations.fingerprint import find_model
-from repeng.benchmarks.cached import ResponseRows, some_pairs
-from repeng.benchmarks.fewshot import preference
-from repeng.benchmarks.interventions import Context, PartNeed
+from repeng.benchmarks.answers import Task
+from repeng.benchmarks.cached import evaluation_of_scores
+from repeng.benchmarks.interventions import Context, Intervention, PartNeed
 from repeng.distributions.schema import Split
 from repeng.metrics import Evaluation
 from repeng.tuning.reward_model import RewardModel
+from repeng.tuning.scoring import load_tuned, score_split
 from repeng.tuning.train import TuneProgress
-from repeng.tuning.tuned import TunedModel, load_tuned, score_split, tune
+from repeng.tuning.trial import trial_seconds
+from repeng.tuning.tuned import TunedModel, TuningRun, carry_out, plan_tuning
 
 log = logging.getLogger(__name__)
 
@@ -43,19 +42,23 @@ class Tuning:
         """The preset, and the seed."""
         return {"preset": context.tune_preset, "seed": context.seed}
 
-    def fit(self, source: Split, context: Context) -> FittedTuning:
-        """Tune on the source, from the last checkpoint if there is one."""
-        return tune_on(
-            context.model,
+    def run(self, source: Split, context: Context) -> TuningRun:
+        """The run that fitting on this source is."""
+        return plan_tuning(
+            find_model(context.model).path,
             source,
             method=self.name,
-            preset=context.tune_preset,
             root=context.tuned,
+            preset=context.tune_preset,
             seed=context.seed,
             device=context.device,
             dtype=context.dtype,
-            note=context.note,
         )
+
+    def fit(self, source: Split, context: Context) -> FittedTuning:
+        """Tune on the source, from the last checkpoint if there is one."""
+        found = carry_out(self.run(source, context), tell(self.name, source.distribution, context.note))
+        return FittedTuning(found, context.device)
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,7 @@ class FittedTuning:
     def evaluate(self, target: Split) -> Evaluation:
         """The softmax of a pair's scores; pairs with a response that is too long are left out."""
         _, scores = score_split(self.reward, target)
-        rows = ResponseRows.of(target)
-        pairs = some_pairs(rows.pairs(np.isfinite(scores)), f"{target.distribution}/{target.name}")
-        return rows.evaluation(pairs, preference(scores, pairs), scores)
+        return evaluation_of_scores(target, scores)
 
 
 def tell(method: str, source: str, note: Callable[[str], None]) -> Callable[[TuneProgress], None]:
@@ -98,28 +99,48 @@ def tell(method: str, source: str, note: Callable[[str], None]) -> Callable[[Tun
     return progress
 
 
-def tune_on(
-    model: str,
-    source: Split,
-    *,
-    method: str,
-    preset: str,
-    root: Path,
-    seed: int,
-    device: str,
-    dtype: str,
-    note: Callable[[str], None],
-) -> FittedTuning:
-    """Tune one model on one source, as `repeng tune` does."""
-    found = tune(
-        find_model(model).path,
-        source,
-        method=method,
-        root=root,
-        preset=preset,
-        seed=seed,
-        device=device,
-        dtype=dtype,
-        progress=tell(method, source.distribution, note),
-    )
-    return FittedTuning(found, device)
+@dataclass(frozen=True)
+class TuningPlan:
+    """What a study must still tune by one method.
+
+    Attributes:
+        method: its name.
+        sources: on how many sources a tuned model is needed.
+        found: of how many of these it is there already.
+        seconds: estimate for the others, if none stops early; None before a trial, or where the trial failed.
+    """
+
+    method: str
+    sources: int
+    found: int
+    seconds: float | None = None
+
+
+def plan_tunings(
+    tasks: Iterable[Task], methods: Sequence[Intervention], context: Context, *, trial: bool
+) -> tuple[TuningPlan, ...]:
+    """What must be tuned to answer some tasks.
+
+    Args:
+        tasks: those that have no answer yet.
+        methods: of the study.
+        context: of the study.
+        trial: time a few steps of each method on one source.
+    """
+    tasks = list(tasks)
+    plans = []
+    for method in methods:
+        sources = list(dict.fromkeys(task.source for task in tasks if task.method == method.name))
+        if not isinstance(method, Tuning) or not sources:
+            continue
+        try:
+            missing = [run for source in sources if not (run := method.run(source, context)).finished]
+            each = trial_seconds(missing[0]) if trial and missing else None
+        except Exception as error:
+            # It is reported where the study comes to it, beside the methods that do work.
+            log.debug("%s cannot be planned: %s", method.name, error)
+            plans.append(TuningPlan(method.name, len(sources), 0))
+            continue
+        seconds = None if each is None else each * len(missing)
+        plans.append(TuningPlan(method.name, len(sources), len(sources) - len(missing), seconds))
+    return tuple(plans)

@@ -31,6 +31,14 @@ Store = Annotated[Path, typer.Option("--store", help="Folder that keeps the acti
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=2, help="Only the first N examples of each split.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+DeviceMap = Annotated[
+    str | None,
+    typer.Option(
+        "--device-map",
+        help="Spread the captured model over devices as transformers does: auto, balanced, sequential. "
+        "In place of --device; needs accelerate.",
+    ),
+]
 Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16, to compute and to store in.")]
 Seed = Annotated[int, typer.Option("--seed", help="Every random choice follows from it.")]
 Layers = Annotated[
@@ -42,6 +50,7 @@ Site = Annotated[
 Token = Annotated[
     str | None, typer.Option("--token", help="last, response_mean or prompt_last. [default: the probe's own]")
 ]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg or .html.")]
 TooLong = Annotated[str, typer.Option("--too-long", help="Texts longer than the model takes: skip, refuse or cut.")]
 TEMPLATE = re.compile(r"[\w-]+=")
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable results on stdout.")]

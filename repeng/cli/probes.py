@@ -105,7 +105,7 @@ def sweep(
     source: Annotated[str, typer.Option("--source", help="Distribution to fit on.")],
     target: Targets,
     probe: Annotated[str, typer.Option("--probe", help="Comma-separated probes.")] = "mms,lat,ccs,cra",
-    plot: Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg or .html.")] = None,
+    plot: o.Plot = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Table to write.")] = None,
     model: o.MaybeModel = None,
     site: o.Site = None,
@@ -114,10 +114,10 @@ def sweep(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Every layer of several probes on several targets: a table and a picture.
+    """Every layer of several probes on several targets: a table and a picture. At --site hook_z, every head too.
 
-    `*` marks the layer that the source alone would have chosen, `o` the one that the target's labels would have: an
-    oracle, to look at and not to use.
+    `*` marks the layer (and head) that the source alone would have chosen, `o` the one that the target's labels would
+    have: an oracle, to look at and not to use.
     """
     from repeng.benchmarks.probing import choose_capture, sweep_probes
     from repeng.cli.show import sweep_tables, write_csv
@@ -141,7 +141,7 @@ def matrix(
     store: o.Store,
     distributions: Annotated[str, typer.Option("--distributions", help="Comma-separated names, or all.")] = "all",
     probe: Annotated[str, typer.Option("--probe", help="Name of a probe.")] = "mms",
-    plot: Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg or .html.")] = None,
+    plot: o.Plot = None,
     model: o.MaybeModel = None,
     site: o.Site = None,
     token: o.Token = None,
@@ -184,23 +184,25 @@ def tune(
     quiet: o.Quiet = False,
 ) -> None:
     """Tune a reward model on a source. A stopped run goes on from its last checkpoint; a finished one is reused."""
-    from repeng.benchmarks.tuned import tune_on
+    from repeng.activations.fingerprint import find_model
+    from repeng.benchmarks.tuned import FittedTuning, tell
     from repeng.benchmarks.world import load_named
+    from repeng.tuning.tuned import tune as tune_on
 
     talk = Talk(json=json, quiet=quiet)
     distributions = load_named(data, [source, *(target or ())], limit=limit)
-    fitted = tune_on(
-        model,
+    found = tune_on(
+        find_model(model).path,
         distributions[source].train,
         method=method,
-        preset=preset,
         root=out,
+        preset=preset,
         seed=seed,
         device=device,
         dtype=dtype,
-        note=talk.note,
+        progress=tell(method, source, talk.note),
     )
-    found = fitted.model
+    fitted = FittedTuning(found, device)
     accuracies = {name: fitted.evaluate(distributions[name].test).accuracy for name in target or ()}
     plain = {
         "path": found.path,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from repeng.errors import BadInput
-from repeng.tuning.reward_model import forked_rng
+from repeng.tuning.reward_model import forked_rng, quiet_transformers
 from repeng.tuning.settings import TuneSettings
 
 
@@ -39,7 +39,7 @@ def attach(model: nn.Module, config: Any, *, seed: int, device: torch.device) ->
     """
     from peft import get_peft_model
 
-    with forked_rng(seed, device):
+    with forked_rng(seed, device), quiet_transformers():
         try:
             adapted = get_peft_model(model, config)
         except ValueError as error:

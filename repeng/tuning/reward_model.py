@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -76,6 +77,14 @@ class RewardModel:
         last = mask.sum(dim=1) - 1 + self.virtual_tokens
         return self.logits_at(torch.arange(len(ids)), last, input_ids=tokens, attention_mask=mask)
 
+    def shared_logits(self, ids: Sequence[list[int]]) -> Float[Tensor, "response logit"]:
+        """As `logits`, what texts begin with in common computed once where this model is seen to give the same so."""
+        if not shares_prefixes(self, ids):
+            return self.logits(ids)
+        texts, logits = zip(*packed_logits(self, ids), strict=True)
+        order = torch.tensor([number for row in texts for number in row])
+        return torch.cat(logits)[order.argsort().to(self.device)]
+
     def logits_at(
         self, rows: Int[Tensor, " response"], columns: Int[Tensor, " response"], **inputs: Tensor
     ) -> Float[Tensor, "response logit"]:
@@ -84,7 +93,7 @@ class RewardModel:
         Args:
             rows: row of each cell.
             columns: column of each cell, virtual tokens counted.
-            inputs: what the model takes, on any device.
+            inputs: what the model takes, on any device; embeddings with the virtual tokens' before them.
         """
         found: list[Tensor] = []
 
@@ -94,10 +103,13 @@ class RewardModel:
             with torch.autocast(hidden.device.type, enabled=False):
                 found.append(module.forward(pooled.float()))
 
+        model: Any = self.model
+        # peft puts its virtual tokens before ids; embeddings come here with theirs.
+        called = model.base_model if "inputs_embeds" in inputs else model
         handle = self.head.register_forward_hook(read)
         try:
             with quiet_transformers(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocasts):
-                self.model(**{name: value.to(self.device) for name, value in inputs.items()}, use_cache=False)
+                called(**{name: value.to(self.device) for name, value in inputs.items()}, use_cache=False)
         finally:
             handle.remove()
         return found[-1]
@@ -229,14 +241,17 @@ def forked_rng(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Without transformers' bars and warnings: of a head that is new on purpose, of padding that it will not find."""
+    """Without transformers' bars and warnings: of a head that is new on purpose, of padding that it will not find, of
+    what peft still calls by an old name."""
     from transformers.utils import logging as hf_logging
 
     level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         hf_logging.set_verbosity(level)
         if bars:

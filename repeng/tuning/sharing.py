@@ -1,12 +1,13 @@
-"""Scoring with shared prefixes: a prompt that stands before several responses is computed once."""
+"""Texts with shared prefixes: a prompt that stands before several responses is computed once, virtual tokens too."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repeng.activations.packing import Row, pack, tree_mask
@@ -31,9 +32,9 @@ def shares_prefixes(reward: RewardModel, ids: Sequence[list[int]]) -> bool:
     """Whether these texts share enough to be packed, and this model gives the same when they are.
 
     What it says of a model is found out once, on a few of the texts: no list of architectures knows every way of
-    reading a mask. Virtual tokens, sliding windows and models that refuse such a mask mean no.
+    reading a mask. Sliding windows and models that refuse such a mask mean no.
     """
-    if reward.virtual_tokens or len(ids) < 2:
+    if reward.packs is False or len(ids) < 2:
         return False
     if sum(row.n_tokens for row in pack(ids, _budget(reward))) > WORTHWHILE * sum(map(len, ids)):
         return False
@@ -43,35 +44,40 @@ def shares_prefixes(reward: RewardModel, ids: Sequence[list[int]]) -> bool:
 
 
 def packed_logits(
-    reward: RewardModel, ids: Sequence[list[int]], batch_tokens: int
-) -> Iterator[tuple[list[int], Tensor]]:
-    """Logits of the texts of each row: the texts' numbers, and two logits for each."""
-    for row in pack(ids, min(batch_tokens, _budget(reward))):
-        last = torch.tensor([int(row.path(slot)[-1]) for slot in range(len(row.texts))])
-        yield (
-            list(row.texts),
-            reward.logits_at(
-                torch.zeros_like(last),
-                last,
-                input_ids=torch.from_numpy(row.ids)[None],
-                position_ids=torch.from_numpy(row.positions)[None],
-                attention_mask=_float_mask(row, reward.dtype),
-            ),
-        )
+    reward: RewardModel, ids: Sequence[list[int]], batch_tokens: int | None = None
+) -> Iterator[tuple[list[int], Float[Tensor, "response logit"]]]:
+    """Logits of the texts of each row: the texts' numbers, and two logits for each.
+
+    Args:
+        reward: the model.
+        ids: token ids of each text.
+        batch_tokens: tokens of the longest row; None for what suits the device.
+    """
+    for row in pack(ids, min(batch_tokens or _budget(reward), _budget(reward))):
+        last = torch.tensor([int(row.path(slot)[-1]) for slot in range(len(row.texts))]) + reward.virtual_tokens
+        yield list(row.texts), reward.logits_at(torch.zeros_like(last), last, **_inputs(row, reward))
 
 
+@torch.no_grad()
 def _same_when_packed(reward: RewardModel, few: Sequence[list[int]]) -> bool:
-    config = reward.model.config.get_text_config()  # type: ignore[union-attr, operator]
+    model: Any = reward.model
+    config = model.config.get_text_config()
     if getattr(config, "sliding_window", None) or len(set(getattr(config, "layer_types", None) or ())) > 1:
         return False
-    alone = torch.cat([reward.logits([text]) for text in few])
-    packed = torch.zeros_like(alone)
+    if reward.virtual_tokens and model.active_peft_config.peft_type != "PROMPT_TUNING":
+        return False
+    training = model.training
+    model.eval()
     try:
-        for texts, logits in packed_logits(reward, few, _budget(reward)):
+        alone = torch.cat([reward.logits([text]) for text in few])
+        packed = torch.zeros_like(alone)
+        for texts, logits in packed_logits(reward, few):
             packed[texts] = logits
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
         log.warning("this model takes no packed rows (%s); plain batches are used", error)
         return False
+    finally:
+        model.train(training)
     apart = (packed - alone).abs().max() / alone.abs().max().clamp(min=1e-6)
     if not bool(apart <= TOLERANCE[reward.dtype]):
         log.warning("this model gives other scores in packed rows (off by %.1e); plain batches are used", apart)
@@ -83,7 +89,24 @@ def _budget(reward: RewardModel) -> int:
     return ROW_TOKENS.get(reward.device.type, ROW_TOKENS_ELSEWHERE)
 
 
-def _float_mask(row: Row, dtype: torch.dtype) -> Tensor:
-    """0 where a token is seen and the dtype's minimum where not: some models misread a mask of booleans."""
+def _inputs(row: Row, reward: RewardModel) -> dict[str, Tensor]:
+    """A row as the model takes it: ids, or embeddings behind the virtual tokens, which every text sees."""
     seen = torch.from_numpy(tree_mask(row))
+    ids, positions = torch.from_numpy(row.ids)[None], torch.from_numpy(row.positions)[None]
+    count = reward.virtual_tokens
+    if not count:
+        return {"input_ids": ids, "position_ids": positions, "attention_mask": _float_mask(seen, reward.dtype)}
+    model: Any = reward.model
+    whole = torch.ones(count + row.n_tokens, count + row.n_tokens, dtype=torch.bool).tril()
+    whole[count:, count:] = seen
+    words = model.word_embeddings(ids.to(reward.device))
+    return {
+        "inputs_embeds": torch.cat([model.get_prompt(batch_size=1).to(words), words], dim=1),
+        "position_ids": torch.cat([torch.arange(count)[None], positions + count], dim=1),
+        "attention_mask": _float_mask(whole, reward.dtype),
+    }
+
+
+def _float_mask(seen: Bool[Tensor, "query key"], dtype: torch.dtype) -> Tensor:
+    """0 where a token is seen and the dtype's minimum where not: some models misread a mask of booleans."""
     return torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)[None, None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from repeng.tuning.checkpoint import RunState, load_checkpoint, put_weights, sav
 from repeng.tuning.data import EncodedSplit, PairStream
 from repeng.tuning.reward_model import RewardModel, forked_rng, pair_loss
 from repeng.tuning.settings import TuneSettings
+from repeng.tuning.sharing import shares_prefixes
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +79,13 @@ def train(
     optimizer = torch.optim.AdamW(
         weights.values(), lr=settings.learning_rate, betas=(0.9, 0.999), weight_decay=settings.weight_decay
     )
+    stream = PairStream(rows, settings.batch_size, seed, settings.redraw_pairs)
+    # Before any weight is loaded, so that a resumed run computes in the same way from its first step.
+    shares_prefixes(reward, _texts(encoded, stream.pairs(0)))
     state, best = load_checkpoint(checkpoints, weights, optimizer)
     resumed_from = state.step or None
     if resumed_from:
         log.info("tuning resumes from step %d of %d", resumed_from, settings.steps)
-    stream = PairStream(rows, settings.batch_size, seed, settings.redraw_pairs)
     reward.model.train()
     while state.step < settings.steps and not state.stopped:
         for group in optimizer.param_groups:
@@ -133,8 +136,7 @@ def _step(
     with forked_rng(int.from_bytes(hashlib.sha256(f"{place}".encode()).digest()[:7]), reward.device):
         for start in range(0, len(pairs), settings.micro_batch_size):
             part = pairs[start : start + settings.micro_batch_size]
-            ids = [encoded.ids[row] or [] for side in (0, 1) for row in (pair[side] for pair in part)]
-            logits = reward.logits(ids)
+            logits = reward.shared_logits(_texts(encoded, part))
             loss = pair_loss(logits[: len(part)], logits[len(part) :]) * (len(part) / len(pairs))
             loss.backward()
             total += loss.item()
@@ -146,6 +148,11 @@ def _step(
         nn.utils.clip_grad_norm_(weights.values(), settings.max_grad_norm)
     optimizer.step()
     return total
+
+
+def _texts(encoded: EncodedSplit, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """The best texts, then the worse ones."""
+    return [encoded.ids[pair[side]] or [] for side in (0, 1) for pair in pairs]
 
 
 def judge(reward: RewardModel, encoded: EncodedSplit, rows: Rows) -> tuple[float, float]:

@@ -1,5 +1,5 @@
-"""Tuning a reward model on a source and scoring splits with it. Nothing is tuned twice: a run is keyed by what
-determines it, and a finished folder is used again."""
+"""Tuning a reward model on a source. Nothing is tuned twice: a run is keyed by what determines it, and a finished
+folder is used again."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock
-from jaxtyping import Float
 
 from repeng.activations.model import find_model, identify
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput
-from repeng.tuning.data import encode_split, example_rows, hold_out
+from repeng.tuning.data import EncodedSplit, encode_split, example_rows, hold_out
 from repeng.tuning.lora import add_lora
 from repeng.tuning.prompt_tuning import add_prompt
 from repeng.tuning.reward_model import (
@@ -35,11 +33,11 @@ from repeng.tuning.reward_model import (
     torch_device,
 )
 from repeng.tuning.settings import TuneSettings, preset_settings
-from repeng.tuning.train import TuneProgress, train
+from repeng.tuning.train import Rows, TuneProgress, train
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 MARKER = "tuned.json"
 CHECKPOINTS = "checkpoints"
 
@@ -75,7 +73,37 @@ class TunedModel:
     record: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
 
 
-def tune(
+@dataclass(frozen=True)
+class TuningRun:
+    """A run and what it follows from, whether it was begun or not.
+
+    Attributes:
+        model: hub id or folder of the base model.
+        source: the split to tune on.
+        settings: of the run.
+        seed: of every random choice.
+        device: where it computes.
+        dtype: what it computes in.
+        folder: where the tuned model goes, or is.
+        determined: everything that determines the weights, with its hash as `key`.
+    """
+
+    model: str
+    source: Split
+    settings: TuneSettings
+    seed: int
+    device: torch.device
+    dtype: torch.dtype
+    folder: Path
+    determined: Mapping[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the tuned model is there."""
+        return (self.folder / MARKER).is_file()
+
+
+def plan_tuning(
     model: str,
     source: Split,
     *,
@@ -86,11 +114,8 @@ def tune(
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
-    progress: Callable[[TuneProgress], None] | None = None,
-) -> TunedModel:
-    """Tune a reward model on a source's pairs, or find the one that was tuned before.
-
-    A run that was stopped goes on from its last checkpoint and ends with the same weights.
+) -> TuningRun:
+    """The run that `tune` would do or find again. Nothing is loaded or written.
 
     Args:
         model: hub id or folder of the base model, or `mini`.
@@ -102,11 +127,9 @@ def tune(
         seed: of the head, the adapter, the held-out prompts, order, choice of pairs and dropout.
         device: `auto`, `cpu`, `cuda` ...
         dtype: `auto` (bfloat16 on a GPU, else float32), `float32` or `bfloat16`.
-        progress: told of every step.
 
     Raises:
-        BadInput: model, method or settings cannot be used, or no example fits the model's context.
-        NonFinite: training diverged.
+        BadInput: model, method or settings cannot be used.
     """
     chosen = settings or preset_settings(method, preset)
     if chosen.method != method:
@@ -114,7 +137,6 @@ def tune(
             f"settings are for method {chosen.method!r} and the method is {method!r}; give one of them twice"
         )
     identity = identify(model)
-    model = _place(model)
     where = torch_device(device)
     compute = compute_dtype(dtype, where)
     determined = {
@@ -129,47 +151,83 @@ def tune(
     key = hashlib.sha256(json.dumps(determined, sort_keys=True).encode()).hexdigest()[:16]
     name = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{method}-{identity.slug}-{source.distribution}-{key}")
     folder = Path(root).resolve() / name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{name}.lock")):
-        if (folder / MARKER).is_file():
-            log.info("%s on %s is tuned already: %s", method, source.distribution, folder)
-            return _read(folder, model, reused=True)
-        resumed_from = _tune_into(
-            folder, model, source, chosen, determined | {"key": key}, seed, where, compute, progress
-        )
-    return _read(folder, model, resumed_from=resumed_from)
+    return TuningRun(place_of(model), source, chosen, seed, where, compute, folder, determined | {"key": key})
 
 
-def _tune_into(
-    folder: Path,
+def tune(
     model: str,
     source: Split,
-    settings: TuneSettings,
-    determined: Mapping[str, Any],
-    seed: int,
-    device: torch.device,
-    dtype: torch.dtype,
-    progress: Callable[[TuneProgress], None] | None,
-) -> int | None:
-    reward = new_reward_model(model, settings, seed=seed, device=device, dtype=dtype)
-    encoded = encode_split(source, reward.tokenizer, reward.max_length)
-    training, held_out = hold_out(source, settings.held_out, seed)
-    rows, held_rows = example_rows(encoded, training), example_rows(encoded, held_out)
-    if not rows or (held_out and not held_rows):
-        raise BadInput(
-            f"{source.distribution}: no example to {'hold out' if rows else 'train on'} fits {reward.max_length} tokens"
-        )
-    state, resumed_from = train(
-        reward, encoded, rows, held_rows, settings, seed=seed, checkpoints=folder / CHECKPOINTS, progress=progress
+    *,
+    method: str,
+    root: Path,
+    preset: str = "default",
+    settings: TuneSettings | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: Callable[[TuneProgress], None] | None = None,
+) -> TunedModel:
+    """Tune a reward model on a source's pairs, or find the one that was tuned before: `plan_tuning` and `carry_out`.
+
+    Raises:
+        BadInput: model, method or settings cannot be used, or no example fits the model's context.
+        NonFinite: training diverged.
+    """
+    run = plan_tuning(
+        model,
+        source,
+        method=method,
+        root=root,
+        preset=preset,
+        settings=settings,
+        seed=seed,
+        device=device,
+        dtype=dtype,
     )
-    _save(reward, folder)
+    return carry_out(run, progress)
+
+
+def carry_out(run: TuningRun, progress: Callable[[TuneProgress], None] | None = None) -> TunedModel:
+    """Do a planned run, or find its tuned model. A run that was stopped goes on and ends with the same weights.
+
+    Args:
+        run: from `plan_tuning`.
+        progress: told of every step.
+
+    Raises:
+        BadInput: the model cannot be loaded so, or no example fits its context.
+        NonFinite: training diverged.
+    """
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(run.folder.with_name(f".{run.folder.name}.lock")):
+        if run.finished:
+            log.info("%s on %s is tuned already: %s", run.settings.method, run.source.distribution, run.folder)
+            return _read(run.folder, run.model, reused=True)
+        resumed_from = _carry_out(run, progress)
+    return _read(run.folder, run.model, resumed_from=resumed_from)
+
+
+def _carry_out(run: TuningRun, progress: Callable[[TuneProgress], None] | None) -> int | None:
+    reward, encoded, rows, held_rows = begin(run)
+    settings = run.settings
+    state, resumed_from = train(
+        reward,
+        encoded,
+        rows,
+        held_rows,
+        settings,
+        seed=run.seed,
+        checkpoints=run.folder / CHECKPOINTS,
+        progress=progress,
+    )
+    _save(reward, run.folder)
     kept_step = state.best_step if settings.patience and state.best_step is not None else state.step
     evaluated = {record["step"]: record.get("held_out_accuracy") for record in state.history}
     record = {
-        **determined,
-        "model": model,
-        "source": source.distribution,
-        "split": source.name,
+        **run.determined,
+        "model": run.model,
+        "source": run.source.distribution,
+        "split": run.source.name,
         "settings": asdict(settings),
         "held_out_accuracy": evaluated[kept_step],
         "steps": kept_step,
@@ -179,11 +237,25 @@ def _tune_into(
         "history": state.history,
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")},
     }
-    temporary = folder / f".{MARKER}.{os.getpid()}"
+    temporary = run.folder / f".{MARKER}.{os.getpid()}"
     temporary.write_text(json.dumps(record, indent=1))
-    os.replace(temporary, folder / MARKER)
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    os.replace(temporary, run.folder / MARKER)
+    shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
     return resumed_from
+
+
+def begin(run: TuningRun) -> tuple[RewardModel, EncodedSplit, Rows, Rows]:
+    """The model before its first step, the source's texts, the examples to train on and those held out."""
+    reward = new_reward_model(run.model, run.settings, seed=run.seed, device=run.device, dtype=run.dtype)
+    encoded = encode_split(run.source, reward.tokenizer, reward.max_length)
+    training, held_out = hold_out(run.source, run.settings.held_out, run.seed)
+    rows, held_rows = example_rows(encoded, training), example_rows(encoded, held_out)
+    if not rows or (held_out and not held_rows):
+        raise BadInput(
+            f"{run.source.distribution}: no example to {'hold out' if rows else 'train on'} fits "
+            f"{reward.max_length} tokens"
+        )
+    return reward, encoded, rows, held_rows
 
 
 def new_reward_model(
@@ -205,114 +277,7 @@ def new_reward_model(
     return RewardModel(base, load_tokenizer(model), dtype=dtype, max_length=settings.max_length)
 
 
-def published(adapter: str | Path, *, model: str | None = None, dtype: str = "auto") -> TunedModel:
-    """A reward adapter of the same kind that was tuned elsewhere, to be scored without training.
-
-    Args:
-        adapter: folder or hub id of an adapter that peft loads, of task type SEQ_CLS with two labels.
-        model: hub id or folder of its base; None: the one that the adapter names.
-        dtype: `auto`, `float32` or `bfloat16`.
-
-    Raises:
-        BadInput: it is no such adapter.
-    """
-    from peft import PeftConfig
-
-    try:
-        config = PeftConfig.from_pretrained(str(adapter))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{adapter}: no adapter that peft can read: {error}") from error
-    task = getattr(config.task_type, "value", config.task_type)
-    if task != "SEQ_CLS":
-        raise BadInput(f"{adapter}: its task type is {task}; a reward model's is SEQ_CLS")
-    try:
-        base = _place(model or config.base_model_name_or_path or "")
-    except BadInput as error:
-        raise BadInput(f"{adapter}: its base model: {error}; say which one it is with model=...") from error
-    files = sorted(Path(adapter).glob("adapter_*")) if Path(adapter).is_dir() else []
-    digest = hashlib.sha256(f"{adapter} {base}".encode())
-    for file in files:
-        digest.update(file.read_bytes())
-    compute = str(compute_dtype(dtype, torch_device("auto"))).removeprefix("torch.")
-    return TunedModel(
-        str(Path(adapter).resolve() if Path(adapter).is_dir() else adapter),
-        digest.hexdigest()[:16],
-        base,
-        "published",
-        dtype=compute,
-    )
-
-
-def load_tuned(tuned: TunedModel, *, device: str = "auto") -> RewardModel:
-    """A tuned model ready to score.
-
-    Raises:
-        BadInput: its files or its base model cannot be loaded.
-    """
-    where = torch_device(device)
-    compute = compute_dtype(tuned.dtype, where)
-    if tuned.method == "full":
-        return RewardModel(
-            load_classifier(tuned.path, seed=0, device=where, dtype=torch.float32),
-            load_tokenizer(tuned.model),
-            dtype=compute,
-        )
-    from peft import PeftModel
-
-    settings = tuned.record.get("settings", {})
-    base = load_classifier(
-        tuned.model, seed=0, device=where, dtype=compute, quantization=settings.get("quantization", "none")
-    )
-    with quiet_transformers():
-        try:
-            adapted = PeftModel.from_pretrained(base, tuned.path, is_trainable=False)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise BadInput(f"{tuned.path}: this adapter does not fit {tuned.model}: {error}") from error
-    return RewardModel(
-        adapted.to(where), load_tokenizer(tuned.model), dtype=compute, max_length=settings.get("max_length")
-    )
-
-
-def score(
-    tuned: TunedModel, splits: Sequence[Split], *, device: str = "auto", batch_tokens: int = 8192
-) -> dict[str, tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " response"]]]:
-    """p(best) of each pair and a score for each response of some splits, by distribution name.
-
-    p(best) is the softmax of the pair's scores. A response longer than the model takes has a blank (NaN) score, and
-    so have its pairs a blank probability.
-
-    Args:
-        tuned: from `tune` or `published`.
-        splits: of distinct distributions; pairs and responses stand in file order, as in `Split`.
-        device: `auto`, `cpu`, `cuda` ...
-        batch_tokens: tokens on the device at once.
-
-    Raises:
-        BadInput: two splits are of one distribution, or the model cannot be loaded.
-    """
-    names = [split.distribution for split in splits]
-    if len(set(names)) < len(names):
-        raise BadInput(
-            f"splits of one distribution are scored in one call: {', '.join(sorted(names))}; score them apart"
-        )
-    reward = load_tuned(tuned, device=device)
-    return {split.distribution: score_split(reward, split, batch_tokens=batch_tokens) for split in splits}
-
-
-def score_split(
-    reward: RewardModel, split: Split, *, batch_tokens: int = 8192
-) -> tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " response"]]:
-    """p(best) of each pair and a score for each response of one split; see `score`."""
-    encoded = encode_split(split, reward.tokenizer, reward.max_length)
-    scores = np.full(split.n_responses, np.nan)
-    kept = np.flatnonzero(encoded.kept)
-    if len(kept):
-        scores[kept] = reward.scores([encoded.ids[row] or [] for row in kept], batch_tokens=batch_tokens).numpy()
-    gaps = np.array([scores[pair.best] - scores[pair.worse] for pair in split.pairs])
-    return 1.0 / (1.0 + np.exp(-np.clip(gaps, -700, 700))), scores
-
-
-def _place(name: str) -> str:
+def place_of(name: str) -> str:
     """A folder as an absolute path, so that an adapter's base is found from anywhere; a hub id as it is."""
     path = find_model(name).path
     return str(Path(path).resolve()) if Path(path).is_dir() else path

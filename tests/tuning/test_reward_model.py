@@ -19,6 +19,9 @@ from repeng.tuning.reward_model import (
     require_bitsandbytes,
     response_scores,
 )
+from repeng.tuning.settings import preset_settings
+from repeng.tuning.sharing import shares_prefixes
+from repeng.tuning.tuned import new_reward_model
 
 CPU = torch.device("cpu")
 
@@ -83,6 +86,43 @@ def test_shared_prompts_give_the_scores_of_plain_batches_for_fewer_tokens(
     assert reward.packs
     assert len(sizes) > 1
     assert sum(sizes) <= 8 * (9 + 3 * 3)
+
+
+@pytest.mark.parametrize("method", ["lora", "prompt-tuning"])
+def test_shared_prompts_give_the_gradient_of_plain_batches(method: str, base: str) -> None:
+    settings = preset_settings(method, dropout=0.0)
+    reward = new_reward_model(base, settings, seed=3, device=CPU, dtype=torch.float32)
+    texts = [[*range(10 * n, 10 * n + 9), 50 + r, 7 + n, 2] for r in range(2) for n in range(1, 5)]
+    sizes: list[int] = []
+    forward = reward.logits_at
+
+    def counted(*arguments: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
+        sizes.append(inputs["position_ids"].numel())
+        return forward(*arguments, **inputs)
+
+    gradients = []
+    for logits in (reward.logits, reward.shared_logits):
+        pair_loss(*logits(texts).chunk(2)).backward()
+        gradients.append({name: weight.grad for name, weight in reward.trainable().items()})
+        reward.model.zero_grad(set_to_none=True)
+        if logits == reward.logits:
+            assert shares_prefixes(reward, texts)
+            reward.logits_at = counted  # type: ignore[method-assign]
+    plain, shared = gradients
+    assert sizes == [4 * (9 + 2 * 3) + reward.virtual_tokens]
+    assert any(gradient.abs().max() > 1e-3 for gradient in plain.values())
+    for name, gradient in plain.items():
+        assert torch.allclose(shared[name], gradient, atol=1e-5), name
+
+
+def test_virtual_tokens_are_scored_once_a_row(base: str) -> None:
+    settings = preset_settings("prompt-tuning")
+    reward = new_reward_model(base, settings, seed=3, device=CPU, dtype=torch.float32)
+    texts = [[*range(10 * n, 10 * n + 9), 50 + r, 7 + n, 2] for n in range(1, 9) for r in range(3)]
+    plain = reward.scores(texts, share=False)
+    assert torch.allclose(reward.scores(texts), plain, atol=1e-5)
+    assert torch.allclose(reward.scores(texts, batch_tokens=40), plain, atol=1e-5)
+    assert reward.packs and plain.std() > 0.01
 
 
 @pytest.mark.parametrize("architecture", ["bloom", "gemma2"])

@@ -18,9 +18,10 @@ from polite import polite_split
 from safetensors.torch import load_file
 
 from repeng.errors import BadInput, UnknownName
+from repeng.tuning.scoring import published, score
 from repeng.tuning.settings import TuneSettings, preset_settings
 from repeng.tuning.train import TuneProgress
-from repeng.tuning.tuned import TunedModel, published, score, tune
+from repeng.tuning.tuned import TunedModel, tune
 
 SHORT: dict[str, Any] = {"steps": 6, "batch_size": 4, "micro_batch_size": 4, "evaluate_every": 2, "checkpoint_every": 2}
 
