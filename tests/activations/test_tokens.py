@@ -29,8 +29,9 @@ def one(lm: LanguageModel, prompt: str, response: str, stimulus: Stimulus = PLAI
 
 def pieces(lm: LanguageModel, text: TokenizedText) -> tuple[str, str, str]:
     """What stands before, in and after the response's tokens."""
-    cuts = (0, text.response_start, text.response_end, len(text.ids))
-    return tuple(lm.tokenizer.decode(text.ids[a:b]) for a, b in zip(cuts, cuts[1:], strict=False))  # type: ignore
+    start, end = text.response_start, text.response_end
+    decode = lm.tokenizer.decode
+    return decode(text.ids[:start]), decode(text.ids[start:end]), decode(text.ids[end:])
 
 
 def test_a_text_is_tokenized_as_a_whole_with_the_tokenizer_s_special_tokens(llama: LanguageModel) -> None:
