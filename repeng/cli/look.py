@@ -47,15 +47,23 @@ def compare(
     results: Annotated[
         list[Path], typer.Argument(help="Results folders, results.csv files, or folders of released evaluations.")
     ],
+    against: Annotated[
+        str | None, typer.Option("--against", help="Test every method against this one alone, as lora.")
+    ] = None,
     out: o.Out = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Compare models or studies: correlations across shifts, agreement of mistakes, paired tests between methods."""
+    """Compare models or studies: correlations across shifts, agreement of mistakes, paired tests between methods.
+
+    With --out also as one HTML page, with pictures and CSV tables beside it.
+
+    One study's folder compares its methods: repeng compare RESULTS --against lora
+    """
     from repeng.report.compare import compare_results
 
     talk = Talk(json=json, quiet=quiet)
-    found = compare_results(results, out)
+    found = compare_results(results, out, against=against)
     talk.result(found.as_dict(), *found.renderables())
 
 

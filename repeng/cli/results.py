@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from repeng.cli.show import captured_lines
+from repeng.tuning.settings import METHODS as TUNING
 
 if TYPE_CHECKING:
     from repeng.benchmarks.rescore import Rescored
@@ -20,6 +22,7 @@ MOST_FAILURES = 10
 def write_outputs(result: StudyResult, talk: Talk) -> None:
     """Write the report of a study that found something new; show its table, what it says, and where the files are."""
     from repeng.report.html import write_report
+    from repeng.report.surface import surface_sentence, surface_sources
     from repeng.report.tables import study_table, summary_sentence
 
     if result.captured is not None:
@@ -30,11 +33,17 @@ def write_outputs(result: StudyResult, talk: Talk) -> None:
         page = write_report(result.out, distributions=result.plan.world.distributions)
     rows = [asdict(row) for row in result.rows]
     failed = [asdict(failure) for failure in result.failures]
-    plain = {"out": str(result.out), "rows": rows, "failures": failed}
-    shown: list[Any] = [study_table(result.rows), "", summary_sentence(result.rows), ""]
+    surface = [asdict(source) for source in surface_sources(result.rows)]
+    plain = {"out": str(result.out), "rows": rows, "failures": failed, "surface_sources": surface}
+    shown: list[Any] = [study_table(result.rows), "", summary_sentence(result.rows)]
+    shown += [surface_sentence(result.rows)] if surface else []
+    shown.append("")
     shown.append(f"results: {result.out / 'results.csv'}  report: {page}  predictions: {result.plan.predictions}")
     talk.result(plain, *shown)
     talk.note(f"{result.evaluations_made} evaluations made, {result.evaluations_reused} read back")
+    if len(result.plan.asked) > 1:
+        against = next((name for name in TUNING if name in result.plan.asked), result.plan.asked[0])
+        talk.note(f"paired tests of every method: repeng compare {quote(str(result.out))} --against {against}")
     for line in failure_lines(result):
         talk.err.print(line, markup=False)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from repeng.errors import BadInput
+from repeng.errors import BadInput, UnknownName
 from repeng.metrics import Evaluation, correlation, holm, mean_paired_difference, mistake_kappa
 from repeng.report.grouping import BASELINES, mean_of
 from repeng.report.predictions import Prediction
@@ -26,11 +26,18 @@ Row = dict[str, Any]
 
 
 class Field:
-    """Every entrant of every side, and what each did on each shift."""
+    """Every entrant of every side, and what each did on each shift.
 
-    def __init__(self, sides: Sequence[Side]) -> None:
+    With `against`, pairs are those of every other method with that one.
+    """
+
+    def __init__(self, sides: Sequence[Side], against: str | None = None) -> None:
         self.sides = tuple(sides)
         self.entrants = tuple(entrant for side in sides for entrant in side.entrants())
+        known = {entrant.method for entrant in self.entrants}
+        if against is not None and against not in known:
+            raise UnknownName("method to compare against", against, sorted(known))
+        self.against = against
         self._side = {side.name: side for side in sides}
 
     def title(self, entrant: Entrant) -> str:
@@ -66,6 +73,13 @@ class Field:
 
     def neighbours(self) -> list[tuple[Entrant, Entrant]]:
         """Pairs worth comparing: methods of one model, and models (or studies) of one method."""
+        if self.against is not None:
+            return [
+                (a, b)
+                for b in self.entrants
+                for a in self.entrants
+                if b.method == self.against != a.method and (a.model, a.study) == (b.model, b.study)
+            ]
         return [
             (a, b)
             for a, b in itertools.combinations(self.entrants, 2)

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from repeng.results import ResultRow
 
 LABEL_ORDER = {"extreme": 0, "probing": 1}
-BASELINES = ("zero-shot", "few-shot", "random", "length", "tfidf")
+TEXT_BASELINES = ("length", "tfidf")
+"""Methods that read the responses' words alone."""
+PROMPTED = ("zero-shot", "zero-shot-mean", "zero-shot-genies", "few-shot", "truthfulness")
+"""Methods that ask the model in words."""
+BASELINES = (*PROMPTED, "random", *TEXT_BASELINES)
 """Methods that see no activation and tune nothing: what a fitted method must beat."""
 
 
