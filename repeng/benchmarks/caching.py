@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, reduce
+from importlib.util import find_spec
 from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from repeng.activations.store import Store
 from repeng.benchmarks.interventions import PartNeed
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
+from repeng.errors import BadInput
 
 if TYPE_CHECKING:
     from repeng.activations.model import LanguageModel
@@ -35,12 +37,28 @@ TRIAL_SPLITS = 3
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Which model, and how it computes and stores: everything that a capture's id follows from."""
+    """Which model, and how it computes and stores: everything that a capture's id follows from.
+
+    Attributes:
+        device_map: how transformers spreads the weights over devices; in place of `device`.
+
+    Raises:
+        BadInput: a device map beside a device, or without accelerate, which it needs.
+    """
 
     model: str
     device: str = "auto"
     dtype: str = "auto"
     too_long: str = "skip"
+    device_map: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.device_map is None:
+            return
+        if self.device != "auto":
+            raise BadInput(f"device is {self.device!r} and device_map is {self.device_map!r}; give one of them")
+        if find_spec("accelerate") is None:
+            raise BadInput(f"device_map {self.device_map!r} needs accelerate; pip install accelerate, or leave it out")
 
     @property
     def storage_dtype(self) -> str:
@@ -67,7 +85,7 @@ class ModelSettings:
         """The model, with its weights."""
         from repeng.activations.model import load_model
 
-        return load_model(self.model, device=self.device, dtype=self.dtype)
+        return load_model(self.model, device=self.device, dtype=self.dtype, device_map=self.device_map)
 
 
 @dataclass(frozen=True)
@@ -187,14 +205,11 @@ def plan_cache(
         layers: of every site; None for all.
         trial: load the model and time it on a few of the missing texts.
     """
-    by_needs: dict[frozenset[PartNeed], list[Split]] = {}
-    for split, needs in wanted.items():
-        by_needs.setdefault(needs, []).append(split)
-    jobs = tuple(Job(tuple(splits), request_of(needs, layers)) for needs, splits in by_needs.items())
+    jobs = _jobs(wanted, layers)
     n_layers = settings.identity.n_layers
     opened = Store(store)
     missing = [lack for job in jobs for lack in needed(settings.capture_id, n_layers, job.splits, job.request, opened)]
-    of = {(split.distribution, split.name, split.data_hash): split for split in wanted}
+    of = {_key(split): split for split in wanted}
     texts = {(lack.split, lack.part.stimulus) for lack in missing}
     plan = CachePlan(
         settings,
@@ -205,6 +220,18 @@ def plan_cache(
         n_texts=sum(of[key].n_responses for key, _ in texts),
     )
     return _with_trial(plan) if trial and missing else plan
+
+
+def _jobs(wanted: Mapping[Split, frozenset[PartNeed]], layers: tuple[int, ...] | None) -> tuple[Job, ...]:
+    """Splits of equal needs together."""
+    by_needs: dict[frozenset[PartNeed], list[Split]] = {}
+    for split, needs in wanted.items():
+        by_needs.setdefault(needs, []).append(split)
+    return tuple(Job(tuple(splits), request_of(needs, layers)) for needs, splits in by_needs.items())
+
+
+def _key(split: Split) -> SplitKey:
+    return split.distribution, split.name, split.data_hash
 
 
 def request_of(needs: frozenset[PartNeed], layers: tuple[int, ...] | None = None) -> Request:
@@ -248,7 +275,7 @@ def _with_trial(plan: CachePlan) -> CachePlan:
         )
         for job in plan.jobs
         for split in job.splits
-        if (key := (split.distribution, split.name, split.data_hash)) in lacking
+        if (key := _key(split)) in lacking
     ]
     trials = []
     for n_examples in TRIAL_EXAMPLES:

@@ -30,6 +30,7 @@ class Study:
         limit: the first so many examples of each split; None: all.
         augment: share of target train examples mixed into each source, between 0 and 1.
         too_long: what happens to a text longer than the model takes: `skip`, `refuse` or `cut`.
+        device_map: how transformers spreads the captured model over devices, as `auto`; in place of `device`.
     """
 
     model: str = "mini"
@@ -46,6 +47,7 @@ class Study:
     too_long: str = "skip"
     augment: float = 0.0
     tune_preset: str = "default"
+    device_map: str | None = None
 
     def __post_init__(self) -> None:
         if not self.methods:

@@ -44,6 +44,7 @@ def run(
         int | None, typer.Option("--seed", help="Every random choice follows from it. [default: 0]")
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. [default: auto]")] = None,
+    device_map: o.DeviceMap = None,
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="auto, float32, bfloat16, float16. [default: auto]")
     ] = None,
@@ -77,6 +78,7 @@ def run(
         "augment": parse_share(augment) if augment else None,
         "seed": seed,
         "device": device,
+        "device_map": device_map,
         "dtype": dtype,
         "too_long": too_long,
         "tune_preset": tune_preset,
@@ -113,6 +115,7 @@ def cache(
     logprob: Annotated[bool, typer.Option(help="Keep each response's log-probability too.")] = True,
     limit: o.Limit = None,
     device: o.Device = "auto",
+    device_map: o.DeviceMap = None,
     dtype: o.Dtype = "auto",
     too_long: o.TooLong = "skip",
     json: o.Json = False,
@@ -140,7 +143,7 @@ def cache(
     )
     world = open_world(benchmark, data, limit=limit)
     splits = [split for distribution in world.distributions.values() for split in distribution.splits.values()]
-    settings = ModelSettings(model, device, dtype, too_long)
+    settings = ModelSettings(model, device, dtype, too_long, device_map)
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)
     for line in cache_lines(plan):
         talk.note(line)
