@@ -68,17 +68,19 @@ MISSING = {
 }
 
 
-def compare_results(paths: Sequence[Path], out: Path | None = None) -> Comparison:
+def compare_results(paths: Sequence[Path], out: Path | None = None, *, against: str | None = None) -> Comparison:
     """Compare studies, results tables and folders of evaluations.
 
     Args:
         paths: each a study's folder, a results.csv, or a folder METHOD/MODEL-SOURCE/TARGET.json.
         out: a folder for comparison.json, one CSV a table, and the pictures as SVG and PNG.
+        against: the method that every other is tested against; None tests every two. Fewer tests, milder correction.
 
     Raises:
         BadInput: a path is none of these.
+        UnknownName: no such method to compare against.
     """
-    field = Field(read_sides(paths))
+    field = Field(read_sides(paths), against)
     tables = {name: compute(field) for name, _, compute in TABLES}
     found = Comparison(tables, comparisons.scatter_rows(field))
     if out is not None:
