@@ -33,22 +33,29 @@ class Together(ABC):
 
 
 @dataclass(frozen=True)
-class Folder:
-    """GENIES' plug-in protocol as a method."""
+class Plugged:
+    """What both kinds of plug-in have in common as methods."""
 
-    plugin: FolderPlugin
+    plugin: FolderPlugin | PythonPlugin
     tuned: bool = False
     learns: bool = True
     fits_on_cache: bool = False
 
     @property
     def name(self) -> str:
-        """The folder's name."""
+        """The folder's name, the entry point's or the object's."""
         return self.plugin.name
 
     def needs(self, source: Split, n_layers: int) -> tuple[PartNeed, ...]:  # noqa: ARG002
         """Nothing of the store."""
         return ()
+
+
+@dataclass(frozen=True)
+class Folder(Plugged):
+    """GENIES' plug-in protocol as a method."""
+
+    plugin: FolderPlugin
 
     def settings(self, context: Context) -> dict[str, Any]:
         """Its scripts, and the seed."""
@@ -91,22 +98,10 @@ class FittedFolder(Together):
 
 
 @dataclass(frozen=True)
-class PythonObject:
+class PythonObject(Plugged):
     """An object with `fit` and `score` as a method."""
 
     plugin: PythonPlugin
-    tuned: bool = False
-    learns: bool = True
-    fits_on_cache: bool = False
-
-    @property
-    def name(self) -> str:
-        """The entry point's name, or the object's."""
-        return self.plugin.name
-
-    def needs(self, source: Split, n_layers: int) -> tuple[PartNeed, ...]:  # noqa: ARG002
-        """Nothing of the store."""
-        return ()
 
     def settings(self, context: Context) -> dict[str, Any]:
         """Its code, where that is a file, and the seed."""

@@ -21,6 +21,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def model(tiny_model: Path) -> str:
+    """The same as an argument."""
+    return str(tiny_model)
+
+
+@pytest.fixture(scope="session")
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the small world: `data` and `shifts.json`."""
     return write_world(tmp_path_factory.mktemp("small-world"), world())
