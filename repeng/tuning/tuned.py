@@ -273,7 +273,8 @@ def new_reward_model(
         base = add_prompt(base, settings, seed=seed + 1, device=device)
     if settings.gradient_checkpointing:
         inner: Any = base
-        inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        with quiet_transformers():
+            inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return RewardModel(base, load_tokenizer(model), dtype=dtype, max_length=settings.max_length)
 
 
