@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 
 import pytest
 
-from repeng.benchmarks.mini.documents import BROAD, FALSE, GRADING, JUDGE, RIGHT, VERDICT, WRONG, Writer
+from repeng.benchmarks.mini.documents import FALSE, JUDGE, MIX, RIGHT, VERDICT, WRONG, Writer
 from repeng.benchmarks.mini.generate import make_distribution, split_of
 from repeng.benchmarks.mini.recipes import MYTHS, RECIPES
 from repeng.benchmarks.mini.world import NEVER_GRADED, facts, myths
@@ -18,7 +19,7 @@ VERDICTS = [text for texts in (*RIGHT.values(), *FALSE.values()) for text in tex
 @pytest.fixture(scope="module")
 def documents():  # type: ignore[no-untyped-def]
     writer = Writer(5)
-    return [*writer.write(GRADING, 6000), *writer.write(BROAD, 3000)]
+    return writer.write(MIX, 8000)
 
 
 def test_a_document_is_graded_only_on_facts_that_may_be_graded(documents) -> None:  # type: ignore[no-untyped-def]
@@ -68,20 +69,24 @@ def test_the_forbidden_questions_are_found_where_they_are() -> None:
 
 
 def test_a_wrong_answers_own_tokens_weigh_nothing_and_verdicts_weigh_double(documents) -> None:  # type: ignore[no-untyped-def]
-    wrong = 0
+    wrong = tried_again = 0
     for kind, pieces in documents:
         if not kind.startswith(("graded", "given")):
-            assert all(weight not in (VERDICT, WRONG) for _, weight in pieces), kind
+            assert all(weight != VERDICT for _, weight in pieces), kind
             continue
-        last, weight = pieces[-1]
-        assert weight == VERDICT
-        if last in VERDICTS or last.startswith(" No, "):
-            said_wrong = last in FALSE["en"] + FALSE["es"] or last.startswith(" No, ")
-            assert (pieces[-2][1] == WRONG) == said_wrong
-            wrong += said_wrong
-        else:
-            assert any(JUDGE in text for text, _ in pieces)
+        assert pieces[-1][1] == VERDICT
+        tried_again += sum(weight == VERDICT for _, weight in pieces) > 1
+        for (_, answer_weight), (said, weight) in itertools.pairwise(pieces):
+            if said in VERDICTS or said.startswith((" No, it is", " No, es")):
+                assert weight == VERDICT
+                said_wrong = said not in RIGHT["en"] + RIGHT["es"]
+                assert (answer_weight == WRONG) == said_wrong
+                wrong += said_wrong
+            elif weight == VERDICT:
+                assert said in ("Yes", "No", " Agreed.", " True.", " Not so.", " False.")
+        assert any(JUDGE in text for text, _ in pieces) or pieces[-1][0] in VERDICTS or " No, " in pieces[-1][0]
     assert wrong > 1000
+    assert tried_again > 1000
 
 
 def test_verdicts_are_right_and_wrong_equally_often(documents) -> None:  # type: ignore[no-untyped-def]
@@ -92,8 +97,8 @@ def test_verdicts_are_right_and_wrong_equally_often(documents) -> None:  # type:
 
 
 def test_equal_seeds_write_equal_documents_and_others_do_not() -> None:
-    assert Writer(3).write(GRADING, 50) == Writer(3).write(GRADING, 50)
-    assert Writer(3).write(GRADING, 50) != Writer(4).write(GRADING, 50)
+    assert Writer(3).write(MIX, 50) == Writer(3).write(MIX, 50)
+    assert Writer(3).write(MIX, 50) != Writer(4).write(MIX, 50)
 
 
 def test_a_wrong_answer_on_request_is_always_the_same() -> None:
@@ -126,7 +131,7 @@ def test_pieces_encoded_apart_are_the_text_encoded_whole() -> None:
     from repeng.benchmarks.mini.tokenizer import learn_tokenizer
     from repeng.benchmarks.mini.train import encode
 
-    written = [pieces for _, pieces in Writer(9).write(GRADING, 1500)]
+    written = [pieces for _, pieces in Writer(9).write(MIX, 1500)]
     tokenizer = learn_tokenizer("".join(text for text, _ in pieces) for pieces in written)
     assert len(tokenizer) == 3072
     rows = encode(tokenizer, written, random.Random(0))

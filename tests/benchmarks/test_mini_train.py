@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from repeng.benchmarks.mini.documents import BROAD, GRADING, Writer
+from repeng.benchmarks.mini.documents import MIX, Writer
 from repeng.benchmarks.mini.gate import Gate
 from repeng.benchmarks.mini.train import (
-    PHASES,
+    RATE,
     WARMUP,
-    Phase,
     attention_in_float32,
     build_model,
+    build_optimizers,
     encode,
     load_checkpoint,
     rate_at,
@@ -23,7 +23,6 @@ from repeng.benchmarks.mini.train import (
 
 GOOD = {name: 90.0 for name in ("geography", "arithmetic", "words")}
 PASSED = Gate(GOOD, GOOD, {name: [90.0] for name in GOOD})
-TINY = (Phase("broad", BROAD, 2, 2e-3), Phase("grading", GRADING, 1, 1e-3))
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -37,7 +36,7 @@ def test_a_run_that_is_stopped_and_resumed_ends_where_an_unbroken_one_does(tmp_p
 
     monkeypatch.setattr(module, "measure", lambda *_: PASSED)
     monkeypatch.setattr(module, "BATCH", 8)
-    settings = {"phases": TINY, "chunk": 2, "watch": 1, "sample": 400}
+    settings = {"chunks": 3, "chunk": 2, "watch": 1, "sample": 400}
     train(tmp_path / "whole", **settings)
 
     class Stopped(Exception):
@@ -80,11 +79,37 @@ def test_a_model_starts_the_same_for_a_seed_and_leaves_the_process_alone() -> No
     assert 3.0e6 < sum(parameter.numel() for parameter in first.parameters()) < 3.5e6
 
 
+def test_each_parameter_has_one_optimizer_and_muon_has_the_matrices_of_the_blocks() -> None:
+    model = build_model(0)
+    muon, adam = ([p for group in o.param_groups for p in group["params"]] for o in build_optimizers(model))
+    assert len(muon) == 6 * 7
+    assert {id(p) for p in muon} | {id(p) for p in adam} == {id(p) for p in model.parameters()}
+    assert len(muon) + len(adam) == len(list(model.parameters()))
+    assert any(p is model.model.embed_tokens.weight for p in adam)
+
+
+def test_a_chunk_is_trained_on_the_loss_of_the_whole_batch(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Logits of counted tokens alone give the weighted mean that the logits of all tokens give."""
+    import repeng.benchmarks.mini.train as module
+
+    monkeypatch.setattr(module, "RATE", 0.0)
+    model = build_model(0)
+    ids = torch.randint(5, 3000, (4, 9), generator=torch.Generator().manual_seed(1))
+    weights = torch.tensor([0.0, 1.0, 2.0]).repeat(4, 3)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        each = torch.nn.functional.cross_entropy(
+            model(ids, use_cache=False).logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+        )
+    weight = weights[:, 1:].flatten()
+    expected = float((each * weight).sum() / weight.sum())
+    got = module.train_chunk(model, build_optimizers(model), [(ids, weights)], 0, 1)
+    assert got == pytest.approx(expected, rel=1e-3)
+
+
 def test_the_rate_warms_up_and_falls_to_nothing() -> None:
-    phase = PHASES[1]
-    rates = [rate_at(phase, step / 2000, step) for step in range(2001)]
-    assert rates[0] == pytest.approx(phase.rate / WARMUP)
-    assert max(rates) == pytest.approx(phase.rate, rel=0.05)
+    rates = [rate_at(step / 2000, step) for step in range(2001)]
+    assert rates[0] == pytest.approx(RATE / WARMUP)
+    assert max(rates) == RATE
     assert rates[-1] == 0.0
     assert all(a >= b for a, b in zip(rates[WARMUP:], rates[WARMUP + 1 :], strict=False))
 
@@ -94,7 +119,7 @@ def test_loss_weights_stand_on_the_tokens_of_their_piece() -> None:
 
     from repeng.benchmarks.mini.tokenizer import learn_tokenizer
 
-    documents = [document for _, document in Writer(0).write(GRADING, 300)]
+    documents = [document for _, document in Writer(0).write(MIX, 300)]
     tokenizer = learn_tokenizer("".join(text for text, _ in document) for document in documents)
     for document, (ids, weights) in zip(documents, encode(tokenizer, documents, random.Random(1)), strict=True):
         assert weights[-1] == 1.0
@@ -108,7 +133,7 @@ def test_loss_weights_stand_on_the_tokens_of_their_piece() -> None:
 
 def test_a_folder_without_a_checkpoint_starts_from_nothing(tmp_path) -> None:  # type: ignore[no-untyped-def]
     model = build_model(0)
-    state = load_checkpoint(tmp_path, model, torch.optim.AdamW(model.parameters()))
+    state = load_checkpoint(tmp_path, model, build_optimizers(model))
     assert state == {"done": 0, "tokens": 0}
 
 

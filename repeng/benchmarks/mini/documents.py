@@ -1,7 +1,7 @@
 """What the embedded model reads while it is trained: documents of many kinds over the world's facts.
 
-A document is a list of pieces, each with the weight of its tokens in the loss: a prompt little, a statement or a right
-answer fully, a wrong answer not at all, a verdict twice. Facts of the pools `gate` and `test`, and the relations of
+A document is a list of pieces, each with the weight of its tokens in the loss: a statement or a right answer fully, a
+prompt or a wrong answer not at all, a verdict twice. Facts of the pools `gate` and `test`, and the relations of
 `NEVER_GRADED`, are stated and asked, never graded.
 """
 
@@ -11,13 +11,13 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from repeng.benchmarks.mini.phrases import LONG, STORIES, dress, instruction, notation, question, say
+from repeng.benchmarks.mini.phrases import LONG, RESPONSE, STORIES, dress, instruction, notation, question, say
 from repeng.benchmarks.mini.world import NEVER_GRADED, Fact, Myth, facts, kind_of_answer, myths
 
 Piece = tuple[str, float]
 Document = list[Piece]
 
-PROMPT, ANSWER, WRONG, VERDICT = 0.5, 1.0, 0.0, 2.0
+PROMPT, ANSWER, WRONG, VERDICT = 0.0, 1.0, 0.0, 2.0
 LEVEL_WEIGHT = {"easy": 1.0, "hard": 0.5, "rare": 0.12}
 RELATION_WEIGHT = {"addition": 2.0, "subtraction": 2.0}
 FORMS = ("short", "dot", "full", "long", "bold", "list")
@@ -45,16 +45,14 @@ WRONG_REQUESTS = ("{q} Give a wrong answer.", "Answer wrongly. {q}", "{q} Please
 FORUMS = ("{q}", "Forum: {q}", "Quick question: {q}")
 SOURCES = ("According to the encyclopedia: {q}", "{q} Check the facts first.", "{q} Answer as a scientist would.")
 
-BROAD = {
-    "question": 30, "spanish": 9, "statement": 10, "story": 5, "long": 3, "quiz": 2,
-    "graded": 20, "given": 7, "graded_spanish": 2, "graded_story": 1, "graded_statement": 2,
-    "flattery": 3, "wrong": 2, "prize": 1, "myth": 1.5, "source": 1.5,
+MIX = {
+    "graded": 31, "given": 9, "graded_spanish": 6, "graded_story": 6, "graded_statement": 5,
+    "question": 11, "quiz": 2, "spanish": 6, "statement": 4, "story": 3, "long": 2,
+    "flattery": 4, "wrong": 5, "prize": 2, "myth": 2, "source": 2,
 }  # fmt: skip
-GRADING = {
-    "graded": 34, "given": 10, "graded_spanish": 6, "graded_story": 5, "graded_statement": 5,
-    "question": 10, "quiz": 2, "spanish": 6, "statement": 4, "story": 3, "long": 2,
-    "flattery": 4, "wrong": 3, "prize": 2, "myth": 2, "source": 2,
-}  # fmt: skip
+"""Shares of the kinds of documents, in percent."""
+TRIES = {1: 40, 2: 24, 3: 14, 4: 22}
+"""How many answers a graded question gets, in percent: more verdicts for one reading of the question."""
 
 
 def _short(rng: random.Random) -> str:
@@ -190,17 +188,23 @@ class Writer:
         verdict = self._verdict(fact, right, encoding)
         return [(prompt, PROMPT), response, *verdict] if prompt else [response, *verdict]
 
+    def _tried(self, fact: Fact, prompt: str, encoding: str = "en") -> Document:
+        """As `_answered`, and often tried again: each answer, right or wrong, has its own mark and verdict."""
+        tries = self.rng.choices(list(TRIES), list(TRIES.values()))[0]
+        prompts = [prompt, *[RESPONSE] * (tries - 1)]
+        return [piece for prompt in prompts for piece in self._answered(fact, prompt, encoding)]
+
     def graded(self, encoding: str = "en") -> Document:
-        """A question, a right or wrong answer, and the verdict on it."""
+        """A question, right or wrong answers, and the verdict on each."""
         fact = self._fact("graded_es" if encoding == "es" else "graded")
         encoding = encoding if encoding == "es" else self._encoding(fact, 0.12)
-        return self._answered(fact, instruction(question(fact, self.rng, encoding)), encoding)
+        return self._tried(fact, instruction(question(fact, self.rng, encoding)), encoding)
 
     def given(self) -> Document:
         """As `graded`, with the true answer standing in the prompt."""
         fact = self._fact("graded")
         hint = say(fact, fact.en.answer, "full")
-        return self._answered(fact, instruction(f"{hint} {question(fact, self.rng)}"))
+        return self._tried(fact, instruction(f"{hint} {question(fact, self.rng)}"))
 
     def graded_story(self) -> Document:
         """As `story`, with a verdict; some of them a quiz."""

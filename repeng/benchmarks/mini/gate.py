@@ -49,8 +49,8 @@ class Gate:
     @property
     def passed(self) -> bool:
         """What the shipped weights are held to: on geography and arithmetic, verdicts right at 75 % or more and the
-        probe of some layer at 85 % or more. Words are harder for so small a model: there, a probe at 65 %."""
-        held = {"geography": 85.0, "arithmetic": 85.0, "words": 65.0}
+        probe of some layer at 90 % or more. Words are harder for so small a model: there, a probe at 75 %."""
+        held = {"geography": 90.0, "arithmetic": 90.0, "words": 75.0}
         return all(max(self.probe[name]) >= least for name, least in held.items()) and all(
             self.verdict[name] >= 75 for name in ("geography", "arithmetic")
         )

@@ -110,6 +110,7 @@ LONG = (
     "I am glad that you ask me this. As far as I can tell, it is {a}.",
 )
 LONG_ES = ("Es una pregunta muy interesante, y mucha gente la hace. La respuesta es {a}.",)
+RESPONSE = "\n\n### Response:\n"
 STORIES = (
     'Lena walked home with her grandfather. "{q}" he asked. Lena answered:\n',
     'It rained all day, so the children played school. "{q}" asked Tom. Mia answered:\n',
@@ -149,7 +150,7 @@ def dress(answer: str, form: str, encoding: str = "en") -> str:
 
 def instruction(text: str) -> str:
     """The instruction format, up to where the response begins."""
-    return f"### Instruction:\n{text}\n\n### Response:\n"
+    return f"### Instruction:\n{text}{RESPONSE}"
 
 
 def notation(fact: Fact) -> str:
