@@ -1,158 +1,174 @@
 """A study of mms, lat, cra and ccs over the 15 GENIES shifts, as GENIES' released code works and as `repeng run` does.
 
     OMP_NUM_THREADS=2 python perf/study.py --data DIR --limit 20
+    OMP_NUM_THREADS=2 python perf/study.py --data DIR --limit 20 --all
 
-As released: for each method, source and target the model is run again, one text at a time, and keeps every hidden state
-of its last token; then a probe is fitted on each layer and the target's pairs are scored. `repeng run` captures each
-distribution once for all methods: timed from cold, and again from a warm cache. Both sides fit the same probes with the
-same code, so the ratio is of the runs of the model and of keeping their results. Loading the model counts on repeng's
-side alone, which also scores sources, references and zero-shot.
+Both ways make the same evaluations: each method on each shift, on its source's own test split, and on each target
+reference for the capability. As released, the model is run again for each method and source, and for each method,
+source and target, one text at a time, and keeps every hidden state of the last token. `repeng run` captures each
+distribution once for all methods: timed from cold, from a warm store, and once more with nothing changed.
 
-Without --model: a random Llama of 12 layers, 768 wide, whose tokens are bytes.
+As released it takes hours, so some of its texts are drawn at random, half of them timed before repeng's runs and half
+after, and the seconds are scaled to all by the tokens; `--all` times every one. Its probes are fitted and scored by the
+same code as repeng's, so for these it is given the seconds of the run from a warm store. repeng's side also loads the
+model, keeps log-probabilities, makes zero-shot's figures, and writes its results. Imports count on neither side.
+
+Without --model: a random Llama of 12 layers, 768 wide, with a tokenizer trained on the texts.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from workload import genies_folder, make_workload
 
 from repeng.activations.model import LanguageModel, load_model
 from repeng.activations.tokens import tokenize
 from repeng.benchmarks.settings import Study
-from repeng.benchmarks.study import plan_study, run_study
-from repeng.benchmarks.world import open_world
+from repeng.benchmarks.study import Plan, plan_study, run_study
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import get_stimulus
-from repeng.probes.layers import fit_probe
 from repeng.probes.registry import get_probe
-from repeng.probes.source import SourceData, all_pairs
 
 METHODS = ("mms", "lat", "cra", "ccs")
 
 
-def make_llama(folder: Path) -> Path:
-    """A random Llama of 12 layers, 768 wide, with a byte-level tokenizer of 256 tokens and no merges."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+@dataclass
+class Seconds:
+    """How long a run of repeng took, and which part of it how long."""
 
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {text: number for number, text in enumerate(["<s>", "</s>", "<pad>", *letters])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=768,
-        intermediate_size=2048,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        max_position_embeddings=4096,
-    )
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", model_max_length=4096
-    ).save_pretrained(folder)
-    return folder
+    total: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def bar(self, title: str) -> Iterator[Any]:
+        """In the place of a progress bar: the seconds that it would have been seen."""
+        start = time.perf_counter()
+        yield lambda _done, _total: None
+        part = title.partition(" ")[0]
+        self.parts[part] = self.parts.get(part, 0.0) + time.perf_counter() - start
+
+    def __str__(self) -> str:
+        known = {**self.parts, "else": self.total - sum(self.parts.values())}
+        return f"{self.total:.1f} s (" + ", ".join(f"{part} {seconds:.1f}" for part, seconds in known.items()) + ")"
+
+
+def planned(study: Study) -> tuple[Plan, float]:
+    """The plan of a study, and the seconds that it took."""
+    start = time.perf_counter()
+    return plan_study(study), time.perf_counter() - start
+
+
+def as_repeng(plan: Plan, planning: float) -> Seconds:
+    """`repeng run` but for imports and its report."""
+    start, seconds = time.perf_counter(), Seconds(parts={"planning": planning})
+    result = run_study(plan, progress=seconds.bar, note=lambda _line: None)
+    seconds.total = planning + time.perf_counter() - start
+    if result.failures:
+        raise SystemExit(f"a method failed: {result.failures[0]}")
+    return seconds
+
+
+def texts_as_released(plan: Plan, lm: LanguageModel) -> list[list[int]]:
+    """Token ids of every text that the model reads as released, as often as it reads it."""
+    tasks = [task for task in plan.tasks if task.method in METHODS]
+    read: list[tuple[str, Split]] = list(dict.fromkeys((task.method, task.source) for task in tasks))
+    read += [(task.method, task.target) for task in tasks]
+    known: dict[tuple[str, Split], list[list[int]]] = {}
+    texts = []
+    for method, split in read:
+        for stimulus in get_probe(method).stimuli:
+            if (stimulus, split) not in known:
+                found = tokenize(split, get_stimulus(stimulus), lm)
+                known[stimulus, split] = [text.ids for text in found if text is not None]
+            texts += known[stimulus, split]
+    return texts
 
 
 @torch.no_grad()
-def states(lm: LanguageModel, split: Split, stimuli: tuple[str, ...]) -> tuple[Tensor, list[bool]]:
-    """The model run on one text after another: [layer, stimulus, response, d_model], and which were not too long."""
-    rows, kept = [], []
-    for name in stimuli:
-        found = []
-        for text in tokenize(split, get_stimulus(name), lm):
-            ids = torch.tensor([text.ids if text is not None else [0]], device=lm.device)
-            hidden = lm.model(ids, output_hidden_states=True).hidden_states
-            found.append(torch.stack([layer[0, -1].float().cpu() for layer in hidden[1:]]))
-            kept.append(text is not None)
-        rows.append(torch.stack(found, dim=1))
-    n = split.n_responses
-    return torch.stack(rows, dim=1), [all(kept[place::n]) for place in range(n)]
-
-
-def as_released(lm: LanguageModel, world: Any, seed: int = 0) -> tuple[int, float]:
-    """Every method, source and target by itself; returns how many texts the model read, and the seconds."""
-    n_texts, start = 0, time.perf_counter()
-    for method in METHODS:
-        probe = get_probe(method)
-        for shift in world.benchmark.shifts:
-            source, target = world.distributions[shift.source].train, world.distributions[shift.target].test
-            learned, usable = states(lm, source, probe.stimuli)
-            examples = source.response_example
-            data = SourceData(
-                activations=learned,
-                labels=source.labels,
-                examples=examples,
-                groups=source.groups[examples],
-                layers=tuple(range(len(learned))),
-                kept=torch.tensor(usable).numpy(),
-            )
-            fitted = fit_probe(probe, data, seed=seed)
-            asked, usable = states(lm, target, probe.stimuli)
-            pairs = all_pairs(target.labels, target.response_example, torch.tensor(usable).numpy())
-            fitted.pair_probabilities(asked, pairs)
-            n_texts += len(probe.stimuli) * (source.n_responses + target.n_responses)
-    return n_texts, time.perf_counter() - start
-
-
-@contextmanager
-def silent(_title: str) -> Iterator[Any]:
-    yield lambda _done, _total: None
-
-
-def as_repeng(study: Study) -> tuple[int, float]:
-    """`repeng run` but for its report; returns how many texts the model read, and the seconds."""
+def run_alone(lm: LanguageModel, texts: Sequence[list[int]]) -> tuple[float, int]:
+    """The model run on one text after another, every hidden state of the last token kept; seconds, and tokens."""
+    kept: list[Tensor] = []
     start = time.perf_counter()
-    result = run_study(plan_study(study), progress=silent, note=lambda _line: None)
-    if result.failures:
-        raise SystemExit(f"a method failed: {result.failures[0]}")
-    return result.captured.n_texts if result.captured else 0, time.perf_counter() - start
+    for ids in texts:
+        hidden = lm.model(torch.tensor([ids], device=lm.device), output_hidden_states=True).hidden_states
+        kept.append(torch.stack([layer[0, -1].float().cpu() for layer in hidden[1:]]))
+    return time.perf_counter() - start, sum(map(len, texts))
 
 
 def main() -> None:
+    """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="folder of GENIES distributions")
+    parser.add_argument("--data", help="folder of GENIES distributions [default: that of REPENG_GENIES]")
     parser.add_argument("--limit", type=int, default=20, help="examples of each split")
     parser.add_argument("--benchmark", default="genies")
     parser.add_argument("--model", help="hub id or folder")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--texts", type=int, default=400, help="texts that are timed as released")
+    parser.add_argument("--all", action="store_true", help="time every text as released: hours")
     options = parser.parse_args()
+    data = genies_folder(options.data)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        model = options.model or str(make_llama(place / "llama-12x768"))
-        world = open_world(options.benchmark, options.data, limit=options.limit)
-        lm = load_model(model, device=options.device)
-        states(lm, next(iter(world.distributions.values())).train.first(1), ("plain",))
+        if options.model:
+            lm = load_model(options.model, device=options.device)
+        else:
+            lm = make_workload(
+                place / "llama-12x768", data, ["us_history"], 1, shape="small", device=options.device, dtype="float32"
+            ).lm
         study = Study(
-            model=model,
+            model=options.model or str(place / "llama-12x768"),
             benchmark=options.benchmark,
-            data=options.data,
+            data=str(data),
             methods=METHODS,
             limit=options.limit,
             store=str(place / "store"),
             out=str(place / "cold"),
             device=options.device,
         )
-        print(f"{model}: {len(world.benchmark.shifts)} shifts, {options.limit} examples a split, {METHODS}")
-        cold_texts, cold = as_repeng(study)
-        print(f"repeng, cold: {cold_texts} texts read, {cold:.1f} s", flush=True)
-        _, warm = as_repeng(Study(**{**study.as_dict(), "out": str(place / "warm")}))
-        print(f"repeng, warm store and no results: {warm:.1f} s", flush=True)
-        _, again = as_repeng(study)
-        print(f"repeng, once more with nothing changed: {again:.1f} s", flush=True)
-        texts, released = as_released(lm, world)
-        print(f"as released: {texts} texts read, {released:.1f} s")
-        print(f"ratio cold {released / cold:.1f}, warm {released / warm:.1f}, nothing changed {released / again:.1f}")
+        plan, planning = planned(study)
+        texts = texts_as_released(plan, lm)
+        drawn = texts if options.all else random.Random(0).sample(texts, min(options.texts, len(texts)))
+        n_tokens = sum(map(len, texts))
+        evaluations = sum(task.method in METHODS for task in plan.tasks)
+        print(f"limit {options.limit}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+        print(
+            f"{len(plan.world.benchmark.shifts)} shifts, {evaluations} evaluations of {', '.join(METHODS)}", flush=True
+        )
+        run_alone(lm, drawn[:3])
+        before = run_alone(lm, drawn[::2])
+        cold = as_repeng(plan, planning)
+        print(f"repeng, cold: {cold}", flush=True)
+        warm = as_repeng(*planned(replace(study, out=str(place / "warm"))))
+        print(f"repeng, warm store and no results: {warm}", flush=True)
+        again = as_repeng(*planned(study))
+        print(f"repeng, once more with nothing changed: {again}", flush=True)
+        after = run_alone(lm, drawn[1::2])
+        seconds, timed = before[0] + after[0], before[1] + after[1]
+        model = seconds * n_tokens / timed
+        released = model + warm.parts["evaluations"]
+        print(
+            f"as released: {released:.0f} s: {len(texts)} texts of {n_tokens} tokens through the model {model:.0f} s "
+            f"({len(drawn)} texts, {timed / n_tokens:.1%} of the tokens, timed in {seconds:.0f} s"
+            f"{'' if options.all else ' and scaled'}), and fits and scores {warm.parts['evaluations']:.0f} s as in ours"
+        )
+        print(
+            f"times as long as repeng: cold {released / cold.total:.1f}, warm store {released / warm.total:.1f}, "
+            f"nothing changed {released / again.total:.1f}"
+        )
+        for method in METHODS:
+            alone = as_repeng(*planned(replace(study, methods=(method,), out=str(place / method))))
+            print(f"warm, {method} alone (with zero-shot): {alone}", flush=True)
 
 
 if __name__ == "__main__":
