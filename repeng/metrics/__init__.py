@@ -16,6 +16,7 @@ from repeng.metrics.figures import (
 from repeng.metrics.intervals import (
     Difference,
     accuracy_interval,
+    accuracy_intervals,
     mean_accuracy_interval,
     mean_paired_difference,
     paired_difference,
@@ -31,6 +32,7 @@ __all__ = [
     "ShiftMean",
     "accuracy",
     "accuracy_interval",
+    "accuracy_intervals",
     "auroc",
     "brier",
     "correlation",

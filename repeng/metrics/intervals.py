@@ -61,11 +61,51 @@ def accuracy_interval(
     credit, units = evaluation.credit, resampling_units([evaluation])
     if credit is None or units is None:
         return None
-    if np.all(credit == credit[0]) and credit[0] in (0.0, 1.0):
-        reach = float(((1 - level) / 2) ** (1 / units.n_units))
-        return (reach, 1.0) if credit[0] == 1.0 else (0.0, 1.0 - reach)
+    if (exact := _unanimous(credit, units.n_units, level)) is not None:
+        return exact
     draws = drawn(units.n_units, resamples, seed)
     return ends(weighted_means(credit, units.of_pairs[0], draws), level)
+
+
+def accuracy_intervals(
+    wins: Float[np.ndarray, "curve pair"],
+    of: Evaluation,
+    *,
+    seed: int = 0,
+    resamples: int = 2000,
+    level: float = 0.95,
+) -> list[tuple[float, float] | None]:
+    """`accuracy_interval` of many answers about the same pairs at once, such as those of every layer.
+
+    Args:
+        wins: of each answer 1.0 for a pair won, 0.5 for a tie, 0.0 for one lost.
+        of: an evaluation of the same pairs, which says what belongs to which prompt.
+        seed: of the resampling.
+        resamples: how many.
+        level: coverage.
+    """
+    check_settings(resamples, level)
+    units = resampling_units([of])
+    if units is None:
+        return [None] * len(wins)
+    draws = drawn(units.n_units, resamples, seed)
+    belongs = np.zeros((wins.shape[1], units.n_units))
+    belongs[np.arange(wins.shape[1]), units.of_pairs[0]] = 1.0
+    held = (draws @ belongs.sum(axis=0))[:, None]
+    means = np.where(held > 0, draws @ (wins @ belongs).T / np.maximum(held, 1.0), wins.mean(axis=1))
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0).tolist()
+    return [
+        _unanimous(curve, units.n_units, level) or interval
+        for curve, interval in zip(wins, zip(low, high, strict=True), strict=True)
+    ]
+
+
+def _unanimous(credit: Float[np.ndarray, " pair"], n_units: int, level: float) -> tuple[float, float] | None:
+    """The interval where all pairs are right, or all wrong; None where they differ."""
+    if credit[0] not in (0.0, 1.0) or not np.all(credit == credit[0]):
+        return None
+    reach = float(((1 - level) / 2) ** (1 / n_units))
+    return (reach, 1.0) if credit[0] == 1.0 else (0.0, 1.0 - reach)
 
 
 def mean_accuracy_interval(

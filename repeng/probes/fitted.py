@@ -38,6 +38,7 @@ class FittedProbe:
         layer_temperatures: for each fitted layer's own probabilities.
         held_out_accuracy: pair accuracy of each fitted layer (its best head) on held-out source pairs.
         held_out_log_loss: mean -log p(best) of the same.
+        head_accuracy: held-out pair accuracy of every head; one column where the site has none.
         train_accuracy: pair accuracy of the same on the training pairs.
         provenance: capture_id, model, source, data_hash, versions, ...: whatever the caller knows of it.
     """
@@ -52,6 +53,7 @@ class FittedProbe:
     layer_temperatures: Float[np.ndarray, " layer"]
     held_out_accuracy: Float[np.ndarray, " layer"]
     held_out_log_loss: Float[np.ndarray, " layer"]
+    head_accuracy: Float[np.ndarray, "layer head"]
     train_accuracy: Float[np.ndarray, " layer"]
     seed: int
     stimuli: tuple[str, ...]
@@ -157,6 +159,17 @@ class FittedProbe:
         members = unit_pair_scores(selected, chosen, pairs, present)
         temperatures = self.layer_temperatures[[self._position(layer) for layer in present]]
         return np.stack([Temperature(float(t))(row) for t, row in zip(temperatures, members, strict=True)])
+
+    def head_pair_scores(
+        self,
+        activations: Float[Tensor, "1 *head stimulus response d"],
+        pairs: Int[np.ndarray, "pair 2"],
+        layer: int,
+    ) -> Float[np.ndarray, "head pair"]:
+        """The score of each pair by every head of one layer; one row where the site has no heads."""
+        one = self.probe.select(torch.tensor([self._position(layer)]))
+        scores = unit_pair_scores(one, activations, pairs, (layer,))
+        return scores.reshape(-1, scores.shape[-1])
 
     @cached_property
     def _chosen_probe(self) -> Probe:

@@ -19,10 +19,13 @@ from repeng.probes.calibration import LogisticCalibration, Temperature
 from repeng.probes.fitted import FittedProbe
 from repeng.probes.registry import get_probe
 
-FORMAT = 1
+FORMAT = 2
 DESCRIPTION = "probe.json"
 STATE = "state."
-CURVES = ("centre", "scale", "layer_temperatures", "held_out_accuracy", "held_out_log_loss", "train_accuracy")
+CURVES = (
+    *("centre", "scale", "layer_temperatures", "held_out_accuracy", "held_out_log_loss", "head_accuracy"),
+    "train_accuracy",
+)
 
 
 def save(fitted: FittedProbe, directory: Path | str) -> Path:

@@ -89,6 +89,7 @@ def assemble(
         layer_temperatures=curves.temperature[every, best],
         held_out_accuracy=curves.accuracy[every, best],
         held_out_log_loss=curves.log_loss[every, best],
+        head_accuracy=curves.accuracy,
         train_accuracy=curves.train_accuracy[every, best],
         seed=common.seed,
         stimuli=common.stimuli,

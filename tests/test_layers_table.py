@@ -1,0 +1,42 @@
+"""layers.csv: written and read back to the last bit, and refused where it is damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from repeng.errors import BadInput
+from repeng.results import LayerFigure, layer_rows, read_layers, write_layers
+
+FIGURES = [
+    LayerFigure(0, None, 0.1 + 0.2, None, None, 0.5),
+    LayerFigure(1, None, 2 / 3, 0.5, 0.75, 1.0),
+    LayerFigure(2, None, 2 / 3, 0.5, 0.75, 1.0),
+]
+ROWS = layer_rows(FIGURES, [False, False, True], model="org/m", probe="mms", source='a,"b"', target="t")
+
+
+def test_of_equal_accuracies_the_first_is_the_oracle() -> None:
+    assert [row.oracle for row in ROWS] == [False, True, False]
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    heads = layer_rows([LayerFigure(3, 0, 0.5, 0.4, 0.6, 0.5)], [True], model="m", probe="p", source="s", target="t")
+    write_layers(ROWS + heads, tmp_path / "layers.csv")
+    assert read_layers(tmp_path / "layers.csv") == ROWS + heads
+
+
+@pytest.mark.parametrize("damage", ["layer,accuracy\n1,0.5\n", "model,probe\n\x00,\n"])
+def test_a_table_of_something_else_is_refused(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "layers.csv").write_text(damage)
+    with pytest.raises(BadInput, match="not a table of layers"):
+        read_layers(tmp_path / "layers.csv")
+
+
+def test_a_cell_that_is_no_figure_is_refused(tmp_path: Path) -> None:
+    write_layers(ROWS, tmp_path / "layers.csv")
+    text = (tmp_path / "layers.csv").read_text()
+    (tmp_path / "layers.csv").write_text(text.replace("True", "yes"))
+    with pytest.raises(BadInput, match="not a table of layers"):
+        read_layers(tmp_path / "layers.csv")
