@@ -76,9 +76,10 @@ class _Scoring:
 
 @dataclass(frozen=True)
 class _Sent:
-    """A batch that the model was given, its results on their way."""
+    """What a batch gave, on its way. The batch itself is let go of: its mask may be large."""
 
-    batch: Batch
+    texts: tuple[int, ...]
+    n_tokens: int
     vectors: tuple[Hook, ...]
     means: tuple[Hook, ...]
     scoring: _Scoring | None
@@ -89,11 +90,11 @@ class _Sent:
         values = self.parcel.open()
         n_vectors, n_means = len(self.vectors), len(self.means)
         return Chunk(
-            texts=self.batch.texts,
+            texts=self.texts,
             vectors=dict(zip(self.vectors, values[:n_vectors], strict=True)),
             means=dict(zip(self.means, values[n_vectors : n_vectors + n_means], strict=True)),
             logprobs=self.scoring.totals(values[-1]) if self.scoring is not None else np.zeros(0),
-            n_tokens=self.batch.input_ids.numel(),
+            n_tokens=self.n_tokens,
         )
 
 
@@ -158,7 +159,7 @@ def _send(
             cells, targets = torch.from_numpy(scoring.cells).to(hidden.device)
             scores.append(lm.token_logprobs(hidden[cells], targets).double())
     parcel = Parcel([*vectors.values(), *means.values(), *scores])
-    return _Sent(batch, tuple(vectors), tuple(means), scoring, parcel)
+    return _Sent(batch.texts, batch.input_ids.numel(), tuple(vectors), tuple(means), scoring, parcel)
 
 
 def _cells(slots: Sequence[tuple[int, Int[np.ndarray, " _"]]]) -> _Cells:

@@ -30,8 +30,10 @@ ALLOWED = {torch.float32: 5e-4, torch.float16: 1e-2, torch.bfloat16: 3e-2}
 NOISE = 4.0
 """Packed may be this many times as far off as the same texts in plain padded batches are."""
 
+SMALL_SHARE = 0.01
+"""Of all tokens: as much may be checked without a thought."""
 AROUND = 16
-"""Tokens of a checked text on either side of the place where it parts from another."""
+"""Tokens of a checked text on either side of the place where it parts from another, where that is more."""
 
 
 def packed_layout(lm: LanguageModel, plan: Run) -> PackedLayout | None:
@@ -79,9 +81,10 @@ def packed_layout(lm: LanguageModel, plan: Run) -> PackedLayout | None:
 def choose_texts(texts: Sequence[TextRequest], config: Mapping[str, Any]) -> tuple[TextRequest, ...]:
     """A few texts that would show what packing can do wrong: some that share a prefix, some that do not.
 
-    As each goes through the model twice, of each only the first token and those around the place where it parts from
-    the others are taken. But where the longest text reaches past some length at which the model behaves otherwise (a
-    sliding window, the original length of stretched positions), it is among them, and all are taken whole.
+    Where they are more than a small share of all texts, of each only the first token and those around the place where
+    it parts from the others are taken, as each goes through the model twice. But where the longest text reaches past
+    some length at which the model behaves otherwise (a sliding window, the original length of stretched positions), it
+    is among them, and all are taken whole.
     """
     if not texts:
         return ()
@@ -94,8 +97,12 @@ def choose_texts(texts: Sequence[TextRequest], config: Mapping[str, Any]) -> tup
     relative = max(beside, key=lambda number: (shared[number], -len(texts[number].ids)), default=short)
     stranger = min(by_length, key=lambda number: shared[number])
     chosen = {by_length[0], short, relative, stranger}
-    if limits_passed(len(texts[longest].ids), config):
-        return tuple(texts[number] for number in sorted({*chosen, longest}))
+    odd = bool(limits_passed(len(texts[longest].ids), config))
+    if odd:
+        chosen.add(longest)
+    whole = tuple(texts[number] for number in sorted(chosen))
+    if odd or sum(len(text.ids) for text in whole) <= SMALL_SHARE * sum(len(text.ids) for text in texts):
+        return whole
     shared[short] = shared[relative]
     pieces = [_around(texts[number], shared[number]) for number in sorted(chosen)]
     return tuple({piece.ids: piece for piece in pieces}.values())

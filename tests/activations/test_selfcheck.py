@@ -128,6 +128,14 @@ def test_a_check_costs_little_however_long_the_texts_are_and_still_sees_them_par
     assert set(choose_texts(texts, {"sliding_window": 800})) <= set(texts)
 
 
+def test_texts_that_are_few_among_many_are_checked_whole() -> None:
+    texts = tuple(
+        TextRequest((1, *range(number, number + 90), last), (91,)) for number in range(400) for last in (7, 8)
+    )
+    assert set(choose_texts(texts, {})) <= set(texts)
+    assert not set(choose_texts(texts[:60], {})) & set(texts)
+
+
 def test_what_is_switched_off_is_no_limit() -> None:
     config = {"chunk_size_feed_forward": 0, "use_sliding_window": False, "max_position_embeddings": 512}
     assert limits_passed(512, config) == frozenset()
