@@ -12,6 +12,9 @@ from repeng.probes.base import ExampleIds, Labels, Probe, check_fit, check_stimu
 # On a CPU, units are optimised this many bytes of activations at a time: what stays in a core's cache for a thousand
 # epochs is several times faster than what is streamed from memory at each.
 CACHE_BYTES = 8 * 2**20
+# AdamW's, as torch has them.
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
 
 
 class CCS(Probe):
@@ -183,8 +186,8 @@ def fit_contrast(
     parts = [
         optimise(
             part,
-            weight.to(rows).expand(len(part), -1, -1).clone(),
-            bias.to(rows).expand(len(part), -1).clone(),
+            weight.to(rows).expand(len(part), -1, -1),
+            bias.to(rows).expand(len(part), -1),
             epochs=epochs,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
@@ -217,28 +220,37 @@ def optimise(
     learning_rate: float,
     weight_decay: float,
 ) -> tuple[Float[Tensor, "unit restart d"], Float[Tensor, "unit restart"], Float[Tensor, "unit restart"]]:
-    """Minimise mean min(p0, p1)^2 + mean (p0 + p1 - 1)^2 for every unit and start at once, in place.
+    """Minimise mean min(p0, p1)^2 + mean (p0 + p1 - 1)^2 for every unit and start at once.
 
-    `rows` holds the Yes rows, then the No rows. The gradient is written out: it is two matrix products, which autograd
-    would surround with several times their own cost. Returns weights, biases and the last epoch's losses.
+    `rows` holds the Yes rows, then the No rows. The gradient and AdamW's step are written out: they are two matrix
+    products and a few sums, which autograd and an optimizer would surround with several times their own cost. Returns
+    weights, biases and the last epoch's losses.
     """
     n = rows.shape[1] // 2
+    # The bias is the weight of a column of ones.
+    rows = torch.cat([rows, rows.new_ones(*rows.shape[:2], 1)], dim=2)
+    both = torch.cat([weight, bias[..., None]], dim=2)
     # A copy in the other order makes both products read their larger factor as it lies in memory.
     columns = rows.transpose(1, 2).contiguous()
-    optimizer = torch.optim.AdamW([weight, bias], lr=learning_rate, weight_decay=weight_decay, fused=True)
-    for epoch in range(epochs):
-        p = torch.baddbmm(bias[..., None], weight, columns).sigmoid_()
+    first, second = torch.zeros_like(both), torch.zeros_like(both)
+    gradient = rows.new_empty(*weight.shape[:2], 2 * n)
+    for epoch in range(1, epochs + 1):
+        p = torch.bmm(both, columns).sigmoid_()
         p0, p1 = p[..., :n], p[..., n:]
         inconsistent, smaller = p0 + p1 - 1, torch.minimum(p0, p1)
-        if epoch == epochs - 1:
+        if epoch == epochs:
             loss = smaller.square().mean(dim=-1) + inconsistent.square().mean(dim=-1)
         # The minimum's gradient goes to the smaller of the two; where they are equal, half to each, as autograd does.
         half = smaller / 2
         tilt = half * torch.sign(p1 - p0)
         middle = inconsistent + half
-        gradient = torch.cat([middle + tilt, middle - tilt], dim=-1)
-        gradient = gradient.mul_(p - p.square()).mul_(2 / n)
-        weight.grad = torch.bmm(gradient, rows)
-        bias.grad = gradient.sum(dim=-1)
-        optimizer.step()
-    return weight, bias, loss
+        torch.add(middle, tilt, out=gradient[..., :n])
+        torch.sub(middle, tilt, out=gradient[..., n:])
+        gradient.mul_(p - p.square()).mul_(2 / n)
+        slope = torch.bmm(gradient, rows)
+        first.lerp_(slope, 1 - BETAS[0])
+        second.mul_(BETAS[1]).addcmul_(slope, slope, value=1 - BETAS[1])
+        both.mul_(1 - learning_rate * weight_decay)
+        spread = second.sqrt().div_((1 - BETAS[1] ** epoch) ** 0.5).add_(EPSILON)
+        both.addcdiv_(first, spread, value=-learning_rate / (1 - BETAS[0] ** epoch))
+    return both[..., :-1], both[..., -1], loss
