@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -221,7 +222,26 @@ def test_a_sweep_shows_its_marks_and_writes_a_table_and_a_picture(repeng: Repeng
     assert len(rows) == len(plain) == 2 * 2 * 4
     assert [float(row["accuracy"]) for row in rows] == [row["accuracy"] for row in plain]
     assert sum(row["oracle"] for row in plain) == 4
-    assert " head 1*" in repeng(*flags, "--probe", "mms", "--site", "hook_z").out
+
+
+def test_a_sweep_over_heads_shows_every_head_in_each_form(repeng: Repeng, place: Path, tmp_path: Path) -> None:
+    flags = ("sweep", "--store", place / "planted", "--source", "near", "--target", "like", "--site", "hook_z")
+    said = repeng(*flags, "--probe", "mms", "--csv", tmp_path / "s.csv", "--plot", tmp_path / "s.svg")
+    plain = repeng(*flags, "--probe", "mms", "--json").json
+    with (tmp_path / "s.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    units = [(layer, head) for layer in range(4) for head in range(3)]
+    assert [(row["layer"], row["head"]) for row in plain] == units
+    assert [(int(row["layer"]), int(row["head"])) for row in rows] == units
+    grid = [line for line in said.out.splitlines() if re.match(r" *\d  ", line)]
+    assert [line.split()[0] for line in grid] == ["0", "1", "2", "3"]
+    for layer, line in enumerate(grid):
+        accuracies = [f"{row['accuracy']:.3f}" for row in plain if row["layer"] == layer]
+        assert re.findall(r"\d\.\d{3}", line) == accuracies
+    assert re.search(r"\d\.\d{3}\*", grid[2])
+    assert "* the head that the source chose" in said.out
+    drawn = (tmp_path / "s.svg").read_text()
+    assert len(set(re.findall(r"layer: \d; head: \d; accuracy", drawn))) == len(units)
 
 
 def test_wide_tables_are_not_cut_in_a_pipe(repeng: Repeng, tmp_path: Path) -> None:

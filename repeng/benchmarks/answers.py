@@ -7,16 +7,16 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import repeng
 from repeng.benchmarks.interventions import Context, Fitted, Intervention
 from repeng.distributions.schema import Split
-from repeng.errors import RepengError
+from repeng.errors import NonFinite, RepengError
 from repeng.metrics import Evaluation
-from repeng.results import evaluation_path, read_evaluation, write_evaluation
+from repeng.results import LayerFigure, evaluation_path, read_evaluation, write_evaluation
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +39,23 @@ class AnswersTogether(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsLayers(Protocol):
+    """A fitted method that was fitted at several layers, and can say how each does alone."""
+
+    def by_layer(self, target: Split) -> list[LayerFigure]:
+        """Every fitted layer on a target; empty where there was one only."""
+        ...
+
+
 @dataclass(frozen=True)
 class Answer:
-    """A task's evaluation, with what its fit said of itself."""
+    """A task's evaluation, with what its fit said of itself, and how every layer of it does alone."""
 
     evaluation: Evaluation
     layers: str
     held_out_accuracy: float | None
+    by_layer: tuple[LayerFigure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,7 @@ def answer_tasks(
         if isinstance(given, Exception):
             _failed(answers, [task], given)
         else:
-            answer = Answer(given, fitted.layers, fitted.held_out_accuracy)
+            answer = Answer(given, fitted.layers, fitted.held_out_accuracy, layers_of(fitted, task.target))
             _write(task, keys[task], answer, context, predictions)
             answers.found[task.method, task.source.distribution, task.target.distribution] = answer
             answers.computed += 1
@@ -147,6 +157,17 @@ def _ask(fitted: Fitted, target: Split) -> Evaluation | Exception:
         return fitted.evaluate(target)
     except Exception as error:
         return error
+
+
+def layers_of(fitted: Fitted, target: Split) -> tuple[LayerFigure, ...]:
+    """How every layer does alone; nothing where one that was not chosen cannot read the target."""
+    if not isinstance(fitted, KnowsLayers):
+        return ()
+    try:
+        return tuple(fitted.by_layer(target))
+    except NonFinite as error:
+        log.warning("no figures by layer on %s: %s", target.distribution, error)
+        return ()
 
 
 def _ask_all(fitted: Fitted, targets: list[Split]) -> Iterator[tuple[Split, Evaluation | Exception]]:
@@ -225,8 +246,9 @@ def _read_back(task: Task, key: str, context: Context, predictions: Path) -> Ans
         held = json.loads(path.read_text(encoding="utf-8"))
         if held.get("key") != key:
             return None
-        return Answer(read_evaluation(path), held["layers"], held["held_out_accuracy"])
-    except (RepengError, OSError, ValueError, KeyError, AttributeError) as error:
+        by_layer = tuple(LayerFigure(**figure) for figure in held.get("by_layer", ()))
+        return Answer(read_evaluation(path), held["layers"], held["held_out_accuracy"], by_layer)
+    except (RepengError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         log.warning("%s is damaged and is made anew: %s", path, error)
         return None
 
@@ -241,6 +263,7 @@ def _write(task: Task, key: str, answer: Answer, context: Context, predictions: 
         "target": task.target.distribution,
         "layers": answer.layers,
         "held_out_accuracy": answer.held_out_accuracy,
+        **({"by_layer": [asdict(figure) for figure in answer.by_layer]} if answer.by_layer else {}),
         "seed": context.seed,
         "source_data_hash": task.source.data_hash,
         "target_data_hash": task.target.data_hash,

@@ -18,7 +18,7 @@ from repeng.probes.base import Probe, Reading
 from repeng.probes.fitted import FittedProbe
 from repeng.probes.genies import MMSGenies, rank_by_regression
 from repeng.probes.layers import fit_probe
-from repeng.probes.selection import LayerChoice
+from repeng.probes.selection import LayerChoice, top_k
 from repeng.probes.source import SourceData, split_source
 
 BLOCK_BYTES = 256 << 20
@@ -31,11 +31,11 @@ class LayerFits:
 
     Attributes:
         blocks: a fitted probe for each block, lowest layers first.
-        chosen: the layers that the source alone chooses, ascending.
+        chosen: each (layer, head) that the source alone chooses, ascending; head -1 where the site has none.
     """
 
     blocks: tuple[FittedProbe, ...]
-    chosen: tuple[int, ...]
+    chosen: tuple[tuple[int, int], ...]
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -47,6 +47,12 @@ class LayerFits:
         """Pair accuracy of each layer (its best head) on held-out prompts of the source."""
         return np.concatenate([block.held_out_accuracy for block in self.blocks])
 
+    def holding(self, count: int) -> set[int]:
+        """The layers that hold one of the so many best heads on held-out prompts of the source, ties among them."""
+        accuracy = np.concatenate([block.head_accuracy for block in self.blocks])
+        least = np.sort(accuracy, axis=None)[::-1][:count][-1]
+        return {layer for layer, heads in zip(self.layers, accuracy, strict=True) if heads.max() >= least}
+
     def of(self, layer: int) -> FittedProbe:
         """The block that holds a layer."""
         return next(block for block in self.blocks if layer in block.fitted_layers)
@@ -55,6 +61,19 @@ class LayerFits:
         """The best head of a layer; None where the site has none."""
         block = self.of(layer)
         return block.layer_heads[block.fitted_layers.index(layer)] if block.has_heads else None
+
+
+@dataclass(frozen=True)
+class SourceFit:
+    """A probe fitted on a source.
+
+    Attributes:
+        fitted: with its choice of layers: what answers.
+        by_layer: every layer that was fitted to make that choice.
+    """
+
+    fitted: FittedProbe
+    by_layer: LayerFits
 
 
 def layer_blocks(
@@ -88,15 +107,16 @@ def fit_layers(
         if probe.rule == "genies" and len(block) < len(readings):
             ranked += _ranked_units(probe, data, fitted, seed)
     if len(fits) == 1:
-        chosen = fits[0].layers
+        chosen = sorted(fits[0].units)
     elif probe.rule == "genies":
         best = sorted(ranked, reverse=True)[: probe.get_params()["k"]]
-        chosen = tuple(sorted({layer for _, layer, _ in best}))
+        chosen = sorted((layer, head) for _, layer, head in best)
     else:
         accuracy = np.concatenate([block.held_out_accuracy for block in fits])
         log_loss = np.concatenate([block.held_out_log_loss for block in fits])
-        chosen = (readings[int(np.lexsort((log_loss, -accuracy))[0])].layer,)
-    return LayerFits(tuple(fits), chosen)
+        layer = readings[place := int(np.lexsort((log_loss, -accuracy))[0])].layer
+        chosen = [(layer, [head for block in fits for head in block.layer_heads][place])]
+    return LayerFits(tuple(fits), tuple(chosen))
 
 
 def fit_on_source(
@@ -106,17 +126,21 @@ def fit_on_source(
     *,
     layers: LayerChoice = "auto",
     seed: int = 0,
+    site: str | None = None,
+    token: str | None = None,
     provenance: dict[str, Any] | None = None,
     block_bytes: int = BLOCK_BYTES,
-) -> FittedProbe:
+) -> SourceFit:
     """Fit a probe, reading no more layers than its choice of layers asks for.
 
-    Where `auto` chooses one layer and the source is larger than a block, the layer is found block by block, and the
-    probe is then fitted on that layer alone. An ensemble needs its layers together, as do the presets.
+    Where the source is larger than a block, the layers that `auto` or `top-k:N` chooses are found block by block, and
+    the probe is then fitted on those alone: the layers of an ensemble, or of a preset, are calibrated together.
 
     Raises:
         BadInput: a layer that the probe does not read.
     """
+    by_layer, where = None, token or probe.token
+    common: dict[str, Any] = {"seed": seed, "site": site, "token": token, "provenance": provenance}
     if isinstance(layers, tuple):
         known = {reading.layer for reading in readings}
         if not set(layers) <= known:
@@ -124,13 +148,24 @@ def fit_on_source(
                 f"{probe.name} has no layer {min(set(layers) - known)}; it reads {', '.join(map(str, sorted(known)))}"
             )
         readings = [reading for reading in readings if reading.layer in layers]
-    elif layers == "auto" and probe.rule != "genies":
-        first = next(layer_blocks(source, probe, readings, probe.token, block_bytes))
+    elif layers == "auto" or (layers != "all" and probe.rule != "genies"):
+        first = next(layer_blocks(source, probe, readings, where, block_bytes))
         if len(first) < len(readings):
-            chosen = fit_layers(probe, source, readings, seed=seed, block_bytes=block_bytes).chosen
+            by_layer = fit_layers(
+                probe,
+                source,
+                readings,
+                seed=seed,
+                site=site,
+                token=token,
+                provenance=provenance,
+                block_bytes=block_bytes,
+            )
+            chosen = {layer for layer, _ in by_layer.chosen} if layers == "auto" else by_layer.holding(top_k(layers))
             readings = [reading for reading in readings if reading.layer in chosen]
-    data = source.source_data(probe, readings, probe.token)
-    return fit_probe(probe, data, layers=layers, seed=seed, provenance=provenance)
+    data = source.source_data(probe, readings, where)
+    fitted = fit_probe(probe, data, layers=layers, **common)
+    return SourceFit(fitted, by_layer or LayerFits((fitted,), tuple(sorted(fitted.units))))
 
 
 def _ranked_units(probe: Probe, data: SourceData, fitted: FittedProbe, seed: int) -> list[tuple[float, int, int]]:

@@ -15,7 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 from repeng.activations.fingerprint import slug
 from repeng.activations.store import Store, StoredCapture
 from repeng.benchmarks.cached import Activations, CachedSplit, MixedSplit
-from repeng.benchmarks.fitting import fit_on_source
+from repeng.benchmarks.curves import layer_curve
+from repeng.benchmarks.fitting import SourceFit, fit_on_source
 from repeng.distributions.schema import Distribution, Split
 from repeng.distributions.stimuli import Stimulus, get_stimulus
 from repeng.errors import BadInput
@@ -23,6 +24,7 @@ from repeng.metrics import Evaluation
 from repeng.probes.base import Probe
 from repeng.probes.layers import FittedProbe
 from repeng.probes.registry import get_probe
+from repeng.results import LayerFigure
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ class ProbeIntervention:
 
     def fit(self, source: Split, context: Context) -> FittedOnCache:
         """Fit on all layers and choose among them on held-out source prompts."""
-        fitted = fit_on_source(
+        found = fit_on_source(
             self.probe,
             context.source(source),
             self.probe.reads(context.n_layers),
@@ -233,15 +235,20 @@ class ProbeIntervention:
             seed=context.seed,
             provenance={"capture_id": context.capture_id, "model": context.model, "source": source.distribution},
         )
-        return FittedOnCache(fitted, context)
+        return FittedOnCache(found, context)
 
 
 @dataclass(frozen=True)
 class FittedOnCache:
     """A fitted probe that reads its targets from the store."""
 
-    fitted: FittedProbe
+    found: SourceFit
     context: Context
+
+    @property
+    def fitted(self) -> FittedProbe:
+        """The probe at its chosen layers."""
+        return self.found.fitted
 
     @property
     def layers(self) -> str:
@@ -258,6 +265,11 @@ class FittedOnCache:
     def evaluate(self, target: Split) -> Evaluation:
         """Score the target's pairs at the chosen layers."""
         return score_cached(self.fitted, self.context.cached(target))
+
+    def by_layer(self, target: Split) -> list[LayerFigure]:
+        """How each layer that was fitted to choose among them does alone; none where there was no choice."""
+        fits = self.found.by_layer
+        return layer_curve(fits, self.context.cached(target)) if len(fits.layers) > 1 else []
 
 
 def score_cached(fitted: FittedProbe, target: CachedSplit) -> Evaluation:

@@ -14,14 +14,16 @@ import repeng
 from repeng.activations.fingerprint import slug
 from repeng.activations.store import Store, StoredCapture
 from repeng.benchmarks.cached import CachedSplit
-from repeng.benchmarks.fitting import BLOCK_BYTES, LayerFits, fit_layers
+from repeng.benchmarks.curves import figures_of
+from repeng.benchmarks.fitting import BLOCK_BYTES, LayerFits, SourceFit, fit_layers, fit_on_source
 from repeng.benchmarks.interventions import check_layers, parse_layers, score_cached
 from repeng.errors import BadInput, CaptureMismatch, UnknownName
-from repeng.metrics import Evaluation, accuracy_interval
+from repeng.metrics import Evaluation
 from repeng.probes.base import Probe, Reading
-from repeng.probes.fitted import FittedProbe
-from repeng.probes.layers import fit_probe
+from repeng.probes.calibration import pair_accuracy
+from repeng.probes.fitted import NO_HEAD, FittedProbe
 from repeng.probes.registry import get_probe
+from repeng.results import LayerFigure, LayerRow, layer_rows
 
 
 def choose_capture(store: Path, model: str | None = None) -> StoredCapture:
@@ -86,25 +88,40 @@ def fit_from_store(
     token: str | None = None,
     seed: int = 0,
 ) -> FittedProbe:
-    """Fit a probe on every layer of a source's cached train split at once, and choose among them.
+    """Fit a probe on every layer of a source's cached train split, and choose among them.
 
     Raises:
         UnknownName: no such probe or source.
         BadInput: no such layer.
     """
+    return source_fit(capture, source, probe_name, layers=layers, site=site, token=token, seed=seed).fitted
+
+
+def source_fit(
+    capture: StoredCapture,
+    source: str,
+    probe_name: str,
+    *,
+    layers: str = "auto",
+    site: str | None = None,
+    token: str | None = None,
+    seed: int = 0,
+    block_bytes: int = BLOCK_BYTES,
+) -> SourceFit:
+    """As `fit_from_store`, with every layer that was fitted to make the choice; `block_bytes` of them at a time."""
     probe = get_probe(probe_name)
     check_layers(layers, capture.n_layers, capture.info.model)
     cached = find_split(capture, source, "train")
-    readings = probe.reads(capture.n_layers, site)
-    where = token or probe.token
-    return fit_probe(
+    return fit_on_source(
         probe,
-        cached.source_data(probe, readings, where),
+        cached,
+        probe.reads(capture.n_layers, site),
         layers=parse_layers(layers),
         seed=seed,
         site=site,
         token=token,
         provenance=provenance_of(cached),
+        block_bytes=block_bytes,
     )
 
 
@@ -141,29 +158,6 @@ def score_from_store(capture: StoredCapture, fitted: FittedProbe, target: str) -
     return cached, score_cached(fitted, cached)
 
 
-@dataclass(frozen=True)
-class SweepRow:
-    """One probe at one layer (its best head, where the site has heads) on one target.
-
-    Attributes:
-        held_out_accuracy: of the same layer on held-out prompts of the source.
-        chosen: the source alone would have chosen this layer.
-        oracle: the target's labels would have; no method may use it.
-    """
-
-    probe: str
-    source: str
-    target: str
-    layer: int
-    head: int | None
-    accuracy: float
-    accuracy_low: float | None
-    accuracy_high: float | None
-    held_out_accuracy: float
-    chosen: bool
-    oracle: bool
-
-
 def sweep_probes(
     capture: StoredCapture,
     source: str,
@@ -174,8 +168,8 @@ def sweep_probes(
     token: str | None = None,
     seed: int = 0,
     block_bytes: int = BLOCK_BYTES,
-) -> Iterator[SweepRow]:
-    """Every probe at every layer on every target.
+) -> Iterator[LayerRow]:
+    """Every probe at every layer, and every head where the site has heads, on every target.
 
     Memory does not grow with the store: fitting holds `block_bytes` of one source's float32 activations (one layer, if
     that has more) and two or three copies of them, scoring one layer of one target.
@@ -186,30 +180,30 @@ def sweep_probes(
     cached_targets = [find_split(capture, target, "test") for target in targets]
     known = {name: get_probe(name) for name in probes}
     for name, probe in known.items():
-        readings = probe.reads(capture.n_layers, site)
         fits = layer_fits(capture, source, probe, site=site, token=token, seed=seed, block_bytes=block_bytes)
         for target, cached in zip(targets, cached_targets, strict=True):
-            pairs = cached.pairs(probe, readings, token or probe.token)
-            evaluations = []
-            for reading in readings:
-                curve = probabilities_at(fits, cached, reading, pairs, token or probe.token)
-                evaluations.append(cached.rows.evaluation(pairs, curve))
-            best = max(range(len(readings)), key=lambda place: (evaluations[place].accuracy, -place))
-            for place, (reading, evaluation) in enumerate(zip(readings, evaluations, strict=True)):
-                low, high = accuracy_interval(evaluation, seed=seed) or (None, None)
-                yield SweepRow(
-                    probe=name,
-                    source=source,
-                    target=target,
-                    layer=reading.layer,
-                    head=fits.head(reading.layer),
-                    accuracy=evaluation.accuracy,
-                    accuracy_low=low,
-                    accuracy_high=high,
-                    held_out_accuracy=float(fits.held_out_accuracy[place]),
-                    chosen=reading.layer in fits.chosen,
-                    oracle=place == best,
-                )
+            figures = every_head(fits, cached, site=site, token=token, seed=seed)
+            units = [(figure.layer, NO_HEAD if figure.head is None else figure.head) for figure in figures]
+            chosen = [unit in fits.chosen for unit in units]
+            names = {"model": capture.info.model, "probe": name, "source": source, "target": target}
+            yield from layer_rows(figures, chosen, **names)
+
+
+def every_head(
+    fits: LayerFits, target: CachedSplit, *, site: str | None, token: str | None, seed: int
+) -> list[LayerFigure]:
+    """Every head of every layer (every layer, where the site has no heads) on a target."""
+    probe = fits.blocks[0].probe
+    readings, where = probe.reads(target.capture.n_layers, site), token or probe.token
+    pairs = target.pairs(probe, readings, where)
+    figures = []
+    for reading in readings:
+        scores = scores_at(fits, target, reading, pairs, where)
+        fitted = fits.of(reading.layer)
+        held_out = fitted.head_accuracy[fitted.fitted_layers.index(reading.layer)]
+        heads = range(len(scores)) if fitted.has_heads else (None,)
+        figures += figures_of(scores, target, pairs, [(reading.layer, head) for head in heads], held_out, seed=seed)
+    return figures
 
 
 def layer_fits(
@@ -237,14 +231,14 @@ def layer_fits(
     )
 
 
-def probabilities_at(
+def scores_at(
     fits: LayerFits, target: CachedSplit, reading: Reading, pairs: Int[np.ndarray, "pair 2"], token: str
-) -> Float[np.ndarray, " pair"]:
-    """p(best) of a target's pairs at one layer, which alone is read and forgotten again."""
+) -> Float[np.ndarray, "head pair"]:
+    """The scores of a target's pairs by every head of one layer, which alone is read and forgotten again."""
     fitted = fits.of(reading.layer)
     activations = target.activations(fitted.probe, (reading,), token)
     target.forget()
-    return fitted.pair_probabilities_by_layer(activations, pairs, (reading.layer,))[0]
+    return fitted.head_pair_scores(activations, pairs, reading.layer)
 
 
 @dataclass(frozen=True)
@@ -291,8 +285,8 @@ def transfer_matrix(
     for target in targets:
         pairs = target.pairs(probe, (shared,), where)
         for row, fit in zip(accuracy, fits, strict=True):
-            curve = probabilities_at(fit, target, shared, pairs, where)
-            row.append(target.rows.evaluation(pairs, curve).accuracy)
+            scores = scores_at(fit, target, shared, pairs, where)
+            row.append(float(pair_accuracy(scores[fit.head(shared.layer) or 0])))
     cosine = None
     units = [_unit_direction(fit, shared.layer) for fit in fits]
     if len({fit.head(shared.layer) for fit in fits}) == 1 and all(unit is not None for unit in units):

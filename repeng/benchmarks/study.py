@@ -21,7 +21,7 @@ from repeng.benchmarks.settings import Study
 from repeng.benchmarks.world import World, open_world
 from repeng.distributions.schema import Shift, Split
 from repeng.errors import BadInput
-from repeng.results import ResultRow, row_from, write_atomically, write_results
+from repeng.results import ResultRow, layer_rows, row_from, write_atomically, write_layers, write_results
 from repeng.tuning.settings import METHODS as TUNING
 
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
@@ -148,7 +148,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
 
 
 def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> StudyResult:
-    """Carry a plan out and write OUT/results.csv, OUT/predictions and OUT/study.toml.
+    """Carry a plan out and write OUT/results.csv, OUT/layers.csv, OUT/predictions and OUT/study.toml.
 
     A failed method costs its own rows alone; what failed is in the result.
     """
@@ -184,6 +184,7 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
     before = table.read_bytes() if table.is_file() else b""
     write_results(rows, table)
     changed = table.read_bytes() != before
+    _write_layers(plan, answers, out / "layers.csv")
     for found in capable.values():
         write_capability(found, out / "target_tuned_capability" / plan.context.model_slug)
     write_atomically(out / "study.toml", plan.study.to_toml())
@@ -276,6 +277,22 @@ def _row(
         baseline=baseline.evaluation if baseline else None,
         capability=capability.answer.evaluation.accuracy if capability else None,
     )
+
+
+def _write_layers(plan: Plan, answers: Answers, path: Path) -> None:
+    """Write how every layer does alone, wherever a method was fitted at several; no file where none was."""
+    rows = []
+    for task in plan.tasks:
+        source, target = task.source.distribution, task.target.distribution
+        answer = answers.get(task.method, source, target)
+        if answer is not None and answer.by_layer:
+            chosen = [str(figure.layer) in answer.layers.split() for figure in answer.by_layer]
+            names = {"model": plan.study.model, "probe": task.method, "source": source, "target": target}
+            rows += layer_rows(answer.by_layer, chosen, **names)
+    if rows:
+        write_layers(rows, path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _capability_row(found: Capability, plan: Plan) -> ResultRow:

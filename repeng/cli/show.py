@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,13 @@ from rich.table import Table
 if TYPE_CHECKING:
     from repeng.activations.capture import CaptureSummary
     from repeng.benchmarks.caching import CachePlan
-    from repeng.benchmarks.probing import SweepRow, Transfer
+    from repeng.benchmarks.probing import Transfer
     from repeng.benchmarks.study import Plan
+    from repeng.results import LayerRow
+
+HEADS_ACROSS = 8
+MARKS_WIDTH = "  "
+"""Room for a cell's marks, so that a column's name stands over its figures."""
 
 
 def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
@@ -79,27 +84,41 @@ def captured_lines(summary: CaptureSummary) -> list[str]:
     return lines
 
 
-def sweep_tables(rows: Sequence[SweepRow]) -> list[Any]:
-    """A table for each target: layers down, probes across; `*` the source's choice, `o` the target's own best."""
+def sweep_tables(rows: Sequence[LayerRow]) -> list[Any]:
+    """A table for each target: layers down, probes across; `*` the source's choice, `o` the target's own best.
+
+    Where the site has heads, a table for each target and probe: layers down, heads across, as many as fit a screen.
+    """
     shown: list[Any] = []
     for target in dict.fromkeys(row.target for row in rows):
         here = [row for row in rows if row.target == target]
         probes = list(dict.fromkeys(row.probe for row in here))
-        cells = {(row.layer, row.probe): row for row in here}
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in ("layer", *probes):
-            table.add_column(column, justify="right", no_wrap=True)
-        for layer in sorted({row.layer for row in here}):
-            table.add_row(str(layer), *(_sweep_cell(cells.get((layer, probe))) for probe in probes))
-        shown += [f"accuracy on {target}, fitted on {here[0].source}", table, ""]
-    return [*shown, "* the layer that the source chose    o the target's own best, an oracle"]
+        title = f"accuracy on {target}, fitted on {here[0].source}"
+        if here[0].head is None:
+            cells = {(row.layer, row.probe): row for row in here}
+            shown += [title, _layer_table(cells, probes), ""]
+            continue
+        for probe in probes:
+            heads = {(row.layer, row.head): row for row in here if row.probe == probe}
+            numbers = sorted({head for _, head in heads if head is not None})
+            shown.append(f"{probe}: {title}; layers down, heads across")
+            for first in range(0, len(numbers), HEADS_ACROSS):
+                shown += [_layer_table(heads, numbers[first : first + HEADS_ACROSS]), ""]
+    what = "layer" if rows[0].head is None else "head"
+    return [*shown, f"* the {what} that the source chose    o the target's own best, an oracle"]
 
 
-def _sweep_cell(row: SweepRow | None) -> str:
-    if row is None:
-        return ""
-    head = "" if row.head is None else f" head {row.head}"
-    return f"{row.accuracy:.3f}{head}{'*' if row.chosen else ' '}{'o' if row.oracle else ' '}"
+def _layer_table(cells: Mapping[tuple[int, Any], LayerRow], across: Sequence[Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("layer", *across):
+        table.add_column(f"{column}{MARKS_WIDTH if column != 'layer' else ''}", justify="right", no_wrap=True)
+    for layer in sorted({layer for layer, _ in cells}):
+        table.add_row(str(layer), *(_sweep_cell(cells.get((layer, column))) for column in across))
+    return table
+
+
+def _sweep_cell(row: LayerRow | None) -> str:
+    return "" if row is None else f"{row.accuracy:.3f}{'*' if row.chosen else ' '}{'o' if row.oracle else ' '}"
 
 
 def matrix_tables(found: Transfer) -> list[Any]:

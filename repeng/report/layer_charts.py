@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SWEEP_FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "held_out_accuracy")
+FEW_PANELS = 4
 
 
 def sweep_chart(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Any:
     """Accuracy by layer, one line a probe with its interval as a band, one panel a target.
 
     A filled disc marks the layer that the source alone would have chosen, a hollow diamond the one that the target's
-    labels would have: an oracle. The dotted line is the source's held-out accuracy.
+    labels would have: an oracle. The dotted line is the source's held-out accuracy. Where layers have several heads
+    each, a heat map of layers by heads, one panel a probe and target.
 
     Args:
-        rows: with `probe`, `source`, `target`, `layer`, `accuracy`, `accuracy_low`, `accuracy_high`,
+        rows: with `probe`, `source`, `target`, `layer`, `head`, `accuracy`, `accuracy_low`, `accuracy_high`,
             `held_out_accuracy`, `chosen`, `oracle`.
 
     Raises:
@@ -35,10 +37,15 @@ def sweep_chart(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Any:
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
     if frame.empty:
         raise BadInput("no layer to draw; sweep one probe at least")
-    frame = frame.rename(columns={"probe": "method"}).assign(panel=frame["source"] + " → " + frame["target"])
+    shift = (frame["source"] + " → " + frame["target"]).where(frame["source"] != frame["target"], frame["source"])
+    frame = frame.rename(columns={"probe": "method"}).assign(panel=shift)
+    if frame.duplicated(["method", "panel", "layer"]).any():
+        return _head_map(frame)
     methods = list(dict.fromkeys(frame["method"]))
     x = alt.X("layer:Q", axis=alt.Axis(tickMinStep=1, format="d"), title="layer")
-    floor = float(frame["accuracy_low"].fillna(frame["accuracy"]).min())
+    panels = list(dict.fromkeys(frame["panel"]))
+    width, height, across = (300, 200, 2) if len(panels) <= FEW_PANELS else (220, 130, 3)
+    floor = float(frame[["accuracy_low", "accuracy", "held_out_accuracy"]].min().min())
     scale = alt.Scale(domain=[min(0.4, floor), 1.0], zero=False)
     y = alt.Y("accuracy:Q", scale=scale, title="pair accuracy")
     colour = method_colour(methods, title="probe")
@@ -60,12 +67,47 @@ def sweep_chart(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Any:
     chance = base.mark_rule(strokeDash=[4, 4], color=MUTED).encode(y=alt.datum(0.5))
     chart = (
         alt.layer(chance, bands, held_out, lines, *marks)
-        .properties(width=300, height=200)
-        .facet(facet=alt.Facet("panel:N", sort=list(dict.fromkeys(frame["panel"])), title=None), columns=2)
+        .properties(width=width, height=height)
+        .facet(facet=alt.Facet("panel:N", sort=panels, title=None), columns=across, spacing=12)
     )
     subtitle = "disc: the source's choice; diamond: the target's best, an oracle; dotted: held out of the source"
     title = alt.TitleParams(text="Accuracy by layer", subtitle=[subtitle])
     return themed(chart, title=title, description=f"Accuracy by layer of {', '.join(methods)}.")
+
+
+def _head_map(frame: pd.DataFrame) -> Any:
+    """Accuracy of every head of every layer, with the source's choice and the target's oracle marked."""
+    import altair as alt
+
+    methods = list(dict.fromkeys(frame["method"]))
+    if len(methods) > 1:
+        frame = frame.assign(panel=frame["method"] + ": " + frame["panel"])
+    cells = alt.Chart(frame).encode(
+        x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, domain=False)),
+        y=alt.Y("head:O", title="head", axis=alt.Axis(domain=False)),
+        tooltip=["layer:O", "head:O", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in SWEEP_FIGURES)],
+    )
+    colour = alt.Color("accuracy:Q", scale=diverging(0.0, 0.5, 1.0), title="accuracy")
+    # Black on white or white on black reads on every colour of the scale.
+    marks = [
+        cells.transform_filter(f"datum.{which}").mark_point(
+            shape=shape, size=size, fill=fill, stroke=stroke, strokeWidth=1.5, opacity=1
+        )
+        for which, shape, size, fill, stroke in (
+            ("oracle", "diamond", 130, "white", "black"),
+            ("chosen", "circle", 35, "black", "white"),
+        )
+    ]
+    longest = int(max(frame["layer"].nunique(), frame["head"].nunique()))
+    step = max(12, min(24, 400 // longest))
+    chart = (
+        alt.layer(cells.mark_rect().encode(color=colour), *marks)
+        .properties(width=alt.Step(step), height=alt.Step(step))
+        .facet(facet=alt.Facet("panel:N", sort=list(dict.fromkeys(frame["panel"])), title=None), columns=2)
+    )
+    subtitle = "disc: the source's choice; diamond: the target's best, an oracle"
+    title = alt.TitleParams(text="Accuracy by layer and head", subtitle=[subtitle])
+    return themed(chart, title=title, description=f"Accuracy by layer and head of {', '.join(methods)}.")
 
 
 def matrix_chart(

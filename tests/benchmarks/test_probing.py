@@ -10,18 +10,22 @@ from planted_store import PAIRS, planted, two_worlds, write_store
 
 from repeng.activations.store import Store, StoredCapture
 from repeng.benchmarks import cached
-from repeng.benchmarks.fitting import fit_layers, fit_on_source, layer_blocks
+from repeng.benchmarks.fitting import BLOCK_BYTES, fit_layers, fit_on_source, layer_blocks
 from repeng.benchmarks.probing import (
     capture_of,
     choose_capture,
     find_split,
     fit_from_store,
+    layer_fits,
     score_from_store,
     sweep_probes,
     transfer_matrix,
 )
 from repeng.errors import BadInput, CaptureMismatch, RepengError, StoreError, UnknownName
+from repeng.metrics import Evaluation, accuracy_interval
+from repeng.probes.base import Reading
 from repeng.probes.registry import get_probe
+from repeng.probes.source import split_source
 
 ONE_LAYER = 1
 
@@ -98,8 +102,8 @@ def test_blocks_keep_to_their_bound_and_hold_one_layer_at_the_least(capture: Sto
 def test_a_large_source_is_fitted_on_its_chosen_layer_alone_and_scores_the_same(capture: StoredCapture) -> None:
     probe, source = get_probe("mms"), find_split(capture, "near", "train")
     readings = probe.reads(capture.n_layers)
-    whole = fit_on_source(probe, source, readings)
-    parts = fit_on_source(probe, source, readings, block_bytes=ONE_LAYER)
+    whole = fit_on_source(probe, source, readings).fitted
+    parts = fit_on_source(probe, source, readings, block_bytes=ONE_LAYER).fitted
     assert parts.fitted_layers == parts.layers == whole.layers
     assert parts.temperature == pytest.approx(whole.temperature)
     one, other = (score_from_store(capture, fitted, "like")[1].probabilities for fitted in (whole, parts))
@@ -109,7 +113,7 @@ def test_a_large_source_is_fitted_on_its_chosen_layer_alone_and_scores_the_same(
 
 def test_layers_that_are_asked_for_are_the_only_ones_fitted(capture: StoredCapture) -> None:
     probe, source = get_probe("mms"), find_split(capture, "near", "train")
-    fitted = fit_on_source(probe, source, probe.reads(capture.n_layers), layers=(0, 3))
+    fitted = fit_on_source(probe, source, probe.reads(capture.n_layers), layers=(0, 3)).fitted
     assert fitted.fitted_layers == (0, 3)
     with pytest.raises(BadInput, match="mms has no layer 7"):
         fit_on_source(probe, source, probe.reads(capture.n_layers), layers=(7,))
@@ -129,7 +133,42 @@ def test_heads_are_chosen_and_told(capture: StoredCapture) -> None:
     fitted = fit_from_store(capture, "near", "mms", site="hook_z")
     assert fitted.units == ((2, 1),)
     rows = list(sweep_probes(capture, "near", ["near"], ["mms"], site="hook_z"))
-    assert next(row for row in rows if row.chosen).head == 1
+    assert [(row.layer, row.head) for row in rows] == [(layer, head) for layer in range(4) for head in range(3)]
+    assert [(row.layer, row.head) for row in rows if row.chosen] == [(2, 1)]
+
+
+@pytest.mark.parametrize("block_bytes", [BLOCK_BYTES, ONE_LAYER])
+def test_a_sweep_over_heads_is_a_plain_loop_over_them(capture: StoredCapture, block_bytes: int) -> None:
+    rows = sweep_probes(capture, "near", ["like"], ["mms"], site="hook_z", block_bytes=block_bytes)
+    found = {(row.layer, row.head): row for row in rows}
+    source, target = find_split(capture, "near", "train"), find_split(capture, "like", "test")
+    pairs = split_source(source.rows.labels, source.rows.examples, source.rows.groups, seed=0)
+    accuracies = {}
+    for layer, head in found:
+        learned, asked = (
+            split.tensor("plain", Reading("hook_z", layer, layer), "last")[:, head].double().numpy()
+            for split in (source, target)
+        )
+        direction = np.mean([learned[best] - learned[worse] for best, worse in pairs.train], axis=0)
+        held_out = [(learned[best] - learned[worse]) @ direction > 0 for best, worse in pairs.held_out]
+        wins = [(asked[2 * pair] - asked[2 * pair + 1]) @ direction > 0 for pair in range(PAIRS)]
+        accuracies[layer, head] = np.mean(wins)
+        row = found[layer, head]
+        assert row.accuracy == pytest.approx(np.mean(wins))
+        assert row.held_out_accuracy == pytest.approx(np.mean(held_out))
+        evaluation = Evaluation(np.array(wins, dtype=float), group=target.rows.groups[::2])
+        assert (row.accuracy_low, row.accuracy_high) == pytest.approx(accuracy_interval(evaluation))
+    assert len(found) == 4 * 3
+    assert [unit for unit, row in found.items() if row.oracle] == [max(accuracies, key=accuracies.__getitem__)]
+
+
+def test_a_preset_marks_every_head_that_its_source_chose(capture: StoredCapture) -> None:
+    probe = get_probe("mms-genies", k=3)
+    fits = layer_fits(capture, "near", probe, site=None, token=None, seed=0)
+    fitted = fit_from_store(capture, "near", "mms-genies")
+    rows = list(sweep_probes(capture, "near", ["near"], ["mms-genies"]))
+    assert len(fits.chosen) == 3
+    assert {(row.layer, row.head) for row in rows if row.chosen} == set(fitted.units)
 
 
 def test_directions_of_distributions_alike_point_alike_and_others_do_not(capture: StoredCapture) -> None:
