@@ -22,8 +22,8 @@ from starlette.routing import Route
 
 from repeng.distributions.schema import Distribution, Example
 from repeng.errors import BadInput
-from repeng.report.html import environment, static_text
 from repeng.report.library import Library, script_of
+from repeng.report.page import environment, static_text
 from repeng.report.predictions import Prediction
 from repeng.results import write_atomically
 

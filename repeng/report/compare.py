@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.table import Table
 
@@ -34,10 +34,12 @@ class Comparison:
     Attributes:
         tables: rows by question, in reading order; a question without an answer in these data has none.
         scatter: accuracy of two entrants on each shift that both have.
+        entrants: every method, with its model and study where there are several.
     """
 
     tables: dict[str, list[Row]]
     scatter: list[Row]
+    entrants: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -73,7 +75,7 @@ def compare_results(paths: Sequence[Path], out: Path | None = None, *, against: 
 
     Args:
         paths: each a study's folder, a results.csv, or a folder METHOD/MODEL-SOURCE/TARGET.json.
-        out: a folder for comparison.json, one CSV a table, and the pictures as SVG and PNG.
+        out: a folder for comparison.html, comparison.json, one CSV a table, and the pictures as SVG and PNG.
         against: the method that every other is tested against; None tests every two. Fewer tests, milder correction.
 
     Raises:
@@ -82,14 +84,16 @@ def compare_results(paths: Sequence[Path], out: Path | None = None, *, against: 
     """
     field = Field(read_sides(paths), against)
     tables = {name: compute(field) for name, _, compute in TABLES}
-    found = Comparison(tables, comparisons.scatter_rows(field))
+    entrants = tuple(field.title(entrant) for entrant in field.entrants)
+    found = Comparison(tables, comparisons.scatter_rows(field), entrants)
     if out is not None:
         _write(found, out)
     return found
 
 
 def _write(found: Comparison, out: Path) -> None:
-    from repeng.report import compare_charts, pictures
+    from repeng.report.compare_page import drawings_of, write_page
+    from repeng.report.pictures import save_chart
 
     write_atomically(
         out / "comparison.json", json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False, indent=1)
@@ -97,16 +101,10 @@ def _write(found: Comparison, out: Path) -> None:
     for name, rows in found.as_dict().items():
         if rows:
             write_atomically(out / f"{name}.csv", _csv(rows))
-    drawn = {}
-    if found.scatter:
-        drawn["scatter"] = compare_charts.scatter_chart(found.frame("scatter"))
-    if any(row["elicitation"] is not None for row in found.tables["elicitation_by_size"]):
-        drawn["elicitation-by-size"] = compare_charts.size_chart(found.frame("elicitation_by_size"))
-    if found.tables["mistake_agreement"]:
-        drawn["mistakes"] = compare_charts.agreement_chart(found.frame("mistake_agreement"))
-    for name, chart in drawn.items():
-        pictures.save_chart(chart, out / f"{name}.svg")
-        pictures.save_chart(chart, out / f"{name}.png")
+    drawings = drawings_of(found)
+    for drawing in drawings:
+        save_chart(drawing.chart, out / f"{drawing.id}.png")
+    write_page(found, drawings, out / "comparison.html")
 
 
 def _csv(rows: Sequence[Row]) -> str:
@@ -119,16 +117,27 @@ def _csv(rows: Sequence[Row]) -> str:
 
 def _table(title: str, rows: Sequence[Row]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
-    names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    names = columns_of(rows)
     for name in names:
-        numeric = all(row[name] is None or isinstance(row[name], int | float) for row in rows)
-        table.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if is_numeric(rows, name) else "left"
+        table.add_column(name.replace("_", " "), justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(*(_text(row[name]) for name in names))
+        table.add_row(*(cell_text(row[name]) for name in names))
     return table
 
 
-def _text(value: object) -> str:
+def columns_of(rows: Sequence[Row]) -> list[str]:
+    """The columns of a table in which something is known."""
+    return [name for name in rows[0] if any(row[name] is not None for row in rows)]
+
+
+def is_numeric(rows: Sequence[Row], name: str) -> bool:
+    """Whether a column holds figures alone."""
+    return all(row[name] is None or isinstance(row[name], int | float) for row in rows)
+
+
+def cell_text(value: object) -> str:
+    """A figure of three decimals, or four where it is small; nothing for what is unknown."""
     if isinstance(value, float):
         return f"{value:.4f}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
     return "" if value is None else str(value)

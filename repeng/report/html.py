@@ -8,9 +8,6 @@ a table beside each. Interactive ones are `save_chart(chart, "FILE.html")`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,48 +17,15 @@ from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput
 from repeng.report.evidence import mean_estimate, reliability_frame, rows_of, wrong_pairs
 from repeng.report.grouping import Column, column_title, columns_of, labels_of, mean_of, sections_of, shift_rows
+from repeng.report.page import Cell, Drawing, Grid, Line, draw, environment, figure, static_text
 from repeng.report.predictions import Key, Prediction, by_key, read_predictions
 from repeng.report.published import GENIES_MEANS, MODEL, is_genies
+from repeng.report.surface import surface_sentence
 from repeng.report.tables import summary_sentence
-from repeng.results import ResultRow, read_results, write_atomically
+from repeng.results import LayerRow, ResultRow, read_layers, read_results, write_atomically
 
 if TYPE_CHECKING:
-    import jinja2
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A figure as text, and its interval."""
-
-    text: str
-    interval: str = ""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row of a table; without cells it is the title of those under it."""
-
-    name: str
-    cells: tuple[Cell, ...] = ()
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table. `columns` names every column, or in the headline all but the first."""
-
-    columns: tuple[str, ...]
-    rows: tuple[Line, ...]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A chart, ready for the page."""
-
-    id: str
-    title: str
-    caption: str
-    svg: str
-    table: Grid | None = None
+    import pandas as pd
 
 
 def write_report(
@@ -70,8 +34,7 @@ def write_report(
     """Write the report of a results folder.
 
     Args:
-        results: a study's folder: `results.csv`, and where there are, `predictions/`, `study.toml` and tables of
-            `repeng sweep` (`sweep*.csv`).
+        results: a study's folder: `results.csv`, and where there are, `layers.csv`, `predictions/` and `study.toml`.
         out: the HTML file; `results/report.html` by default. Its pictures go to a folder beside it.
         distributions: the texts of the targets, for the most confident mistakes.
 
@@ -88,7 +51,8 @@ def write_report(
     folder = page.with_name(f"{page.stem}-pictures")
     shifts = {(row.source, row.target) for row in rows}
     predictions = by_key(read_predictions(results, shifts=shifts)) if (results / "predictions").is_dir() else {}
-    pictures = _pictures(rows, predictions, results, folder)
+    layers = read_layers(results / "layers.csv") if (results / "layers.csv").is_file() else []
+    pictures = draw(_drawings(rows, predictions, layers), folder)
     mistakes = _mistakes(rows, predictions, distributions or {})
     study = results / "study.toml"
     sections = [("headline", "Headline"), *((one.id, one.title) for one in pictures), ("mistakes", "Mistakes")]
@@ -99,6 +63,7 @@ def write_report(
             title="repeng: how it generalises",
             css=static_text("page.css"),
             sentence=summary_sentence(rows),
+            surface=surface_sentence(rows),
             models=list(dict.fromkeys(row.model for row in rows)),
             n_shifts=len({(row.source, row.target, row.label, row.category) for row in rows}),
             n_methods=len({row.method for row in rows}),
@@ -111,26 +76,11 @@ def write_report(
             no_mistakes=_why_no_mistakes(predictions, distributions or {}),
             study=study.read_text(encoding="utf-8") if study.is_file() else "",
             version=__version__,
-            folder=folder.name,
+            beside=f"as SVG in {folder.name}/",
         )
     )
     write_atomically(page, text)
     return page
-
-
-@cache
-def environment() -> jinja2.Environment:
-    """Templates in which every value is escaped unless a template says that it is markup of our own making."""
-    import jinja2
-
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("repeng.report"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-
-
-def static_text(name: str) -> str:
-    """A file of `static/`."""
-    return (resources.files("repeng.report") / "static" / name).read_text(encoding="utf-8")
 
 
 def _headline(rows: Sequence[ResultRow], predictions: Mapping[Key, Prediction]) -> Grid:
@@ -141,22 +91,16 @@ def _headline(rows: Sequence[ResultRow], predictions: Mapping[Key, Prediction]) 
         own = rows_of(rows, column)
         cells = [_mean_cell([row for row in own if (row.label or "") == label], predictions) for label in labels]
         cells.append(_mean_cell(own, predictions))
-        for figure in ("elicitation", "differential_elicitation", "source_id_accuracy", "rms_calibration_error"):
-            cells.append(_figure(mean_of(own, attrgetter(figure))[0]))
+        for name in ("elicitation", "differential_elicitation", "source_id_accuracy", "rms_calibration_error"):
+            cells.append(figure(mean_of(own, attrgetter(name))[0]))
         lines.append(Line(column_title(column, columns, between=" · "), tuple(cells)))
-    names = [*(label or "other" for label in labels), "all", "elicitation", "diff. elicitation", "source-ID"]
+    names = ["method", *(label or "other" for label in labels), "all", "elicitation", "diff. elicitation", "source-ID"]
     return Grid((*names, "RMS calibration error"), tuple(lines))
 
 
 def _mean_cell(rows: Sequence[ResultRow], predictions: Mapping[Key, Prediction]) -> Cell:
     found = mean_estimate(rows, predictions)
-    return _figure(None) if found is None else _figure(found.value, found.low, found.high)
-
-
-def _figure(value: float | None, low: float | None = None, high: float | None = None) -> Cell:
-    if value is None:
-        return Cell("–")
-    return Cell(f"{value:.3f}", "" if low is None or high is None else f"{low:.3f}–{high:.3f}")
+    return figure(None) if found is None else figure(found.value, found.low, found.high)
 
 
 def _published(rows: Sequence[ResultRow]) -> Grid:
@@ -174,7 +118,7 @@ def _published(rows: Sequence[ResultRow]) -> Grid:
                     shown.append(f"{mean:.3f}" + (" (preset)" if column.method.endswith("-genies") else ""))
             cells.append(Cell(", ".join(shown) or "–"))
         lines.append(Line(one.title, tuple(cells)))
-    return Grid(models, tuple(lines))
+    return Grid(("method", MODEL, *models), tuple(lines))
 
 
 def _mistakes(
@@ -196,46 +140,37 @@ def _why_no_mistakes(predictions: Mapping[Key, Prediction], distributions: Mappi
     return "No method is wrong about a pair whose texts are known."
 
 
-def _pictures(
-    rows: Sequence[ResultRow], predictions: Mapping[Key, Prediction], results: Path, folder: Path
-) -> list[Picture]:
+def _drawings(
+    rows: Sequence[ResultRow], predictions: Mapping[Key, Prediction], layers: Sequence[LayerRow]
+) -> list[Drawing]:
     from repeng.report import charts
     from repeng.report.frames import shift_frame
+    from repeng.report.layers import layer_drawings
 
     frame = shift_frame(rows)
-    drawn: list[tuple[str, str, str, Any, Grid | None]] = []
+    found = []
     if frame["accuracy"].notna().any():
         caption = "Orange is below chance, blue above; every cell holds its accuracy."
-        drawn.append(("heat-map", "Accuracy by shift and method", caption, charts.heat_map(frame), _shift_grid(rows)))
+        chart = charts.heat_map(frame)
+        found.append(Drawing("heat-map", "Accuracy by shift and method", caption, chart, _shift_grid(rows)))
         caption = "The nearer a point to the solid mark, the more of what the model can do was elicited."
-        drawn.append(("elicitation", "Elicitation", caption, charts.elicitation_plot(frame), _elicitation_grid(rows)))
-    for number, sweep in enumerate(_sweeps(results), start=1):
-        caption = "Bands are intervals over prompts. No method may use the oracle."
-        drawn.append(
-            (f"layers-{number}", f"Accuracy by layer: {sweep[0]}", caption, charts.sweep_chart(sweep[1]), None)
-        )
+        chart = charts.elicitation_plot(frame)
+        found.append(Drawing("elicitation", "Elicitation", caption, chart, _elicitation_grid(rows)))
+    found += layer_drawings(layers, rows)
     bins = reliability_frame(rows, predictions)
     if len(bins):
         caption = "Ten bins of equal mass a label. Under the diagonal a method is surer than it is right."
-        cells = [(f"{m}, {label}", (f"{c:.3f}", f"{a:.3f}", str(n))) for m, label, c, a, n in bins.to_numpy().tolist()]
-        lines = tuple(Line(name, tuple(Cell(text) for text in texts)) for name, texts in cells)
-        grid = Grid(("method", "mean confidence", "share right", "pairs"), lines)
-        drawn.append(("reliability", "Reliability", caption, charts.reliability_chart(bins), grid))
-    found = []
-    for name, title, caption, chart, table in drawn:
-        svg = charts.chart_svg(chart)
-        write_atomically(folder / f"{name}.svg", svg)
-        svg = charts.inline_svg(svg, title=title, description=caption, prefix=name)
-        found.append(Picture(name, title, caption, svg, table))
+        chart = charts.reliability_chart(bins)
+        found.append(Drawing("reliability", "Reliability", caption, chart, _reliability_grid(bins)))
     return found
 
 
-def _sweeps(results: Path) -> list[tuple[str, Any]]:
-    """Tables of `repeng sweep --csv` that lie in the folder."""
-    import pandas as pd
-
-    found = [(path.stem, pd.read_csv(path)) for path in sorted(results.glob("sweep*.csv"))]
-    return [(name, frame) for name, frame in found if {"probe", "layer", "chosen", "oracle"} <= set(frame.columns)]
+def _reliability_grid(bins: pd.DataFrame) -> Grid:
+    lines = tuple(
+        Line(f"{method}, {label}", (figure(confidence), figure(accuracy), Cell(str(pairs))))
+        for method, label, confidence, accuracy, pairs in bins.to_numpy().tolist()
+    )
+    return Grid(("method", "mean confidence", "share right", "pairs"), lines)
 
 
 def _shift_grid(rows: Sequence[ResultRow]) -> Grid:
@@ -249,7 +184,7 @@ def _shift_grid(rows: Sequence[ResultRow]) -> Grid:
 
 
 def _accuracy_cell(row: ResultRow | None) -> Cell:
-    return _figure(None) if row is None else _figure(row.accuracy, row.accuracy_low, row.accuracy_high)
+    return figure(None) if row is None else figure(row.accuracy, row.accuracy_low, row.accuracy_high)
 
 
 def _elicitation_grid(rows: Sequence[ResultRow]) -> Grid:
@@ -260,7 +195,7 @@ def _elicitation_grid(rows: Sequence[ResultRow]) -> Grid:
         for key, cells in section.shifts:
             first = next(iter(cells.values()))
             found = (_elicitation_cell(cells, column) for column in columns)
-            marks = (_figure(first.baseline_accuracy), _figure(first.target_tuned_capability))
+            marks = (figure(first.baseline_accuracy), figure(first.target_tuned_capability))
             lines.append(Line(key.title, (*marks, *found)))
     names = (column_title(column, columns, between=" · ") for column in columns)
     return Grid(("shift", "baseline", "capability", *(f"elicitation, {name}" for name in names)), tuple(lines))
@@ -268,4 +203,4 @@ def _elicitation_grid(rows: Sequence[ResultRow]) -> Grid:
 
 def _elicitation_cell(cells: Mapping[Column, ResultRow], column: Column) -> Cell:
     row = cells.get(column)
-    return _figure(None if row is None else row.elicitation)
+    return figure(None if row is None else row.elicitation)

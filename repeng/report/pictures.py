@@ -98,7 +98,7 @@ def _plain(element: ElementTree.Element) -> None:
         element.attrib.pop(name, None)
     if label and role == "graphics-symbol" and element.tag in (f"{{{SVG}}}path", f"{{{SVG}}}line"):
         hover = ElementTree.SubElement(element, f"{{{SVG}}}title")
-        hover.text = label
+        hover.text = re.sub(r"\d+\.\d{4,}", lambda found: f"{float(found[0]):.3f}", label)
 
 
 def _spec(chart: Any) -> dict[str, Any]:

@@ -124,7 +124,8 @@ def reliability_chart(frame: pd.DataFrame) -> Any:
     import altair as alt
 
     labels = _in_order(frame["label"])
-    x = alt.X("confidence:Q", scale=alt.Scale(domain=[0.5, 1]), title="confidence")
+    # The diagonal's ends would otherwise draw the scale to 0.
+    x = alt.X("confidence:Q", scale=alt.Scale(domain=[0.5, 1], zero=False, nice=False), title="confidence")
     y = alt.Y("accuracy:Q", scale=alt.Scale(domain=[0, 1]), title="share right")
     colour = alt.Color(
         "label:N", scale=alt.Scale(domain=labels, range=list(METHOD_COLOURS[: len(labels)])), sort=labels, title=None

@@ -9,7 +9,16 @@ import numpy as np
 
 from repeng.distributions.schema import Distribution, Example, Shift, Split
 from repeng.metrics import Evaluation
-from repeng.results import ResultRow, evaluation_path, row_from, write_evaluation, write_results
+from repeng.results import (
+    LayerFigure,
+    LayerRow,
+    ResultRow,
+    evaluation_path,
+    layer_rows,
+    row_from,
+    write_evaluation,
+    write_results,
+)
 
 HOSTILE = (
     "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'>\"'`</textarea></script>"
@@ -74,6 +83,24 @@ def make_distribution(name: str, *, examples: int = 40, hostile: bool = False) -
             listed.append(Example(prompt, responses, number % 3))
         splits[split] = Split(name, split, tuple(listed))
     return Distribution(name, splits)
+
+
+def make_layers(*, layers: int = 4) -> list[LayerRow]:
+    """Two probes at each layer on each source and shift of SHIFTS; layer 1 is chosen, the last one the oracle."""
+    asked = [
+        *dict.fromkeys((source, source) for source, *_ in SHIFTS),
+        *((source, target) for source, target, *_ in SHIFTS),
+    ]
+    rows = []
+    for source, target in asked:
+        for probe in ("mms", "lat"):
+            figures = [
+                LayerFigure(layer, None, 0.5 + 0.1 * layer, 0.45 + 0.1 * layer, 0.55 + 0.1 * layer, 0.6)
+                for layer in range(layers)
+            ]
+            names = {"model": "tiny", "probe": probe, "source": source, "target": target}
+            rows += layer_rows(figures, [layer == 1 for layer in range(layers)], **names)
+    return rows
 
 
 def write_study(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,14 @@ def sweep_rows() -> list[dict[str, Any]]:
     ]
 
 
+def head_rows() -> list[dict[str, Any]]:
+    return [
+        {**row, "head": head, "accuracy": row["accuracy"] - 0.05 * head, "chosen": row["chosen"] and head == 2}
+        for row in sweep_rows()
+        for head in range(3)
+    ]
+
+
 def every_chart() -> dict[str, Any]:
     bins = pd.DataFrame({"method": "mms", "label": "extreme", "confidence": [0.6, 0.9], "accuracy": [0.5, 0.9]})
     return {
@@ -61,12 +70,13 @@ def every_chart() -> dict[str, Any]:
         "elicitation": elicitation_plot(shift_frame(ROWS)),
         "reliability": reliability_chart(bins.assign(n_pairs=20)),
         "sweep": sweep_chart(sweep_rows()),
+        "heads": sweep_chart(head_rows()),
         "matrix": matrix_chart(["a", "b", "c"], np.eye(3).tolist(), np.eye(3).tolist()),
         "matrix without directions": matrix_chart(["a", "b"], [[0.9, 0.4], [0.6, 0.8]], None),
     }
 
 
-CHARTS = ("heat map", "elicitation", "reliability", "sweep", "matrix", "matrix without directions")
+CHARTS = ("heat map", "elicitation", "reliability", "sweep", "heads", "matrix", "matrix without directions")
 
 
 @pytest.mark.parametrize("name", CHARTS)
@@ -116,6 +126,20 @@ def test_a_sweep_marks_the_sources_choice_and_the_targets_oracle() -> None:
     assert marked["datum.chosen"]["filled"] is True
     assert marked["datum.oracle"]["filled"] is False
     assert "oracle" in json.dumps(spec["title"])
+
+
+def test_every_head_of_every_layer_has_a_cell_and_the_source_and_the_target_each_their_mark() -> None:
+    svg = chart_svg(sweep_chart([{**row, "oracle": row["oracle"] and row["head"] == 0} for row in head_rows()]))
+    labels = re.findall(r'aria-label="layer: (\d); head: (\d); accuracy: (0\.\d+)[^"]*"', svg)
+    units = Counter((int(layer), int(head)) for layer, head, _ in labels)
+    marked = {(1, 2), (3, 0)}
+    assert units == {
+        (layer, head): 2 * (2 if (layer, head) in marked else 1) for layer in range(4) for head in range(3)
+    }
+    assert {(int(layer), int(head), round(float(accuracy), 3)) for layer, head, accuracy in labels} == {
+        (row["layer"], row["head"], round(row["accuracy"], 3)) for row in head_rows()
+    }
+    assert "mms: easy → hard" in svg and "lat: easy → hard" in svg
 
 
 def test_a_sweep_of_nothing_is_refused() -> None:

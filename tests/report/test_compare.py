@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browsers import chromium, open_page, serious_faults  # noqa: F401
 from made_up_study import SHIFTS, make_row, make_rows, write_study
 from rich.console import Console
 
-from repeng.errors import BadInput
-from repeng.metrics import Evaluation, mean_paired_difference
-from repeng.report.compare import Comparison, compare_results
+from repeng.errors import BadInput, UnknownName
+from repeng.metrics import Evaluation, holm, mean_paired_difference
+from repeng.report.compare import TABLES, Comparison, compare_results
 from repeng.report.comparisons import Field, capability_measures, model_size, pooled, zero_shot_correlations
 from repeng.report.predictions import Prediction, by_key, read_predictions
 from repeng.report.sides import Side, read_sides
@@ -69,6 +71,20 @@ def test_a_paired_test_is_of_the_mean_over_shifts_and_holm_makes_it_no_smaller(
     assert row["p"] == pytest.approx(slow.p, abs=0.01)
     assert all(row["p"] <= row["p_holm"] <= 1 for row in rows)
     assert len(rows) == 2 * 3 + 3  # methods of each model, and each method on two models
+
+
+def test_every_method_is_tested_against_one_and_corrected_for_these_tests_alone(
+    found: Comparison, studies: tuple[Path, Path]
+) -> None:
+    of_all = found.tables["paired_tests"]
+    rows = compare_results([studies[0]], against="zero-shot").tables["paired_tests"]
+    assert {(row["a"], row["b"]) for row in rows} == {("mms", "zero-shot"), ("lat", "zero-shot")}
+    for row in rows:
+        same = row_of(of_all, a=f"{row['a']} · tiny-1b", b="zero-shot · tiny-1b")
+        assert (row["difference"], row["p"]) == (same["difference"], same["p"])
+    assert tuple(row["p_holm"] for row in rows) == holm([row["p"] for row in rows])
+    with pytest.raises(UnknownName, match="unknown method to compare against 'lora'; choose from lat, mms, zero-shot"):
+        compare_results([studies[0]], against="lora")
 
 
 def test_two_methods_that_fail_alike_have_a_kappa_of_one(tmp_path: Path) -> None:
@@ -150,6 +166,55 @@ def test_what_is_found_is_shown_and_written(found: Comparison, studies: tuple[Pa
     for item in found.renderables():
         Console(file=stream, width=100).print(item)
     assert "Cohen's kappa" in stream.getvalue() and "fitted on the targets" in stream.getvalue()
+
+
+def test_the_page_answers_every_question_and_has_a_table_for_every_picture(studies: tuple[Path, Path]) -> None:
+    text = (studies[0].parent / "out" / "comparison.html").read_text()
+    assert "<script" not in text
+    assert not re.search(r"""(src|href)=["'](?!#)""", text)
+    assert text.count("<figure>") == text.count("<summary>The same as a table</summary>") == 3
+    for _, title, _ in TABLES[:4]:
+        assert title in text
+    for where in re.findall(r'<a href="#([^"]+)">', text):
+        assert f'id="{where}"' in text
+    assert "<p>Needs predictions of methods fitted on the targets themselves.</p>" in text
+
+
+def test_the_pages_tables_hold_the_figures(found: Comparison, studies: tuple[Path, Path]) -> None:
+    text = (studies[0].parent / "out" / "comparison.html").read_text()
+    row = found.tables["paired_tests"][0]
+    figures = "".join(f"<td>{row[name]:.3f}</td>" for name in ("difference", "low", "high"))
+    assert f'<th scope="row">{row["a"]}</th><td class="text">{row["b"]}</td><td>{row["shifts"]}</td>{figures}' in text
+    assert '<th scope="col">a</th>' not in text and '<th scope="col" class="text">b</th>' in text
+    assert text.count(" → ") >= len(found.scatter)
+
+
+def test_a_name_that_means_harm_stays_text_in_the_page(tmp_path: Path) -> None:
+    name = "<script>window.pwned = 1</script><img src=x>\"'`{{ 7 * 7 }}"
+    rows = [make_row(method=method, source=name, accuracy=0.7) for method in ("mms", "lat", "<b>")]
+    write_results(rows, tmp_path / "results.csv")
+    compare_results([tmp_path], tmp_path / "out")
+    text = (tmp_path / "out" / "comparison.html").read_text()
+    assert "{{ 7 * 7 }}" in text
+    assert "<script>" not in text and "<img" not in text and "<b>" not in text
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("dark", 390)])
+def test_axe_finds_no_serious_fault_in_the_page(
+    found: Comparison,  # noqa: ARG001
+    studies: tuple[Path, Path],
+    chromium: Any,  # noqa: F811
+    scheme: str,
+    width: int,
+) -> None:
+    address = (studies[0].parent / "out" / "comparison.html").as_uri()
+    page = open_page(chromium, address, scheme=scheme, width=width)
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+    assert page.faults == []
+    assert serious_faults(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.close()
 
 
 def test_one_study_sets_its_methods_beside_zero_shot(studies: tuple[Path, Path]) -> None:

@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from browsers import chromium, open_page, serious_faults  # noqa: F401
-from made_up_study import HOSTILE, make_row, write_study
-from test_charts import sweep_rows
+from made_up_study import HOSTILE, make_layers, make_row, write_study
 
 from repeng.errors import BadInput
 from repeng.report.evidence import mean_estimate, reliability_frame, wrong_pairs
 from repeng.report.html import write_report
 from repeng.report.predictions import by_key, read_predictions, shortened, visible
 from repeng.report.published import GENIES_TARGETS
-from repeng.results import read_results, write_results
+from repeng.results import read_results, write_layers, write_results
 
 ACCURACIES = {"mms": (0.91, 0.95, 0.49, 0.45), "zero-shot": (0.7, 0.72, 0.5, 0.48)}
 
@@ -28,7 +26,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with its report, over distributions that mean harm."""
     folder = tmp_path_factory.mktemp("study")
     distributions = write_study(folder, ACCURACIES, hostile=True)
-    pd.DataFrame(sweep_rows()).to_csv(folder / "sweep.csv")
+    write_layers(make_layers(), folder / "layers.csv")
     write_report(folder, distributions=distributions)
     return folder
 
@@ -42,7 +40,34 @@ def test_a_report_is_one_page_without_script_or_link_to_anything(study: Path) ->
 
 def test_its_pictures_lie_beside_it(study: Path) -> None:
     names = {path.name for path in (study / "report-pictures").iterdir()}
-    assert names == {"heat-map.svg", "elicitation.svg", "layers-1.svg", "reliability.svg"}
+    layers = {"layers-source.svg", "layers-1.svg", "layers-2.svg"}
+    assert names == {"heat-map.svg", "elicitation.svg", "reliability.svg"} | layers
+
+
+def test_every_picture_has_a_table_that_says_the_same(study: Path) -> None:
+    text = (study / "report.html").read_text()
+    assert text.count("<figure>") == text.count("<summary>The same as a table</summary>") == 6
+
+
+def test_the_layers_of_each_shift_are_told_with_the_choice_and_the_oracle(study: Path) -> None:
+    text = (study / "report.html").read_text()
+    parts = re.split(r'<h2 id="', text)
+    for name, shifts in (
+        ("layers-source", ["easy", "short", "plain"]),
+        ("layers-1", ["easy → hard", "short → long"]),
+        ("layers-2", ["plain → sycophantic", "plain → cued"]),
+    ):
+        part = next(part for part in parts if part.startswith(f'{name}"'))
+        assert re.findall(r'<th scope="rowgroup"[^>]*>([^<]*)</th>', part) == shifts
+        row = '<th scope="row">layer {}</th><td>{}<small>{}</small></td><td>{}<small>{}</small></td>'
+        for layer, cell in ((0, ("0.500", "0.450–0.550")), (1, ("0.600 (chosen)", "0.550–0.650"))):
+            assert part.count(row.format(layer, *cell, *cell)) == len(shifts)
+        assert part.count("0.800 (oracle)") == 2 * len(shifts)
+
+
+def test_a_study_without_a_table_of_layers_has_no_picture_of_them(tmp_path: Path) -> None:
+    write_study(tmp_path, ACCURACIES)
+    assert "Accuracy by layer" not in write_report(tmp_path).read_text()
 
 
 def test_it_holds_the_means_and_the_texts_of_the_mistakes(study: Path) -> None:
