@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -88,13 +88,22 @@ def answer_tasks(
     context: Context,
     predictions: Path,
     *,
+    known: Mapping[Task, Answer],
     progress: Callable[[int, int], None],
 ) -> Answers:
-    """Answer every task, reading back those whose file already holds this very answer.
+    """Answer every task that is not known already, and write the answers.
 
     Cached methods are first fitted source by source, then asked target by target, so that one distribution's
     activations are read once for all methods. The others (tuned models, plug-ins) answer all targets of one source
     before the next, so that one model is loaded at a time.
+
+    Args:
+        tasks: what is asked.
+        methods: those that the tasks name.
+        context: of the study.
+        predictions: folder that the answers are written to.
+        known: answers that lie there already, from `read_answers`.
+        progress: told how many are done, and of how many.
     """
     answers = Answers()
     by_name = {method.name: method for method in methods}
@@ -102,11 +111,10 @@ def answer_tasks(
     tasks = list(dict.fromkeys(tasks))
     keys = {task: answer_key(task, by_name[task.method], context) for task in tasks}
     for task in tasks:
-        known = _read_back(task, keys[task], context, predictions)
-        if known is None:
+        if task not in known:
             todo[task.method, task.source].append(task)
         else:
-            answers.found[task.method, task.source.distribution, task.target.distribution] = known
+            answers.found[task.method, task.source.distribution, task.target.distribution] = known[task]
             answers.reused += 1
     cached = {key: group for key, group in todo.items() if by_name[key[0]].needs(key[1], context.n_layers)}
     done = answers.reused
@@ -212,9 +220,16 @@ def _failed(answers: Answers, tasks: list[Task], error: Exception) -> None:
     log.debug("where %s failed", tasks[0].method, exc_info=error)
 
 
-def is_answered(task: Task, method: Intervention, context: Context, predictions: Path) -> bool:
-    """Whether the answer already lies on disk."""
-    return _read_back(task, answer_key(task, method, context), context, predictions) is not None
+def read_answers(
+    tasks: Iterable[Task], methods: Sequence[Intervention], context: Context, predictions: Path
+) -> dict[Task, Answer]:
+    """The tasks whose file on disk already holds this very answer, with it."""
+    by_name = {method.name: method for method in methods}
+    read = (
+        (task, _read_back(task, answer_key(task, by_name[task.method], context), context, predictions))
+        for task in tasks
+    )
+    return {task: answer for task, answer in read if answer is not None}
 
 
 def answer_key(task: Task, method: Intervention, context: Context) -> str:

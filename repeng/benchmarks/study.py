@@ -10,7 +10,7 @@ from typing import Any
 
 from repeng.activations.capture import CaptureSummary
 from repeng.activations.store import Store
-from repeng.benchmarks.answers import Answers, Failure, Task, answer_tasks, is_answered, reason_of
+from repeng.benchmarks.answers import Answer, Answers, Failure, Task, answer_tasks, read_answers, reason_of
 from repeng.benchmarks.augment import augment
 from repeng.benchmarks.caching import CachePlan, Job, ModelSettings, plan_cache
 from repeng.benchmarks.capability import Capability, target_tuned_capability, write_capability
@@ -18,11 +18,11 @@ from repeng.benchmarks.interventions import Context, Intervention, PartNeed, che
 from repeng.benchmarks.methods import BASELINE, Prompting, make_method, make_methods
 from repeng.benchmarks.prompting import prompting_for
 from repeng.benchmarks.settings import Study
+from repeng.benchmarks.tuned import TuningPlan, plan_tunings
 from repeng.benchmarks.world import World, open_world
 from repeng.distributions.schema import Shift, Split
 from repeng.errors import BadInput
 from repeng.results import ResultRow, layer_rows, row_from, write_atomically, write_layers, write_results
-from repeng.tuning.settings import METHODS as TUNING
 
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
@@ -35,7 +35,8 @@ class Plan:
         methods: the methods asked for, and zero-shot, whose figures are everybody's baseline.
         asked: names of the methods asked for.
         tasks: every evaluation.
-        answered: how many of these lie on disk already.
+        known: those of them that lie on disk already.
+        tunings: what must be tuned for the others.
         cache: what is wanted of the store, and missing.
         mixed: for each shift the augmented source, where the study asks for one.
         impossible: methods that cannot answer about a source, and why.
@@ -46,7 +47,8 @@ class Plan:
     methods: tuple[Intervention, ...]
     asked: tuple[str, ...]
     tasks: tuple[Task, ...]
-    answered: int
+    known: Mapping[Task, Answer]
+    tunings: tuple[TuningPlan, ...]
     cache: CachePlan
     context: Context
     mixed: Mapping[Shift, Split]
@@ -57,12 +59,6 @@ class Plan:
         """Where the evaluations go."""
         return Path(self.study.out) / "predictions"
 
-    @property
-    def tuned_sources(self) -> dict[str, int]:
-        """Of each weight-tuning method, on how many sources it must be tuned or found."""
-        sources = {name: {task.source for task in self.tasks if task.method == name} for name in TUNING}
-        return {name: len(found) for name, found in sources.items() if found}
-
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain values."""
         return {
@@ -71,8 +67,10 @@ class Plan:
             "shifts": len(self.world.benchmark.shifts),
             "methods": list(self.asked),
             "evaluations": len(self.tasks),
-            "evaluations_done": self.answered,
-            "tuned_models": self.tuned_sources,
+            "evaluations_done": len(self.known),
+            "tuned_models": {one.method: one.sources for one in self.tunings},
+            "tuned_models_done": {one.method: one.found for one in self.tunings},
+            "tuning_seconds_estimate": {one.method: one.seconds for one in self.tunings},
             **self.cache.as_dict(),
         }
 
@@ -111,7 +109,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
         BadInput, BadData, UnknownName: the settings name something that is wrong or not there.
     """
     world = open_world(study.benchmark, study.data, limit=study.limit)
-    settings = ModelSettings(study.model, study.device, study.dtype, study.too_long)
+    settings = ModelSettings(study.model, study.device, study.dtype, study.too_long, study.device_map)
     n_layers = settings.identity.n_layers
     check_layers(study.layers, n_layers, study.model)
 
@@ -126,25 +124,10 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     members = {mixture: (_train(world, shift.source), _train(world, shift.target)) for shift, mixture in mixed.items()}
     wanted, possible, impossible = _wanted(tasks, methods, members, n_layers)
     cache = plan_cache(settings, Path(study.store), wanted, trial=trial)
-    out = Path(study.out)
-    context = Context(
-        store=Store(study.store),
-        capture_id=cache.capture_id,
-        model=study.model,
-        n_layers=n_layers,
-        folder=out / "plugins",
-        tuned=Path(study.store) / "tuned",
-        distributions=world.distributions,
-        mixtures=members,
-        seed=study.seed,
-        layers=study.layers,
-        device=study.device,
-        dtype=study.dtype,
-        tune_preset=study.tune_preset,
-    )
-    by_name = {method.name: method for method in methods}
-    answered = sum(is_answered(task, by_name[task.method], context, out / "predictions") for task in possible)
-    return Plan(study, world, methods, names, possible, answered, cache, context, mixed, impossible)
+    context = _context(study, world, cache, members)
+    known = read_answers(possible, methods, context, Path(study.out) / "predictions")
+    tunings = plan_tunings((task for task in possible if task not in known), methods, context, trial=trial)
+    return Plan(study, world, methods, names, possible, known, tunings, cache, context, mixed, impossible)
 
 
 def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> StudyResult:
@@ -165,7 +148,7 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
         note("every activation is in the store; the model is not run for them")
     context = replace(plan.context, note=note)
     with progress("evaluations") as advance:
-        answers = answer_tasks(plan.tasks, plan.methods, context, plan.predictions, progress=advance)
+        answers = answer_tasks(plan.tasks, plan.methods, context, plan.predictions, known=plan.known, progress=advance)
     references = sorted({shift.target_reference for shift in plan.world.benchmark.shifts})
     competing = [method.name for method in plan.methods if method.tuned and method.name in plan.asked]
     capable = target_tuned_capability(answers, competing, references)
@@ -190,6 +173,24 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
     write_atomically(out / "study.toml", plan.study.to_toml())
     failures = (*plan.impossible, *uncaptured, *answers.failures)
     return StudyResult(plan, tuple(rows), failures, captured, answers.computed, answers.reused, changed)
+
+
+def _context(study: Study, world: World, cache: CachePlan, members: Mapping[Split, tuple[Split, ...]]) -> Context:
+    return Context(
+        store=Store(study.store),
+        capture_id=cache.capture_id,
+        model=study.model,
+        n_layers=cache.settings.identity.n_layers,
+        folder=Path(study.out) / "plugins",
+        tuned=Path(study.store) / "tuned",
+        distributions=world.distributions,
+        mixtures=members,
+        seed=study.seed,
+        layers=study.layers,
+        device=study.device,
+        dtype=study.dtype,
+        tune_preset=study.tune_preset,
+    )
 
 
 def _train(world: World, name: str) -> Split:

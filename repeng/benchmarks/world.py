@@ -28,7 +28,8 @@ def open_world(benchmark: str | None, data: str | None, *, limit: int | None = N
     Args:
         benchmark: a benchmark's name or a shift file; None means `mini`, or with `data` every distribution of the
             data against every one.
-        data: where the distributions are; None means the benchmark's own data, embedded or fetched.
+        data: where the distributions are, `mini` for the embedded ones; None means the benchmark's own data, embedded
+            or fetched.
         limit: the first so many examples of each split.
 
     Raises:
@@ -41,10 +42,11 @@ def open_world(benchmark: str | None, data: str | None, *, limit: int | None = N
         shifts = tuple(Shift(source, target) for source in names for target in names)
         return World(Benchmark(Path(data).stem, shifts), distributions)
     chosen = get_benchmark(benchmark or "mini")
-    if data in (None, "mini") and chosen.name == "mini":
+    if data == "mini" or (data is None and chosen.name == "mini"):
         from repeng.benchmarks.mini import mini_distributions
 
-        return World(chosen, mini_distributions(limit=limit))
+        names = None if chosen.name == "mini" else chosen.distributions
+        return World(chosen, mini_distributions(names=names, limit=limit))
     folder = fetched_folder("genies") if data is None or _is_fetched(data) else data
     if folder is None:
         raise BadInput(

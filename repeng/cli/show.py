@@ -65,8 +65,12 @@ def plan_lines(plan: Plan) -> list[str]:
         f"{benchmark.name}: {len(benchmark.shifts)} shifts over {len(benchmark.distributions)} distributions; "
         f"model {plan.study.model}; methods {', '.join(plan.asked)}",
         *cache_lines(plan.cache),
-        f"evaluations: {len(plan.tasks) - plan.answered} to make, {plan.answered} done already",
-        *(f"tuning: {name} on {count} sources" for name, count in plan.tuned_sources.items()),
+        f"evaluations: {len(plan.tasks) - len(plan.known)} to make, {len(plan.known)} done already",
+        *(
+            f"tuning: {one.method} on {one.sources} sources, {one.found} of them tuned already"
+            + (f"; about {duration(one.seconds)} at most" if one.seconds is not None else "")
+            for one in plan.tunings
+        ),
     ]
 
 

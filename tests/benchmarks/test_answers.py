@@ -63,7 +63,7 @@ def test_failing_methods_cost_their_own_rows_alone(
 
     (fine / "eval.py").write_text(GOOD_EVAL.replace("0.75", "0.25"))
     plan = plan_study(study)
-    assert sum(task.method == "fine" for task in plan.tasks) == len(plan.tasks) - plan.answered - sum(
+    assert sum(task.method == "fine" for task in plan.tasks) == len(plan.tasks) - len(plan.known) - sum(
         task.method in failed for task in plan.tasks
     )
 
@@ -86,7 +86,12 @@ def test_a_method_that_hangs_ends_at_its_time_limit_and_the_next_one_answers(
     tasks = [Task(name, world["easy"].train, world["hard"].test) for name in (stuck.name, "length")]
     steps: list[tuple[int, int]] = []
     answers = answer_tasks(
-        tasks, [stuck, length], plan.context, tmp_path / "predictions", progress=lambda *step: steps.append(step)
+        tasks,
+        [stuck, length],
+        plan.context,
+        tmp_path / "predictions",
+        known={},
+        progress=lambda *step: steps.append(step),
     )
     assert [(failure.method, failure.target) for failure in answers.failures] == [(stuck.name, "hard")]
     assert answers.get("length", "easy", "hard") is not None
@@ -112,5 +117,5 @@ def test_a_key_is_another_where_anything_that_an_answer_follows_from_is(
 
 def test_no_task_makes_no_answer(small_world: Path, study_of: Callable[..., Study], tmp_path: Path) -> None:
     plan = plan_study(study_of(small_world, tmp_path, methods=("length",), limit=6))
-    found = answer_tasks([], [], plan.context, tmp_path / "p", progress=lambda _done, _total: None)
+    found = answer_tasks([], [], plan.context, tmp_path / "p", known={}, progress=lambda _done, _total: None)
     assert (found.found, found.computed) == (Answers().found, 0)

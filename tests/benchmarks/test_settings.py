@@ -94,6 +94,15 @@ def test_the_embedded_benchmark_needs_no_data(data: str | None) -> None:
     assert set(found.benchmark.distributions) <= set(found.distributions)
 
 
+def test_shifts_of_one_s_own_may_name_embedded_distributions(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('[{"source": "facts", "target": "quiz"}]')
+    found = open_world(str(tmp_path / "mine.json"), "mini", limit=2)
+    assert sorted(found.distributions) == ["facts", "quiz"]
+    (tmp_path / "mine.json").write_text('[{"source": "facts", "target": "gone"}]')
+    with pytest.raises(UnknownName, match="unknown distribution of the miniature 'gone'"):
+        open_world(str(tmp_path / "mine.json"), "mini")
+
+
 def test_genies_without_its_data_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("repeng.benchmarks.world.fetched_folder", lambda _name: None)
     monkeypatch.chdir(tmp_path)
