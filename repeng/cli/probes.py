@@ -34,14 +34,15 @@ def fit(
     quiet: o.Quiet = False,
 ) -> None:
     """Fit a probe on a source's cached activations: all layers, then layer and calibration on held-out prompts."""
-    from repeng.benchmarks.probing import choose_capture, fit_from_store
+    from repeng.benchmarks.probing import choose_capture, source_fit
     from repeng.probes.io import save
 
     talk = Talk(json=json, quiet=quiet)
     capture = choose_capture(store, model)
-    fitted = fit_from_store(capture, source, probe, layers=layers, site=site, token=token, seed=seed)
+    found = source_fit(capture, source, probe, layers=layers, site=site, token=token, seed=seed)
+    fitted = found.fitted
     save(fitted, out)
-    held_out = dict(zip(fitted.fitted_layers, map(float, fitted.held_out_accuracy), strict=True))
+    held_out = dict(zip(found.by_layer.layers, map(float, found.by_layer.held_out_accuracy), strict=True))
     plain = {
         "probe": fitted.name,
         "source": source,

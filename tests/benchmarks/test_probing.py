@@ -18,6 +18,7 @@ from repeng.benchmarks.probing import (
     fit_from_store,
     layer_fits,
     score_from_store,
+    source_fit,
     sweep_probes,
     transfer_matrix,
 )
@@ -109,6 +110,30 @@ def test_a_large_source_is_fitted_on_its_chosen_layer_alone_and_scores_the_same(
     one, other = (score_from_store(capture, fitted, "like")[1].probabilities for fitted in (whole, parts))
     assert one is not None and other is not None
     np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("probe", "site", "layers"),
+    [
+        ("mms", None, "top-k:2"),
+        ("mms", "hook_z", "top-k:3"),
+        ("mms-genies", None, "auto"),
+    ],
+)
+def test_an_ensemble_of_a_large_source_is_fitted_on_its_own_layers_alone_and_scores_the_same(
+    capture: StoredCapture, monkeypatch: pytest.MonkeyPatch, probe: str, site: str | None, layers: str
+) -> None:
+    if probe.endswith("genies"):
+        few = get_probe(probe, k=2)
+        monkeypatch.setattr("repeng.benchmarks.probing.get_probe", lambda _name: few)
+    whole = source_fit(capture, "near", probe, layers=layers, site=site)
+    parts = source_fit(capture, "near", probe, layers=layers, site=site, block_bytes=ONE_LAYER)
+    assert sorted(parts.fitted.units) == sorted(whole.fitted.units)
+    assert set(parts.fitted.layers) <= set(parts.fitted.fitted_layers) < set(whole.fitted.fitted_layers)
+    assert parts.by_layer.layers == whole.fitted.fitted_layers
+    one, other = (score_from_store(capture, found.fitted, "like")[1].probabilities for found in (whole, parts))
+    assert one is not None and other is not None
+    np.testing.assert_allclose(one, other, rtol=1e-4)
 
 
 def test_layers_that_are_asked_for_are_the_only_ones_fitted(capture: StoredCapture) -> None:
