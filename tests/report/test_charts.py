@@ -196,6 +196,24 @@ def test_an_inline_picture_is_named_once_and_follows_the_pages_colours() -> None
     assert all(name in ids for name in re.findall(r"url\(#([^)]+)\)", svg))
 
 
+def test_figures_on_hover_have_three_decimals() -> None:
+    rows = [replace(row, accuracy=0.547945205479452) for row in ROWS]
+    svg = inline_svg(chart_svg(heat_map(shift_frame(rows))), title="t", description="d", prefix="p")
+    assert "accuracy: 0.548" in svg and "0.54794" not in svg
+
+
+def test_confidence_begins_at_chance() -> None:
+    assert "'confidence' for a linear scale with values from 0.5 to 1.0" in chart_svg(every_chart()["reliability"])
+
+
+def test_many_panels_are_small_and_held_out_lines_stay_inside() -> None:
+    rows = [{**row, "target": f"t{number}", "held_out_accuracy": 0.1} for row in sweep_rows() for number in range(5)]
+    few, many = json.loads(sweep_chart(sweep_rows()).to_json()), json.loads(sweep_chart(rows).to_json())
+    assert (few["columns"], many["columns"]) == (2, 3)
+    assert many["spec"]["width"] < few["spec"]["width"]
+    assert "'pair accuracy' for a linear scale with values from 0.1 to 1.0" in chart_svg(sweep_chart(rows))
+
+
 def test_a_frame_has_the_columns_of_the_results_table() -> None:
     frame = results_frame(ROWS)
     assert list(frame["accuracy"]) == [row.accuracy for row in ROWS]
