@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -27,7 +28,9 @@ class RunState:
         best_step: the step after which the held-out pairs were judged best; None before the first evaluation.
         best_accuracy: held-out pair accuracy then.
         best_loss: held-out loss then, which decides between equal accuracies.
-        stale: evaluations since.
+        stale: evaluations since the last one that counted as an improvement.
+        mark_accuracy: held-out accuracy of that one, which the next must beat.
+        mark_loss: its held-out loss, which at equal accuracy the next must clearly beat.
         history: a record a step: step, loss, and on evaluated steps held_out_accuracy and held_out_loss.
     """
 
@@ -37,6 +40,8 @@ class RunState:
     best_accuracy: float | None = None
     best_loss: float | None = None
     stale: int = 0
+    mark_accuracy: float = -math.inf
+    mark_loss: float = math.inf
     history: list[dict[str, Any]] = field(default_factory=list)
 
 

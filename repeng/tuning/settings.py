@@ -40,8 +40,8 @@ class TuneSettings:
         prompt_init: their start: `random` normal vectors or embeddings of random `vocabulary` tokens.
         redraw_pairs: draw each prompt's worse response anew in every epoch; else once.
         held_out: share of prompt groups that are held out of training, for early stopping and `held_out_accuracy`.
-        patience: evaluations without improvement after which a run stops; the best weights are kept. 0: run to the
-            end and keep the last weights.
+        patience: evaluations without clear improvement (`train.CLEARLY`) after which a run stops; the best weights
+            are kept. 0: run to the end and keep the last weights.
         evaluate_every: steps between evaluations on the held-out pairs.
         checkpoint_every: steps between checkpoints.
         gradient_checkpointing: recompute activations in the backward pass: slower, much less memory.
@@ -124,8 +124,8 @@ _GENIES = {
 }
 _SOUND = TuneSettings(
     "lora",
-    learning_rate=3e-4,
-    steps=150,
+    learning_rate=1e-3,
+    steps=100,
     schedule="linear",
     warmup=0.05,
     max_grad_norm=1.0,
@@ -141,7 +141,7 @@ _SOUND = TuneSettings(
 _DEFAULT = {
     "lora": _SOUND,
     "prompt-tuning": replace(_SOUND, method="prompt-tuning", learning_rate=1e-2, steps=200),
-    "full": replace(_SOUND, method="full", learning_rate=1e-4, weight_decay=0.01),
+    "full": replace(_SOUND, method="full", learning_rate=1e-4, steps=150, weight_decay=0.01),
 }
 PRESETS: Mapping[str, Mapping[str, TuneSettings]] = {"default": _DEFAULT, "genies": _GENIES}
 

@@ -22,6 +22,10 @@ from repeng.tuning.sharing import shares_prefixes
 
 log = logging.getLogger(__name__)
 
+CLEARLY = 0.01
+"""At equal accuracy the held-out loss, in nats, must fall by so much to count as an improvement: where every held-out
+pair is right it creeps towards zero for hundreds of steps in which nothing more is learned."""
+
 Rows = tuple[tuple[int, tuple[int, ...]], ...]
 """For each example its best row and its worse rows."""
 
@@ -96,17 +100,8 @@ def train(
         if held_out and (state.step % settings.evaluate_every == 0 or state.step == settings.steps):
             accuracy, held_out_loss = judge(reward, encoded, held_out)
             record |= {"held_out_accuracy": accuracy, "held_out_loss": held_out_loss}
-            if _improves(state, accuracy, held_out_loss):
-                state.best_step, state.best_accuracy, state.best_loss, state.stale = (
-                    state.step,
-                    accuracy,
-                    held_out_loss,
-                    0,
-                )
-                if settings.patience:
-                    best = {name: value.detach().cpu().clone() for name, value in weights.items()}
-            else:
-                state.stale += 1
+            if note_judgement(state, accuracy, held_out_loss) and settings.patience:
+                best = {name: value.detach().cpu().clone() for name, value in weights.items()}
             state.stopped = bool(settings.patience) and state.stale >= settings.patience
         state.history.append(record)
         ended = state.stopped or state.step == settings.steps
@@ -173,7 +168,14 @@ def pair_accuracy(gaps: Float[Tensor, " pair"]) -> float:
     return float(((gaps > 0).double() + 0.5 * (gaps == 0).double()).mean())
 
 
-def _improves(state: RunState, accuracy: float, loss: float) -> bool:
-    if state.best_accuracy is None or state.best_loss is None:
-        return True
-    return (accuracy, -loss) > (state.best_accuracy, -state.best_loss)
+def note_judgement(state: RunState, accuracy: float, loss: float) -> bool:
+    """Take note of a judgement: whether it is the best, and how long ago one clearly improved."""
+    lower = accuracy == state.mark_accuracy and loss < state.mark_loss - CLEARLY
+    if accuracy > state.mark_accuracy or lower:
+        state.mark_accuracy, state.mark_loss, state.stale = accuracy, loss, 0
+    else:
+        state.stale += 1
+    if state.best_step is not None and (accuracy, -loss) <= (state.best_accuracy or 0.0, -(state.best_loss or 0.0)):
+        return False
+    state.best_step, state.best_accuracy, state.best_loss = state.step, accuracy, loss
+    return True

@@ -18,9 +18,10 @@ from polite import polite_split
 from safetensors.torch import load_file
 
 from repeng.errors import BadInput, UnknownName
+from repeng.tuning.checkpoint import RunState
 from repeng.tuning.scoring import published, score
 from repeng.tuning.settings import TuneSettings, preset_settings
-from repeng.tuning.train import TuneProgress
+from repeng.tuning.train import TuneProgress, note_judgement
 from repeng.tuning.tuned import TunedModel, tune
 
 SHORT: dict[str, Any] = {"steps": 6, "batch_size": 4, "micro_batch_size": 4, "evaluate_every": 2, "checkpoint_every": 2}
@@ -185,7 +186,18 @@ def test_early_stopping_keeps_the_weights_of_the_best_step(base: str, root: Path
     judged = {entry["step"]: (entry["held_out_accuracy"], -entry["held_out_loss"]) for entry in tuned.record["history"]}
     assert tuned.record["steps_run"] < 60
     assert judged[tuned.steps or 0] == max(judged.values())
-    assert tuned.record["steps_run"] - (tuned.steps or 0) == 3
+
+
+def test_a_loss_that_creeps_at_equal_accuracy_ends_a_run_and_the_lowest_is_kept() -> None:
+    state, stale = RunState(), []
+    for state.step, (accuracy, loss) in enumerate([(0.9, 0.5), (1.0, 0.6), (1.0, 0.58), (1.0, 0.575), (1.0, 0.571)], 1):
+        assert note_judgement(state, accuracy, loss) == (state.best_step == state.step)
+        stale.append(state.stale)
+    assert stale == [0, 0, 0, 1, 2]
+    assert (state.best_step, state.best_accuracy, state.best_loss) == (5, 1.0, 0.571)
+    state.step = 6
+    assert not note_judgement(state, 0.95, 0.1)
+    assert (state.best_step, state.stale) == (5, 3)
 
 
 def test_the_genies_preset_trains_on_every_pair_and_holds_nothing_out(base: str, root: Path) -> None:
