@@ -45,8 +45,8 @@ def open_world(benchmark: str | None, data: str | None, *, limit: int | None = N
     if data == "mini" or (data is None and chosen.name == "mini"):
         from repeng.benchmarks.mini import mini_distributions
 
-        names = None if chosen.name == "mini" else chosen.distributions
-        return World(chosen, mini_distributions(names=names, limit=limit))
+        wanted = None if chosen.name == "mini" else chosen.distributions
+        return World(chosen, mini_distributions(names=wanted, limit=limit))
     folder = fetched_folder("genies") if data is None or _is_fetched(data) else data
     if folder is None:
         raise BadInput(
