@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from repeng.activations.store import Store
+from repeng.activations.store import Store, StoredCapture
 from repeng.benchmarks.mini import mini_benchmark
 from repeng.benchmarks.probing import sweep_probes
 from repeng.benchmarks.settings import DEFAULT_METHODS, Study
@@ -35,8 +35,8 @@ def _quiet(what: str) -> Iterator[Callable[[int, int], None]]:
     yield lambda _done, _total: None
 
 
-def run_seed(model: str, seed: int, work: Path, methods: Sequence[str]) -> tuple[Accuracies, str]:
-    """One study on one generator seed: accuracies, and the id of its capture."""
+def run_seed(model: str, seed: int, work: Path, methods: Sequence[str]) -> tuple[Accuracies, StoredCapture]:
+    """One study on one generator seed, with a store of its own: accuracies, and the capture."""
     data = work / f"seed-{seed}" / "data"
     export("mini", data, seed=seed)
     shifts = data.parent / "shifts.json"
@@ -46,7 +46,7 @@ def run_seed(model: str, seed: int, work: Path, methods: Sequence[str]) -> tuple
         benchmark=str(shifts),
         data=str(data),
         methods=tuple(methods),
-        store=str(work / "store"),
+        store=str(work / f"seed-{seed}" / "store"),
         out=str(work / f"seed-{seed}" / "results"),
     )
     result = run_study(plan_study(study), progress=_quiet, note=log.info)
@@ -55,7 +55,7 @@ def run_seed(model: str, seed: int, work: Path, methods: Sequence[str]) -> tuple
         for row in result.rows
         if row.accuracy is not None and row.source and row.target
     }
-    return found, str(result.plan.cache.capture_id)
+    return found, Store(Path(study.store)).capture(str(result.plan.cache.capture_id))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -86,9 +86,8 @@ def shift_table(by_seed: Sequence[Accuracies], methods: Sequence[str]) -> str:
     return table(["category", "shift", *methods], rows)
 
 
-def layer_table(store: Path, capture_id: str) -> str:
+def layer_table(capture: StoredCapture) -> str:
     """In-distribution accuracy of mms and logistic at every layer, in percent."""
-    capture = Store(store).capture(capture_id)
     rows: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for source in LAYER_SOURCES:
         for row in sweep_probes(capture, source, [source], ["mms", "logistic"]):
@@ -121,7 +120,7 @@ def main() -> None:
             made = shift_table([runs[seed][0] for seed in seeds], arguments.methods)
             parts.append(f"{title} ({', '.join(str(seed) for seed in seeds)}):\n\n{made}")
     first = arguments.seeds[0]
-    layers = layer_table(arguments.work / "store", runs[first][1])
+    layers = layer_table(runs[first][1])
     parts.append(f"In-distribution accuracy by layer (seed {first}):\n\n{layers}")
     arguments.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
