@@ -96,7 +96,8 @@ def choose_texts(texts: Sequence[TextRequest], config: Mapping[str, Any]) -> tup
     beside = [*by_ids[max(place - 1, 0) : place], *by_ids[place + 1 : place + 2]]
     relative = max(beside, key=lambda number: (shared[number], -len(texts[number].ids)), default=short)
     stranger = min(by_length, key=lambda number: shared[number])
-    chosen = {by_length[0], short, relative, stranger}
+    # Few, for each is a pass of its own.
+    chosen = {short, relative, stranger}
     odd = bool(limits_passed(len(texts[longest].ids), config))
     if odd:
         chosen.add(longest)
