@@ -1,0 +1,56 @@
+"""The command line in this process, and a small place to work in."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_samples import Repeng, Said
+from models import make_model
+from planted_store import two_worlds
+from small_world import world, write_world
+
+from repeng.cli import main
+
+
+@pytest.fixture
+def repeng(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Repeng]:
+    """Runs the command in this process."""
+    logger, interrupt = logging.getLogger("repeng"), signal.getsignal(signal.SIGINT)
+    before = (list(logger.handlers), logger.propagate)
+
+    def run(*arguments: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["repeng", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        return Said(code, *capsys.readouterr())
+
+    yield run
+    logger.handlers[:], logger.propagate = before
+    signal.signal(signal.SIGINT, interrupt)
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model, a small world, and a planted store."""
+    root = tmp_path_factory.mktemp("cli")
+    make_model("llama", root / "tiny", positions=256)
+    write_world(root, world(8))
+    two_worlds(root / "planted")
+    return root
+
+
+@pytest.fixture(scope="session")
+def study_flags(place: Path) -> tuple[object, ...]:
+    return (
+        *("--model", place / "tiny", "--benchmark", place / "shifts.json", "--data", place / "data"),
+        *("--store", place / "store", "--out", place / "out", "--methods", "mms,zero-shot,length", "--device", "cpu"),
+    )

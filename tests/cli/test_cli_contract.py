@@ -1,0 +1,47 @@
+"""Every command of the contract is there and explained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import typer
+from cli_samples import Repeng
+
+from repeng.cli import app
+
+
+def commands() -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+
+    def walk(name: str, command: Any) -> None:
+        if hasattr(command, "commands"):
+            for each, below in command.commands.items():
+                walk(f"{name} {each}", below)
+        else:
+            found.append((name.strip(), command))
+
+    walk("", typer.main.get_command(app))
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
+def test_every_command_and_option_is_explained(repeng: Repeng, name: str, command: Any) -> None:
+    said = repeng(*name.split(), "--help")
+    assert (said.code, said.err) == (0, "")
+    assert command.help
+    for parameter in command.params:
+        text = getattr(parameter, "help", None)
+        assert text, f"{name} {parameter.name}"
+        if parameter.param_type_name == "option":
+            assert parameter.opts[0] in said.out
+
+
+def test_the_commands_of_the_contract_are_there() -> None:
+    wanted = {"run", "cache", "fit", "score", "sweep", "tune", "rescore", "matrix", "compare", "report", "browse"}
+    wanted |= {f"data {name}" for name in ("ls", "check", "fetch", "export")}
+    assert wanted | {f"store {name}" for name in ("ls", "verify", "rm")} == {name for name, _ in commands()}
+
+
+def test_the_version_is_printed(repeng: Repeng) -> None:
+    assert repeng("--version").out.startswith("repeng 0.")

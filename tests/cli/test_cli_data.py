@@ -1,0 +1,50 @@
+"""Stores, data and published evaluations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cli_samples import Repeng
+from planted_store import planted, write_store
+from small_world import world, write_world
+
+
+def test_a_store_is_listed_verified_and_emptied(repeng: Repeng, tmp_path: Path) -> None:
+    parts = {(name, "train", "plain", "resid_post"): planted({}, seed=0) for name in ("near", "far")}
+    write_store(tmp_path, parts)
+    assert "near/train" in repeng("store", "ls", tmp_path).out
+    assert repeng("store", "verify", tmp_path).code == 0
+    shard = next(tmp_path.glob("*/near/*/*/*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    damaged = repeng("store", "verify", tmp_path, "--json")
+    assert damaged.code == 1
+    assert len(damaged.json) == 1 and str(shard) in damaged.json[0]
+    capture = shard.parents[3].name
+    assert repeng("store", "rm", capture, "--store", tmp_path, "--distribution", "near").code == 0
+    assert not shard.exists() and list(tmp_path.glob("*/far"))
+    assert repeng("store", "rm", capture, "--store", tmp_path).code == 0
+    assert repeng("store", "ls", tmp_path, "--json").json == []
+    assert repeng("store", "rm", capture, "--store", tmp_path).code == 2
+
+
+def test_data_are_listed_checked_and_exported(repeng: Repeng, place: Path, tmp_path: Path) -> None:
+    listed = repeng("data", "ls", place / "data", "--json").json
+    assert {(row["distribution"], row["split"], row["examples"]) for row in listed} >= {("easy", "train", 8)}
+    assert "terse" in repeng("data", "ls", place / "data").out
+    assert "all good" in repeng("data", "check", place / "data").out
+    broken = tmp_path / "bad"
+    write_world(broken, world(4))
+    (broken / "data" / "easy" / "test.json").write_text('[{"prompt": "p", "responses": {"a": 1.0, "b": 1.0}}]')
+    said = repeng("data", "check", broken / "data", "--json")
+    assert said.code == 2
+    assert "easy" in str(said.json[0]) and said.json[0]["example"] == 0
+    assert repeng("data", "export", "mini", tmp_path / "mini").code == 0
+    assert repeng("data", "check", tmp_path / "mini").code == 0
+
+
+def test_published_evaluations_are_rescored_as_json(repeng: Repeng, genies_root: Path) -> None:
+    flags = ("--benchmark", "genies", "--model", "llama-30b", "--methods", "mms")
+    said = repeng("rescore", genies_root / "results" / "evaluations", *flags, "--json")
+    assert said.code == 0
+    assert len(said.json) == 15
+    assert {"accuracy", "elicitation", "published_columns"} <= set(said.json[0])

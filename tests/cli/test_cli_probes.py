@@ -1,0 +1,96 @@
+"""Probes from the store alone."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+from cli_samples import Repeng
+from planted_store import planted, write_store
+
+
+def test_probes_are_fitted_and_scored_from_the_store_alone(
+    repeng: Repeng, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repeng.activations.model.load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
+    store = ("--store", place / "planted")
+    said = repeng("fit", *store, "--source", "near", "--probe", "mms", "--out", tmp_path / "p", "--json")
+    assert said.json["layers"] == [2]
+    assert said.json["held_out_accuracy_by_layer"]["2"] == 1.0
+    flags = ("score", *store, "--probe", tmp_path / "p", "--target", "near", "--target", "far", "--out", tmp_path / "e")
+    scored = repeng(*flags, "--json")
+    assert [row["target"] for row in scored.json] == ["near", "far"]
+    assert scored.json[0]["accuracy"] > 0.95 > scored.json[1]["accuracy"]
+    assert (tmp_path / "e" / "mms" / "toy-near" / "far.json").is_file()
+    assert "far" in repeng(*flags).out
+    heads = repeng("fit", *store, "--source", "near", "--probe", "mms", "--site", "hook_z", "--out", tmp_path / "h")
+    assert "layer(s) 2 head 1" in heads.out
+    assert repeng("score", *store, "--probe", tmp_path / "h", "--target", "near", "--json").json[0]["accuracy"] > 0.9
+    range_ = repeng(
+        "fit", *store, "--source", "near", "--probe", "mms", "--layers", "1-2", "--out", tmp_path / "r", "--json"
+    )
+    assert range_.json["layers"] == [1, 2]
+
+
+def test_a_sweep_shows_its_marks_and_writes_a_table_and_a_picture(repeng: Repeng, place: Path, tmp_path: Path) -> None:
+    flags = ("sweep", "--store", place / "planted", "--source", "near", "--target", "near", "--target", "like")
+    said = repeng(*flags, "--probe", "mms,logistic", "--csv", tmp_path / "s.csv", "--plot", tmp_path / "s.svg")
+    assert said.code == 0
+    chosen = [line for line in said.out.splitlines() if line.strip().startswith("2 ")]
+    assert len(chosen) == 2 and all(line.count("*") == 2 for line in chosen)
+    assert "o the target's own best, an oracle" in said.out
+    assert (tmp_path / "s.svg").read_text().startswith("<svg")
+    with (tmp_path / "s.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    plain = repeng(*flags, "--probe", "mms,logistic", "--json").json
+    assert len(rows) == len(plain) == 2 * 2 * 4
+    assert [float(row["accuracy"]) for row in rows] == [row["accuracy"] for row in plain]
+    assert sum(row["oracle"] for row in plain) == 4
+
+
+def test_a_sweep_over_heads_shows_every_head_in_each_form(repeng: Repeng, place: Path, tmp_path: Path) -> None:
+    flags = ("sweep", "--store", place / "planted", "--source", "near", "--target", "like", "--site", "hook_z")
+    said = repeng(*flags, "--probe", "mms", "--csv", tmp_path / "s.csv", "--plot", tmp_path / "s.svg")
+    plain = repeng(*flags, "--probe", "mms", "--json").json
+    with (tmp_path / "s.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    units = [(layer, head) for layer in range(4) for head in range(3)]
+    assert [(row["layer"], row["head"]) for row in plain] == units
+    assert [(int(row["layer"]), int(row["head"])) for row in rows] == units
+    grid = [line for line in said.out.splitlines() if re.match(r" *\d  ", line)]
+    assert [line.split()[0] for line in grid] == ["0", "1", "2", "3"]
+    for layer, line in enumerate(grid):
+        accuracies = [f"{row['accuracy']:.3f}" for row in plain if row["layer"] == layer]
+        assert re.findall(r"\d\.\d{3}", line) == accuracies
+    assert re.search(r"\d\.\d{3}\*", grid[2])
+    assert "* the head that the source chose" in said.out
+    drawn = (tmp_path / "s.svg").read_text()
+    assert len(set(re.findall(r"layer: \d; head: \d; accuracy", drawn))) == len(units)
+
+
+def test_wide_tables_are_not_cut_in_a_pipe(repeng: Repeng, tmp_path: Path) -> None:
+    names = [f"a_distribution_with_a_rather_long_name_{number:02}" for number in range(14)]
+    signal_ = planted({2: (0, 4.0)}, seed=0, pairs=10)
+    parts = {(name, split, "plain", "resid_post"): signal_ for name in names for split in ("train", "test")}
+    write_store(tmp_path, parts)
+    said = repeng("matrix", "--store", tmp_path)
+    assert said.code == 0
+    for number, name in enumerate(names, 1):
+        line = next(line for line in said.out.splitlines() if line.startswith(f"{number} {name}"))
+        assert line.count(".") == len(names)
+    found = repeng("matrix", "--store", tmp_path, "--json").json
+    assert found["names"] == names
+    assert len(found["cosine"]) == 14
+
+
+def test_several_captures_in_a_store_make_a_question(repeng: Repeng, tmp_path: Path) -> None:
+    parts = {("near", "train", "plain", "resid_post"): planted({2: (0, 4.0)}, seed=0)}
+    for name in ("toy-aaaa", "toy-bbbb"):
+        write_store(tmp_path, parts, capture=name)
+    flags = ("fit", "--store", tmp_path, "--source", "near", "--probe", "mms", "--out", tmp_path / "p")
+    said = repeng(*flags)
+    assert said.code == 2
+    assert "toy-aaaa" in said.err and "choose one with --model" in said.err
+    assert repeng(*flags, "--model", "toy-bbbb").code == 0

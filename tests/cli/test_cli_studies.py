@@ -1,0 +1,106 @@
+"""Studies and captures: what is printed where, and exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_samples import Repeng
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    repeng: Repeng, study_flags: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = [*study_flags, "--store", "nowhere", "--out", "nothing", "--dry-run"]
+    said = repeng("run", *flags)
+    assert said.code == 0
+    assert "3 shifts over 4 distributions" in said.out
+    assert "tokens, about" in said.out
+    plan = repeng("run", *flags, "--json").json
+    assert plan["tokens_to_capture"] > 1000
+    assert plan["capture_seconds_estimate"] > 0
+    assert (plan["evaluations_done"], plan["methods"]) == (0, ["mms", "zero-shot", "length"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_methods_can_be_planned(repeng: Repeng, study_flags: tuple[object, ...], tmp_path: Path) -> None:
+    said = repeng(
+        "run", *study_flags, "--methods", "all", "--store", tmp_path / "s", "--limit", 4, "--dry-run", "--json"
+    )
+    assert said.code == 0
+    assert {"lora", "prompt-tuning"} == set(said.json["tuned_models"])
+    assert said.json["tuned_models"]["lora"] == 3
+
+
+def test_a_run_writes_its_results_and_a_second_reads_them_back(
+    repeng: Repeng, study_flags: tuple[object, ...], place: Path
+) -> None:
+    first = repeng("run", *study_flags, "--json")
+    assert first.code == 0
+    assert len(first.json["rows"]) == 3 * 3 + 2
+    assert first.json["failures"] == []
+    assert "parts written" in first.err
+    for name in ("results.csv", "study.toml", "report.html"):
+        assert (place / "out" / name).is_file()
+    again = repeng("run", place / "out" / "study.toml")
+    assert again.code == 0
+    assert "the model is not run" in again.err
+    assert "0 evaluations made" in again.err
+    assert "results.csv" in again.out
+    quiet = repeng("run", place / "out" / "study.toml", "--quiet", "--json")
+    assert quiet.err == ""
+    assert quiet.json == first.json
+
+
+def test_a_failing_method_is_told_and_the_exit_code_is_1(
+    repeng: Repeng, study_flags: tuple[object, ...], tmp_path: Path
+) -> None:
+    folder = tmp_path / "unlucky"
+    folder.mkdir()
+    for name in ("train.py", "eval.py"):
+        (folder / name).write_text("raise SystemExit('out of luck')")
+    said = repeng("run", *study_flags, "--methods", f"length,{folder}", "--out", tmp_path / "o", "--limit", 4, "--json")
+    assert said.code == 1
+    line = next(line for line in said.err.splitlines() if line.startswith("failed: unlucky"))
+    assert "out of luck" in said.err and "evaluation(s)" in line
+    assert {row["method"] for row in said.json["rows"] if row["accuracy"] is not None} >= {"length"}
+    assert "Traceback" not in said.err.replace("Traceback (most recent call last):", "")
+
+
+def test_caching_twice_writes_nothing_the_second_time(repeng: Repeng, place: Path, tmp_path: Path) -> None:
+    flags = ("--model", place / "tiny", "--data", place / "data", "--store", tmp_path, "--limit", 2, "--device", "cpu")
+    more = ("--stimuli", "plain", "--stimuli", r"judge={prompt}{response}\nGood, or bad? Good", "--layers", "1-2")
+    first = repeng("cache", *flags, *more, "--json").json
+    assert (first["parts_written"], first["parts_reused"]) == (8 * 3, 0)
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.safetensors")}
+    second = repeng("cache", *flags, *more, "--json")
+    assert (second.json["parts_written"], second.json["parts_reused"]) == (0, 8 * 3)
+    assert "all 24 parts are in" in second.err
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.safetensors")} == before
+    listing = repeng("store", "ls", tmp_path, "--json").json
+    assert len(listing) == 8
+    assert {part.partition(".")[0].partition("-")[0] for row in listing for part in row["parts"]} == {"plain", "judge"}
+
+
+def test_an_interrupted_run_says_that_its_work_is_kept(place: Path, tmp_path: Path) -> None:
+    flags = ["--model", place / "tiny", "--data", place / "data", "--store", tmp_path / "s", "--out", tmp_path / "o"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from repeng.cli import main; main()", "run", *map(str, flags), "--methods", "mms"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while process.poll() is None and not (tmp_path / "s").exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "what was finished is kept" in err
+    assert out == "" and "Traceback" not in err
