@@ -58,13 +58,9 @@ def accuracy_interval(
         BadInput: no resample, or a level outside 0 to 1.
     """
     check_settings(resamples, level)
-    credit, units = evaluation.credit, resampling_units([evaluation])
-    if credit is None or units is None:
+    if evaluation.credit is None:
         return None
-    if (exact := _unanimous(credit, units.n_units, level)) is not None:
-        return exact
-    draws = drawn(units.n_units, resamples, seed)
-    return ends(weighted_means(credit, units.of_pairs[0], draws), level)
+    return accuracy_intervals(evaluation.credit[None], evaluation, seed=seed, resamples=resamples, level=level)[0]
 
 
 def accuracy_intervals(
@@ -88,15 +84,10 @@ def accuracy_intervals(
     units = resampling_units([of])
     if units is None:
         return [None] * len(wins)
-    draws = drawn(units.n_units, resamples, seed)
-    belongs = np.zeros((wins.shape[1], units.n_units))
-    belongs[np.arange(wins.shape[1]), units.of_pairs[0]] = 1.0
-    held = (draws @ belongs.sum(axis=0))[:, None]
-    means = np.where(held > 0, draws @ (wins @ belongs).T / np.maximum(held, 1.0), wins.mean(axis=1))
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0).tolist()
     return [
-        _unanimous(curve, units.n_units, level) or interval
-        for curve, interval in zip(wins, zip(low, high, strict=True), strict=True)
+        _unanimous(curve, units.n_units, level)
+        or ends(weighted_means(curve, units.of_pairs[0], drawn(units.n_units, resamples, seed)), level)
+        for curve in wins
     ]
 
 
