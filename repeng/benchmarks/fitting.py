@@ -151,16 +151,7 @@ def fit_on_source(
     elif layers == "auto" or (layers != "all" and probe.rule != "genies"):
         first = next(layer_blocks(source, probe, readings, where, block_bytes))
         if len(first) < len(readings):
-            by_layer = fit_layers(
-                probe,
-                source,
-                readings,
-                seed=seed,
-                site=site,
-                token=token,
-                provenance=provenance,
-                block_bytes=block_bytes,
-            )
+            by_layer = fit_layers(probe, source, readings, block_bytes=block_bytes, **common)
             chosen = {layer for layer, _ in by_layer.chosen} if layers == "auto" else by_layer.holding(top_k(layers))
             readings = [reading for reading in readings if reading.layer in chosen]
     data = source.source_data(probe, readings, where)

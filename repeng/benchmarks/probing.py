@@ -87,28 +87,14 @@ def fit_from_store(
     site: str | None = None,
     token: str | None = None,
     seed: int = 0,
-) -> FittedProbe:
-    """Fit a probe on every layer of a source's cached train split, and choose among them.
+    block_bytes: int = BLOCK_BYTES,
+) -> SourceFit:
+    """Fit a probe on every layer of a source's cached train split, `block_bytes` at a time, and choose among them.
 
     Raises:
         UnknownName: no such probe or source.
         BadInput: no such layer.
     """
-    return source_fit(capture, source, probe_name, layers=layers, site=site, token=token, seed=seed).fitted
-
-
-def source_fit(
-    capture: StoredCapture,
-    source: str,
-    probe_name: str,
-    *,
-    layers: str = "auto",
-    site: str | None = None,
-    token: str | None = None,
-    seed: int = 0,
-    block_bytes: int = BLOCK_BYTES,
-) -> SourceFit:
-    """As `fit_from_store`, with every layer that was fitted to make the choice; `block_bytes` of them at a time."""
     probe = get_probe(probe_name)
     check_layers(layers, capture.n_layers, capture.info.model)
     cached = find_split(capture, source, "train")

@@ -34,12 +34,12 @@ def fit(
     quiet: o.Quiet = False,
 ) -> None:
     """Fit a probe on a source's cached activations: all layers, then layer and calibration on held-out prompts."""
-    from repeng.benchmarks.probing import choose_capture, source_fit
+    from repeng.benchmarks.probing import choose_capture, fit_from_store
     from repeng.probes.io import save
 
     talk = Talk(json=json, quiet=quiet)
     capture = choose_capture(store, model)
-    found = source_fit(capture, source, probe, layers=layers, site=site, token=token, seed=seed)
+    found = fit_from_store(capture, source, probe, layers=layers, site=site, token=token, seed=seed)
     fitted = found.fitted
     save(fitted, out)
     held_out = dict(zip(found.by_layer.layers, map(float, found.by_layer.held_out_accuracy), strict=True))

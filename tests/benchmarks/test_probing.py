@@ -18,7 +18,6 @@ from repeng.benchmarks.probing import (
     fit_from_store,
     layer_fits,
     score_from_store,
-    source_fit,
     sweep_probes,
     transfer_matrix,
 )
@@ -42,7 +41,7 @@ def capture(store: Path) -> StoredCapture:
 
 
 def test_a_direction_that_is_useless_on_the_target_is_at_chance_there(capture: StoredCapture) -> None:
-    fitted = fit_from_store(capture, "near", "mms")
+    fitted = fit_from_store(capture, "near", "mms").fitted
     assert fitted.layers == (2,)
     assert score_from_store(capture, fitted, "near")[1].accuracy > 0.95
     # 60 pairs: three standard errors of a fair coin are 0.19.
@@ -50,7 +49,7 @@ def test_a_direction_that_is_useless_on_the_target_is_at_chance_there(capture: S
 
 
 def test_scoring_says_which_examples_its_pairs_are_of(capture: StoredCapture) -> None:
-    _, evaluation = score_from_store(capture, fit_from_store(capture, "near", "mms"), "like")
+    _, evaluation = score_from_store(capture, fit_from_store(capture, "near", "mms").fitted, "like")
     assert evaluation.n_pairs == evaluation.n_prompts == PAIRS
     assert evaluation.example is not None and evaluation.example.tolist() == list(range(PAIRS))
 
@@ -126,8 +125,8 @@ def test_an_ensemble_of_a_large_source_is_fitted_on_its_own_layers_alone_and_sco
     if probe.endswith("genies"):
         few = get_probe(probe, k=2)
         monkeypatch.setattr("repeng.benchmarks.probing.get_probe", lambda _name: few)
-    whole = source_fit(capture, "near", probe, layers=layers, site=site)
-    parts = source_fit(capture, "near", probe, layers=layers, site=site, block_bytes=ONE_LAYER)
+    whole = fit_from_store(capture, "near", probe, layers=layers, site=site)
+    parts = fit_from_store(capture, "near", probe, layers=layers, site=site, block_bytes=ONE_LAYER)
     assert sorted(parts.fitted.units) == sorted(whole.fitted.units)
     assert set(parts.fitted.layers) <= set(parts.fitted.fitted_layers) < set(whole.fitted.fitted_layers)
     assert parts.by_layer.layers == whole.fitted.fitted_layers
@@ -155,7 +154,7 @@ def test_what_stays_in_memory_of_a_split_is_bounded(capture: StoredCapture, monk
 
 
 def test_heads_are_chosen_and_told(capture: StoredCapture) -> None:
-    fitted = fit_from_store(capture, "near", "mms", site="hook_z")
+    fitted = fit_from_store(capture, "near", "mms", site="hook_z").fitted
     assert fitted.units == ((2, 1),)
     rows = list(sweep_probes(capture, "near", ["near"], ["mms"], site="hook_z"))
     assert [(row.layer, row.head) for row in rows] == [(layer, head) for layer in range(4) for head in range(3)]
@@ -190,7 +189,7 @@ def test_a_sweep_over_heads_is_a_plain_loop_over_them(capture: StoredCapture, bl
 def test_a_preset_marks_every_head_that_its_source_chose(capture: StoredCapture) -> None:
     probe = get_probe("mms-genies", k=3)
     fits = layer_fits(capture, "near", probe, site=None, token=None, seed=0)
-    fitted = fit_from_store(capture, "near", "mms-genies")
+    fitted = fit_from_store(capture, "near", "mms-genies").fitted
     rows = list(sweep_probes(capture, "near", ["near"], ["mms-genies"]))
     assert len(fits.chosen) == 3
     assert {(row.layer, row.head) for row in rows if row.chosen} == set(fitted.units)
@@ -233,7 +232,7 @@ def test_several_captures_ask_which_and_an_id_answers(tmp_path: Path) -> None:
         choose_capture(tmp_path, "toy")
     assert choose_capture(tmp_path, "other").id == "other-cccc"
     assert choose_capture(tmp_path, "toy-bbbb").id == "toy-bbbb"
-    fitted = fit_from_store(choose_capture(tmp_path, "toy-bbbb"), "near", "mms")
+    fitted = fit_from_store(choose_capture(tmp_path, "toy-bbbb"), "near", "mms").fitted
     assert capture_of(tmp_path, fitted).id == "toy-bbbb"
     with pytest.raises(CaptureMismatch, match="toy-bbbb"):
         capture_of(tmp_path, fitted, "toy-aaaa")
@@ -274,4 +273,4 @@ def test_a_split_whose_every_text_was_skipped_has_no_pair_to_score(tmp_path: Pat
     index.write_text(index.read_text().replace('"skipped": []', f'"skipped": {list(range(2 * PAIRS))}'))
     capture = choose_capture(tmp_path)
     with pytest.raises(RepengError, match="near/test: no pair is left"):
-        score_from_store(capture, fit_from_store(capture, "near", "mms"), "near")
+        score_from_store(capture, fit_from_store(capture, "near", "mms").fitted, "near")
