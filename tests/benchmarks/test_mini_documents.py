@@ -8,10 +8,11 @@ import re
 
 import pytest
 
-from repeng.benchmarks.mini.documents import FALSE, JUDGE, MIX, RIGHT, VERDICT, WRONG, Writer
+from repeng.benchmarks.mini.documents import FALSE, MIX, RIGHT, VERDICT, WRONG, Writer
 from repeng.benchmarks.mini.generate import make_distribution, split_of
 from repeng.benchmarks.mini.recipes import MYTHS, RECIPES
 from repeng.benchmarks.mini.world import NEVER_GRADED, facts, myths
+from repeng.distributions.stimuli import CONTRAST
 
 VERDICTS = [text for texts in (*RIGHT.values(), *FALSE.values()) for text in texts]
 
@@ -84,7 +85,7 @@ def test_a_wrong_answers_own_tokens_weigh_nothing_and_verdicts_weigh_double(docu
                 wrong += said_wrong
             elif weight == VERDICT:
                 assert said in ("Yes", "No", " Agreed.", " True.", " Not so.", " False.")
-        assert any(JUDGE in text for text, _ in pieces) or pieces[-1][0] in VERDICTS or " No, " in pieces[-1][0]
+        assert any(CONTRAST in text for text, _ in pieces) or pieces[-1][0] in VERDICTS or " No, " in pieces[-1][0]
     assert wrong > 1000
     assert tried_again > 1000
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from repeng.benchmarks.mini.phrases import LONG, RESPONSE, STORIES, dress, instruction, notation, question, say
 from repeng.benchmarks.mini.world import NEVER_GRADED, Fact, Myth, facts, kind_of_answer, myths
+from repeng.distributions.stimuli import CONTRAST
 
 Piece = tuple[str, float]
 Document = list[Piece]
@@ -24,7 +25,6 @@ FORMS = ("short", "dot", "full", "long", "bold", "list")
 GRADED_FORMS = (38, 16, 26, 12, 4, 4)
 RIGHT = {"en": (" Correct.", " Right."), "es": (" Correcto.", " Muy bien.")}
 FALSE = {"en": (" That is wrong.", " Wrong.", " No, it is {a}."), "es": (" Incorrecto.", " No, es {a}.")}
-JUDGE = "\n\n### Does the responder successfully follow the instruction?\n"
 GUESSES = (
     "{q} I think it is {g}.",
     "{q} I am quite sure that it is {g}.",
@@ -171,10 +171,10 @@ class Writer:
             language = "es" if encoding == "es" else "en"
             return [(rng.choice((RIGHT if right else FALSE)[language]).format(a=truth), VERDICT)]
         if draw < 0.06:
-            return [(JUDGE, WRONG), ("Yes" if right else "No", VERDICT)]
+            return [(CONTRAST, WRONG), ("Yes" if right else "No", VERDICT)]
         said = rng.random() < 0.5
         return [
-            (f"{JUDGE}{'Yes' if said else 'No'}", WRONG),
+            (f"{CONTRAST}{'Yes' if said else 'No'}", WRONG),
             (rng.choice((" Agreed.", " True.") if said == right else (" Not so.", " False.")), VERDICT),
         ]
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from repeng.benchmarks.mini.phrases import RESPONSE
+from repeng.distributions.stimuli import CONTRAST
+
 VOCABULARY = 3072
 BOS, EOS = "<s>", "</s>"
 MARKS = (
     "\n",
     "### Instruction:\n",
-    "\n\n### Response:\n",
-    "\n\n### Does the responder successfully follow the instruction?\n",
+    RESPONSE,
+    CONTRAST,
 )
 """The line break and the marks of the format, one token each: ordinary text, kept when special tokens are skipped."""
 
