@@ -30,6 +30,8 @@ ALLOWED = {"float32": 1e-2, "bfloat16": 1e-1}
 ALL_OF_GENIES = 11.3e6
 """Tokens of all 61 distributions in prefix trees."""
 OURS, SORTED, BOUND = "repeng", "repeng, method=batched (sorted)", "dense rows, no hooks (the bound)"
+VECTORS_ALONE = "repeng, vectors alone"
+"""Without log-probabilities, which no other way keeps either."""
 USUAL, PAIRS = "usual loop, batch 16, padding right", "pair by pair, batch 1, all tokens kept"
 
 
@@ -61,6 +63,7 @@ def contestants(
     """All that run, by name. A library that is not installed is skipped, and said so."""
     ways: dict[str, Callable[[Workload], Vectors]] = {
         OURS: ours,
+        VECTORS_ALONE: Ours(batch_tokens=ours.batch_tokens, logprob=False),
         SORTED: Ours(method="batched", batch_tokens=ours.batch_tokens),
         USUAL: usual_loop("right"),
         "usual loop, batch 16, padding left": usual_loop("left"),

@@ -29,22 +29,24 @@ DENSE_ROW = 1024
 
 @dataclass
 class Ours:
-    """`repeng cache`: tokenizing, packing, the check, log-probabilities, hashing and writing, all of it."""
+    """`repeng cache`: tokenizing, packing, the check, log-probabilities if they are wanted, hashing and writing."""
 
     method: str = "auto"
     batch_tokens: int | None = None
+    logprob: bool = True
     summary: CaptureSummary | None = None
     n_scored: int = 0
 
     def __call__(self, work: Workload) -> Vectors:
         with TemporaryDirectory() as folder:
             store = Store(Path(folder))
-            request = Request((get_stimulus("plain"),))
+            request = Request((get_stimulus("plain"),), logprob=self.logprob)
             self.summary = capture(
                 work.lm, work.splits, request, store, method=self.method, batch_tokens=self.batch_tokens
             )
             stored = store.capture(self.summary.capture_id)
-            self.n_scored = sum(int(stored.logprobs(split, "plain")[1].sum()) for split in work.splits)
+            if self.logprob:
+                self.n_scored = sum(int(stored.logprobs(split, "plain")[1].sum()) for split in work.splits)
             parts = [stored.part(split, "plain", "resid_post").read() for split in work.splits]
             return torch.cat([part.float() for part in parts], dim=1)
 

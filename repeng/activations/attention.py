@@ -9,7 +9,7 @@ its prompt is a block with plain causal attention, and its responses are blocks 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.weak import WeakTensorKeyDictionary
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.integrations.sdpa_attention import sdpa_attention_forward as plain_attention
 from transformers.masking_utils import sdpa_mask
 
 from repeng.activations.packing import Row
@@ -97,14 +97,25 @@ def using_tree_attention(model: nn.Module) -> Iterator[None]:
     Raises:
         NotImplementedError: the model's attention does not go through transformers' `AttentionInterface`.
     """
-    AttentionInterface.register(NAME, attend_to_ancestors)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
+    with attending_by(model, NAME, attend_to_ancestors):
+        yield
+
+
+@contextmanager
+def attending_by(model: nn.Module, name: str, attend: Callable[..., Any]) -> Iterator[None]:
+    """Let a transformers model attend by a function of our own, that transformers knows by a name.
+
+    Raises:
+        NotImplementedError: the model's attention does not go through transformers' `AttentionInterface`.
+    """
+    AttentionInterface.register(name, attend)
+    AttentionMaskInterface.register(name, sdpa_mask)
     settable = getattr(model, "_can_set_attn_implementation", None)
     if settable is None or not settable():
         raise NotImplementedError(f"{type(model).__name__} does not use transformers' AttentionInterface")
     config: Any = model.config
     before = config._attn_implementation
-    model.set_attn_implementation(NAME)  # type: ignore[operator]
+    model.set_attn_implementation(name)  # type: ignore[operator]
     try:
         yield
     finally:
@@ -129,7 +140,7 @@ def attend_to_ancestors(
         NotImplementedError: the layer asks for something that blocks do not have, as attention sinks.
     """
     if not is_compact(attention_mask):
-        return sdpa_attention_forward(
+        return plain_attention(
             module,
             query,
             key,
@@ -141,9 +152,7 @@ def attend_to_ancestors(
             softcap=softcap,
             **kwargs,
         )
-    unknown = [name for name in ("s_aux", "position_bias", "cache") if kwargs.get(name) is not None]
-    if unknown:
-        raise NotImplementedError(f"attention by blocks has no {unknown[0]}")
+    refuse_unknown(kwargs)
     plan = _plan(attention_mask)
     window = sliding_window if sliding_window is not None and sliding_window <= plan.deepest else None
     groups = query.shape[1] // key.shape[1]
@@ -161,6 +170,17 @@ def attend_to_ancestors(
             result = _softcapped(some, keys, values, mask, scaling, softcap)
         out[:, block.start : block.stop] = result.transpose(1, 2)
     return out, None
+
+
+def refuse_unknown(options: Mapping[str, Any]) -> None:
+    """Refuse what a layer may ask of its attention and that compact masks do not have.
+
+    Raises:
+        NotImplementedError: it asks for one of these.
+    """
+    unknown = [name for name in ("s_aux", "position_bias", "cache") if options.get(name) is not None]
+    if unknown:
+        raise NotImplementedError(f"attention over trees has no {unknown[0]}")
 
 
 def _softcapped(

@@ -9,7 +9,7 @@ import torch
 from repeng.activations.model import LOGITS_AT_ONCE
 
 FEWEST, MOST = 1024, 16_384
-CPU_MOST = 4096
+CPU_MOST = 2048
 CACHE_BYTES = 32 << 20
 """On a CPU, what the widest tensor of a block may take: about what a last-level cache holds. It is not read from the
 machine, so that all machines lay out the same rows."""

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from repeng.activations.linear import using_fast_linear
 from repeng.activations.model import LanguageModel
 from repeng.activations.plan import Batch, Chunk, Hook, Layout, Run, TextRequest
 from repeng.activations.sites import LN_FINAL, HookPoint
@@ -110,13 +111,14 @@ def run(lm: LanguageModel, plan: Run, layout: Layout) -> Iterator[Chunk]:
     batches = layout(lm, plan.texts, plan.batch_tokens)
     before: _Sent | None = None
     try:
-        for batch in batches:
-            sent = _send(lm, batch, plan.texts, points, plan.storage_dtype)
+        with using_fast_linear(lm.model):
+            for batch in batches:
+                sent = _send(lm, batch, plan.texts, points, plan.storage_dtype)
+                if before is not None:
+                    yield before.receive()
+                before = sent
             if before is not None:
                 yield before.receive()
-            before = sent
-        if before is not None:
-            yield before.receive()
     finally:
         # A layout may have changed the model's attention for as long as it is iterated.
         close = getattr(batches, "close", None)

@@ -1,19 +1,20 @@
 """Rows of trees as batches for one forward pass, in the form of mask that a model takes.
 
-`TREES` hands the model compact masks and computes attention by blocks (see `attention`); `MASKS` hands it dense ones,
-for models with attention code of their own. Neither is taken on trust: `selfcheck.packed_layout` tries them.
+`TREES` hands the model compact masks and computes attention by blocks (see `attention`), `FLEX` the same masks and one
+kernel for the whole row (see `flex`); `MASKS` hands it dense ones, for models with attention code of their own. None is
+taken on trust: `selfcheck.packed_layout` tries them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from repeng.activations.attention import compact_mask, using_tree_attention
 from repeng.activations.model import LanguageModel
@@ -25,33 +26,46 @@ from repeng.activations.plan import Batch, TextRequest
 class PackedLayout:
     """A `plan.Layout`: each text shares a row with others, and every shared prefix is computed once a row.
 
-    Take each batch through the model before the next is asked for: with `kind` "trees" the model attends by blocks
-    from the first batch until the iterator ends or is closed, and as it did before from then on.
+    Take each batch through the model before the next is asked for: with `kind` "trees" or "flex" the model attends in
+    our way from the first batch until the iterator ends or is closed, and as it did before from then on.
 
     Attributes:
-        kind: "trees" for compact masks, "masks" for dense ones.
+        kind: "trees" for compact masks and attention by blocks, "flex" for compact masks and FlexAttention, "masks" for
+            dense masks.
     """
 
-    kind: Literal["trees", "masks"]
+    kind: Literal["trees", "flex", "masks"]
 
     def __call__(self, lm: LanguageModel, texts: Sequence[TextRequest], batch_tokens: int) -> Iterator[Batch]:
         """Yield batches of one row each, of about `batch_tokens` tokens.
 
         Raises:
-            NotImplementedError: `kind` is "trees" and the model's attention is its own.
+            NotImplementedError: `kind` is not "masks" and the model's attention is its own.
         """
         rows = pack([text.ids for text in texts], batch_tokens)
-        with using_tree_attention(lm.model) if self.kind == "trees" else nullcontext():
+        with _ATTENTION[self.kind](lm.model):
             for row in rows:
-                mask = (
-                    compact_mask(row)
-                    if self.kind == "trees"
-                    else dense_masks(row, lm.model.config, lm.dtype, lm.device)
+                dense = self.kind == "masks"
+                yield as_batch(
+                    row, dense_masks(row, lm.model.config, lm.dtype, lm.device) if dense else compact_mask(row)
                 )
-                yield as_batch(row, mask)
 
+
+def _using_flex_attention(model: nn.Module) -> AbstractContextManager[None]:
+    # PyTorch's compiler comes with it and takes a second to import.
+    from repeng.activations.flex import using_flex_attention
+
+    return using_flex_attention(model)
+
+
+_ATTENTION: dict[str, Callable[[nn.Module], AbstractContextManager[None]]] = {
+    "trees": using_tree_attention,
+    "flex": _using_flex_attention,
+    "masks": lambda _: nullcontext(),
+}
 
 TREES = PackedLayout("trees")
+FLEX = PackedLayout("flex")
 MASKS = PackedLayout("masks")
 
 

@@ -8,6 +8,7 @@ text gives alone.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +21,8 @@ from torch import Tensor
 from repeng.activations.batched import padded_batches
 from repeng.activations.forward import run
 from repeng.activations.model import LanguageModel
-from repeng.activations.packed import MASKS, TREES, PackedLayout
+from repeng.activations.packed import FLEX, MASKS, TREES, PackedLayout
+from repeng.activations.packing import pack
 from repeng.activations.plan import Batch, Hook, Layout, Run, TextRequest
 
 log = logging.getLogger(__name__)
@@ -30,52 +32,103 @@ ALLOWED = {torch.float32: 5e-4, torch.float16: 1e-2, torch.bfloat16: 3e-2}
 NOISE = 4.0
 """Packed may be this many times as far off as the same texts in plain padded batches are."""
 
+FLEX_FROM = 1_000_000
+"""With so many tokens to do, compiling a kernel (tens of seconds) may be won back."""
+TRIALS = 3
+
 SMALL_SHARE = 0.01
 """Of all tokens: as much may be checked without a thought."""
 AROUND = 16
 """Tokens of a checked text on either side of the place where it parts from another, where that is more."""
 
 
-def packed_layout(lm: LanguageModel, plan: Run) -> PackedLayout | None:
+def packed_layout(lm: LanguageModel, plan: Run, *, n_tokens: int = 0) -> PackedLayout | None:
     """The packed layout that is right for this model, tried on a few texts of the plan; None where none is.
 
     The same few texts go through the model each alone and in one packed row, and every wanted vector and
     log-probability is compared. Where they differ by more than the dtype explains in every packed layout, a warning
-    says so.
+    says so. On a GPU with much to do, of two layouts that are right the faster is taken.
+
+    Args:
+        lm: the model.
+        plan: texts at hand, and what is wanted of them.
+        n_tokens: about how many tokens there are to do.
 
     Raises:
         torch.OutOfMemoryError: even these few texts do not fit.
     """
-    texts = choose_texts(plan.texts, lm.config.to_dict())
-    few = replace(plan, texts=texts, batch_tokens=sum(len(text.ids) for text in texts) + 1, storage_dtype=torch.float32)
-    if not texts:
+    if not plan.texts:
         return MASKS
-    alone = _Results.of(lm, few, _one_by_one)
-    allowed, noise = ALLOWED.get(lm.dtype, ALLOWED[torch.float32]), None
-    found: list[str] = []
+    check = _Check(lm, plan)
+    wrong: list[str] = []
     for layout in (TREES, MASKS):
-        try:
-            off = _Results.of(lm, few, layout).distance(alone)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001  (a model refuses a mask in whatever way it likes)
-            log.debug("packed rows (%s) refused", layout.kind, exc_info=True)
-            found.append(f"{layout.kind}: {type(error).__name__}")
-            continue
-        if off > allowed and noise is None:
-            noise = _Results.of(lm, few, padded_batches).distance(alone)
-            allowed = max(allowed, NOISE * noise)
-        if off <= allowed:
-            log.debug("packed rows (%s) are right to %.1e", layout.kind, off)
-            return layout
-        found.append(f"{layout.kind}: off by {off:.1e}")
+        if not (fault := check.fault(layout)):
+            pays_off = layout == TREES and lm.device.type == "cuda" and n_tokens >= FLEX_FROM
+            return faster_layout(lm, plan) if pays_off else layout
+        wrong.append(f"{layout.kind}: {fault}")
     log.warning(
         "%s (%s) does not give the same in packed rows as alone (%s); using plain batches, which are right but slower",
         lm.name,
         lm.config.model_type,
-        "; ".join(found),
+        "; ".join(wrong),
     )
     return None
+
+
+class _Check:
+    """A few texts each alone, and whether a layout gives the same for them."""
+
+    def __init__(self, lm: LanguageModel, plan: Run) -> None:
+        texts = choose_texts(plan.texts, lm.config.to_dict())
+        budget = sum(len(text.ids) for text in texts) + 1
+        self._lm, self._plan = lm, replace(plan, texts=texts, batch_tokens=budget, storage_dtype=torch.float32)
+        self._alone = _Results.of(lm, self._plan, _one_by_one)
+        self._allowed = ALLOWED.get(lm.dtype, ALLOWED[torch.float32])
+        self._noise: float | None = None
+
+    def fault(self, layout: Layout) -> str:
+        """What is wrong with a layout for this model; empty where it is right."""
+        try:
+            off = _Results.of(self._lm, self._plan, layout).distance(self._alone)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  (a model refuses a mask in whatever way it likes)
+            log.debug("%s refused", layout, exc_info=True)
+            return type(error).__name__
+        if off > self._allowed and self._noise is None:
+            self._noise = _Results.of(self._lm, self._plan, padded_batches).distance(self._alone)
+            self._allowed = max(self._allowed, NOISE * self._noise)
+        if off > self._allowed:
+            return f"off by {off:.1e}"
+        log.debug("%s is right to %.1e", layout, off)
+        return ""
+
+
+def faster_layout(lm: LanguageModel, plan: Run) -> PackedLayout:
+    """TREES or FLEX, whichever takes less time here for one full row; TREES where FLEX is not right or does not run."""
+    row = max(pack([text.ids for text in plan.texts], plan.batch_tokens), key=lambda row: row.n_tokens)
+    one = replace(plan, texts=tuple(plan.texts[text] for text in row.texts))
+    try:
+        if fault := _Check(lm, plan).fault(FLEX):
+            log.info("FlexAttention is not used: %s", fault)
+            return TREES
+        seconds = {layout: _seconds(lm, one, layout) for layout in (FLEX, TREES)}
+    except torch.OutOfMemoryError:
+        return TREES
+    log.info("a row of %s tokens: %s", row.n_tokens, ", ".join(f"{k.kind} {s:.3f} s" for k, s in seconds.items()))
+    return min(seconds, key=lambda layout: seconds[layout])
+
+
+def _seconds(lm: LanguageModel, plan: Run, layout: PackedLayout) -> float:
+    """The least time that a plan took in a few runs, after one that counts for nothing: it may compile a kernel."""
+    taken = []
+    for _ in range(1 + TRIALS):
+        started = time.perf_counter()
+        # What is received has left the device, so all of it is done.
+        for _chunk in run(lm, plan, layout):
+            pass
+        taken.append(time.perf_counter() - started)
+    return min(taken[1:])
 
 
 def choose_texts(texts: Sequence[TextRequest], config: Mapping[str, Any]) -> tuple[TextRequest, ...]:

@@ -17,7 +17,7 @@ from repeng.activations.batched import padded_batches
 from repeng.activations.budget import budget_of
 from repeng.activations.forward import run
 from repeng.activations.model import LanguageModel
-from repeng.activations.packed import MASKS, TREES
+from repeng.activations.packed import FLEX, MASKS, TREES
 from repeng.activations.parts import (
     CAPTURE,
     LOGPROB,
@@ -45,7 +45,7 @@ from repeng.errors import RepengError
 
 log = logging.getLogger(__name__)
 
-LAYOUTS: dict[str, Layout] = {"padded": padded_batches, "trees": TREES, "masks": MASKS}
+LAYOUTS: dict[str, Layout] = {"padded": padded_batches, "trees": TREES, "flex": FLEX, "masks": MASKS}
 FEWEST_BATCH_TOKENS = 64
 """Where a batch of this budget does not fit, a smaller one is not tried."""
 
@@ -292,7 +292,10 @@ class Work:
         if self._layout is None or not limits <= self._limits:
             hooks = tuple(dict.fromkeys((part.site, layer) for part, layers in asked.items() for layer in layers))
             try:
-                found = packed_layout(self._lm, Run(texts, hooks, self._batch_tokens, torch.float32))
+                length = sum(len(text.ids) for text in texts) // max(1, len(texts))
+                n_tokens = length * sum(self._shares.values())
+                plan = Run(texts, hooks, self._batch_tokens, torch.float32)
+                found = packed_layout(self._lm, plan, n_tokens=n_tokens)
             except torch.OutOfMemoryError as error:
                 raise RepengError("out of memory with a few texts at once; take a smaller dtype") from error
             if found is None and self._method == "packed":

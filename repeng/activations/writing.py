@@ -36,7 +36,7 @@ class LayoutPlan:
 
     Attributes:
         stimuli: whose texts are laid out together, by name.
-        layout: `padded`, `trees` or `masks`.
+        layout: `padded`, `trees`, `flex` or `masks`.
         batch_tokens: the token budget of a batch.
     """
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt16
 
 from repeng.errors import BadInput
 from repeng.metrics.evaluation import Evaluation
@@ -80,9 +80,15 @@ def draw(n_units: int, resamples: int, generator: np.random.Generator) -> Draws:
 @lru_cache(maxsize=4)
 def drawn(n_units: int, resamples: int, seed: int) -> Draws:
     """`draw` from a seed. Targets of one size share it, so a table of hundreds of intervals draws a few times."""
-    draws = draw(n_units, resamples, np.random.default_rng(seed))
+    draws = _kept(n_units, resamples, seed).astype(np.float64)
     draws.flags.writeable = False
     return draws
+
+
+@lru_cache(maxsize=64)
+def _kept(n_units: int, resamples: int, seed: int) -> UInt16[np.ndarray, "resample unit"]:
+    """As small as it can be kept: a unit is drawn a few times, and making it floats again costs little."""
+    return draw(n_units, resamples, np.random.default_rng(seed)).astype(np.uint16)
 
 
 def weighted_means(

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from repeng.activations import flex
 from repeng.activations.attention import attend_to_ancestors, compact_mask, cut_blocks
+from repeng.activations.flex import attend_by_flex
 from repeng.activations.packing import Row, pack, tree_mask
 
 token = st.integers(0, 2)
@@ -63,13 +68,16 @@ def slow_attention(
 
 @pytest.mark.parametrize("window", [None, 4])
 @pytest.mark.parametrize("softcap", [None, 2.0])
-def test_attention_by_blocks_is_attention_over_ancestors(window: int | None, softcap: float | None) -> None:
+@pytest.mark.parametrize("attend", [attend_to_ancestors, attend_by_flex])
+def test_attention_over_trees_is_attention_over_ancestors(
+    attend: Callable[..., tuple[torch.Tensor, None]], window: int | None, softcap: float | None
+) -> None:
     generator = torch.Generator().manual_seed(0)
     texts = [[1, 2, 3, 4, 5], [1, 2, 3, 4, 6, 7, 8], [1, 2, 3, 4, 6, 9], [1, 8], [5, 5, 5, 5, 5, 5, 5], [5, 5, 6]]
     (row,) = pack(texts, 100)
     query = torch.randn(1, 4, row.n_tokens, 8, generator=generator)
     key, value = (torch.randn(1, 2, row.n_tokens, 8, generator=generator) for _ in range(2))
-    out, _ = attend_to_ancestors(
+    out, _ = attend(
         nn.Identity(), query, key, value, compact_mask(row), scaling=0.4, sliding_window=window, softcap=softcap
     )
     expected = slow_attention(query, key, value, tree_mask(row, window=window), 0.4, softcap)
@@ -91,18 +99,41 @@ def test_large_trees_cut_into_many_blocks_give_the_same() -> None:
     torch.testing.assert_close(out, dense, rtol=1e-5, atol=1e-6)
 
 
-def test_any_other_mask_means_what_it_means_to_plain_attention() -> None:
+@pytest.mark.parametrize("attend", [attend_to_ancestors, attend_by_flex])
+def test_any_other_mask_means_what_it_means_to_plain_attention(
+    attend: Callable[..., tuple[torch.Tensor, None]],
+) -> None:
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(2, 2, 5, 4, generator=generator) for _ in range(3))
     mask = torch.rand(2, 1, 5, 5, generator=generator) > 0.3
     mask |= torch.eye(5, dtype=torch.bool)
-    out, _ = attend_to_ancestors(nn.Identity(), query, key, value, mask)
+    out, _ = attend(nn.Identity(), query, key, value, mask)
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
     torch.testing.assert_close(out, expected)
 
 
-def test_what_blocks_cannot_do_is_refused() -> None:
+@pytest.mark.parametrize("attend", [attend_to_ancestors, attend_by_flex])
+def test_what_trees_cannot_do_is_refused(attend: Callable[..., tuple[torch.Tensor, None]]) -> None:
     (row,) = pack([[1, 2]], 10)
     query = torch.zeros(1, 1, 2, 4)
     with pytest.raises(NotImplementedError, match="s_aux"):
-        attend_to_ancestors(nn.Identity(), query, query, query, compact_mask(row), s_aux=torch.zeros(1))
+        attend(nn.Identity(), query, query, query, compact_mask(row), s_aux=torch.zeros(1))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+def test_the_one_kernel_is_compiled_once_for_rows_of_about_a_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flex, "_plain", flex._compiled)
+    numbers, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    torch._dynamo.reset()
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    for size, window in ((20, None), (22, None), (20, 8), (24, 8)):
+        texts = [[1, prompt, *numbers.integers(0, 99, size).tolist()] for prompt in (3, 4, 5) for _ in range(5)]
+        (row,) = pack(texts, 1000)
+        query = torch.randn(1, 4, row.n_tokens, 16, generator=generator)
+        key, value = (torch.randn(1, 2, row.n_tokens, 16, generator=generator) for _ in range(2))
+        with torch.no_grad():
+            ours, _ = attend_by_flex(nn.Identity(), query, key, value, compact_mask(row), sliding_window=window)
+        expected, _ = attend_to_ancestors(nn.Identity(), query, key, value, compact_mask(row), sliding_window=window)
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] - before == 1

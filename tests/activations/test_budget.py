@@ -27,7 +27,7 @@ def test_more_memory_or_a_smaller_model_never_means_fewer_tokens() -> None:
     by_width = [token_budget(width=width, itemsize=2, free_bytes=6 * GB) for width in (2_048, 11_008, 28_672, 500_000)]
     assert by_width == sorted(by_width, reverse=True) and by_width[0] > by_width[-1] == 1024
     on_a_cpu = [token_budget(width=width, itemsize=4, free_bytes=None) for width in (256, 2_048, 4_096, 28_672)]
-    assert on_a_cpu == [4096, 4096, 2048, 1024]
+    assert on_a_cpu == [2048, 2048, 2048, 1024]
 
 
 def test_a_little_more_or_less_free_memory_changes_nothing() -> None:

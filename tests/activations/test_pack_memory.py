@@ -85,9 +85,9 @@ def test_the_check_is_made_anew_for_texts_past_a_limit_that_earlier_ones_did_not
     checked: list[int] = []
     check = work.packed_layout
 
-    def counted(lm: LanguageModel, plan: Run) -> object:
+    def counted(lm: LanguageModel, plan: Run, *, n_tokens: int) -> object:
         checked.append(max(len(text.ids) for text in plan.texts))
-        return check(lm, plan)
+        return check(lm, plan, n_tokens=n_tokens)
 
     def split(name: str, words: int) -> Split:
         return Split(name, "test", (Example("one two three" + " and" * words, (" yes", " no"), 0),))

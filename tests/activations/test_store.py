@@ -56,7 +56,7 @@ def test_an_index_says_of_each_response_what_it_is(stored: StoredCapture, split:
     assert [row["response"] for row in responses if row["example"] == 1] == [0, 1, 2]
     assert len({row["text_hash"] for row in responses}) == split.n_responses
     assert (index["distribution"], index["split"], index["data_hash"]) == ("made_up", "train", split.data_hash)
-    assert index["layout"]["batch_tokens"] == 4096 and index["layout"]["stimuli"] == ["plain"]
+    assert index["layout"]["batch_tokens"] == 2048 and index["layout"]["stimuli"] == ["plain"]
     json.dumps(index)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from repeng.distributions.schema import Distribution, Example, Split
@@ -25,7 +26,15 @@ def distribution(name: str, good: str = "Yes, certainly") -> Distribution:
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        # A killed process that nobody has waited for yet is dead all the same.
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (ProcessLookupError, FileNotFoundError):
         return False
-    # A killed process that nobody has waited for yet is dead all the same.
-    return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+
+
+def gone(pid: int) -> bool:
+    """Whether a process that was killed is dead within seconds: the kernel takes a moment."""
+    until = time.monotonic() + 5
+    while alive(pid) and time.monotonic() < until:
+        time.sleep(0.02)
+    return not alive(pid)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from plugin_samples import EXAMPLES, alive, distribution, split
+from plugin_samples import EXAMPLES, distribution, gone, split
 
 from repeng.benchmarks.plugin import FolderPlugin, read_output, train_arguments
 from repeng.errors import BadInput, RepengError
@@ -136,7 +136,7 @@ def test_a_hanging_script_is_ended_with_all_that_it_started(model: str, tmp_path
     with pytest.raises(RepengError, match="was ended: it had not finished after 1.5 s"):
         run(plugin, model, tmp_path / "work")
     assert time.monotonic() - started < 30
-    assert not alive(int((tmp_path / "pid").read_text()))
+    assert gone(int((tmp_path / "pid").read_text()))
 
 
 def test_what_a_finished_script_left_running_is_ended(model: str, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_what_a_finished_script_left_running_is_ended(model: str, tmp_path: Path
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
     )
     folder_plugin(tmp_path, train).train(model, distribution("easy"), [], tmp_path / "work")
-    assert not alive(int((tmp_path / "pid").read_text()))
+    assert gone(int((tmp_path / "pid").read_text()))
 
 
 def test_one_bad_file_leaves_the_other_targets_their_evaluations(model: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plugin_samples import EXAMPLES, alive, split
+from plugin_samples import EXAMPLES, alive, gone, split
 
 from repeng.benchmarks.python_plugin import PythonPlugin
 from repeng.errors import BadInput, RepengError
@@ -120,7 +120,7 @@ def test_a_class_that_hangs_is_ended(model: str, tmp_path: Path) -> None:
     fitted.plugin = replace(fitted.plugin, time_limit=1.0)
     with pytest.raises(RepengError, match="scoring hard was ended: it had not finished after 1 s"):
         fitted.evaluate(split("hard", "test", 7))
-    assert not alive(int((tmp_path / "pid").read_text()))
+    assert gone(int((tmp_path / "pid").read_text()))
     with pytest.raises(RepengError, match="ended after an earlier failure"):
         fitted.evaluate(split("hard", "test", 7))
 
@@ -138,4 +138,4 @@ def test_closing_a_session_leaves_no_process(model: str, tmp_path: Path) -> None
     pid = fitted.pid
     assert alive(pid)
     fitted.close()
-    assert not alive(pid)
+    assert gone(pid)

@@ -1,0 +1,124 @@
+"""Attention over a row of trees by PyTorch's FlexAttention: one kernel for the whole row, blind to what no token sees.
+
+On a GPU a row is long and a kernel's start is dear, so one kernel over a block mask may beat the several of
+`attention`. Whether it does is found out on the GPU itself (`selfcheck`). The compact mask is the same, and so are the
+values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.functional import pad
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from repeng.activations.attention import attending_by, is_compact, plain_attention, refuse_unknown
+
+NAME = "repeng_flex"
+"""What transformers knows this attention by."""
+SHORTEST = 128
+"""Rows are filled up to a power of two, at least this: few lengths, so that the kernel is compiled few times."""
+COMPILED_AT_MOST = 64
+"""Kernels of different shapes in one process; PyTorch gives up compiling after 8."""
+
+_block_masks: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+"""The block masks of each compact mask, by window: made at the first layer, dropped with the mask."""
+
+
+@contextmanager
+def using_flex_attention(model: nn.Module) -> Iterator[None]:
+    """Let a transformers model take compact masks, and attend under them by FlexAttention.
+
+    Raises:
+        NotImplementedError: the model's attention does not go through transformers' `AttentionInterface`.
+    """
+    with attending_by(model, NAME, attend_by_flex):
+        yield
+
+
+def attend_by_flex(
+    module: nn.Module,
+    query: Float[Tensor, "row head pos d_head"],
+    key: Float[Tensor, "row key_head key d_head"],
+    value: Float[Tensor, "row key_head key d_value"],
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[Float[Tensor, "row pos head d_value"], None]:
+    """As `attention.attend_to_ancestors`, in one kernel.
+
+    Raises:
+        NotImplementedError: the layer asks for something that is not known here, as attention sinks.
+    """
+    if not is_compact(attention_mask):
+        return plain_attention(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=dropout,
+            scaling=scaling,
+            sliding_window=sliding_window,
+            softcap=softcap,
+            **kwargs,
+        )
+    refuse_unknown(kwargs)
+    n_tokens = query.shape[2]
+    block_mask = _block_mask(attention_mask, sliding_window)
+    missing = block_mask.seq_lengths[0] - n_tokens
+    query, key, value = (pad(tensor, (0, 0, 0, missing)) for tensor in (query, key, value))
+    with torch._dynamo.config.patch(recompile_limit=COMPILED_AT_MOST):
+        out = _kernel(query.device)(
+            query,
+            key,
+            value,
+            score_mod=None if softcap is None else _softcapped(softcap),
+            block_mask=block_mask,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+    return out[:, :, :n_tokens].transpose(1, 2), None
+
+
+_plain: Callable[..., Any] = flex_attention
+_compiled: Callable[..., Any] = torch.compile(flex_attention, dynamic=False)
+
+
+def _kernel(device: torch.device) -> Callable[..., Any]:
+    """Compiled on a GPU; elsewhere plain, which is slow and there to be checked."""
+    return _compiled if device.type == "cuda" else _plain
+
+
+def _softcapped(softcap: float) -> Callable[..., Tensor]:
+    return lambda score, _batch, _head, _asking, _asked: torch.tanh(score / softcap) * softcap
+
+
+def _block_mask(mask: Int[Tensor, "1 1 2 pos"], window: int | None) -> BlockMask:
+    made: dict[int | None, BlockMask] = _block_masks.setdefault(mask, {})
+    if window not in made:
+        n_tokens = mask.shape[-1]
+        size = max(SHORTEST, 1 << (n_tokens - 1).bit_length())
+        # Nobody sees a token that is filled in: its end is 0.
+        ends, positions = pad(mask[0, 0], (0, size - n_tokens))
+        reach = torch.tensor(size if window is None else window, device=mask.device)
+        made[window] = create_block_mask(
+            lambda _batch, _head, asking, asked: (
+                (asked <= asking) & (asking < ends[asked]) & (positions[asking] - positions[asked] < reach)
+            ),
+            1,
+            1,
+            size,
+            size,
+            device=str(mask.device),
+        )
+    return made[window]
