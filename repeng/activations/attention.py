@@ -205,7 +205,9 @@ def _plan(mask: Int[Tensor, "1 1 2 pos"]) -> _Plan:
         ends, positions = mask[0, 0].cpu().numpy()
         cost = BLOCK_COST.get(mask.device.type, BLOCK_COST_ELSEWHERE)
         deepest = int(positions.max()) if len(positions) else 0
-        plan = _plans[mask] = _Plan(mask[0, 0, 0], mask[0, 0, 1], deepest, cut_blocks(ends, positions, cost))
+        # A copy: a view would hold the mask, and the mask its plan, for good.
+        own = mask[0, 0].clone()
+        plan = _plans[mask] = _Plan(own[0], own[1], deepest, cut_blocks(ends, positions, cost))
     return plan
 
 

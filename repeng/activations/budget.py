@@ -37,7 +37,11 @@ def token_budget(*, width: int, itemsize: int, free_bytes: int | None) -> int:
 
 def budget_of(config: Any, dtype: torch.dtype, device: torch.device) -> int:
     """The budget of a model of some configuration on a device, by the memory that is free there now."""
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    free = None
+    if device.type == "cuda":
+        # What torch holds and does not use is free too.
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + idle
     return token_budget(width=widest(config), itemsize=dtype.itemsize, free_bytes=free)
 
 

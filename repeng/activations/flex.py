@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import pad
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -22,10 +22,12 @@ from repeng.activations.attention import attending_by, is_compact, plain_attenti
 
 NAME = "repeng_flex"
 """What transformers knows this attention by."""
-SHORTEST = 128
-"""Rows are filled up to a power of two, at least this: few lengths, so that the kernel is compiled few times."""
+SHORTEST, STEP = 512, 4
+"""Rows are filled up to this, or this times a power of the step: a kernel is compiled for each length."""
+TILE = 128
+"""Queries, or keys, of one square that a kernel computes or passes over."""
 COMPILED_AT_MOST = 64
-"""Kernels of different shapes in one process; PyTorch gives up compiling after 8."""
+"""Kernels of different shapes in one process, where PyTorch would stop at 8."""
 
 _block_masks: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 """The block masks of each compact mask, by window: made at the first layer, dropped with the mask."""
@@ -38,7 +40,7 @@ def using_flex_attention(model: nn.Module) -> Iterator[None]:
     Raises:
         NotImplementedError: the model's attention does not go through transformers' `AttentionInterface`.
     """
-    with attending_by(model, NAME, attend_by_flex):
+    with torch._dynamo.config.patch(recompile_limit=COMPILED_AT_MOST), attending_by(model, NAME, attend_by_flex):
         yield
 
 
@@ -77,21 +79,21 @@ def attend_by_flex(
     block_mask = _block_mask(attention_mask, sliding_window)
     missing = block_mask.seq_lengths[0] - n_tokens
     query, key, value = (pad(tensor, (0, 0, 0, missing)) for tensor in (query, key, value))
-    with torch._dynamo.config.patch(recompile_limit=COMPILED_AT_MOST):
-        out = _kernel(query.device)(
-            query,
-            key,
-            value,
-            score_mod=None if softcap is None else _softcapped(softcap),
-            block_mask=block_mask,
-            scale=scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
-        )
+    out = _kernel(query.device)(
+        query,
+        key,
+        value,
+        score_mod=None if softcap is None else _softcapped(softcap),
+        block_mask=block_mask,
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
     return out[:, :, :n_tokens].transpose(1, 2), None
 
 
 _plain: Callable[..., Any] = flex_attention
-_compiled: Callable[..., Any] = torch.compile(flex_attention, dynamic=False)
+# Whole or not at all: in part it would make the scores of every pair.
+_compiled: Callable[..., Any] = torch.compile(flex_attention, dynamic=False, fullgraph=True)
 
 
 def _kernel(device: torch.device) -> Callable[..., Any]:
@@ -106,19 +108,53 @@ def _softcapped(softcap: float) -> Callable[..., Tensor]:
 def _block_mask(mask: Int[Tensor, "1 1 2 pos"], window: int | None) -> BlockMask:
     made: dict[int | None, BlockMask] = _block_masks.setdefault(mask, {})
     if window not in made:
-        n_tokens = mask.shape[-1]
-        size = max(SHORTEST, 1 << (n_tokens - 1).bit_length())
         # Nobody sees a token that is filled in: its end is 0.
-        ends, positions = pad(mask[0, 0], (0, size - n_tokens))
-        reach = torch.tensor(size if window is None else window, device=mask.device)
-        made[window] = create_block_mask(
-            lambda _batch, _head, asking, asked: (
-                (asked <= asking) & (asking < ends[asked]) & (positions[asking] - positions[asked] < reach)
-            ),
-            1,
-            1,
-            size,
-            size,
-            device=str(mask.device),
-        )
+        filled = pad(mask[0, 0].int(), (0, _filled_up(mask.shape[-1]) - mask.shape[-1]))
+        made[window] = block_mask_of(filled[0], filled[1], window)
     return made[window]
+
+
+def _filled_up(n_tokens: int) -> int:
+    size = SHORTEST
+    while size < n_tokens:
+        size *= STEP
+    return size
+
+
+def block_mask_of(ends: Int[Tensor, " pos"], positions: Int[Tensor, " pos"], window: int | None) -> BlockMask:
+    """The block mask of a row, from what the tiles of keys reach: no square of all pairs is made.
+
+    Args:
+        ends: of the row; a whole number of tiles.
+        positions: of the row.
+        window: how far back a token sees; None for as far as there is.
+    """
+    low, high = ends.view(-1, TILE).amin(1), ends.view(-1, TILE).amax(1)
+    tile = torch.arange(len(low), device=ends.device)
+    first = TILE * tile[:, None]
+    some = (tile <= tile[:, None]) & (high > first)
+    every = (tile < tile[:, None]) & (low >= first + TILE)
+    if window is not None:
+        shallow, deep = positions.view(-1, TILE).amin(1), positions.view(-1, TILE).amax(1)
+        some &= shallow[:, None] - deep < window
+        every &= deep[:, None] - shallow < window
+        reach = torch.full((), window, dtype=positions.dtype, device=positions.device)
+    return BlockMask.from_kv_blocks(
+        *_listed(some & ~every),
+        *_listed(every),
+        BLOCK_SIZE=TILE,
+        mask_mod=(
+            (lambda _batch, _head, asking, asked: (asked <= asking) & (asking < ends[asked]))
+            if window is None
+            else lambda _batch, _head, asking, asked: (
+                (asked <= asking) & (asking < ends[asked]) & (positions[asking] - positions[asked] < reach)
+            )
+        ),
+        seq_lengths=(len(ends), len(ends)),
+    )
+
+
+def _listed(tiles: Bool[Tensor, "query_tile key_tile"]) -> tuple[Tensor, Tensor]:
+    """How many tiles of keys each tile of queries has, and their numbers, those first."""
+    order = torch.argsort(tiles.int(), dim=1, descending=True, stable=True)
+    return tiles.sum(1).int()[None, None], order.int()[None, None]

@@ -6,7 +6,7 @@ float32 products that a capture is made of (`perf/linear.py` measures it). The v
 
 from __future__ import annotations
 
-import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
@@ -27,16 +27,16 @@ def using_fast_linear(model: nn.Module) -> Iterator[None]:
     For inference alone: no gradient goes through. Layers whose forward is somebody else's already are left alone.
     """
     changed: list[nn.Linear] = []
-    if favours_onednn():
-        for module in model.modules():
-            if type(module) is nn.Linear and "forward" not in vars(module) and _is_float32_on_cpu(module.weight):
-                module.forward = partial(onednn_linear, module)  # type: ignore[method-assign]
-                changed.append(module)
     try:
+        if favours_onednn():
+            for module in model.modules():
+                if type(module) is nn.Linear and "forward" not in vars(module) and _is_float32_on_cpu(module.weight):
+                    module.forward = partial(onednn_linear, module)  # type: ignore[method-assign]
+                    changed.append(module)
         yield
     finally:
         for module in changed:
-            del module.forward
+            vars(module).pop("forward", None)
 
 
 def onednn_linear(module: nn.Linear, values: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
@@ -49,7 +49,7 @@ def onednn_linear(module: nn.Linear, values: Float[Tensor, "*batch d_in"]) -> Fl
 def favours_onednn() -> bool:
     """Whether this machine's CPU is AMD's and this PyTorch has oneDNN's linear layer."""
     has_it = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return has_it and AMD in cpu_vendor()
+    return has_it and bool(torch.backends.mkldnn.enabled) and AMD in cpu_vendor()
 
 
 def cpu_vendor() -> str:
@@ -57,9 +57,10 @@ def cpu_vendor() -> str:
     try:
         lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return os.environ.get("PROCESSOR_IDENTIFIER", "")
+        return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
 
 
 def _is_float32_on_cpu(weight: Tensor) -> bool:
-    return weight.dtype == torch.float32 and weight.device.type == "cpu"
+    # A subclass of a parameter may be quantized, or spread over machines, and call itself float32 all the same.
+    return type(weight) is nn.Parameter and weight.dtype == torch.float32 and weight.device.type == "cpu"

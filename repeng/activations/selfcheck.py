@@ -8,7 +8,6 @@ text gives alone.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,8 +20,7 @@ from torch import Tensor
 from repeng.activations.batched import padded_batches
 from repeng.activations.forward import run
 from repeng.activations.model import LanguageModel
-from repeng.activations.packed import FLEX, MASKS, TREES, PackedLayout
-from repeng.activations.packing import pack
+from repeng.activations.packed import MASKS, TREES, PackedLayout
 from repeng.activations.plan import Batch, Hook, Layout, Run, TextRequest
 
 log = logging.getLogger(__name__)
@@ -32,39 +30,29 @@ ALLOWED = {torch.float32: 5e-4, torch.float16: 1e-2, torch.bfloat16: 3e-2}
 NOISE = 4.0
 """Packed may be this many times as far off as the same texts in plain padded batches are."""
 
-FLEX_FROM = 1_000_000
-"""With so many tokens to do, compiling a kernel (tens of seconds) may be won back."""
-TRIALS = 3
-
 SMALL_SHARE = 0.01
 """Of all tokens: as much may be checked without a thought."""
 AROUND = 16
 """Tokens of a checked text on either side of the place where it parts from another, where that is more."""
 
 
-def packed_layout(lm: LanguageModel, plan: Run, *, n_tokens: int = 0) -> PackedLayout | None:
+def packed_layout(lm: LanguageModel, plan: Run) -> PackedLayout | None:
     """The packed layout that is right for this model, tried on a few texts of the plan; None where none is.
 
     The same few texts go through the model each alone and in one packed row, and every wanted vector and
     log-probability is compared. Where they differ by more than the dtype explains in every packed layout, a warning
-    says so. On a GPU with much to do, of two layouts that are right the faster is taken.
-
-    Args:
-        lm: the model.
-        plan: texts at hand, and what is wanted of them.
-        n_tokens: about how many tokens there are to do.
+    says so.
 
     Raises:
         torch.OutOfMemoryError: even these few texts do not fit.
     """
     if not plan.texts:
         return MASKS
-    check = _Check(lm, plan)
+    check = Check(lm, plan)
     wrong: list[str] = []
     for layout in (TREES, MASKS):
         if not (fault := check.fault(layout)):
-            pays_off = layout == TREES and lm.device.type == "cuda" and n_tokens >= FLEX_FROM
-            return faster_layout(lm, plan) if pays_off else layout
+            return layout
         wrong.append(f"{layout.kind}: {fault}")
     log.warning(
         "%s (%s) does not give the same in packed rows as alone (%s); using plain batches, which are right but slower",
@@ -75,60 +63,37 @@ def packed_layout(lm: LanguageModel, plan: Run, *, n_tokens: int = 0) -> PackedL
     return None
 
 
-class _Check:
-    """A few texts each alone, and whether a layout gives the same for them."""
+class Check:
+    """A few of a plan's texts each alone, and whether a layout gives the same for them."""
 
     def __init__(self, lm: LanguageModel, plan: Run) -> None:
         texts = choose_texts(plan.texts, lm.config.to_dict())
         budget = sum(len(text.ids) for text in texts) + 1
         self._lm, self._plan = lm, replace(plan, texts=texts, batch_tokens=budget, storage_dtype=torch.float32)
-        self._alone = _Results.of(lm, self._plan, _one_by_one)
-        self._allowed = ALLOWED.get(lm.dtype, ALLOWED[torch.float32])
+        self._alone = Results.of(lm, self._plan, _one_by_one)
+        self.allowed = ALLOWED.get(lm.dtype, ALLOWED[torch.float32])
         self._noise: float | None = None
 
     def fault(self, layout: Layout) -> str:
-        """What is wrong with a layout for this model; empty where it is right."""
+        """What is wrong with a layout for this model; empty where it is right.
+
+        Raises:
+            torch.OutOfMemoryError: the texts do not fit.
+        """
         try:
-            off = _Results.of(self._lm, self._plan, layout).distance(self._alone)
+            off = Results.of(self._lm, self._plan, layout).distance(self._alone)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # noqa: BLE001  (a model refuses a mask in whatever way it likes)
             log.debug("%s refused", layout, exc_info=True)
             return type(error).__name__
-        if off > self._allowed and self._noise is None:
-            self._noise = _Results.of(self._lm, self._plan, padded_batches).distance(self._alone)
-            self._allowed = max(self._allowed, NOISE * self._noise)
-        if off > self._allowed:
+        if off > self.allowed and self._noise is None:
+            self._noise = Results.of(self._lm, self._plan, padded_batches).distance(self._alone)
+            self.allowed = max(self.allowed, NOISE * self._noise)
+        if off > self.allowed:
             return f"off by {off:.1e}"
         log.debug("%s is right to %.1e", layout, off)
         return ""
-
-
-def faster_layout(lm: LanguageModel, plan: Run) -> PackedLayout:
-    """TREES or FLEX, whichever takes less time here for one full row; TREES where FLEX is not right or does not run."""
-    row = max(pack([text.ids for text in plan.texts], plan.batch_tokens), key=lambda row: row.n_tokens)
-    one = replace(plan, texts=tuple(plan.texts[text] for text in row.texts))
-    try:
-        if fault := _Check(lm, plan).fault(FLEX):
-            log.info("FlexAttention is not used: %s", fault)
-            return TREES
-        seconds = {layout: _seconds(lm, one, layout) for layout in (FLEX, TREES)}
-    except torch.OutOfMemoryError:
-        return TREES
-    log.info("a row of %s tokens: %s", row.n_tokens, ", ".join(f"{k.kind} {s:.3f} s" for k, s in seconds.items()))
-    return min(seconds, key=lambda layout: seconds[layout])
-
-
-def _seconds(lm: LanguageModel, plan: Run, layout: PackedLayout) -> float:
-    """The least time that a plan took in a few runs, after one that counts for nothing: it may compile a kernel."""
-    taken = []
-    for _ in range(1 + TRIALS):
-        started = time.perf_counter()
-        # What is received has left the device, so all of it is done.
-        for _chunk in run(lm, plan, layout):
-            pass
-        taken.append(time.perf_counter() - started)
-    return min(taken[1:])
 
 
 def choose_texts(texts: Sequence[TextRequest], config: Mapping[str, Any]) -> tuple[TextRequest, ...]:
@@ -199,16 +164,16 @@ def _one_by_one(lm: LanguageModel, texts: Sequence[TextRequest], batch_tokens: i
 
 
 @dataclass(frozen=True)
-class _Results:
+class Results:
     """What a layout gave for each text."""
 
     vectors: dict[tuple[int, str, Hook], Float[Tensor, "slot ..."]]
     logprobs: dict[int, Float[np.ndarray, " slot"]]
 
     @staticmethod
-    def of(lm: LanguageModel, plan: Run, layout: Layout) -> _Results:
+    def of(lm: LanguageModel, plan: Run, layout: Layout) -> Results:
         """Take the plan's texts through the model."""
-        results = _Results({}, {})
+        results = Results({}, {})
         for chunk in run(lm, plan, layout):
             for kind, values in (("positions", chunk.vectors), ("means", chunk.means)):
                 sizes = [len(getattr(plan.texts[text], kind)) for text in chunk.texts]
@@ -221,7 +186,7 @@ class _Results:
                     results.logprobs[text] = piece
         return results
 
-    def distance(self, other: _Results) -> float:
+    def distance(self, other: Results) -> float:
         """The furthest that a vector is from the other's, in parts of its length; infinite where one is not finite."""
         distances = [0.0]
         for key, theirs in other.vectors.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ import torch
 from repeng.activations.background import Background
 from repeng.activations.batched import padded_batches
 from repeng.activations.budget import budget_of
+from repeng.activations.choice import Choice, on_gpu
 from repeng.activations.forward import run
 from repeng.activations.model import LanguageModel
 from repeng.activations.packed import FLEX, MASKS, TREES
@@ -34,7 +34,6 @@ from repeng.activations.parts import (
 )
 from repeng.activations.plan import Layout, Run, TextRequest
 from repeng.activations.request import Missing, Request, needed
-from repeng.activations.selfcheck import limits_passed, packed_layout
 from repeng.activations.shards import Answers, NonFiniteRow, Questions, ask, is_blank
 from repeng.activations.store import Store
 from repeng.activations.tokens import TokenizedText, stimulus_texts, tokenize_examples
@@ -66,11 +65,9 @@ class Work:
     method: str = "none"
     _lm: LanguageModel = field(init=False)
     _splits: dict[SplitKey, Split] = field(init=False)
-    _method: str = field(init=False)
+    _choice: Choice = field(init=False)
     _batch_tokens: int = field(init=False)
     _writer: Background = field(default_factory=Background)
-    _layout: str | None = None
-    _limits: frozenset[int] = frozenset()
     _shares: dict[SplitKey, int] = field(default_factory=dict)
     _done: int = 0
 
@@ -83,7 +80,7 @@ class Work:
         batch_tokens: int | None,
     ) -> None:
         """See what there is to do, and that the model has what is asked for, before anything is computed."""
-        self._lm, self._method = lm, method
+        self._lm = lm
         for item in missing:
             for layer in item.layers:
                 lm.hook_point(item.part.site, layer)
@@ -97,6 +94,7 @@ class Work:
         file = self.store.root / self.record["id"] / CAPTURE
         if not file.is_file():
             write_file(file, to_json({**self.record, "batch_tokens": budget_of(lm.config, lm.dtype, lm.device)}))
+        self._choice = Choice(lm, file, method)
         before = read_json(file)
         if before["versions"] != self.record["versions"]:
             log.warning("%s was begun with other library versions: %s", self.record["id"], before["versions"])
@@ -131,13 +129,21 @@ class Work:
     def _run_split(self, split: Split) -> None:
         """Compute every missing part of a split. The lock is held, so nobody else writes meanwhile."""
         before = self._done
-        while full := self._run_missing(split):
+        while failed := self._run_missing(split):
             self._writer.wait()
             self._done = before
-            self._halve(full)
+            if failed[0].plan.layout == FLEX.kind:
+                self._choice.give_up_flex()
+            else:
+                self._halve(failed[0].plan.batch_tokens)
+            for part in failed:
+                (part.folder / PLAN).unlink()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
     def _run_missing(self, split: Split) -> Sequence[PartPlan]:
-        """Compute missing parts. Where memory is too small, stop, and return those that were being written."""
+        """Compute missing parts. Where memory is too small, or one kernel for a row fails, stop, and return those that
+        were being written."""
         missing = needed(self.record["id"], self._lm.n_layers, [split], self.request, self.store)
         names = {item.part.stimulus for item in missing}
         together = {stimulus.name: stimulus for stimulus in self.request.stimuli if stimulus.name in names}
@@ -148,24 +154,29 @@ class Work:
 
         @cache
         def fresh() -> LayoutPlan:
-            return LayoutPlan(stimuli, self._choose_layout(split, stimuli), self._batch_tokens)
+            layout = self._choice.layout(lambda: self._sample(split, stimuli), self._to_do)
+            return LayoutPlan(stimuli, layout, self._batch_tokens)
 
-        parts = begin(folder, missing, fresh)
+        # What a GPU began and a CPU takes up is begun anew.
+        usable = LAYOUTS.keys() - (set() if on_gpu(self._lm) else {FLEX.kind})
+        parts = begin(folder, missing, fresh, usable)
         for plan in dict.fromkeys(part.plan for part in parts):
             some = [part for part in parts if part.plan == plan]
             try:
                 self._run_plan(split, plan, some)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if plan.layout != FLEX.kind and not isinstance(error, torch.OutOfMemoryError):
+                    raise
+                log.debug("a batch failed", exc_info=True)
                 return some
         return ()
 
-    def _halve(self, parts: Sequence[PartPlan]) -> None:
-        """Forget how parts were begun, so that they are begun again with half the token budget.
+    def _halve(self, tokens: int) -> None:
+        """Go on with half the token budget that did not fit.
 
         Raises:
             RepengError: the budget is as small as can be.
         """
-        tokens = parts[0].plan.batch_tokens
         if tokens <= FEWEST_BATCH_TOKENS:
             raise RepengError(
                 f"out of memory even with batches of {tokens} tokens; take a smaller dtype, or leave out the longest "
@@ -173,10 +184,6 @@ class Work:
             )
         self._batch_tokens = max(min(self._batch_tokens, tokens // 2), FEWEST_BATCH_TOKENS)
         log.warning("out of memory with batches of %s tokens; going on with %s", tokens, self._batch_tokens)
-        for part in parts:
-            (part.folder / PLAN).unlink()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
     def _run_plan(self, split: Split, plan: LayoutPlan, parts: Sequence[PartPlan]) -> None:
         """Write parts whose texts are laid out together, block by block, and then their indexes."""
@@ -273,38 +280,21 @@ class Work:
             for chunk in run(self._lm, replace(job, texts=(questions.texts[number],)), padded_batches):
                 answers.add(replace(chunk, texts=(number,)))
 
-    def _choose_layout(self, split: Split, stimuli: tuple[Stimulus, ...]) -> str:
-        """The layout for parts that are begun now: found out on the first texts at hand, and again only where texts are
-        longer than some length at which the model may behave otherwise, and those seen before were not."""
-        config = self._lm.config.to_dict()
-        if self._layout == "padded" or self._method == "batched":
-            return "padded"
-        if self._layout is not None and not limits_passed(self.record["max_length"] or sys.maxsize, config):
-            return self._layout
+    def _sample(self, split: Split, stimuli: tuple[Stimulus, ...]) -> Run:
+        """The texts of a split's first shard, and what is asked of them: what a layout is chosen by."""
         asked = {
             part: layers
             for part, layers in self.request.parts(self._lm.n_layers).items()
             if part.stimulus in {stimulus.name for stimulus in stimuli}
         }
         tokenized = self._tokenize(split, blocks(split)[0], LayoutPlan(stimuli, "padded", self._batch_tokens))
-        texts = ask(tokenized, list(asked)).texts
-        limits = limits_passed(max((len(text.ids) for text in texts), default=0), config)
-        if self._layout is None or not limits <= self._limits:
-            hooks = tuple(dict.fromkeys((part.site, layer) for part, layers in asked.items() for layer in layers))
-            try:
-                length = sum(len(text.ids) for text in texts) // max(1, len(texts))
-                n_tokens = length * sum(self._shares.values())
-                plan = Run(texts, hooks, self._batch_tokens, torch.float32)
-                found = packed_layout(self._lm, plan, n_tokens=n_tokens)
-            except torch.OutOfMemoryError as error:
-                raise RepengError("out of memory with a few texts at once; take a smaller dtype") from error
-            if found is None and self._method == "packed":
-                raise RepengError(
-                    f"packed rows are not right for {self._lm.name}; leave the method to repeng, or take batched"
-                )
-            self._layout = "padded" if found is None else found.kind
-            self._limits |= limits
-        return self._layout
+        hooks = tuple(dict.fromkeys((part.site, layer) for part, layers in asked.items() for layer in layers))
+        return Run(ask(tokenized, list(asked)).texts, hooks, self._batch_tokens, torch.float32)
+
+    @property
+    def _to_do(self) -> int:
+        """Texts that are still to be read, each stimulus counted."""
+        return max(0, sum(self._shares.values()) - self._done)
 
     def _step(self, rows: int) -> None:
         if rows > 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -90,14 +90,19 @@ class PartPlan:
         write_file(self.shard(block), save({name: tensor.contiguous() for name, tensor in tensors.items()}))
 
 
-def begin(split_folder: Path, missing: Sequence[Missing], fresh: Callable[[], LayoutPlan]) -> list[PartPlan]:
-    """Take up each missing part as it was begun, or begin it with a fresh plan. Only for who holds the split's lock."""
+def begin(
+    split_folder: Path, missing: Sequence[Missing], fresh: Callable[[], LayoutPlan], usable: Collection[str]
+) -> list[PartPlan]:
+    """Take up each missing part as it was begun, in a usable layout, or begin it with a fresh plan.
+
+    Only for who holds the split's lock.
+    """
     found = []
     for item in missing:
         folder = split_folder / str(item.part)
         first_file = len(read_json(folder / INDEX)["shards"]) if (folder / INDEX).is_file() else 0
         plan = _begun(folder, item, first_file)
-        if plan is None:
+        if plan is None or plan.layout not in usable:
             _forget_begun(folder, first_file)
             plan = fresh()
             record = {**plan.as_dict(), "layers": list(item.layers), "first_file": first_file}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Int, UInt16
+from jaxtyping import Float, Int, UInt8
 
 from repeng.errors import BadInput
 from repeng.metrics.evaluation import Evaluation
@@ -86,9 +86,9 @@ def drawn(n_units: int, resamples: int, seed: int) -> Draws:
 
 
 @lru_cache(maxsize=64)
-def _kept(n_units: int, resamples: int, seed: int) -> UInt16[np.ndarray, "resample unit"]:
-    """As small as it can be kept: a unit is drawn a few times, and making it floats again costs little."""
-    return draw(n_units, resamples, np.random.default_rng(seed)).astype(np.uint16)
+def _kept(n_units: int, resamples: int, seed: int) -> UInt8[np.ndarray, "resample unit"]:
+    """As small as it can be kept: a unit is drawn a few times, never hundreds, and floats are soon made of it."""
+    return draw(n_units, resamples, np.random.default_rng(seed)).astype(np.uint8)
 
 
 def weighted_means(

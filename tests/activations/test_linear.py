@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,13 +19,17 @@ from repeng.activations.plan import Run, TextRequest
 has_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
 
 
-@pytest.fixture
-def amd(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As on a machine with a processor of AMD's."""
-    monkeypatch.setattr(linear, "cpu_vendor", lambda: linear.AMD)
+@pytest.fixture(autouse=True)
+def asked_anew() -> Iterator[None]:
     favours_onednn.cache_clear()
     yield
     favours_onednn.cache_clear()
+
+
+@pytest.fixture
+def amd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine with a processor of AMD's."""
+    monkeypatch.setattr(linear, "cpu_vendor", lambda: linear.AMD)
 
 
 def how(module: nn.Module) -> str:
@@ -59,17 +64,15 @@ def test_float32_layers_on_the_cpu_are_changed_and_changed_back() -> None:
 @pytest.mark.parametrize("vendor", ["GenuineIntel", ""])
 def test_no_other_processor_is_bothered(vendor: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "cpu_vendor", lambda: vendor)
-    favours_onednn.cache_clear()
     layer = nn.Linear(4, 4)
     with using_fast_linear(layer):
         assert how(layer) == "own"
-    favours_onednn.cache_clear()
 
 
 def test_the_vendor_is_read_where_linux_or_windows_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "cpuinfo"
     monkeypatch.setattr(linear, "CPUINFO", file)
-    monkeypatch.setenv("PROCESSOR_IDENTIFIER", "AMD64 Family 25 Model 33 Stepping 0, AuthenticAMD")
+    monkeypatch.setattr(platform, "processor", lambda: "AMD64 Family 25 Model 33 Stepping 0, AuthenticAMD")
     assert linear.AMD in cpu_vendor()
     file.write_text("processor\t: 0\nvendor_id\t: GenuineIntel\nprocessor\t: 1\nvendor_id\t: GenuineIntel\n")
     assert cpu_vendor() == "GenuineIntel"
@@ -85,8 +88,16 @@ def test_a_pass_through_onednn_gives_what_a_pass_gives(
     lm = load_model(str(make_model(name, tmp_path / name)))
     texts = tuple(TextRequest((1, *range(5, 5 + n)), (n - 1,), logprobs=((1, n),)) for n in (2, 9, 30))
     plan = Run(texts, tuple(("resid_post", layer) for layer in range(lm.n_layers)), 40, torch.float32)
+    calls: list[nn.Linear] = []
+
+    def counted(module: nn.Linear, values: torch.Tensor) -> torch.Tensor:
+        calls.append(module)
+        return onednn_linear(module, values)
+
+    monkeypatch.setattr(linear, "onednn_linear", counted)
     monkeypatch.setattr(linear, "favours_onednn", lambda: True)
     fast = list(run(lm, plan, padded_batches))
+    assert lm.unembed in calls
     monkeypatch.setattr(linear, "favours_onednn", lambda: False)
     slow = list(run(lm, plan, padded_batches))
     for one, other in zip(fast, slow, strict=True):

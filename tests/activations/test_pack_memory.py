@@ -9,7 +9,7 @@ import pytest
 import torch
 from made_up import made_up
 
-from repeng.activations import parts, work
+from repeng.activations import choice, parts, work
 from repeng.activations.capture import Request, capture
 from repeng.activations.model import LanguageModel
 from repeng.activations.parts import read_json
@@ -83,16 +83,16 @@ def test_the_check_is_made_anew_for_texts_past_a_limit_that_earlier_ones_did_not
     llama: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[int] = []
-    check = work.packed_layout
+    check = choice.packed_layout
 
-    def counted(lm: LanguageModel, plan: Run, *, n_tokens: int) -> object:
+    def counted(lm: LanguageModel, plan: Run) -> object:
         checked.append(max(len(text.ids) for text in plan.texts))
-        return check(lm, plan, n_tokens=n_tokens)
+        return check(lm, plan)
 
     def split(name: str, words: int) -> Split:
         return Split(name, "test", (Example("one two three" + " and" * words, (" yes", " no"), 0),))
 
-    monkeypatch.setattr(work, "packed_layout", counted)
+    monkeypatch.setattr(choice, "packed_layout", counted)
     splits = [split("short", 1), split("also_short", 2), split("long", 200), split("also_long", 210)]
     monkeypatch.setattr(llama.config, "original_max_position_embeddings", 100, raising=False)
     capture(llama, splits, REQUEST, Store(tmp_path))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +9,10 @@ from models import make_model
 from repeng.activations import selfcheck
 from repeng.activations.attention import compact_mask, using_tree_attention
 from repeng.activations.model import LanguageModel, load_model
-from repeng.activations.packed import FLEX, MASKS, TREES, PackedLayout, as_batch
+from repeng.activations.packed import MASKS, TREES, as_batch
 from repeng.activations.packing import pack
 from repeng.activations.plan import Batch, Run, TextRequest
-from repeng.activations.selfcheck import choose_texts, faster_layout, limits_passed, packed_layout
+from repeng.activations.selfcheck import choose_texts, limits_passed, packed_layout
 
 PROMPT = (1, 30, 31, 32, 33)
 TEXTS = tuple(
@@ -84,43 +83,6 @@ def test_nothing_to_run_needs_no_check(llama: LanguageModel) -> None:
 
 def test_one_text_alone_is_packed(llama: LanguageModel) -> None:
     assert packed_layout(llama, plan(llama, TEXTS[:1])) == TREES
-
-
-def test_a_cpu_takes_blocks_however_much_there_is_to_do(llama: LanguageModel) -> None:
-    assert packed_layout(llama, plan(llama), n_tokens=10**9) == TREES
-
-
-@pytest.mark.parametrize("winner", [TREES, FLEX])
-def test_of_two_right_layouts_the_faster_is_taken_by_the_row_that_is_fullest(
-    winner: PackedLayout, llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    timed: list[int] = []
-
-    def seconds(lm: LanguageModel, row: Run, layout: PackedLayout) -> float:
-        timed.append(len(row.texts))
-        return 1.0 if layout == winner else 2.0
-
-    monkeypatch.setattr(selfcheck, "_seconds", seconds)
-    stranger = TextRequest((1, *range(70, 76)), (6,))
-    assert faster_layout(llama, replace(plan(llama, (*TEXTS, stranger)), batch_tokens=20)) == winner
-    assert timed == [5, 5]
-
-
-@pytest.mark.parametrize("fault", [torch.OutOfMemoryError("full"), RuntimeError("no compiler")])
-def test_blocks_are_taken_where_the_one_kernel_does_not_run(
-    fault: Exception, llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(lm: LanguageModel, texts: Sequence[TextRequest], batch_tokens: int) -> Iterator[Batch]:
-        raise fault
-        yield
-
-    broken.kind = "flex"  # type: ignore[attr-defined]
-    monkeypatch.setattr(selfcheck, "FLEX", broken)
-    assert faster_layout(llama, plan(llama)) == TREES
-
-
-def test_both_layouts_are_really_timed(llama: LanguageModel) -> None:
-    assert faster_layout(llama, plan(llama)) in (TREES, FLEX)
 
 
 def test_few_texts_are_tried_and_they_share_prefixes_and_do_not() -> None:
