@@ -6,6 +6,8 @@ import logging
 import time
 from dataclasses import replace
 
+import torch
+
 from repeng.activations.forward import run
 from repeng.activations.model import LanguageModel
 from repeng.activations.packed import FLEX, TREES, PackedLayout
@@ -35,7 +37,11 @@ def faster_layout(lm: LanguageModel, plan: Run, n_tokens: int) -> PackedLayout |
         return None
     row, n_row = fullest_row(plan), max(row.n_tokens for row in rows)
     to_do = n_tokens * sum(row.n_tokens for row in rows) / sum(len(text.ids) for text in plan.texts)
-    blocks = seconds(lm, row, TREES)
+    try:
+        blocks = seconds(lm, row, TREES)
+    except torch.OutOfMemoryError:
+        # The capture will see so itself, and take smaller rows.
+        return None
     if blocks * to_do / n_row < WORTH:
         return None
     try:

@@ -51,6 +51,10 @@ FEWEST_BATCH_TOKENS = 64
 Progress = Callable[[int, int], None]
 
 
+class _KernelFailed(Exception):
+    """One kernel for a row could not be compiled or run, or did not fit."""
+
+
 @dataclass
 class Work:
     """A capture as it goes."""
@@ -164,9 +168,7 @@ class Work:
             some = [part for part in parts if part.plan == plan]
             try:
                 self._run_plan(split, plan, some)
-            except RuntimeError as error:
-                if plan.layout != FLEX.kind and not isinstance(error, torch.OutOfMemoryError):
-                    raise
+            except (torch.OutOfMemoryError, _KernelFailed):
                 log.debug("a batch failed", exc_info=True)
                 return some
         return ()
@@ -257,6 +259,10 @@ class Work:
                 self._step(sum(name in wanted for text in chunk.texts for name, _ in questions.owners[text]))
         except NonFiniteRow as error:
             raise error.explained(split, first) from None
+        except RuntimeError as error:
+            if plan.layout == FLEX.kind:
+                raise _KernelFailed from error
+            raise
         if not questions.texts and hooks:
             sample = TextRequest((self._lm.pad_id,), positions=(0,))
             answers.learn_shapes(next(run(self._lm, replace(job, texts=(sample,)), padded_batches)))

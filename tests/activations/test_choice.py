@@ -95,6 +95,14 @@ def test_a_kernel_that_fails_while_timed_is_not_taken(
     assert faster_layout(llama, plan(llama), MANY) == TREES
 
 
+def test_a_row_that_does_not_fit_is_left_to_the_capture(llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(lm: LanguageModel, row: Run, layout: PackedLayout) -> float:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(timing, "seconds", full)
+    assert faster_layout(llama, plan(llama), MANY) is None
+
+
 def test_a_kernel_that_is_wrong_on_a_full_row_is_not_taken(
     llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
