@@ -27,6 +27,7 @@ from workload import SHAPES, Vectors, Workload, genies_folder, make_workload
 
 from repeng.activations.budget import budget_of
 from repeng.activations.packed import FLEX, TREES
+from repeng.activations.packing import pack
 from repeng.activations.plan import Run, TextRequest
 from repeng.activations.timing import fullest_row, seconds
 
@@ -162,7 +163,7 @@ def attention(work: Workload, batch_tokens: int) -> str:
     ids = dict.fromkeys(tuple(work.tokenizer(text)["input_ids"]) for text in work.texts)
     texts = tuple(TextRequest(one, (len(one) - 1,)) for one in ids)
     hooks = tuple(("resid_post", layer) for layer in range(work.n_layers))
-    row = fullest_row(Run(texts, hooks, batch_tokens))
+    row = fullest_row(Run(texts, hooks, batch_tokens), pack(list(ids), batch_tokens))
     taken = {layout.kind: seconds(work.lm, row, layout) for layout in (TREES, FLEX)}
     return "the fullest row: " + ", ".join(f"{kind} {one:.3f} s" for kind, one in taken.items())
 

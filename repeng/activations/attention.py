@@ -9,7 +9,7 @@ its prompt is a block with plain causal attention, and its responses are blocks 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.weak import WeakTensorKeyDictionary
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward as plain_attention
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from repeng.activations.packing import Row
@@ -122,38 +122,54 @@ def attending_by(model: nn.Module, name: str, attend: Callable[..., Any]) -> Ite
         model.set_attn_implementation(before)  # type: ignore[operator]
 
 
-def attend_to_ancestors(
-    module: nn.Module,
-    query: Float[Tensor, "row head pos d_head"],
-    key: Float[Tensor, "row key_head key d_head"],
-    value: Float[Tensor, "row key_head key d_value"],
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    **kwargs: Any,
-) -> tuple[Float[Tensor, "row pos head d_value"], None]:
-    """Attention for transformers' `AttentionInterface`: by blocks under a compact mask, plain SDPA under any other.
+def over_trees(attend: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, None]]:
+    """A function for transformers' `AttentionInterface`: `attend` under a compact mask, plain SDPA under any other.
 
-    Raises:
-        NotImplementedError: the layer asks for something that blocks do not have, as attention sinks.
+    It raises NotImplementedError where the layer asks for something that compact masks do not have, as attention sinks.
+
+    Args:
+        attend: given query, key, value and compact mask, and by name `scaling`, `sliding_window` and `softcap`, returns
+            [row, pos, head, d_value].
     """
-    if not is_compact(attention_mask):
-        return plain_attention(
-            module,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout=dropout,
-            scaling=scaling,
-            sliding_window=sliding_window,
-            softcap=softcap,
-            **kwargs,
-        )
-    refuse_unknown(kwargs)
-    plan = _plan(attention_mask)
+
+    def attention(
+        module: nn.Module,
+        query: Float[Tensor, "row head pos d_head"],
+        key: Float[Tensor, "row key_head key d_head"],
+        value: Float[Tensor, "row key_head key d_value"],
+        attention_mask: Tensor | None,
+        dropout: float = 0.0,
+        scaling: float | None = None,
+        sliding_window: int | None = None,
+        softcap: float | None = None,
+        **kwargs: Any,
+    ) -> tuple[Float[Tensor, "row pos head d_value"], None]:
+        options = {"scaling": scaling, "sliding_window": sliding_window, "softcap": softcap}
+        if not is_compact(attention_mask):
+            return sdpa_attention_forward(
+                module, query, key, value, attention_mask, dropout=dropout, **options, **kwargs
+            )
+        unknown = [name for name in ("s_aux", "position_bias", "cache") if kwargs.get(name) is not None]
+        if unknown:
+            raise NotImplementedError(f"attention over trees has no {unknown[0]}")
+        return attend(query, key, value, attention_mask, **options), None
+
+    return attention
+
+
+@over_trees
+def attend_to_ancestors(
+    query: Float[Tensor, "1 head pos d_head"],
+    key: Float[Tensor, "1 key_head pos d_head"],
+    value: Float[Tensor, "1 key_head pos d_value"],
+    mask: Int[Tensor, "1 1 2 pos"],
+    *,
+    scaling: float | None,
+    sliding_window: int | None,
+    softcap: float | None,
+) -> Float[Tensor, "1 pos head d_value"]:
+    """Attention by blocks."""
+    plan = _plan(mask)
     window = sliding_window if sliding_window is not None and sliding_window <= plan.deepest else None
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
@@ -163,24 +179,13 @@ def attend_to_ancestors(
         some = query[:, :, block.start : block.stop]
         keys, values = _gather(key, block.keys), _gather(value, block.keys)
         causal = block.causal and window is None and softcap is None
-        mask = None if causal else plan.mask(number, window, query.dtype)
+        seen = None if causal else plan.mask(number, window, query.dtype)
         if softcap is None:
-            result = scaled_dot_product_attention(some, keys, values, attn_mask=mask, is_causal=causal, scale=scaling)
+            result = scaled_dot_product_attention(some, keys, values, attn_mask=seen, is_causal=causal, scale=scaling)
         else:
-            result = _softcapped(some, keys, values, mask, scaling, softcap)
+            result = _softcapped(some, keys, values, seen, scaling, softcap)
         out[:, block.start : block.stop] = result.transpose(1, 2)
-    return out, None
-
-
-def refuse_unknown(options: Mapping[str, Any]) -> None:
-    """Refuse what a layer may ask of its attention and that compact masks do not have.
-
-    Raises:
-        NotImplementedError: it asks for one of these.
-    """
-    unknown = [name for name in ("s_aux", "position_bias", "cache") if options.get(name) is not None]
-    if unknown:
-        raise NotImplementedError(f"attention over trees has no {unknown[0]}")
+    return out
 
 
 def _softcapped(

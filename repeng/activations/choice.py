@@ -36,10 +36,12 @@ class Choice:
         file: capture.json, which records whether a GPU found one kernel for a row the faster, so that runs that go on
             with this one, or beside it, lay out alike.
         method: "auto", "packed" or "batched".
+        max_length: of the longest text in tokens; None for no limit.
     """
 
-    def __init__(self, lm: LanguageModel, file: Path, method: str) -> None:
+    def __init__(self, lm: LanguageModel, file: Path, method: str, max_length: int | None) -> None:
         self._lm, self._file, self._method = lm, file, method
+        self._longest = max_length or sys.maxsize
         self._layout: str | None = None
         self._limits: frozenset[int] = frozenset()
 
@@ -56,8 +58,7 @@ class Choice:
         if self._layout == "padded" or self._method == "batched":
             return "padded"
         config = self._lm.config.to_dict()
-        longest = read_json(self._file)["max_length"] or sys.maxsize
-        if self._layout is not None and not limits_passed(longest, config):
+        if self._layout is not None and not limits_passed(self._longest, config):
             return self._layout
         plan = sample()
         limits = limits_passed(max((len(text.ids) for text in plan.texts), default=0), config)

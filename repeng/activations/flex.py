@@ -18,7 +18,7 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import pad
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from repeng.activations.attention import attending_by, is_compact, plain_attention, refuse_unknown
+from repeng.activations.attention import attending_by, over_trees
 
 NAME = "repeng_flex"
 """What transformers knows this attention by."""
@@ -44,39 +44,20 @@ def using_flex_attention(model: nn.Module) -> Iterator[None]:
         yield
 
 
+@over_trees
 def attend_by_flex(
-    module: nn.Module,
-    query: Float[Tensor, "row head pos d_head"],
-    key: Float[Tensor, "row key_head key d_head"],
-    value: Float[Tensor, "row key_head key d_value"],
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    **kwargs: Any,
-) -> tuple[Float[Tensor, "row pos head d_value"], None]:
-    """As `attention.attend_to_ancestors`, in one kernel.
-
-    Raises:
-        NotImplementedError: the layer asks for something that is not known here, as attention sinks.
-    """
-    if not is_compact(attention_mask):
-        return plain_attention(
-            module,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout=dropout,
-            scaling=scaling,
-            sliding_window=sliding_window,
-            softcap=softcap,
-            **kwargs,
-        )
-    refuse_unknown(kwargs)
+    query: Float[Tensor, "1 head pos d_head"],
+    key: Float[Tensor, "1 key_head pos d_head"],
+    value: Float[Tensor, "1 key_head pos d_value"],
+    mask: Int[Tensor, "1 1 2 pos"],
+    *,
+    scaling: float | None,
+    sliding_window: int | None,
+    softcap: float | None,
+) -> Float[Tensor, "1 pos head d_value"]:
+    """Attention in one kernel."""
     n_tokens = query.shape[2]
-    block_mask = _block_mask(attention_mask, sliding_window)
+    block_mask = _block_mask(mask, sliding_window)
     missing = block_mask.seq_lengths[0] - n_tokens
     query, key, value = (pad(tensor, (0, 0, 0, missing)) for tensor in (query, key, value))
     out = _kernel(query.device)(
@@ -88,7 +69,7 @@ def attend_by_flex(
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
-    return out[:, :, :n_tokens].transpose(1, 2), None
+    return out[:, :, :n_tokens].transpose(1, 2)
 
 
 _plain: Callable[..., Any] = flex_attention

@@ -2,7 +2,7 @@
 
 `TREES` hands the model compact masks and computes attention by blocks (see `attention`), `FLEX` the same masks and one
 kernel for the whole row (see `flex`); `MASKS` hands it dense ones, for models with attention code of their own. None is
-taken on trust: `selfcheck.packed_layout` tries them.
+taken on trust: `selfcheck` tries them on the texts at hand, and `timing` tries `FLEX` before a GPU uses it.
 """
 
 from __future__ import annotations

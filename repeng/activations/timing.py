@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from repeng.activations.forward import run
 from repeng.activations.model import LanguageModel
 from repeng.activations.packed import FLEX, TREES, PackedLayout
-from repeng.activations.packing import pack
+from repeng.activations.packing import Row, pack
 from repeng.activations.plan import Run
 from repeng.activations.selfcheck import Check, Results
 
@@ -35,7 +36,7 @@ def faster_layout(lm: LanguageModel, plan: Run, n_tokens: int) -> PackedLayout |
     rows = pack([text.ids for text in plan.texts], plan.batch_tokens)
     if not rows:
         return None
-    row, n_row = fullest_row(plan), max(row.n_tokens for row in rows)
+    row, n_row = fullest_row(plan, rows), max(row.n_tokens for row in rows)
     to_do = n_tokens * sum(row.n_tokens for row in rows) / sum(len(text.ids) for text in plan.texts)
     try:
         blocks = seconds(lm, row, TREES)
@@ -59,9 +60,9 @@ def faster_layout(lm: LanguageModel, plan: Run, n_tokens: int) -> PackedLayout |
     return FLEX if kernel < MARGIN * blocks else TREES
 
 
-def fullest_row(plan: Run) -> Run:
-    """Of a plan, the texts of the row with the most tokens."""
-    row = max(pack([text.ids for text in plan.texts], plan.batch_tokens), key=lambda row: row.n_tokens)
+def fullest_row(plan: Run, rows: Sequence[Row]) -> Run:
+    """Of a plan that was packed into rows, the texts of the row with the most tokens."""
+    row = max(rows, key=lambda row: row.n_tokens)
     return replace(plan, texts=tuple(plan.texts[text] for text in row.texts))
 
 

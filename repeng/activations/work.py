@@ -98,7 +98,7 @@ class Work:
         file = self.store.root / self.record["id"] / CAPTURE
         if not file.is_file():
             write_file(file, to_json({**self.record, "batch_tokens": budget_of(lm.config, lm.dtype, lm.device)}))
-        self._choice = Choice(lm, file, method)
+        self._choice = Choice(lm, file, method, self.record["max_length"])
         before = read_json(file)
         if before["versions"] != self.record["versions"]:
             log.warning("%s was begun with other library versions: %s", self.record["id"], before["versions"])

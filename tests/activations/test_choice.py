@@ -13,6 +13,7 @@ from repeng.activations import choice, flex, timing, work
 from repeng.activations.capture import Request, capture
 from repeng.activations.model import LanguageModel
 from repeng.activations.packed import FLEX, TREES, PackedLayout
+from repeng.activations.packing import pack
 from repeng.activations.parts import CAPTURE, PLAN, read_json
 from repeng.activations.plan import Run, TextRequest
 from repeng.activations.store import Store
@@ -76,7 +77,7 @@ def test_one_kernel_must_be_clearly_faster_for_the_fullest_row(
 ) -> None:
     timed = clock(monkeypatch, 1.0, kernel)
     assert faster_layout(llama, plan(llama), MANY) == winner
-    n_texts = len(fullest_row(plan(llama)).texts)
+    n_texts = len(fullest_row(plan(llama), pack(IDS, 20)).texts)
     assert 1 < n_texts < len(IDS)
     assert timed == [("trees", n_texts), ("flex", n_texts)]
 
