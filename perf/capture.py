@@ -26,10 +26,10 @@ from contestants import DENSE_ROW, PEERS, Ours, bound, installed, pair_by_pair, 
 from workload import SHAPES, Vectors, Workload, genies_folder, make_workload
 
 from repeng.activations.budget import budget_of
-from repeng.activations.packed import FLEX, TREES
-from repeng.activations.packing import pack
-from repeng.activations.plan import Run, TextRequest
-from repeng.activations.timing import fullest_row, seconds
+from repeng.activations.layouts.batch import Run, TextRequest
+from repeng.activations.layouts.packed import FLEX, TREES
+from repeng.activations.layouts.packing import pack
+from repeng.activations.layouts.timing import fullest_row, seconds
 
 ALLOWED = {"float32": 1e-2, "bfloat16": 1e-1}
 """How far vectors may be from ours, in parts of their length; ours are stored in bfloat16."""

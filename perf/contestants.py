@@ -18,9 +18,9 @@ from torch import Tensor
 from workload import Vectors, Workload
 
 from repeng.activations.capture import CaptureSummary, Request, capture
-from repeng.activations.model import load_model
-from repeng.activations.store import Store
+from repeng.activations.store.store import Store
 from repeng.distributions.stimuli import get_stimulus
+from repeng.models.load import load_model
 
 BATCH = 16
 DENSE_ROW = 1024

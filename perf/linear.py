@@ -14,7 +14,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from repeng.activations.linear import cpu_vendor, favours_onednn, onednn_linear
+from repeng.models.onednn import cpu_vendor, favours_onednn, onednn_linear
 
 SHAPES = ((128, 192, 512), (128, 768, 32_000), (512, 768, 768), (2048, 768, 2048), (2048, 2048, 768))
 """Tokens, width in, width out."""

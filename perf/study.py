@@ -32,13 +32,13 @@ import torch
 from torch import Tensor
 from workload import genies_folder, make_workload
 
-from repeng.activations.model import LanguageModel, load_model
-from repeng.activations.tokens import tokenize
-from repeng.benchmarks.settings import Study
-from repeng.benchmarks.study import Plan, plan_study, run_study
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import get_stimulus
+from repeng.models.load import LanguageModel, load_model
+from repeng.models.tokens import tokenize
 from repeng.probes.registry import get_probe
+from repeng.study.settings import Study
+from repeng.study.study import Plan, plan_study, run_study
 
 METHODS = ("mms", "lat", "cra", "ccs")
 

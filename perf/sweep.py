@@ -23,8 +23,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from repeng.benchmarks.probing import choose_capture, sweep_probes
 from repeng.distributions.stimuli import get_stimulus
+from repeng.study.probing import choose_capture, sweep_probes
 
 HASH = "0123456789ab"
 

@@ -23,13 +23,13 @@ from pathlib import Path
 import numpy as np
 
 from repeng.benchmarks.mini import mini_distributions
-from repeng.benchmarks.settings import Study
-from repeng.benchmarks.study import plan_study, run_study
 from repeng.distributions.schema import Distribution
 from repeng.probes.registry import known_probes
+from repeng.study.settings import Study
+from repeng.study.study import plan_study, run_study
 from repeng.tuning.scoring import score
 from repeng.tuning.settings import TuneSettings, preset_settings
-from repeng.tuning.tuned import tune
+from repeng.tuning.tuned_model import tune
 
 VARIANTS = ("mms", "logistic", "lora", "lora-genies", "prompt-tuning", "prompt-tuning-genies", "full", "full-genies")
 

@@ -14,9 +14,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from repeng.activations.model import LanguageModel, load_model
 from repeng.distributions.load import load_distributions
 from repeng.distributions.schema import Split
+from repeng.models.load import LanguageModel, load_model
 
 SHAPES: dict[str, dict[str, int]] = {
     "small": {"num_hidden_layers": 12, "hidden_size": 768, "intermediate_size": 2048, "num_attention_heads": 12},

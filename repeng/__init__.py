@@ -13,11 +13,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from repeng.version import __version__
+
 if TYPE_CHECKING:
     from repeng.report.study import StudyResults
 
-__version__ = "0.1.0"
-__all__ = ["load", "run"]
+__all__ = ["__version__", "load", "run"]
 
 
 def load(results: str | Path) -> StudyResults:
@@ -29,8 +30,8 @@ def load(results: str | Path) -> StudyResults:
     Raises:
         BadInput: there is no results table there.
     """
-    from repeng.benchmarks.texts import texts_of
     from repeng.report.study import StudyResults
+    from repeng.study.texts import texts_of
 
     return StudyResults(Path(results), texts_of(Path(results)))
 
@@ -39,7 +40,7 @@ def run(**settings: Any) -> StudyResults:
     """Run a study, as `repeng run` does, and load its results. What is done already is not done again.
 
     Args:
-        settings: any of `repeng.benchmarks.settings.Study`: model, benchmark, data, methods, layers, limit, ...
+        settings: any of `repeng.study.settings.Study`: model, benchmark, data, methods, layers, limit, ...
 
     Raises:
         BadInput: a setting is wrong.
@@ -47,9 +48,9 @@ def run(**settings: Any) -> StudyResults:
     """
     from contextlib import nullcontext
 
-    from repeng.benchmarks.settings import Study
-    from repeng.benchmarks.study import plan_study, run_study
     from repeng.errors import RepengError
+    from repeng.study.settings import Study
+    from repeng.study.study import plan_study, run_study
 
     found = run_study(
         plan_study(Study.read(None, settings)),

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from made_up import made_up
+from small_world import silent, world, write_world
+from tiny_models import make_model
+
+from repeng.distributions.load import load_distributions
+from repeng.distributions.schema import Split
+from repeng.models.load import LanguageModel, load_model
+from repeng.study.settings import Study
+from repeng.study.study import StudyOutcome, plan_study, run_study
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+METHODS = ("mms", "cra", "zero-shot", "zero-shot-mean", "zero-shot-genies", "few-shot", "truthfulness", "length")
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +29,100 @@ def genies_root() -> Path:
         if place and (Path(place) / "distributions").is_dir():
             return Path(place)
     pytest.skip("no GENIES data here: name its folder in REPENG_GENIES")
+
+
+@pytest.fixture(scope="session")
+def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny model of an architecture, made once."""
+    root = tmp_path_factory.mktemp("models")
+
+    def folder(architecture: str) -> Path:
+        place = root / architecture
+        return place if place.is_dir() else make_model(architecture, place)
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_of(folder_of: Callable[[str], Path]) -> Callable[[str], LanguageModel]:
+    """A tiny model of an architecture, loaded once. Not to be changed."""
+    loaded: dict[str, LanguageModel] = {}
+
+    def model(architecture: str) -> LanguageModel:
+        if architecture not in loaded:
+            loaded[architecture] = load_model(str(folder_of(architecture)), device="cpu")
+        return loaded[architecture]
+
+    return model
+
+
+@pytest.fixture(scope="session")
+def llama(model_of: Callable[[str], LanguageModel]) -> LanguageModel:
+    return model_of("llama")
+
+
+@pytest.fixture
+def split() -> Split:
+    return made_up(12)
+
+
+@pytest.fixture(scope="session")
+def real_splits(genies_root: Path) -> list[Split]:
+    """Some real examples: with empty responses, in Spanish, as code."""
+    names = ("alpaca_low_quality", "spanish_output", "code_easy")
+    found = load_distributions(genies_root / "distributions", names)
+    splits = []
+    for name in names:
+        examples = (*found[name].train.examples, *found[name].test.examples)
+        empty = [example for example in examples if "" in example.responses]
+        short = sorted(examples, key=lambda example: len(example.prompt) + max(map(len, example.responses)))
+        splits.append(Split(name, "train", tuple(dict.fromkeys([*empty[:1], *short[:3], short[len(short) // 2]]))))
+    return splits
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of 3 layers that takes 256 tokens."""
+    return make_model("llama", tmp_path_factory.mktemp("tiny") / "tiny-llama", positions=256)
+
+
+@pytest.fixture(scope="session")
+def model(tiny_model: Path) -> str:
+    """The same as an argument."""
+    return str(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the small world: `data` and `shifts.json`."""
+    return write_world(tmp_path_factory.mktemp("small-world"), world())
+
+
+@pytest.fixture(scope="session")
+def study_of(tiny_model: Path) -> Callable[..., Study]:
+    """A study of the tiny model on a world's folder, with its results and store in another."""
+
+    def study(world_folder: Path, place: Path, **settings: Any) -> Study:
+        return Study(
+            **{
+                "model": str(tiny_model),
+                "benchmark": str(world_folder / "shifts.json"),
+                "data": str(world_folder / "data"),
+                "methods": METHODS,
+                "store": str(place / "store"),
+                "out": str(place / "out"),
+                "device": "cpu",
+                **settings,
+            }
+        )
+
+    return study
+
+
+@pytest.fixture(scope="session")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, small_world: Path, study_of: Callable[..., Study]
+) -> StudyOutcome:
+    """A study of every cached kind of method that has run. Not to be written to."""
+    plan = plan_study(study_of(small_world, tmp_path_factory.mktemp("finished")))
+    return run_study(plan, progress=silent, note=lambda _line: None)

@@ -1,10 +1,12 @@
-"""The rooms and the doors between them: who may import whom."""
+"""The rooms and the doors between them: who may import whom, and no circle of files anywhere."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,44 +14,113 @@ import pytest
 import repeng
 
 PACKAGE = Path(repeng.__file__).parent
-ANY = {"errors", "distributions", "metrics", "activations", "probes", "tuning", "results", "benchmarks", "report"}
+FLOOR = {"errors", "maths", "version"}
 MAY_IMPORT = {
     "errors": set(),
     "maths": set(),
+    "version": set(),
     "distributions": {"errors"},
-    "metrics": {"errors"},
-    "activations": {"errors", "distributions"},
-    "probes": {"errors", "maths"},
-    "tuning": {"errors", "maths", "distributions", "activations.model", "activations.packing"},
-    "results": {"errors", "metrics"},
-    "benchmarks": {"errors", "maths", "distributions", "metrics", "activations", "probes", "tuning", "results"},
-    "report": {"errors", "results", "metrics", "distributions"},
-    "cli": ANY,
+    "models": {"distributions"},
+    "activations": {"models", "distributions"},
+    "probes": set(),
+    "tuning": {"activations.layouts.packing", "models", "distributions"},
+    "benchmarks": {"distributions"},
+    "metrics": set(),
+    "results": {"metrics"},
+    "methods": {"activations", "probes", "tuning", "models", "distributions", "metrics", "results"},
+    "study": {
+        *("methods", "benchmarks", "activations", "probes", "tuning", "models", "distributions"),
+        *("metrics", "results"),
+    },
+    "report": {"study", "distributions", "metrics", "results"},
+    "cli": {
+        *("report", "study", "methods", "benchmarks", "activations", "probes", "tuning", "models", "distributions"),
+        *("metrics", "results"),
+    },
 }
+"""Downwards only. Rooms may import those named, themselves, and the floor: errors, formulas, the version."""
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def imports_of(path: Path) -> set[str]:
-    """Names under `repeng` that a file imports, without the leading `repeng.`."""
-    found = set()
+def module_of(path: Path) -> str:
+    """A file's dotted name without the leading `repeng.`; the package's own file is the empty name."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+
+
+@cache
+def modules() -> frozenset[str]:
+    return frozenset(map(module_of, FILES))
+
+
+def nearest(name: str) -> str:
+    """The module that a dotted name means: itself, or the one that holds it."""
+    while name not in modules():
+        name = name.rpartition(".")[0]
+    return name
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Modules of the package that a file imports anywhere: at its head, within functions, and for types alone."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "repeng":
-            rest = node.module.split(".")[1:]
-            found |= {".".join(rest)} if rest else {alias.name for alias in node.names}
+            base = node.module.partition(".")[2]
+            yield from {nearest(f"{base}.{alias.name}".strip(".")) for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("repeng.")}
-    return found - {"__version__"}
+            yield from {nearest(a.name.partition(".")[2]) for a in node.names if a.name.split(".")[0] == "repeng"}
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_room_imports_only_through_its_doors(path: Path) -> None:
     room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     if room == "__init__":
         return
     for name in imports_of(path):
-        allowed = name.split(".")[0] == room or any(
-            name == door or name.startswith(f"{door}.") for door in MAY_IMPORT[room]
-        )
-        assert allowed, f"{path.name} imports repeng.{name}"
+        doors = MAY_IMPORT[room] | FLOOR | {room}
+        assert any(name == door or name.startswith(f"{door}.") for door in doors), f"{path} imports repeng.{name}"
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Groups of files that import each other, however far round (strongly connected components, Tarjan 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[set[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in graph[node]:
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            group = set()
+            while node not in group:
+                group.add(stack.pop())
+            if len(group) > 1:
+                found.append(group)
+
+    for node in graph:
+        if node not in index:
+            visit(node)
+    return found
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    graph = {module_of(path): set(imports_of(path)) - {module_of(path)} for path in FILES}
+    assert circles(graph) == []
+
+
+def test_a_circle_would_be_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [{"a", "b", "c"}]
+
+
+def test_no_file_reaches_another_room_by_its_path() -> None:
+    """`Path(__file__).parents[1]` would lead into a room that the imports do not name."""
+    for path in FILES:
+        assert ".parents[" not in path.read_text() or "__file__" not in path.read_text(), path
 
 
 def test_importing_repeng_and_its_command_line_loads_no_heavy_library() -> None:

@@ -9,8 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from repeng.benchmarks.python_plugin import Question
 from repeng.distributions.schema import Split
+from repeng.methods.plugins.python_object import Question
 
 
 class WordVotes:

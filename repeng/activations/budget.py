@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from repeng.activations.model import LOGITS_AT_ONCE
+from repeng.models.load import LOGITS_AT_ONCE
 
 FEWEST, MOST = 1024, 16_384
 CPU_MOST = 2048

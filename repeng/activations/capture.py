@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from repeng.activations.fingerprint import Identity
-from repeng.activations.model import LanguageModel
-from repeng.activations.parts import INDEX, read_json, split_folder, split_key
-from repeng.activations.request import Request, capture_id, capture_record, needed
-from repeng.activations.store import Store
-from repeng.activations.work import Progress, Work
+from repeng.activations.capture_run import CaptureRun, Progress
+from repeng.activations.store.files import INDEX, read_json, split_folder, split_key
+from repeng.activations.store.request import Request, capture_id, capture_record, needed
+from repeng.activations.store.store import Store
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput, UnknownName
+from repeng.models.fingerprint import Identity
+from repeng.models.load import LanguageModel
 
 __all__ = ["CaptureSummary", "Request", "capture", "capture_id", "needed"]
 
@@ -117,7 +117,7 @@ def capture(
         raise BadInput(f"{empty[0].distribution}/{empty[0].name} has no examples; there is nothing to capture")
     missing = needed(record["id"], identity.n_layers, splits, request, store)
     n_parts = len(splits) * len(request.parts(identity.n_layers))
-    work = Work(store, record, request, progress or _quiet)
+    work = CaptureRun(store, record, request, progress or _quiet)
     if missing:
         if isinstance(lm, Identity):
             raise BadInput(f"{len(missing)} part(s) are not in {store.root}, and no model was given to capture them")

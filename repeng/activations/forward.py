@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repeng.activations.linear import using_fast_linear
-from repeng.activations.model import LanguageModel
-from repeng.activations.plan import Batch, Chunk, Hook, Layout, Run, TextRequest
-from repeng.activations.sites import LN_FINAL, HookPoint
+from repeng.activations.layouts.batch import Batch, Chunk, Hook, Layout, Run, TextRequest
 from repeng.activations.transfer import Parcel
 from repeng.errors import BadInput
+from repeng.models.load import LanguageModel
+from repeng.models.onednn import using_fast_linear
+from repeng.models.sites import LN_FINAL, HookPoint
 
 
 class _Enough(Exception):

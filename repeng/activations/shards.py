@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repeng.activations.parts import LOGPROB, PartName
-from repeng.activations.plan import Chunk, Hook, Span, TextRequest
-from repeng.activations.sites import hook_name
-from repeng.activations.tokens import TokenizedText
+from repeng.activations.layouts.batch import Chunk, Hook, Span, TextRequest
+from repeng.activations.store.files import LOGPROB, ActivationKey
 from repeng.distributions.schema import Split
 from repeng.errors import NonFinite
+from repeng.models.sites import hook_name
+from repeng.models.tokens import TokenizedText
 
 Tokenized = Mapping[str, Sequence[TokenizedText | None]]
 """Of each stimulus the texts of some responses, None for one that was skipped."""
@@ -41,7 +41,7 @@ class Questions:
     means: dict[str, Slots]
     logprobs: dict[str, Slots]
 
-    def slots(self, part: PartName) -> Slots:
+    def slots(self, part: ActivationKey) -> Slots:
         """The slots of a part's rows."""
         if part.site == LOGPROB:
             return self.logprobs[part.stimulus]
@@ -50,7 +50,7 @@ class Questions:
         return self.positions[part.stimulus, part.token]
 
 
-def ask(tokenized: Tokenized, parts: Sequence[PartName]) -> Questions:
+def ask(tokenized: Tokenized, parts: Sequence[ActivationKey]) -> Questions:
     """Put together what must be asked for some parts. Every text of `tokenized` is among the texts, wanted or not."""
     numbers: dict[tuple[int, ...], int] = {}
     owners: list[list[tuple[str, int]]] = []
@@ -88,12 +88,12 @@ def ask(tokenized: Tokenized, parts: Sequence[PartName]) -> Questions:
     )
 
 
-def is_blank(text: TokenizedText | None, part: PartName) -> bool:
+def is_blank(text: TokenizedText | None, part: ActivationKey) -> bool:
     """Whether a part has nothing to take of a text: no prompt token, or the mean over no token."""
     return text is not None and _span(text, _kind(part)) is None
 
 
-def _kind(part: PartName) -> str:
+def _kind(part: ActivationKey) -> str:
     return part.token or LOGPROB
 
 
@@ -142,7 +142,7 @@ class _Slots:
         )
 
 
-class Answers:
+class ShardTensors:
     """Collects what batches give, in any order, until all texts are answered."""
 
     def __init__(self, questions: Questions) -> None:
@@ -188,7 +188,7 @@ class Answers:
         """Take from a batch of any text the shape of each hook's vectors, for a shard whose texts were all skipped."""
         self._shapes = {hook: values[:0] for hook, values in chunk.vectors.items()}
 
-    def tensors(self, part: PartName, layers: Sequence[int], tokenized: Tokenized) -> dict[str, Tensor]:
+    def tensors(self, part: ActivationKey, layers: Sequence[int], tokenized: Tokenized) -> dict[str, Tensor]:
         """A part's shard: of each layer [response, ...] under its hook name; or the tensors of log-probabilities."""
         slots = torch.from_numpy(self._questions.slots(part))
         if part.site == LOGPROB:

@@ -1,1 +1,1 @@
-"""Benchmarks, the seam every method comes through, and the study runner."""
+"""What is asked: shift lists, the data that they name, fetching it, and the embedded benchmark."""

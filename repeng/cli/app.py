@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-import repeng
 from repeng.cli import data, look, probes, studies
 from repeng.errors import RepengError
+from repeng.version import __version__
 
 app = typer.Typer(
     name="repeng",
@@ -34,7 +34,7 @@ data.register(data_app, store_app)
 
 def _version(asked: bool) -> bool:
     if asked:
-        typer.echo(f"repeng {repeng.__version__}")
+        typer.echo(f"repeng {__version__}")
         raise typer.Exit
     return asked
 

@@ -31,7 +31,7 @@ def data_ls(
 
     from rich.table import Table
 
-    from repeng.benchmarks.world import load_named
+    from repeng.benchmarks.loaded import load_named
     from repeng.distributions.load import summarise
 
     found = summarise(load_named(data))
@@ -79,7 +79,7 @@ def data_export(
     seed: Annotated[int, typer.Option("--seed", help="Generator seed; 0 is the shipped one.")] = 0,
 ) -> None:
     """Write the embedded benchmark as GENIES folders, with its shifts; --data and --benchmark take both."""
-    from repeng.benchmarks.world import export
+    from repeng.benchmarks.loaded import export
 
     count = export(name, directory, seed=seed)
     Talk().result(
@@ -101,7 +101,7 @@ def store_verify(
     store: Annotated[Path, typer.Argument(help="Folder of a store.")] = Path("store"), json: o.Json = False
 ) -> None:
     """Check every shard's size and checksum; the exit code is 1 where one is damaged."""
-    from repeng.activations.store import Store
+    from repeng.activations.store.store import Store
 
     problems = Store(store).verify()
     Talk(json=json).result(problems, *(problems or [f"{store}: every part is whole"]))
@@ -117,7 +117,7 @@ def store_rm(
     ] = None,
 ) -> None:
     """Remove a capture, or one distribution of it."""
-    from repeng.activations.store import Store
+    from repeng.activations.store.store import Store
 
     freed = Store(store).remove(capture, distribution)
     Talk().result(None, f"removed {capture}{f' of {distribution}' if distribution else ''}: {freed / 1e6:.1f} MB")

@@ -33,8 +33,8 @@ def rescore(
     `../target_tuned_capability` beside the evaluations is used where it is there. With --data the pairs' prompts are
     known, so that accuracies get intervals.
     """
-    from repeng.benchmarks.rescore import rescore_study
     from repeng.cli.results import rescore_outputs
+    from repeng.study.rescore import rescore_study
 
     talk = Talk(json=json, quiet=quiet)
     found = rescore_study(
@@ -98,11 +98,11 @@ def browse(
     quiet: o.Quiet = False,
 ) -> None:
     """A local page over distributions and predictions: search, filter, and read pairs."""
-    from repeng.benchmarks.texts import texts_of
-    from repeng.benchmarks.world import load_named
+    from repeng.benchmarks.loaded import load_named
     from repeng.report.browse import create_app, serve
     from repeng.report.browse import export as export_pages
     from repeng.report.predictions import read_predictions
+    from repeng.study.texts import texts_of
 
     talk = Talk(quiet=quiet)
     if data is None and results is not None:
@@ -114,8 +114,8 @@ def browse(
         raise BadInput("token scores need both --model and --probe")
     scores = None
     if model is not None and probe is not None:
-        from repeng.activations.model import load_model
-        from repeng.benchmarks.token_scores import token_scorer
+        from repeng.methods.token_scores import token_scorer
+        from repeng.models.load import load_model
         from repeng.probes.io import load
 
         scores = token_scorer(load_model(model), load(probe))

@@ -34,8 +34,8 @@ def fit(
     quiet: o.Quiet = False,
 ) -> None:
     """Fit a probe on a source's cached activations: all layers, then layer and calibration on held-out prompts."""
-    from repeng.benchmarks.probing import choose_capture, fit_from_store
     from repeng.probes.io import save
+    from repeng.study.probing import choose_capture, fit_from_store
 
     talk = Talk(json=json, quiet=quiet)
     capture = choose_capture(store, model)
@@ -74,10 +74,10 @@ def score(
     """Score a fitted probe on targets' cached test splits. With --out the evaluations are kept as files."""
     from rich.table import Table
 
-    from repeng.benchmarks.probing import capture_of, evaluation_provenance, score_from_store
     from repeng.metrics import accuracy_interval
     from repeng.probes.io import load
     from repeng.results import evaluation_path, write_evaluation
+    from repeng.study.probing import capture_of, evaluation_provenance, score_from_store
 
     talk = Talk(json=json, quiet=quiet)
     fitted = load(probe)
@@ -120,8 +120,8 @@ def sweep(
     `*` marks the layer (and head) that the source alone would have chosen, `o` the one that the target's labels would
     have: an oracle, to look at and not to use.
     """
-    from repeng.benchmarks.probing import choose_capture, sweep_probes
     from repeng.cli.show import sweep_tables, write_csv
+    from repeng.study.probing import choose_capture, sweep_probes
 
     talk = Talk(json=json, quiet=quiet)
     capture = choose_capture(store, model)
@@ -154,8 +154,8 @@ def matrix(
 
     Is it one truth direction? Then every cell is high and every cosine near 1.
     """
-    from repeng.benchmarks.probing import choose_capture, transfer_matrix
     from repeng.cli.show import matrix_tables
+    from repeng.study.probing import choose_capture, transfer_matrix
 
     talk = Talk(json=json, quiet=quiet)
     capture = choose_capture(store, model)
@@ -185,10 +185,10 @@ def tune(
     quiet: o.Quiet = False,
 ) -> None:
     """Tune a reward model on a source. A stopped run goes on from its last checkpoint; a finished one is reused."""
-    from repeng.activations.fingerprint import find_model
-    from repeng.benchmarks.tuned import FittedTuning, tell
-    from repeng.benchmarks.world import load_named
-    from repeng.tuning.tuned import tune as tune_on
+    from repeng.benchmarks.loaded import load_named
+    from repeng.methods.weight_tuning import FittedTuning, tell
+    from repeng.models.fingerprint import find_model
+    from repeng.tuning.tuned_model import tune as tune_on
 
     talk = Talk(json=json, quiet=quiet)
     distributions = load_named(data, [source, *(target or ())], limit=limit)

@@ -12,18 +12,18 @@ from repeng.cli.show import captured_lines
 from repeng.tuning.settings import METHODS as TUNING
 
 if TYPE_CHECKING:
-    from repeng.benchmarks.rescore import Rescored
-    from repeng.benchmarks.study import StudyResult
     from repeng.cli.console import Talk
+    from repeng.study.rescore import Rescored
+    from repeng.study.study import StudyOutcome
 
 MOST_FAILURES = 10
 
 
-def write_outputs(result: StudyResult, talk: Talk) -> None:
+def write_outputs(result: StudyOutcome, talk: Talk) -> None:
     """Write the report of a study that found something new; show its table, what it says, and where the files are."""
     from repeng.report.html import write_report
-    from repeng.report.surface import surface_sentence, surface_sources
     from repeng.report.tables import study_table, summary_sentence
+    from repeng.report.text_solved import text_solved_sentence, text_solved_sources
 
     if result.captured is not None:
         for line in captured_lines(result.captured):
@@ -33,10 +33,10 @@ def write_outputs(result: StudyResult, talk: Talk) -> None:
         page = write_report(result.out, distributions=result.plan.world.distributions)
     rows = [asdict(row) for row in result.rows]
     failed = [asdict(failure) for failure in result.failures]
-    surface = [asdict(source) for source in surface_sources(result.rows)]
+    surface = [asdict(source) for source in text_solved_sources(result.rows)]
     plain = {"out": str(result.out), "rows": rows, "failures": failed, "surface_sources": surface}
     shown: list[Any] = [study_table(result.rows), "", summary_sentence(result.rows)]
-    shown += [surface_sentence(result.rows)] if surface else []
+    shown += [text_solved_sentence(result.rows)] if surface else []
     shown.append("")
     shown.append(f"results: {result.out / 'results.csv'}  report: {page}  predictions: {result.plan.predictions}")
     talk.result(plain, *shown)
@@ -48,7 +48,7 @@ def write_outputs(result: StudyResult, talk: Talk) -> None:
         talk.err.print(line, markup=False)
 
 
-def failure_lines(result: StudyResult) -> list[str]:
+def failure_lines(result: StudyOutcome) -> list[str]:
     """What failed, one line a method and reason."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for failure in result.failures:
@@ -63,9 +63,9 @@ def failure_lines(result: StudyResult) -> list[str]:
 
 def rescore_outputs(found: Sequence[Rescored], out: Path | None, talk: Talk) -> None:
     """Show rescored figures; with a folder, keep them as our table and as GENIES' own, one file a method."""
-    from repeng.benchmarks.rescore import write_published
     from repeng.report.tables import study_table, summary_sentence
     from repeng.results import write_results
+    from repeng.study.rescore import write_published
 
     rows = [one.row for one in found]
     if out is not None:
@@ -79,7 +79,7 @@ def rescore_outputs(found: Sequence[Rescored], out: Path | None, talk: Talk) -> 
 
 def report_of(results: Path, out: Path | None) -> Path:
     """The report of a results folder, with the pairs' texts where its data can be found again."""
-    from repeng.benchmarks.texts import texts_of
     from repeng.report.html import write_report
+    from repeng.study.texts import texts_of
 
     return write_report(results, out, distributions=texts_of(results))

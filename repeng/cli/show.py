@@ -10,10 +10,10 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from repeng.activations.capture import CaptureSummary
-    from repeng.benchmarks.caching import CachePlan
-    from repeng.benchmarks.probing import Transfer
-    from repeng.benchmarks.study import Plan
     from repeng.results import LayerRow
+    from repeng.study.capture_plan import CachePlan
+    from repeng.study.probing import Transfer
+    from repeng.study.study import Plan
 
 HEADS_ACROSS = 8
 MARKS_WIDTH = "  "
@@ -144,7 +144,7 @@ def matrix_tables(found: Transfer) -> list[Any]:
 
 def store_listing(store: Path) -> tuple[list[dict[str, Any]], Table]:
     """Captures of a store and what each holds."""
-    from repeng.activations.store import Store
+    from repeng.activations.store.store import Store
 
     plain, rows = [], []
     for info in Store(store).captures():

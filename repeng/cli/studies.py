@@ -61,10 +61,10 @@ def run(
 
     With no argument: the embedded model on the embedded benchmark. Running it again does only what is not done yet.
     """
-    from repeng.benchmarks.settings import Study, parse_share
-    from repeng.benchmarks.study import plan_study, run_study
     from repeng.cli.results import write_outputs
     from repeng.cli.show import plan_lines
+    from repeng.study.settings import Study, parse_share
+    from repeng.study.study import plan_study, run_study
 
     given: dict[str, Any] = {
         "model": model,
@@ -127,12 +127,12 @@ def cache(
     """
     from dataclasses import asdict
 
-    from repeng.benchmarks.caching import ModelSettings, cache_needs, plan_cache
-    from repeng.benchmarks.interventions import parse_layers
-    from repeng.benchmarks.world import open_world
+    from repeng.benchmarks.loaded import load_benchmark
     from repeng.cli.show import cache_lines, captured_lines
     from repeng.distributions.stimuli import get_stimulus
     from repeng.errors import BadInput
+    from repeng.methods.base import parse_layers
+    from repeng.study.capture_plan import ModelSettings, cache_needs, plan_cache
 
     talk = Talk(json=json, quiet=quiet)
     chosen = None if layers == "all" else parse_layers(layers)
@@ -141,7 +141,7 @@ def cache(
     needs = cache_needs(
         [get_stimulus(name) for name in o.stimuli(stimuli)], o.names(sites), o.names(tokens), logprob=logprob
     )
-    world = open_world(benchmark, data, limit=limit)
+    world = load_benchmark(benchmark, data, limit=limit)
     splits = [split for distribution in world.distributions.values() for split in distribution.splits.values()]
     settings = ModelSettings(model, device, dtype, too_long, device_map)
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)

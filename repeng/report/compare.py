@@ -13,8 +13,8 @@ from typing import Any, Literal
 from rich.table import Table
 
 from repeng.report import comparisons
+from repeng.report.compared_studies import read_compared_studies
 from repeng.report.comparisons import Field, Row
-from repeng.report.sides import read_sides
 from repeng.results import write_atomically
 
 TABLES = (
@@ -82,7 +82,7 @@ def compare_results(paths: Sequence[Path], out: Path | None = None, *, against: 
         BadInput: a path is none of these.
         UnknownName: no such method to compare against.
     """
-    field = Field(read_sides(paths), against)
+    field = Field(read_compared_studies(paths), against)
     tables = {name: compute(field) for name, _, compute in TABLES}
     entrants = tuple(field.title(entrant) for entrant in field.entrants)
     found = Comparison(tables, comparisons.scatter_rows(field), entrants)

@@ -11,9 +11,9 @@ import numpy as np
 
 from repeng.errors import BadInput, UnknownName
 from repeng.metrics import Evaluation, correlation, holm, mean_paired_difference, mistake_kappa
+from repeng.report.compared_studies import ComparedStudy, Entrant
 from repeng.report.grouping import BASELINES, mean_of
 from repeng.report.predictions import Prediction
-from repeng.report.sides import Entrant, Side
 from repeng.results import ResultRow
 
 TUNED = ("lora", "prompt-tuning", "full")
@@ -31,7 +31,7 @@ class Field:
     With `against`, pairs are those of every other method with that one.
     """
 
-    def __init__(self, sides: Sequence[Side], against: str | None = None) -> None:
+    def __init__(self, sides: Sequence[ComparedStudy], against: str | None = None) -> None:
         self.sides = tuple(sides)
         self.entrants = tuple(entrant for side in sides for entrant in side.entrants())
         known = {entrant.method for entrant in self.entrants}

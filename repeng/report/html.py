@@ -12,17 +12,17 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repeng import __version__
 from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput
-from repeng.report.evidence import mean_estimate, reliability_frame, rows_of, wrong_pairs
 from repeng.report.grouping import Column, column_title, columns_of, labels_of, mean_of, sections_of, shift_rows
+from repeng.report.mistakes import mean_estimate, reliability_frame, rows_of, wrong_pairs
 from repeng.report.page import Cell, Drawing, Grid, Line, draw, environment, figure, static_text
 from repeng.report.predictions import Key, Prediction, by_key, read_predictions
 from repeng.report.published import GENIES_MEANS, MODEL, is_genies
-from repeng.report.surface import surface_sentence
 from repeng.report.tables import summary_sentence
+from repeng.report.text_solved import text_solved_sentence
 from repeng.results import LayerRow, ResultRow, read_layers, read_results, write_atomically
+from repeng.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ def write_report(
             title="repeng: how it generalises",
             css=static_text("page.css"),
             sentence=summary_sentence(rows),
-            surface=surface_sentence(rows),
+            surface=text_solved_sentence(rows),
             models=list(dict.fromkeys(row.model for row in rows)),
             n_shifts=len({(row.source, row.target, row.label, row.category) for row in rows}),
             n_methods=len({row.method for row in rows}),
@@ -145,7 +145,7 @@ def _drawings(
 ) -> list[Drawing]:
     from repeng.report import charts
     from repeng.report.frames import shift_frame
-    from repeng.report.layers import layer_drawings
+    from repeng.report.layer_section import layer_drawings
 
     frame = shift_frame(rows)
     found = []

@@ -12,10 +12,10 @@ import pandas as pd
 
 from repeng.distributions.schema import Distribution
 from repeng.metrics import Evaluation
-from repeng.report.evidence import reliability_frame
 from repeng.report.frames import results_frame, shift_frame
 from repeng.report.grouping import shift_rows
 from repeng.report.html import write_report
+from repeng.report.mistakes import reliability_frame
 from repeng.report.predictions import Key, Prediction, by_key, read_predictions
 from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
 from repeng.report.tables import summary_sentence

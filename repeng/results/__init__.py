@@ -2,7 +2,7 @@
 
 from repeng.results.atomic import write_atomically
 from repeng.results.evaluations import evaluation_path, read_evaluation, read_provenance, write_evaluation
-from repeng.results.layers import LayerFigure, LayerRow, layer_rows, read_layers, write_layers
+from repeng.results.layer_table import LayerFigure, LayerRow, layer_rows, read_layers, write_layers
 from repeng.results.table import COLUMNS, ResultRow, ShiftNames, read_results, row_from, write_results
 
 __all__ = [

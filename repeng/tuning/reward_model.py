@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from repeng.activations.model import LOADING, find_model, first_line, resolve_device
 from repeng.errors import BadInput
+from repeng.models.load import LOADING, find_model, first_line, resolve_device
 from repeng.tuning.data import length_batches
 from repeng.tuning.sharing import packed_logits, shares_prefixes
 

@@ -22,7 +22,7 @@ from repeng.tuning.reward_model import (
     quiet_transformers,
     torch_device,
 )
-from repeng.tuning.tuned import TunedModel, place_of
+from repeng.tuning.tuned_model import TunedModel, place_of
 
 
 def published(adapter: str | Path, *, model: str | None = None, dtype: str = "auto") -> TunedModel:

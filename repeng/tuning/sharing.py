@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from repeng.activations.packing import Row, pack, tree_mask
+from repeng.activations.layouts.packing import Row, pack, tree_mask
 
 if TYPE_CHECKING:
     from repeng.tuning.reward_model import RewardModel

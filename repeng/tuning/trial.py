@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from repeng.tuning.train import judge, train
-from repeng.tuning.tuned import TuningRun, begin
+from repeng.tuning.tuned_model import TuningRun, begin
 
 STEPS = 4
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 from made_up import made_up
-from models import ARCHITECTURES
+from tiny_models import ARCHITECTURES
 
-from repeng.activations import work
+from repeng.activations import capture_run as work
 from repeng.activations.budget import budget_of, token_budget, widest
 from repeng.activations.capture import Request, capture
-from repeng.activations.model import LanguageModel
-from repeng.activations.parts import CAPTURE, INDEX, read_json
-from repeng.activations.store import Store
+from repeng.activations.store.files import CAPTURE, INDEX, read_json
+from repeng.activations.store.store import Store
 from repeng.distributions.stimuli import get_stimulus
+from repeng.models.load import LanguageModel
 
 GB = 10**9
 REQUEST = Request((get_stimulus("plain"),))

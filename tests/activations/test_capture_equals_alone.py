@@ -12,10 +12,10 @@ from activations_reference import alone, texts_of
 from torch.testing import assert_close
 
 from repeng.activations.capture import Request, capture
-from repeng.activations.model import LanguageModel
-from repeng.activations.store import Store
+from repeng.activations.store.store import Store
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import get_stimulus
+from repeng.models.load import LanguageModel
 
 REQUEST = Request(
     (get_stimulus("plain"), get_stimulus("contrast_yes")),

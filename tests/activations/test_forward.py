@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from models import ARCHITECTURES
+from tiny_models import ARCHITECTURES
 
-from repeng.activations.batched import padded_batches
 from repeng.activations.forward import run
-from repeng.activations.model import LanguageModel
-from repeng.activations.plan import Chunk, Run, TextRequest, check_layout
+from repeng.activations.layouts.batch import Chunk, Run, TextRequest, check_layout
+from repeng.activations.layouts.padded import padded_batches
 from repeng.errors import RepengError
+from repeng.models.load import LanguageModel
 
 
 def some_texts() -> tuple[TextRequest, ...]:
@@ -164,7 +164,7 @@ def test_many_tokens_are_scored_some_at_a_time(llama: LanguageModel, monkeypatch
         torch.testing.assert_close(llama.token_logprobs(hidden, targets), whole)
         monkeypatch.setattr(llama.unembed, "forward", lambda hidden: made.append(len(hidden)) or forward(hidden))
         for name, value in {"TOKENS_AT_ONCE_ON_CPU": 20, "LOGITS_AT_ONCE": 7 * llama.config.vocab_size}.items():
-            monkeypatch.setattr(f"repeng.activations.model.{name}", value)
+            monkeypatch.setattr(f"repeng.models.load.{name}", value)
             torch.testing.assert_close(llama.token_logprobs(hidden, targets), whole)
     assert (whole < 0).all()
     assert made == [20, 20, 10] + [7] * 7 + [1]

@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 from made_up import made_up
 
-from repeng.activations import parts, work, writing
+from repeng.activations import capture_run as work
 from repeng.activations.capture import Request, capture
-from repeng.activations.fingerprint import Identity, identify
-from repeng.activations.model import LanguageModel, load_model
-from repeng.activations.plan import Chunk, Layout, Run
-from repeng.activations.store import Store
+from repeng.activations.layouts.batch import Chunk, Layout, Run
+from repeng.activations.store import files as parts
+from repeng.activations.store import writing
+from repeng.activations.store.store import Store
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus, get_stimulus
 from repeng.errors import BadInput
+from repeng.models.fingerprint import Identity, identify
+from repeng.models.load import LanguageModel, load_model
 
 REQUEST = Request((get_stimulus("plain"), get_stimulus("contrast_yes")), tokens=("last", "response_mean"))
 
@@ -244,10 +246,10 @@ RUN = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 from made_up import made_up
-from repeng.activations import parts
+from repeng.activations.store import files as parts
 from repeng.activations.capture import Request, capture
-from repeng.activations.model import load_model
-from repeng.activations.store import Store
+from repeng.models.load import load_model
+from repeng.activations.store.store import Store
 from repeng.distributions.stimuli import get_stimulus
 parts.SHARD_RESPONSES = 8
 calls = []
@@ -265,7 +267,7 @@ def test_processes_that_are_killed_or_run_side_by_side_leave_the_same_bytes(
     folder_of: Callable[[str], Path], llama: LanguageModel, tmp_path: Path
 ) -> None:
     capture(llama, [made_up(12)], REQUEST, Store(tmp_path / "expected"))
-    script = RUN.format(tests=str(Path(__file__).parent), model=str(folder_of("llama")))
+    script = RUN.format(tests=str(Path(__file__).parents[1]), model=str(folder_of("llama")))
 
     def start(name: str, stop_at: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-c", script, str(tmp_path / name), str(stop_at)])

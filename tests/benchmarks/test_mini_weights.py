@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from repeng.benchmarks.mini import mini_distributions, weights_dir
-from repeng.benchmarks.mini.gate import measure
+from repeng.benchmarks.mini import mini_distributions
 from repeng.distributions.schema import Split
+from repeng.models.fingerprint import MINI
+from tools.mini.gate import measure
 
 LAYER = 3
 
@@ -19,13 +20,13 @@ LAYER = 3
 def loaded() -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(weights_dir(), local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(weights_dir(), local_files_only=True, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(MINI, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(MINI, local_files_only=True, dtype=torch.float32)
     return model.eval(), tokenizer
 
 
 def test_the_weights_are_small_and_hold_nothing_but_the_hubs_layout() -> None:
-    files = {path.name: path.stat().st_size for path in weights_dir().rglob("*") if path.is_file()}
+    files = {path.name: path.stat().st_size for path in MINI.rglob("*") if path.is_file()}
     assert sum(files.values()) <= 10_000_000
     assert {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "README.md"} <= set(files)
     assert all(name.endswith((".safetensors", ".json", ".md")) for name in files)
@@ -34,7 +35,7 @@ def test_the_weights_are_small_and_hold_nothing_but_the_hubs_layout() -> None:
 def test_the_weights_are_bfloat16_and_tied() -> None:
     from safetensors import safe_open
 
-    with safe_open(weights_dir() / "model.safetensors", "pt") as file:
+    with safe_open(MINI / "model.safetensors", "pt") as file:
         assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"BF16"}  # noqa: SIM118
         assert "lm_head.weight" not in file.keys()  # noqa: SIM118
 
@@ -85,8 +86,8 @@ def test_a_mean_difference_probe_carries_over_to_stories_and_fails_where_the_use
 
 
 def test_the_model_answers_easy_questions(loaded) -> None:  # type: ignore[no-untyped-def]
+    from repeng.benchmarks.mini.facts import facts
     from repeng.benchmarks.mini.phrases import instruction, question
-    from repeng.benchmarks.mini.world import facts
 
     model, tokenizer = loaded
     rng = random.Random(0)

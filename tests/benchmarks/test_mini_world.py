@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 
 import pytest
 
+from repeng.benchmarks.mini.facts import derange, facts, kind_of_answer, myths
 from repeng.benchmarks.mini.number_words import english, spanish
 from repeng.benchmarks.mini.phrases import PHRASES, question, say
 from repeng.benchmarks.mini.tables import TABLES, read_table
-from repeng.benchmarks.mini.world import derange, facts, kind_of_answer, myths
 
 CONTINENTS = {"Africa", "Asia", "Europe", "North America", "South America", "Oceania"}
 

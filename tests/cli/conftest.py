@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from cli_samples import Repeng, Said
-from models import make_model
 from planted_store import two_worlds
 from small_world import world, write_world
+from tiny_models import make_model
 
 from repeng.cli import main
 

@@ -80,7 +80,7 @@ def test_an_unexpected_error_is_one_line_and_says_how_to_see_more(
     def fail(*_arguments: Any, **_keywords: Any) -> None:
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr("repeng.benchmarks.study.plan_study", fail)
+    monkeypatch.setattr("repeng.study.study.plan_study", fail)
     said = repeng("run")
     assert said.code == 1
     assert said.err.startswith("error: ZeroDivisionError: by nothing")

@@ -14,7 +14,7 @@ from planted_store import planted, write_store
 def test_probes_are_fitted_and_scored_from_the_store_alone(
     repeng: Repeng, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("repeng.activations.model.load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("repeng.models.load.load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
     store = ("--store", place / "planted")
     said = repeng("fit", *store, "--source", "near", "--probe", "mms", "--out", tmp_path / "p", "--json")
     assert said.json["layers"] == [2]

@@ -12,7 +12,7 @@ from planted import Planted, planted
 
 from repeng.errors import BadInput, NonFinite
 from repeng.probes.base import Probe, all_finite
-from repeng.probes.layers import fit_probe
+from repeng.probes.fitting import fit_probe
 from repeng.probes.registry import PROBES, get_probe, known_probes
 
 QUICK = {name: {"epochs": 300, "learning_rate": 0.02} for name in ("ccs", "ccs-genies")}

@@ -12,10 +12,10 @@ import torch
 from planted import planted
 
 import repeng.probes.registry as registry
-from repeng.benchmarks.text_baselines import TEXT_BASELINES
 from repeng.errors import BadInput
+from repeng.methods.text_baselines import TEXT_BASELINES
 from repeng.probes.base import Probe
-from repeng.probes.layers import fit_probe
+from repeng.probes.fitting import fit_probe
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -12,8 +12,8 @@ from sklearn.linear_model import LogisticRegression
 
 from repeng.errors import BadInput
 from repeng.probes.calibration import LogisticCalibration
+from repeng.probes.fitting import fit_probe
 from repeng.probes.genies import LATGenies, best_units
-from repeng.probes.layers import fit_probe
 from repeng.probes.registry import get_probe
 from repeng.probes.source import SourceData, split_source
 

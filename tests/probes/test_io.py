@@ -10,8 +10,8 @@ from planted import planted
 
 from repeng.errors import BadInput, UnknownName
 from repeng.probes.fitted import FittedProbe
+from repeng.probes.fitting import fit_probe
 from repeng.probes.io import load, save
-from repeng.probes.layers import fit_probe
 from repeng.probes.registry import PROBES, get_probe
 
 QUICK = {"ccs": {"epochs": 20}, "ccs-genies": {"epochs": 20}, "cra": {"alpha": 0.5}}

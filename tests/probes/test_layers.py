@@ -10,7 +10,7 @@ from planted import planted
 
 from repeng.errors import BadInput, CaptureMismatch, NonFinite
 from repeng.maths import sigmoid
-from repeng.probes.layers import fit_probe
+from repeng.probes.fitting import fit_probe
 from repeng.probes.mms import MMS
 from repeng.probes.selection import choose
 from repeng.probes.source import SourceData, split_source

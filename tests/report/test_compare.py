@@ -18,9 +18,9 @@ from rich.console import Console
 from repeng.errors import BadInput, UnknownName
 from repeng.metrics import Evaluation, holm, mean_paired_difference
 from repeng.report.compare import TABLES, Comparison, compare_results
+from repeng.report.compared_studies import ComparedStudy, read_compared_studies
 from repeng.report.comparisons import Field, capability_measures, model_size, pooled, zero_shot_correlations
 from repeng.report.predictions import Prediction, by_key, read_predictions
-from repeng.report.sides import Side, read_sides
 from repeng.results import evaluation_path, write_evaluation, write_results
 
 SMALL = {"mms": (0.9, 0.9, 0.5, 0.4), "lat": (0.7, 0.8, 0.2, 0.3), "zero-shot": (0.7, 0.72, 0.5, 0.48)}
@@ -105,7 +105,7 @@ def test_zero_shot_accuracy_is_held_against_generalization() -> None:
         make_row(target=str(i), accuracy=0.5 + 0.1 * i, baseline_accuracy=0.2 + 0.05 * i, label="extreme")
         for i in range(4)
     ]
-    field = Field([Side("s", tuple(rows), {})])
+    field = Field([ComparedStudy("s", tuple(rows), {})])
     assert zero_shot_correlations(field)[0]["pearson"] == pytest.approx(1.0)
 
 
@@ -121,7 +121,7 @@ def test_capability_is_measured_by_probe_or_tuning_on_target_or_reference() -> N
             ("zero-shot", "cued", 1.0),
         ]
     ]
-    rows = capability_measures(Field([Side("s", (row, tuned), by_key(predictions))]))
+    rows = capability_measures(Field([ComparedStudy("s", (row, tuned), by_key(predictions))]))
     values = {(found["method"], found["capability"]): found["elicitation"] for found in rows}
     assert values["mms", "best probe, target"] == pytest.approx(0.6 / 0.8)
     assert values["mms", "best probe, target reference"] == pytest.approx(0.6 / 0.75)
@@ -237,7 +237,7 @@ def test_a_folder_of_released_evaluations_is_a_side_of_its_own(tmp_path: Path) -
     capability = tmp_path / "theirs" / "target_tuned_capability" / "llama-7b" / "hard.json"
     capability.parent.mkdir(parents=True)
     capability.write_text('{"best_intervention": "mms", "best_intervention_accuracy": 0.9}')
-    ours, theirs = read_sides([tmp_path / "ours" / "results.csv", published])
+    ours, theirs = read_compared_studies([tmp_path / "ours" / "results.csv", published])
     assert (ours.name, theirs.name) == ("ours", "evaluations")
     assert {(row.model, row.method) for row in theirs.rows} == {("llama-7b", "lora"), ("llama-7b", "zero-shot")}
     row = next(row for row in theirs.rows if (row.method, row.target) == ("lora", "hard"))
@@ -255,7 +255,7 @@ def test_published_evaluations_correlate_across_models(genies_root: Path) -> Non
 def test_rows_that_only_name_a_capability_are_no_entrants(tmp_path: Path) -> None:
     rows = [make_row(accuracy=0.8), make_row(method="target-tuned:lora", source="hard", accuracy=0.9)]
     write_results(rows, tmp_path / "results.csv")
-    assert [entrant.method for entrant in read_sides([tmp_path])[0].entrants()] == ["mms"]
+    assert [entrant.method for entrant in read_compared_studies([tmp_path])[0].entrants()] == ["mms"]
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path, studies: tuple[Path, Path]) -> None:

@@ -12,8 +12,8 @@ from browsers import chromium, open_page, serious_faults  # noqa: F401
 from made_up_study import HOSTILE, make_layers, make_row, write_study
 
 from repeng.errors import BadInput
-from repeng.report.evidence import mean_estimate, reliability_frame, wrong_pairs
 from repeng.report.html import write_report
+from repeng.report.mistakes import mean_estimate, reliability_frame, wrong_pairs
 from repeng.report.predictions import by_key, read_predictions, shortened, visible
 from repeng.report.published import GENIES_TARGETS
 from repeng.results import read_results, write_layers, write_results

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from models import make_model
+from tiny_models import make_model
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import make_model
+from tiny_models import make_model
 
 from repeng.errors import BadInput
 from repeng.tuning.reward_model import (
@@ -21,7 +21,7 @@ from repeng.tuning.reward_model import (
 )
 from repeng.tuning.settings import preset_settings
 from repeng.tuning.sharing import shares_prefixes
-from repeng.tuning.tuned import new_reward_model
+from repeng.tuning.tuned_model import new_reward_model
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,7 @@ from polite import polite_split
 from repeng.tuning import trial
 from repeng.tuning.settings import preset_settings
 from repeng.tuning.trial import trial_seconds
-from repeng.tuning.tuned import carry_out, plan_tuning
+from repeng.tuning.tuned_model import carry_out, plan_tuning
 
 
 def test_a_run_is_estimated_from_loading_steps_and_judgements_and_nothing_is_written(

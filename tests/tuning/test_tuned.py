@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from models import make_model
 from polite import polite_split
 from safetensors.torch import load_file
+from tiny_models import make_model
 
 from repeng.errors import BadInput, UnknownName
 from repeng.tuning.checkpoint import RunState
 from repeng.tuning.scoring import published, score
 from repeng.tuning.settings import TuneSettings, preset_settings
 from repeng.tuning.train import TuneProgress, note_judgement
-from repeng.tuning.tuned import TunedModel, tune
+from repeng.tuning.tuned_model import TunedModel, tune
 
 SHORT: dict[str, Any] = {"steps": 6, "batch_size": 4, "micro_batch_size": 4, "evaluate_every": 2, "checkpoint_every": 2}
 
@@ -291,7 +291,7 @@ def test_a_process_killed_at_a_random_moment_resumes_and_ends_the_same(base: str
     code = (
         "import sys; sys.path[:0] = sys.argv[1:3]\n"
         "from pathlib import Path; from polite import polite_split\n"
-        "from repeng.tuning.settings import preset_settings; from repeng.tuning.tuned import tune\n"
+        "from repeng.tuning.settings import preset_settings; from repeng.tuning.tuned_model import tune\n"
         "settings = preset_settings('lora', steps=400, batch_size=4, patience=0, checkpoint_every=1)\n"
         "tune(sys.argv[3], polite_split(12), method='lora', root=Path(sys.argv[4]), settings=settings,\n"
         "     progress=lambda told: print(told.step, flush=True))\n"

@@ -17,11 +17,6 @@ MINI_DISTRIBUTIONS = tuple(sorted(_RECIPES))
 """The name of every distribution of the miniature."""
 
 
-def weights_dir() -> Path:
-    """The folder of the embedded model, in the hub's layout."""
-    return Path(__file__).parent / "weights"
-
-
 @cache
 def mini_benchmark() -> Benchmark:
     """The shifts of the miniature: GENIES' eight categories, two or more of each."""

@@ -7,10 +7,9 @@ import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 
-from repeng.benchmarks.mini.documents import FORUMS
-from repeng.benchmarks.mini.phrases import LONG, encoding_phrases, instruction, say
+from repeng.benchmarks.mini.facts import NEVER_GRADED, Fact, derange, facts, kind_of_answer, myths
+from repeng.benchmarks.mini.phrases import FORUMS, LONG, encoding_phrases, instruction, say
 from repeng.benchmarks.mini.recipes import MYTHS, Asked, Recipe
-from repeng.benchmarks.mini.world import NEVER_GRADED, Fact, derange, facts, kind_of_answer, myths
 from repeng.distributions.schema import Distribution, Example, Split
 
 SIZES = {"train": 300, "test": 150}

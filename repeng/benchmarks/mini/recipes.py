@@ -6,9 +6,17 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from repeng.benchmarks.mini.documents import AUTHORITIES, GUESSES, PRIZES, WRONG_REQUESTS, quiz_prompt
-from repeng.benchmarks.mini.phrases import STORIES, instruction, notation
-from repeng.benchmarks.mini.world import Fact
+from repeng.benchmarks.mini.facts import Fact
+from repeng.benchmarks.mini.phrases import (
+    AUTHORITIES,
+    GUESSES,
+    PRIZES,
+    STORIES,
+    WRONG_REQUESTS,
+    instruction,
+    notation,
+    quiz_prompt,
+)
 
 GEOGRAPHY = ("capital", "continent", "language", "currency")
 WORDS = ("opposite", "to_spanish", "to_english")

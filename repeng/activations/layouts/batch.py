@@ -1,0 +1,132 @@
+"""What is asked of one forward pass, and what it gives: the seam between laying texts out and everything else.
+
+A *layout* turns distinct texts into batches: `batched.padded_batches` gives each text a row of its own, padded;
+`packed.PackedLayout` lets texts with a common prefix share its tokens under a tree mask. Both yield `Batch`, which
+says where each token of each text stands, and `forward.run` does the rest for either: hooks, gathering, means,
+log-probabilities. So the two paths differ in the layout alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repeng.models.load import LanguageModel
+
+Hook = tuple[str, int]
+"""A site and a layer: `("resid_post", 3)`."""
+
+Span = tuple[int, int]
+"""Token positions of one text, from the first to one past the last."""
+
+
+@dataclass(frozen=True)
+class TextRequest:
+    """One distinct text and what is wanted of it.
+
+    Attributes:
+        ids: token ids, special tokens included, without padding. No two requests of one run have equal ids.
+        positions: where a vector is wanted, of every hook; ascending, without repeats.
+        means: spans over which the mean vector is wanted, of every hook; never empty.
+        logprobs: spans of which the total log-probability is wanted. A token at position 0 has none and adds nothing.
+    """
+
+    ids: tuple[int, ...]
+    positions: tuple[int, ...] = ()
+    means: tuple[Span, ...] = ()
+    logprobs: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows for one forward pass.
+
+    Attributes:
+        input_ids: token ids; cells that belong to no text hold any valid id.
+        position_ids: position of each token within its own text (any number in cells of no text).
+        attention_mask: as the model takes it: None (plain causal), [row, pos] of 1 and 0, [row, 1, pos, pos] of 0 and
+            the dtype's minimum, or a dict of such by layer type.
+        texts: number of each text that stands here, counted over all texts given to the layout.
+        rows: row of each of these texts.
+        columns: for each of these texts, the column of each of its tokens. Texts may share columns.
+    """
+
+    input_ids: Int[Tensor, "row pos"]
+    position_ids: Int[Tensor, "row pos"]
+    attention_mask: Tensor | Mapping[str, Tensor] | None
+    texts: tuple[int, ...]
+    rows: tuple[int, ...]
+    columns: tuple[Int[np.ndarray, " _"], ...]
+
+
+@runtime_checkable
+class Layout(Protocol):
+    """Cuts texts into batches, each text into exactly one.
+
+    What it yields depends on the texts, their order and `batch_tokens` alone (and on the architecture, for the kind of
+    mask): never on the hooks, on the device, or on what was computed before.
+    """
+
+    def __call__(self, lm: LanguageModel, texts: Sequence[TextRequest], batch_tokens: int) -> Iterator[Batch]:
+        """Yield batches of at most `batch_tokens` cells (more only where one text, or one tree, alone is longer)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What one batch gave. Everything is on the CPU.
+
+    Attributes:
+        texts: the batch's texts.
+        vectors: of each hook, in the storage dtype: one after the other, each text's each of `positions`.
+        means: of each hook, in the storage dtype: one after the other, each text's each of `means`, taken in float32.
+        logprobs: total log-probability (natural logarithm): one after the other, each text's each of `logprobs`.
+        n_tokens: cells of the batch, padding included.
+    """
+
+    texts: tuple[int, ...]
+    vectors: dict[Hook, Float[Tensor, "slot ..."]]
+    means: dict[Hook, Float[Tensor, "span ..."]]
+    logprobs: Float[np.ndarray, " scored"]
+    n_tokens: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run over distinct texts: what `forward.run` needs beside the model.
+
+    Attributes:
+        texts: distinct by their ids, in a fixed order.
+        hooks: every (site, layer) wanted.
+        batch_tokens: upper bound on the cells of a batch.
+        storage_dtype: what vectors are rounded to.
+    """
+
+    texts: tuple[TextRequest, ...]
+    hooks: tuple[Hook, ...]
+    batch_tokens: int
+    storage_dtype: torch.dtype = torch.bfloat16
+
+
+def check_layout(texts: Sequence[TextRequest], batches: Sequence[Batch]) -> list[str]:
+    """Everything that a layout promises and `batches` break, in words; empty where they keep it all.
+
+    For tests of layouts: every text stands in exactly one batch, and its cells hold its ids and positions 0, 1, 2, ...
+    """
+    problems: list[str] = []
+    seen = [text for batch in batches for text in batch.texts]
+    if sorted(seen) != list(range(len(texts))):
+        problems.append(f"texts {sorted(seen)} stand in batches instead of 0 to {len(texts) - 1}, once each")
+    for number, batch in enumerate(batches):
+        for text, row, columns in zip(batch.texts, batch.rows, batch.columns, strict=True):
+            if tuple(batch.input_ids[row, columns].tolist()) != texts[text].ids:
+                problems.append(f"batch {number}: the cells of text {text} do not hold its ids")
+            if batch.position_ids[row, columns].tolist() != list(range(len(texts[text].ids))):
+                problems.append(f"batch {number}: the positions of text {text} do not count from 0")
+    return problems

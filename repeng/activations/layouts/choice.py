@@ -1,0 +1,99 @@
+"""How a capture lays out its texts: in a way that `selfcheck` saw to be right, and of two the faster by `timing`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from repeng.activations.layouts.batch import Run
+from repeng.activations.layouts.packed import FLEX, TREES, PackedLayout
+from repeng.activations.layouts.selfcheck import Check, limits_passed, packed_layout
+from repeng.activations.layouts.timing import faster_layout
+from repeng.activations.store.files import read_json, to_json, write_file
+from repeng.errors import RepengError
+from repeng.models.load import LanguageModel
+
+log = logging.getLogger(__name__)
+
+
+def on_gpu(lm: LanguageModel) -> bool:
+    """Whether one kernel for a row may be used: it is compiled for GPUs alone."""
+    return lm.device.type == "cuda"
+
+
+class Choice:
+    """The layout of the parts that a capture begins.
+
+    Found out on the first texts at hand, and again only where texts are longer than some length at which the model may
+    behave otherwise, and those seen before were not.
+
+    Args:
+        lm: the model.
+        file: capture.json, which records whether a GPU found one kernel for a row the faster, so that runs that go on
+            with this one, or beside it, lay out alike.
+        method: "auto", "packed" or "batched".
+        max_length: of the longest text in tokens; None for no limit.
+    """
+
+    def __init__(self, lm: LanguageModel, file: Path, method: str, max_length: int | None) -> None:
+        self._lm, self._file, self._method = lm, file, method
+        self._longest = max_length or sys.maxsize
+        self._layout: str | None = None
+        self._limits: frozenset[int] = frozenset()
+
+    def layout(self, sample: Callable[[], Run], n_texts: int) -> str:
+        """The layout's name.
+
+        Args:
+            sample: gives texts at hand, and what is wanted of them.
+            n_texts: how many there are to do.
+
+        Raises:
+            RepengError: out of memory with a few texts; or the packed method was asked for and is not right here.
+        """
+        if self._layout == "padded" or self._method == "batched":
+            return "padded"
+        config = self._lm.config.to_dict()
+        if self._layout is not None and not limits_passed(self._longest, config):
+            return self._layout
+        plan = sample()
+        limits = limits_passed(max((len(text.ids) for text in plan.texts), default=0), config)
+        if self._layout is None or not limits <= self._limits:
+            try:
+                found = packed_layout(self._lm, plan)
+                if found == TREES and on_gpu(self._lm):
+                    found = self._attention(plan, n_texts)
+            except torch.OutOfMemoryError as error:
+                raise RepengError("out of memory with a few texts at once; take a smaller dtype") from error
+            if found is None and self._method == "packed":
+                raise RepengError(
+                    f"packed rows are not right for {self._lm.name}; leave the method to repeng, or take batched"
+                )
+            self._layout = "padded" if found is None else found.kind
+            self._limits |= limits
+        return self._layout
+
+    def give_up_flex(self) -> None:
+        """Go on with attention by blocks, now and in later runs: the one kernel failed."""
+        log.warning("FlexAttention failed; going on with attention by blocks")
+        self._layout = TREES.kind
+        self._record(TREES)
+
+    def _attention(self, plan: Run, n_texts: int) -> PackedLayout:
+        """By blocks, or in one kernel."""
+        known = read_json(self._file).get("attention")
+        if known is not None:
+            return FLEX if known == FLEX.kind and not Check(self._lm, plan).fault(FLEX) else TREES
+        length = sum(len(text.ids) for text in plan.texts) / max(1, len(plan.texts))
+        found = faster_layout(self._lm, plan, int(length * n_texts))
+        if found is None:
+            return TREES
+        self._record(found)
+        return found
+
+    def _record(self, layout: PackedLayout) -> None:
+        write_file(self._file, to_json({**read_json(self._file), "attention": layout.kind}))

@@ -1,0 +1,1 @@
+"""Activations on disk: what is there, what is missing, reading and writing."""

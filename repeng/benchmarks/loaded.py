@@ -1,0 +1,118 @@
+"""Which distributions and shifts a benchmark's name means, and where their data lies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from repeng.benchmarks.fetch import fetched_folder
+from repeng.benchmarks.shift_lists import get_benchmark
+from repeng.distributions.load import list_distributions, load_distributions, write_genies
+from repeng.distributions.schema import Benchmark, Distribution, Shift
+from repeng.errors import BadInput, UnknownName
+
+
+@dataclass(frozen=True)
+class LoadedBenchmark:
+    """A benchmark with the data of every distribution that it names."""
+
+    benchmark: Benchmark
+    distributions: dict[str, Distribution]
+
+
+def load_benchmark(benchmark: str | None, data: str | None, *, limit: int | None = None) -> LoadedBenchmark:
+    """Load what a study is about.
+
+    Args:
+        benchmark: a benchmark's name or a shift file; None means `mini`, or with `data` every distribution of the
+            data against every one.
+        data: where the distributions are, `mini` for the embedded ones; None means the benchmark's own data, embedded
+            or fetched.
+        limit: the first so many examples of each split.
+
+    Raises:
+        BadInput: a distribution that a shift names is not in the data, or there is no data.
+        BadData: the data is wrong.
+    """
+    if benchmark is None and data is not None:
+        distributions = load_named(data, limit=limit)
+        names = tuple(distributions)
+        shifts = tuple(Shift(source, target) for source in names for target in names)
+        return LoadedBenchmark(Benchmark(Path(data).stem, shifts), distributions)
+    chosen = get_benchmark(benchmark or "mini")
+    if data == "mini" or (data is None and chosen.name == "mini"):
+        from repeng.benchmarks.mini import mini_distributions
+
+        wanted = None if chosen.name == "mini" else chosen.distributions
+        return LoadedBenchmark(chosen, mini_distributions(names=wanted, limit=limit))
+    folder = fetched_folder("genies") if data is None or _is_fetched(data) else data
+    if folder is None:
+        raise BadInput(
+            f"no data for benchmark {chosen.name}: give its folder of distributions with --data DIR, "
+            "or bring it here with: repeng data fetch genies"
+        )
+    missing = sorted(set(chosen.distributions) - set(list_distributions(folder)))
+    if missing:
+        raise BadInput(
+            f"{folder}: {len(missing)} distribution(s) of benchmark {chosen.name} are not there: {', '.join(missing)}"
+        )
+    return LoadedBenchmark(chosen, load_distributions(folder, chosen.distributions, limit=limit))
+
+
+def load_named(
+    data: str | None, names: Sequence[str] | None = None, *, limit: int | None = None
+) -> dict[str, Distribution]:
+    """Distributions by name, from data, the embedded benchmark (`mini` or None) or a fetched one (`genies`).
+
+    Raises:
+        UnknownName: a name that is not among them.
+    """
+    folder = data
+    if data in (None, "mini"):
+        from repeng.benchmarks.mini import mini_benchmark, mini_distributions
+
+        embedded = mini_benchmark().distributions
+        if data == "mini" or names is None or set(names) <= set(embedded) or fetched_folder("genies") is None:
+            for name in names or ():
+                if name not in embedded:
+                    raise UnknownName("distribution", name, embedded)
+            return mini_distributions(names=names, limit=limit)
+        folder = str(fetched_folder("genies"))
+    elif data is not None and _is_fetched(data):
+        folder = str(_fetched(data))
+    return load_distributions(str(folder), names, limit=limit)
+
+
+def export(name: str, directory: Path, *, seed: int = 0) -> int:
+    """Write the embedded benchmark out and return of how many distributions.
+
+    DIRECTORY/distributions/NAME/{train,test}.json are GENIES folders, DIRECTORY/shifts.json is the shift file, so that
+    `--data DIRECTORY --benchmark DIRECTORY/shifts.json` is the same benchmark.
+
+    Raises:
+        UnknownName: there is no embedded benchmark of that name.
+    """
+    if name != "mini":
+        raise UnknownName("embedded benchmark", name, ("mini",))
+    from repeng.benchmarks.mini import mini_benchmark, mini_distributions
+
+    distributions = mini_distributions(seed)
+    for distribution in distributions.values():
+        write_genies(distribution, directory / "distributions")
+    rows = [asdict(shift) for shift in mini_benchmark().shifts]
+    (directory / "shifts.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return len(distributions)
+
+
+def _is_fetched(data: str) -> bool:
+    """Whether data is the name of a benchmark to be fetched, and no file here."""
+    return data == "genies" and not Path(data).exists()
+
+
+def _fetched(name: str) -> Path:
+    folder = fetched_folder(name)
+    if folder is None:
+        raise BadInput(f"{name} is not here; bring it with: repeng data fetch {name}")
+    return folder

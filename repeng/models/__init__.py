@@ -1,0 +1,1 @@
+"""Language models: loading, architectures, hook sites, tokens, fingerprint."""

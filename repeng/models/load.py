@@ -1,0 +1,230 @@
+"""Loading a causal language model, and where to hook it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from repeng.errors import BadInput, RepengError
+from repeng.models.architectures import dissect
+from repeng.models.fingerprint import Identity, find_model, first_line, identify, resolve_device, slug
+from repeng.models.sites import HookPoint, Sites
+
+log = logging.getLogger(__name__)
+
+__all__ = ["LOADING", "LanguageModel", "load_model", "slug"]
+
+LOADING = threading.Lock()
+"""Held while weights are loaded: transformers switches the tying of weights off for the whole process meanwhile, and
+two threads that load at once leave it off for good."""
+LOGITS_AT_ONCE = 1 << 26
+"""Logits computed at a time: 256 MB in float32."""
+TOKENS_AT_ONCE_ON_CPU = 128
+"""On a CPU, of so many tokens at most: their logits are still in its cache when they are summed."""
+
+
+class LanguageModel:
+    """A causal language model in eval mode with its tokenizer, and its parts by name.
+
+    Attributes:
+        model: the Hugging Face model.
+        tokenizer: its tokenizer. Batches are padded by repeng itself, so it needs no padding token and its padding
+            side does not matter.
+        name: what the user called it.
+        base: the inner model that gives the last hidden state.
+        blocks: its blocks.
+        final_norm: the norm after the last block; None where there is none.
+        unembed: the module from the last hidden state to logits.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any, identity: Identity) -> None:
+        self.model, self.tokenizer, self._identity = model, tokenizer, identity
+        self.name = identity.model
+        self._anatomy = dissect(model)
+        self._sites = Sites(self._anatomy)
+        self.config: Any = self._anatomy.config
+        self.base: nn.Module = self._anatomy.base
+        self.blocks: list[nn.Module] = list(self._anatomy.blocks)
+        self.final_norm: nn.Module | None = self._anatomy.final_norm
+        self.unembed: nn.Module = self._anatomy.unembed
+
+    def __repr__(self) -> str:
+        return f"LanguageModel({self.name!r}, {self.n_layers} layers, {self._identity.dtype}, {self.device})"
+
+    @property
+    def slug(self) -> str:
+        """The name as part of a file name."""
+        return self._identity.slug
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go: the embedding's device."""
+        embedding: Any = self.model.get_input_embeddings()  # type: ignore[operator]
+        device: torch.device = embedding.weight.device
+        if device.type == "meta":
+            # Weights that a device map leaves elsewhere are fetched by a hook, which says where to.
+            return torch.device(embedding._hf_hook.execution_device)
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the model computes in."""
+        dtype: torch.dtype = getattr(torch, self._identity.dtype)
+        return dtype
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return len(self.blocks)
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return int(self.config.hidden_size)
+
+    @property
+    def n_heads(self) -> int:
+        """Number of attention heads (of queries)."""
+        return int(self.config.num_attention_heads)
+
+    @property
+    def d_head(self) -> int:
+        """Width of one head's output, in the first block that has attention.
+
+        Raises:
+            BadInput: no block has attention.
+        """
+        return self._anatomy.d_head
+
+    @property
+    def max_length(self) -> int | None:
+        """The longest text in tokens; None where the model names no limit."""
+        return self._identity.max_length
+
+    @property
+    def pad_id(self) -> int:
+        """A token id to fill cells of no text with: nothing ever reads what stands there."""
+        for name in ("pad_token_id", "eos_token_id", "bos_token_id"):
+            if getattr(self.tokenizer, name, None) is not None:
+                return int(getattr(self.tokenizer, name))
+        return 0
+
+    def identity(self) -> dict[str, Any]:
+        """What determines the numbers: weights, configuration, tokenizer, dtype; and the model's size. Plain values."""
+        return self._identity.as_dict()
+
+    def hook_module(self, site: str, layer: int) -> tuple[nn.Module, str]:
+        """The module to hook for a site at a layer, and whether its "input" or its "output" is meant.
+
+        Raises:
+            UnknownName: no such site here; the message lists those that there are.
+            BadInput: there is no such layer, or that layer has no such part.
+        """
+        point = self.hook_point(site, layer)
+        return point.module, point.side
+
+    def hook_point(self, site: str, layer: int) -> HookPoint:
+        """As `hook_module`, with the tensor's hook name and what else reading it takes."""
+        return self._sites.point(site, layer)
+
+    def sites(self) -> tuple[str, ...]:
+        """Every site that can be captured here."""
+        return self._sites.known()
+
+    def logits(self, hidden: Float[Tensor, "token d_model"]) -> Float[Tensor, "token vocabulary"]:
+        """Logits of last hidden states (as `base` gives them) as the model itself computes them, in float32."""
+        weight = getattr(self.unembed, "weight", None)
+        if weight is not None and weight.device.type != "meta":
+            hidden = hidden.to(weight.device)
+        logits = self.unembed(hidden).float()
+        if getattr(self.config, "logit_scale", None) is not None:
+            logits = logits * self.config.logit_scale
+        if getattr(self.config, "logits_scaling", None) is not None:
+            logits = logits / self.config.logits_scaling
+        cap = getattr(self.config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def token_logprobs(
+        self, hidden: Float[Tensor, "token d_model"], targets: Int[Tensor, " token"]
+    ) -> Float[Tensor, " token"]:
+        """Natural log-probability of each target after each last hidden state: a log-softmax in float32.
+
+        Logits are made for some tokens at a time, so a large vocabulary needs little memory.
+        """
+        width = max(1, LOGITS_AT_ONCE // int(self.config.vocab_size))
+        if hidden.device.type == "cpu":
+            width = min(width, TOKENS_AT_ONCE_ON_CPU)
+        pieces = []
+        for start in range(0, len(targets), width):
+            logits = self.logits(hidden[start : start + width])
+            chosen = targets[start : start + width].to(logits.device)
+            pieces.append(logits.log_softmax(1).gather(1, chosen[:, None])[:, 0])
+        return torch.cat(pieces) if pieces else torch.zeros(0)
+
+    @torch.inference_mode()
+    def check_logits(self) -> None:
+        """See that `logits` gives what the model's own forward gives.
+
+        Raises:
+            RepengError: it does not: this architecture does more to its logits than is known here.
+        """
+        ids = torch.arange(5, device=self.device)[None] % int(self.config.vocab_size)
+        own = self.model(input_ids=ids, use_cache=False).logits[0].float()
+        ours = self.logits(self.base(input_ids=ids, use_cache=False)[0][0]).to(own.device)
+        allowed = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}[self.dtype]
+        if not torch.allclose(ours, own, rtol=allowed, atol=allowed, equal_nan=True):
+            raise RepengError(
+                f"log-probabilities of {self.config.model_type} models cannot be captured: this architecture does "
+                "something to its logits that is not known here; ask for activations alone"
+            )
+
+
+def load_model(
+    name: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    device_map: str | None = None,
+    trust_remote_code: bool = False,
+) -> LanguageModel:
+    """Load a causal language model and its tokenizer.
+
+    Args:
+        name: hub id, folder, or `mini` for the embedded model.
+        device: `auto` (cuda, mps, cpu, the first that is here) or a torch device.
+        dtype: `float32`, `bfloat16`, `float16`, or `auto`: float32 on a CPU, elsewhere the weights' own (bfloat16
+            where that is float16, which overflows on massive activations).
+        device_map: as in transformers (`auto` spreads the model over all devices); takes the place of `device`.
+        trust_remote_code: whether to run code that comes with the model.
+
+    Raises:
+        BadInput: no such model, one that is no causal language model, or one of an unknown architecture.
+    """
+    identity = identify(name, dtype=dtype, device=device if device_map is None else "auto")
+    source = find_model(name)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if source.commit:
+        options["revision"] = source.commit
+    placement = {} if device_map is None else {"device_map": device_map}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.path, **options)
+        with LOADING:
+            model = AutoModelForCausalLM.from_pretrained(
+                source.path, dtype=getattr(torch, identity.dtype), use_safetensors=True, **options, **placement
+            )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise BadInput(f"cannot load {name!r} as a causal language model: {first_line(error)}") from error
+    if device_map is None:
+        model = model.to(resolve_device(device))
+    model.eval().requires_grad_(False)
+    loaded = LanguageModel(model, tokenizer, identity)
+    if loaded.n_layers != identity.n_layers:
+        raise BadInput(f"{name}: its config.json says {identity.n_layers} layers, it has {loaded.n_layers}")
+    log.info("loaded %s: %s layers, %s on %s", name, loaded.n_layers, identity.dtype, loaded.device)
+    return loaded

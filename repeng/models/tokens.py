@@ -1,0 +1,219 @@
+"""From prompts and responses to token ids, with the places that are captured.
+
+Which tokens are the response's. The pieces of a text are known by their characters, so in a text tokenized as a whole
+the tokenizer's offsets decide: a token belongs to the response if any of its characters does. So a token that
+straddles the border of prompt and response is the response's first (with it the model first says something of the
+response), and one that straddles its end is its last. A tokenizer without offsets decides by the longest common
+prefix with the prompt tokenized alone, and likewise at the end. An end-of-sequence token that follows the response
+directly is part of it; one after a suffix is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from repeng.distributions.chat import chat_renderer
+from repeng.distributions.schema import Example, Split
+from repeng.distributions.stimuli import Stimulus, StimulusText
+from repeng.errors import BadInput, UnknownName
+from repeng.models.load import LanguageModel
+
+TOO_LONG = ("skip", "cut", "refuse")
+"""What to do with a text of more tokens than the model takes."""
+
+
+@dataclass(frozen=True)
+class TokenizedText:
+    """One response's text as token ids, and the positions of what is captured.
+
+    Attributes:
+        ids: token ids, special tokens included.
+        last: position of the last token of the whole text.
+        response_start: position of the response's first token. Where the response is empty, of what would follow it.
+        response_end: one past the response's last token; equal to `response_start` where the response is empty.
+        prompt_last: position of the token before the response; -1 where there is none.
+    """
+
+    ids: list[int]
+    last: int
+    response_start: int
+    response_end: int
+    prompt_last: int
+
+
+def tokenize(
+    split: Split, stimulus: Stimulus, lm: LanguageModel, max_length: int | None = None, too_long: str = "skip"
+) -> list[TokenizedText | None]:
+    """Tokenize every response of a split under a stimulus.
+
+    Args:
+        split: examples in order, each one's responses in order, give the order of the result.
+        stimulus: how prompt and response become text.
+        lm: for its tokenizer.
+        max_length: longest text in tokens; None takes the model's own limit.
+        too_long: "skip" leaves a longer text out (None stands in its place), "cut" drops tokens at its left but for
+            special tokens at the very beginning, "refuse" raises.
+
+    Raises:
+        UnknownName: `too_long` is none of these.
+        BadInput: a longer text is to be refused; a text has no token at all; the stimulus ends with an end-of-sequence
+            token and the tokenizer has none; a prompt is a chat and the tokenizer has no template.
+    """
+    return tokenize_examples(split, range(len(split.examples)), stimulus, lm, max_length, too_long)
+
+
+def tokenize_examples(
+    split: Split,
+    numbers: Sequence[int],
+    stimulus: Stimulus,
+    lm: LanguageModel,
+    max_length: int | None = None,
+    too_long: str = "skip",
+) -> list[TokenizedText | None]:
+    """As `tokenize`, for some examples of the split."""
+    if too_long not in TOO_LONG:
+        raise UnknownName("way with too long texts", too_long, TOO_LONG)
+    if stimulus.eos and lm.tokenizer.eos_token_id is None:
+        raise BadInput(
+            f"the stimulus {stimulus.name!r} ends with an end-of-sequence token, and {lm.name}'s tokenizer has none"
+        )
+    limit = lm.max_length if max_length is None else max_length
+    texts = stimulus_texts(split, numbers, stimulus, lm.tokenizer)
+    owners = [number for number in numbers for _ in split.examples[number].responses]
+    whole = _joint(texts, stimulus, lm.tokenizer) if stimulus.join == "joint" else _apart(texts, stimulus, lm.tokenizer)
+    result: list[TokenizedText | None] = []
+    for owner, text, tokens in zip(owners, texts, whole, strict=True):
+        if stimulus.eos:
+            tokens = _with_eos(tokens, lm.tokenizer.eos_token_id, follows_response=not text.suffix)
+        if not tokens.ids:
+            raise BadInput(f"{_place(split, owner)}: its text under {stimulus.name!r} has no token at all")
+        if limit is None or len(tokens.ids) <= limit:
+            result.append(tokens)
+        elif too_long == "refuse":
+            raise BadInput(
+                f"{_place(split, owner)}: {len(tokens.ids)} tokens under {stimulus.name!r}, and {lm.name} takes "
+                f"{limit}; leave such texts out with --too-long skip, or cut them with --too-long cut"
+            )
+        else:
+            result.append(_cut(tokens, limit, lm.tokenizer) if too_long == "cut" else None)
+    return result
+
+
+def stimulus_texts(split: Split, numbers: Sequence[int], stimulus: Stimulus, tokenizer: Any) -> list[StimulusText]:
+    """The text of every response of some examples, in order."""
+    render = chat_renderer(tokenizer)
+    examples: list[Example] = [split.examples[number] for number in numbers]
+    return [text for example in examples for text in stimulus.parts(example, render)]
+
+
+def _place(split: Split, example: int) -> str:
+    return f"{split.distribution}/{split.name}, example {example}"
+
+
+def _joint(texts: Sequence[StimulusText], stimulus: Stimulus, tokenizer: Any) -> list[TokenizedText]:
+    """Each text tokenized as a whole."""
+    if not texts:
+        return []
+    wholes = [text.text for text in texts]
+    if not getattr(tokenizer, "is_fast", False):
+        return [_by_common_prefix(text, stimulus, tokenizer) for text in texts]
+    encoded = tokenizer(
+        wholes,
+        add_special_tokens=stimulus.bos,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        return_attention_mask=False,
+    )
+    rows = zip(texts, encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
+    return [_by_offsets(text, ids, offsets, special) for text, ids, offsets, special in rows]
+
+
+def _by_offsets(
+    text: StimulusText, ids: list[int], offsets: Sequence[tuple[int, int]], special: Sequence[int]
+) -> TokenizedText:
+    """Positions from the characters that each token stands for."""
+    begin = len(text.prefix)
+    end = begin + len(text.response)
+    # Special tokens and markers of no width belong to nobody: they are passed over at either border.
+    real = [place for place, (first, past) in enumerate(offsets) if past > first and not special[place]]
+    if not text.response:
+        start = next((place for place in real if offsets[place][0] >= begin), _after(real, len(ids)))
+        return TokenizedText(list(ids), len(ids) - 1, start, start, start - 1)
+    inside = [place for place in real if offsets[place][1] > begin and offsets[place][0] < end]
+    if not inside:
+        # The response is nothing but characters that the tokenizer drops.
+        start = next((place for place in real if offsets[place][0] >= end), _after(real, len(ids)))
+        return TokenizedText(list(ids), len(ids) - 1, start, start, start - 1)
+    return TokenizedText(list(ids), len(ids) - 1, inside[0], inside[-1] + 1, inside[0] - 1)
+
+
+def _after(real: Sequence[int], length: int) -> int:
+    return real[-1] + 1 if real else length
+
+
+def _by_common_prefix(text: StimulusText, stimulus: Stimulus, tokenizer: Any) -> TokenizedText:
+    """Positions for a tokenizer without offsets: where the text parts from its prompt tokenized alone."""
+    ids = list(tokenizer(text.text, add_special_tokens=stimulus.bos)["input_ids"])
+    start = _common(ids, tokenizer(text.prefix, add_special_tokens=stimulus.bos)["input_ids"])
+    until = _common(ids, tokenizer(text.prefix + text.response, add_special_tokens=stimulus.bos)["input_ids"])
+    if not text.response:
+        end = start
+    elif text.suffix:
+        # The token in which text and suffix part holds something of the response unless it was whole before.
+        whole = tokenizer(text.prefix + text.response, add_special_tokens=stimulus.bos)["input_ids"]
+        end = max(until if until == len(whole) else until + 1, start + 1)
+    else:
+        end = len(ids)
+    return TokenizedText(ids, len(ids) - 1, start, min(end, len(ids)), start - 1)
+
+
+def _common(first: Sequence[int], second: Sequence[int]) -> int:
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(first), len(second)))
+
+
+def _apart(texts: Sequence[StimulusText], stimulus: Stimulus, tokenizer: Any) -> list[TokenizedText]:
+    """Prefix, and response with suffix, tokenized on their own, one after the other."""
+    rests = _joint(
+        [StimulusText("", text.response, text.suffix) for text in texts], replace(stimulus, bos=False), tokenizer
+    )
+    prefixes = [text.prefix for text in texts]
+    starts = tokenizer(prefixes, add_special_tokens=stimulus.bos)["input_ids"] if prefixes else []
+    result = []
+    for start, rest in zip(starts, rests, strict=True):
+        shift = len(start)
+        ids = [*start, *rest.ids]
+        result.append(
+            TokenizedText(
+                ids,
+                len(ids) - 1,
+                rest.response_start + shift,
+                rest.response_end + shift,
+                rest.response_start + shift - 1,
+            )
+        )
+    return result
+
+
+def _with_eos(tokens: TokenizedText, eos: int, *, follows_response: bool) -> TokenizedText:
+    """The text with the end-of-sequence token, if it does not stand there already."""
+    ids = tokens.ids if tokens.ids and tokens.ids[-1] == eos else [*tokens.ids, eos]
+    end = len(ids) if follows_response else tokens.response_end
+    return replace(tokens, ids=ids, last=len(ids) - 1, response_end=end)
+
+
+def _cut(tokens: TokenizedText, limit: int, tokenizer: Any) -> TokenizedText:
+    """The last tokens of a text, after the special tokens that it begins with."""
+    special = set(tokenizer.all_special_ids)
+    head = next((place for place, number in enumerate(tokens.ids) if number not in special), 0)
+    head = min(head, limit - 1)
+    dropped = len(tokens.ids) - limit
+    ids = tokens.ids[:head] + tokens.ids[head + dropped :]
+
+    def moved(position: int) -> int:
+        return position if position < head else max(position - dropped, head)
+
+    start = moved(tokens.response_start)
+    return TokenizedText(ids, len(ids) - 1, start, max(moved(tokens.response_end), start), start - 1)

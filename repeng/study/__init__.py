@@ -1,0 +1,1 @@
+"""A study: settings, plan, run, evaluations, figures."""

@@ -1,0 +1,318 @@
+"""What a study or `repeng cache` needs in the store: what is missing, what it will cost, and capturing it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, reduce
+from importlib.util import find_spec
+from operator import add
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repeng.activations.capture import CaptureSummary, capture
+from repeng.activations.store.files import LOGPROB, ActivationKey, SplitKey
+from repeng.activations.store.request import MissingActivations, Request, capture_id, needed
+from repeng.activations.store.store import Store
+from repeng.distributions.schema import Split
+from repeng.distributions.stimuli import Stimulus
+from repeng.errors import BadInput
+from repeng.methods.base import RequiredActivations
+from repeng.models.fingerprint import Identity, identify
+
+if TYPE_CHECKING:
+    from repeng.models.load import LanguageModel
+
+log = logging.getLogger(__name__)
+
+ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+TRIAL_EXAMPLES = (2, 6)
+"""Examples of each split in the two trials: what both spend alike is their fixed cost, the rest is by the token."""
+TRIAL_SPLITS = 3
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which model, and how it computes and stores: everything that a capture's id follows from.
+
+    Attributes:
+        device_map: how transformers spreads the weights over devices; in place of `device`.
+
+    Raises:
+        BadInput: a device map beside a device, or without accelerate, which it needs.
+    """
+
+    model: str
+    device: str = "auto"
+    dtype: str = "auto"
+    too_long: str = "skip"
+    device_map: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.device_map is None:
+            return
+        if self.device != "auto":
+            raise BadInput(f"device is {self.device!r} and device_map is {self.device_map!r}; give one of them")
+        if find_spec("accelerate") is None:
+            raise BadInput(f"device_map {self.device_map!r} needs accelerate; pip install accelerate, or leave it out")
+
+    @property
+    def storage_dtype(self) -> str:
+        """What vectors are stored in: bfloat16, unless a dtype was asked for."""
+        return "bfloat16" if self.dtype == "auto" else self.dtype
+
+    @cached_property
+    def identity(self) -> Identity:
+        """The model by its files."""
+        return identify(self.model, dtype=self.dtype, device=self.device)
+
+    @cached_property
+    def capture_id(self) -> str:
+        """Where its activations go in a store."""
+        return capture_id(
+            self.model,
+            dtype=self.dtype,
+            storage_dtype=self.storage_dtype,
+            too_long=self.too_long,
+            device=self.device,
+        )
+
+    def load(self) -> LanguageModel:
+        """The model, with its weights."""
+        from repeng.models.load import load_model
+
+        return load_model(self.model, device=self.device, dtype=self.dtype, device_map=self.device_map)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Splits of which the same parts are wanted."""
+
+    splits: tuple[Split, ...]
+    request: Request
+
+    def pieces(self) -> Iterator[Job]:
+        """One job a split and site, log-probabilities by themselves, so that one that fails takes no other with it."""
+        parts = self.request.only or frozenset()
+        for split in self.splits:
+            for site in sorted({part.site for part in parts}):
+                yield Job((split,), replace(self.request, only=frozenset(p for p in parts if p.site == site)))
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """What is wanted of a store, and what of it is missing.
+
+    Attributes:
+        jobs: everything wanted.
+        missing: parts that are not there.
+        n_parts: parts wanted.
+        n_texts: texts (responses under a stimulus) of the missing parts.
+        n_tokens: tokens of these, each text counted alone; None before a trial.
+        seconds: estimate of the capture; None before a trial.
+    """
+
+    settings: ModelSettings
+    store: Path
+    jobs: tuple[Job, ...]
+    missing: tuple[MissingActivations, ...]
+    n_parts: int
+    n_texts: int
+    n_tokens: int | None = None
+    seconds: float | None = None
+
+    @property
+    def capture_id(self) -> str:
+        """Where the activations are in the store."""
+        return self.settings.capture_id
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "capture_id": self.capture_id,
+            "parts": self.n_parts,
+            "parts_missing": len(self.missing),
+            "texts_to_capture": self.n_texts,
+            "tokens_to_capture": self.n_tokens,
+            "capture_seconds_estimate": self.seconds,
+        }
+
+    def carry_out(
+        self, progress: ProgressBar, *, refused: Callable[[Job, Exception], None] | None = None
+    ) -> CaptureSummary | None:
+        """Capture what is missing. The model is loaded once, and only if there is something to do.
+
+        Args:
+            progress: shows a bar of some title.
+            refused: told of a split and site that cannot be captured, and why, whereupon the others go on; None lets
+                the first error end everything.
+
+        Returns:
+            What was done; None where nothing could be.
+        """
+        load = cache(self.settings.load)
+        summaries = []
+        for number, job in enumerate(self.jobs, 1):
+            with progress(f"capturing ({number} of {len(self.jobs)})") as advance:
+                try:
+                    summaries.append(self._capture(load, job, advance))
+                except Exception as error:
+                    # A user who wants long texts refused wants to hear of it at once.
+                    if refused is None or self.settings.too_long == "refuse":
+                        raise
+                    log.warning("capturing split by split and site by site, since all at once failed: %s", error)
+                    log.debug("where capturing failed", exc_info=error)
+                    for piece in job.pieces():
+                        try:
+                            summaries.append(self._capture(load, piece, advance))
+                        except Exception as own:
+                            refused(piece, own)
+        return reduce(add, summaries) if summaries else None
+
+    def _capture(
+        self, load: Callable[[], LanguageModel], job: Job, advance: Callable[[int, int], None]
+    ) -> CaptureSummary:
+        return capture(
+            load,
+            job.splits,
+            job.request,
+            Store(self.store),
+            too_long=self.settings.too_long,
+            storage_dtype=self.settings.storage_dtype,
+            progress=advance,
+            identity=self.settings.identity,
+        )
+
+
+def plan_cache(
+    settings: ModelSettings,
+    store: Path,
+    wanted: Mapping[Split, frozenset[RequiredActivations]],
+    *,
+    layers: tuple[int, ...] | None = None,
+    trial: bool = False,
+) -> CachePlan:
+    """What of the wanted parts is missing from a store.
+
+    Args:
+        settings: the model.
+        store: folder of the store.
+        wanted: for each split the parts that somebody reads.
+        layers: of every site; None for all.
+        trial: load the model and time it on a few of the missing texts.
+    """
+    jobs = _jobs(wanted, layers)
+    n_layers = settings.identity.n_layers
+    opened = Store(store)
+    missing = [lack for job in jobs for lack in needed(settings.capture_id, n_layers, job.splits, job.request, opened)]
+    of = {_key(split): split for split in wanted}
+    texts = {(lack.split, lack.part.stimulus) for lack in missing}
+    plan = CachePlan(
+        settings,
+        store,
+        jobs,
+        tuple(missing),
+        n_parts=sum(len(job.splits) * len(job.request.parts(n_layers)) for job in jobs),
+        n_texts=sum(of[key].n_responses for key, _ in texts),
+    )
+    return _with_trial(plan) if trial and missing else plan
+
+
+def _jobs(wanted: Mapping[Split, frozenset[RequiredActivations]], layers: tuple[int, ...] | None) -> tuple[Job, ...]:
+    """Splits of equal needs together."""
+    by_needs: dict[frozenset[RequiredActivations], list[Split]] = {}
+    for split, needs in wanted.items():
+        by_needs.setdefault(needs, []).append(split)
+    return tuple(Job(tuple(splits), request_of(needs, layers)) for needs, splits in by_needs.items())
+
+
+def _key(split: Split) -> SplitKey:
+    return split.distribution, split.name, split.data_hash
+
+
+def request_of(needs: frozenset[RequiredActivations], layers: tuple[int, ...] | None = None) -> Request:
+    """One request that asks for these parts and no other; of each site the layers that any of them reads."""
+    stimuli: dict[str, Stimulus] = {need.stimulus.name: need.stimulus for need in needs}
+    wanted: dict[str, set[int]] = {need.site: set() for need in needs if need.site and need.layers is not None}
+    for need in needs:
+        if need.site in wanted:
+            wanted[need.site] |= set(need.layers or ())
+    for need in needs:
+        if need.layers is None:
+            wanted.pop(need.site, None)
+    by_site = {site: tuple(sorted(blocks)) for site, blocks in wanted.items()}
+    return Request(
+        stimuli=tuple(stimuli[name] for name in sorted(stimuli)),
+        sites=tuple(sorted({need.site for need in needs if need.site})),
+        tokens=tuple(sorted({need.token for need in needs if need.token})),
+        layers=by_site if layers is None else layers,
+        only=frozenset(ActivationKey(need.stimulus.name, need.site or LOGPROB, need.token) for need in needs),
+    )
+
+
+def cache_needs(
+    stimuli: Sequence[Stimulus], sites: Sequence[str], tokens: Sequence[str], *, logprob: bool
+) -> frozenset[RequiredActivations]:
+    """Every stimulus at every site and token, and the log-probabilities of the first stimulus where they are wanted."""
+    needs = {RequiredActivations(stimulus, site, token) for stimulus in stimuli for site in sites for token in tokens}
+    return frozenset(needs | ({RequiredActivations(stimuli[0])} if logprob else set()))
+
+
+def _with_trial(plan: CachePlan) -> CachePlan:
+    """The plan with its tokens counted, and its time estimated from two captures of a few examples."""
+    lm = plan.settings.load()
+    lacking: dict[SplitKey, set[str]] = {}
+    for lack in plan.missing:
+        lacking.setdefault(lack.split, set()).add(lack.part.stimulus)
+    todo = [
+        Job(
+            (split,),
+            replace(job.request, stimuli=_of(job.request, lacking[key]), only=_parts(job.request, lacking[key])),
+        )
+        for job in plan.jobs
+        for split in job.splits
+        if (key := _key(split)) in lacking
+    ]
+    trials = []
+    for n_examples in TRIAL_EXAMPLES:
+        few = [Job((job.splits[0].first(n_examples),), job.request) for job in todo[:TRIAL_SPLITS]]
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            for job in few:
+                capture(lm, job.splits, job.request, Store(folder), too_long=plan.settings.too_long)
+            trials.append((sum(_count(job, lm) for job in few), time.perf_counter() - start))
+    n_tokens = sum(_count(job, lm) for job in todo)
+    return replace(plan, n_tokens=n_tokens, seconds=_estimate(trials, n_tokens))
+
+
+def _estimate(trials: Sequence[tuple[int, float]], n_tokens: int) -> float:
+    """Seconds that so many tokens take, of two trials' (tokens, seconds)."""
+    (fewer, short), (more, long) = trials
+    if more > fewer and long > short:
+        return long + (n_tokens - more) * (long - short) / (more - fewer)
+    return long * n_tokens / max(1, more)
+
+
+def _of(request: Request, names: set[str]) -> tuple[Stimulus, ...]:
+    return tuple(stimulus for stimulus in request.stimuli if stimulus.name in names)
+
+
+def _parts(request: Request, names: set[str]) -> frozenset[ActivationKey] | None:
+    return request.only and frozenset(part for part in request.only if part.stimulus in names)
+
+
+def _count(job: Job, lm: LanguageModel) -> int:
+    """Tokens of every text of the job, each counted alone."""
+    from repeng.models.tokens import tokenize
+
+    return sum(
+        len(text.ids)
+        for split in job.splits
+        for stimulus in job.request.stimuli
+        for text in tokenize(split, stimulus, lm, lm.max_length, "skip")
+        if text is not None
+    )

@@ -1,0 +1,319 @@
+"""A study from its settings to its results: plan, capture what is missing, ask every method, put figures together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from repeng.activations.capture import CaptureSummary
+from repeng.activations.store.store import Store
+from repeng.benchmarks.loaded import LoadedBenchmark, load_benchmark
+from repeng.distributions.schema import Shift, Split
+from repeng.errors import BadInput
+from repeng.methods.base import Context, Method, RequiredActivations, check_layers
+from repeng.methods.prompting import prompting_for
+from repeng.methods.registry import BASELINE, Prompting, make_method, make_methods
+from repeng.results import ResultRow, layer_rows, row_from, write_atomically, write_layers, write_results
+from repeng.study.augment import augment
+from repeng.study.capability import Capability, target_tuned_capability, write_capability
+from repeng.study.capture_plan import CachePlan, Job, ModelSettings, plan_cache
+from repeng.study.evaluations import (
+    Failure,
+    MethodEvaluation,
+    StudyEvaluations,
+    Task,
+    answer_tasks,
+    read_evaluations,
+    reason_of,
+)
+from repeng.study.settings import Study
+from repeng.study.tuning_plan import TuningPlan, plan_tunings
+
+ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study will do, before it does it.
+
+    Attributes:
+        methods: the methods asked for, and zero-shot, whose figures are everybody's baseline.
+        asked: names of the methods asked for.
+        tasks: every evaluation.
+        known: those of them that lie on disk already.
+        tunings: what must be tuned for the others.
+        cache: what is wanted of the store, and missing.
+        mixed: for each shift the augmented source, where the study asks for one.
+        impossible: methods that cannot answer about a source, and why.
+    """
+
+    study: Study
+    world: LoadedBenchmark
+    methods: tuple[Method, ...]
+    asked: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    known: Mapping[Task, MethodEvaluation]
+    tunings: tuple[TuningPlan, ...]
+    cache: CachePlan
+    context: Context
+    mixed: Mapping[Shift, Split]
+    impossible: tuple[Failure, ...]
+
+    @property
+    def predictions(self) -> Path:
+        """Where the evaluations go."""
+        return Path(self.study.out) / "predictions"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as plain values."""
+        return {
+            "model": self.study.model,
+            "benchmark": self.world.benchmark.name,
+            "shifts": len(self.world.benchmark.shifts),
+            "methods": list(self.asked),
+            "evaluations": len(self.tasks),
+            "evaluations_done": len(self.known),
+            "tuned_models": {one.method: one.sources for one in self.tunings},
+            "tuned_models_done": {one.method: one.found for one in self.tunings},
+            "tuning_seconds_estimate": {one.method: one.seconds for one in self.tunings},
+            **self.cache.as_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """What a study found, and what it did for it.
+
+    Attributes:
+        captured: None where the store held everything.
+        changed: False where the results table stood there already, to the letter.
+    """
+
+    plan: Plan
+    rows: tuple[ResultRow, ...]
+    failures: tuple[Failure, ...]
+    captured: CaptureSummary | None
+    evaluations_made: int
+    evaluations_reused: int
+    changed: bool
+
+    @property
+    def out(self) -> Path:
+        """The results folder."""
+        return Path(self.plan.study.out)
+
+
+def plan_study(study: Study, *, trial: bool = False) -> Plan:
+    """Find out what is there and what is missing. Nothing is written, and no weights are loaded but for a trial.
+
+    Args:
+        study: the settings.
+        trial: also time the model on a few of the missing texts, for an estimate of the whole.
+
+    Raises:
+        BadInput, BadData, UnknownName: the settings name something that is wrong or not there.
+    """
+    world = load_benchmark(study.benchmark, study.data, limit=study.limit)
+    settings = ModelSettings(study.model, study.device, study.dtype, study.too_long, study.device_map)
+    n_layers = settings.identity.n_layers
+    check_layers(study.layers, n_layers, study.model)
+
+    def prompting() -> Prompting:
+        return prompting_for(settings, world, seed=study.seed)
+
+    asked = make_methods(study.methods, prompting)
+    names = tuple(method.name for method in asked)
+    methods = asked if BASELINE in names else (*asked, make_method(BASELINE, prompting))
+    mixed = _mixtures(world, study) if study.augment else {}
+    tasks = _tasks(world, methods, mixed)
+    members = {mixture: (_train(world, shift.source), _train(world, shift.target)) for shift, mixture in mixed.items()}
+    wanted, possible, impossible = _wanted(tasks, methods, members, n_layers)
+    cache = plan_cache(settings, Path(study.store), wanted, trial=trial)
+    context = _context(study, world, cache, members)
+    known = read_evaluations(possible, methods, context, Path(study.out) / "predictions")
+    tunings = plan_tunings((task for task in possible if task not in known), methods, context, trial=trial)
+    return Plan(study, world, methods, names, possible, known, tunings, cache, context, mixed, impossible)
+
+
+def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> StudyOutcome:
+    """Carry a plan out and write OUT/results.csv, OUT/layers.csv, OUT/predictions and OUT/study.toml.
+
+    A failed method costs its own rows alone; what failed is in the result.
+    """
+    captured = None
+    uncaptured: list[Failure] = []
+
+    def refused(job: Job, error: Exception) -> None:
+        name = job.splits[0].distribution
+        uncaptured.append(Failure("capture", name, name, reason_of(error)))
+
+    if plan.cache.missing:
+        captured = plan.cache.carry_out(progress, refused=refused)
+    else:
+        note("every activation is in the store; the model is not run for them")
+    context = replace(plan.context, note=note)
+    with progress("evaluations") as advance:
+        answers = answer_tasks(plan.tasks, plan.methods, context, plan.predictions, known=plan.known, progress=advance)
+    references = sorted({shift.target_reference for shift in plan.world.benchmark.shifts})
+    competing = [method.name for method in plan.methods if method.tuned and method.name in plan.asked]
+    capable = target_tuned_capability(answers, competing, references)
+    rows = [
+        *(_row(name, shift, plan, answers, capable) for name in plan.asked for shift in plan.world.benchmark.shifts),
+        *(
+            _row(name, shift, plan, answers, capable, plan.mixed[shift])
+            for name in plan.asked
+            for shift in plan.mixed
+            if any(task.method == name and task.source == plan.mixed[shift] for task in plan.tasks)
+        ),
+        *(_capability_row(found, plan) for found in capable.values()),
+    ]
+    out = Path(plan.study.out)
+    table = out / "results.csv"
+    before = table.read_bytes() if table.is_file() else b""
+    write_results(rows, table)
+    changed = table.read_bytes() != before
+    _write_layers(plan, answers, out / "layers.csv")
+    for found in capable.values():
+        write_capability(found, out / "target_tuned_capability" / plan.context.model_slug)
+    write_atomically(out / "study.toml", plan.study.to_toml())
+    failures = (*plan.impossible, *uncaptured, *answers.failures)
+    return StudyOutcome(plan, tuple(rows), failures, captured, answers.computed, answers.reused, changed)
+
+
+def _context(
+    study: Study, world: LoadedBenchmark, cache: CachePlan, members: Mapping[Split, tuple[Split, ...]]
+) -> Context:
+    return Context(
+        store=Store(study.store),
+        capture_id=cache.capture_id,
+        model=study.model,
+        n_layers=cache.settings.identity.n_layers,
+        folder=Path(study.out) / "plugins",
+        tuned=Path(study.store) / "tuned",
+        distributions=world.distributions,
+        mixtures=members,
+        seed=study.seed,
+        layers=study.layers,
+        device=study.device,
+        dtype=study.dtype,
+        tune_preset=study.tune_preset,
+    )
+
+
+def _train(world: LoadedBenchmark, name: str) -> Split:
+    return world.distributions[name].train
+
+
+def _mixtures(world: LoadedBenchmark, study: Study) -> dict[Shift, Split]:
+    """The augmented source of each shift; none where source and target are the same, and there is nothing to mix."""
+    return {
+        shift: augment(_train(world, shift.source), _train(world, shift.target), study.augment, seed=study.seed)
+        for shift in world.benchmark.shifts
+        if shift.source != shift.target
+    }
+
+
+def _tasks(world: LoadedBenchmark, methods: Sequence[Method], mixed: Mapping[Shift, Split]) -> tuple[Task, ...]:
+    """Each method on each shift, on its source's own test split, and on each reference for the capability."""
+    of = world.distributions
+    tasks: dict[Task, None] = {}
+    for method in methods:
+        for shift in world.benchmark.shifts:
+            sources = [of[shift.source].train]
+            if shift in mixed and method.learns:
+                sources.append(mixed[shift])
+            for source in sources:
+                tasks[Task(method.name, source, of[shift.target].test)] = None
+                tasks[Task(method.name, source, of[shift.source].test)] = None
+            if method.tuned:
+                reference = of[shift.target_reference]
+                tasks[Task(method.name, reference.train, reference.test)] = None
+    return tuple(tasks)
+
+
+def _wanted(
+    tasks: Sequence[Task],
+    methods: Sequence[Method],
+    members: Mapping[Split, Sequence[Split]],
+    n_layers: int,
+) -> tuple[dict[Split, frozenset[RequiredActivations]], tuple[Task, ...], tuple[Failure, ...]]:
+    """The parts that each split must have in the store; and the tasks that can be done, and those that cannot."""
+    by_name = {method.name: method for method in methods}
+    needs: dict[Split, set[RequiredActivations]] = {}
+    known: dict[tuple[str, Split], tuple[RequiredActivations, ...] | BadInput] = {}
+    possible, impossible = [], []
+    for task in tasks:
+        method, key = by_name[task.method], (task.method, task.source)
+        if key not in known:
+            try:
+                known[key] = method.needs(task.source, n_layers)
+            except BadInput as error:
+                known[key] = error
+        found = known[key]
+        if isinstance(found, BadInput):
+            impossible.append(Failure(task.method, task.source.distribution, task.target.distribution, str(found)))
+            continue
+        possible.append(task)
+        splits = [task.target]
+        if method.fits_on_cache:
+            splits += members.get(task.source, [task.source])
+        for split in splits:
+            needs.setdefault(split, set()).update(found)
+    return {split: frozenset(found) for split, found in needs.items() if found}, tuple(possible), tuple(impossible)
+
+
+def _row(
+    method: str,
+    shift: Shift,
+    plan: Plan,
+    answers: StudyEvaluations,
+    capable: Mapping[str, Capability],
+    mixture: Split | None = None,
+) -> ResultRow:
+    source = mixture.distribution if mixture else shift.source
+    answer = answers.get(method, source, shift.target)
+    source_id = answers.get(method, source, shift.source)
+    baseline = answers.get(BASELINE, shift.source, shift.target)
+    capability = capable.get(shift.target_reference)
+    return row_from(
+        answer.evaluation if answer else None,
+        model=plan.study.model,
+        method=f"{method}+{plan.study.augment * 100:g}%" if mixture else method,
+        layers=answer.layers if answer else "",
+        shift=shift,
+        source_id=source_id.evaluation if source_id else None,
+        baseline=baseline.evaluation if baseline else None,
+        capability=capability.answer.evaluation.accuracy if capability else None,
+    )
+
+
+def _write_layers(plan: Plan, answers: StudyEvaluations, path: Path) -> None:
+    """Write how every layer does alone, wherever a method was fitted at several; no file where none was."""
+    rows = []
+    for task in plan.tasks:
+        source, target = task.source.distribution, task.target.distribution
+        answer = answers.get(task.method, source, target)
+        if answer is not None and answer.by_layer:
+            chosen = [str(figure.layer) in answer.layers.split() for figure in answer.by_layer]
+            names = {"model": plan.study.model, "probe": task.method, "source": source, "target": target}
+            rows += layer_rows(answer.by_layer, chosen, **names)
+    if rows:
+        write_layers(rows, path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _capability_row(found: Capability, plan: Plan) -> ResultRow:
+    """The winner on one reference; its name stands in the method."""
+    return row_from(
+        found.answer.evaluation,
+        model=plan.study.model,
+        method=f"target-tuned:{found.method}",
+        layers=found.answer.layers,
+        shift=Shift(found.reference, found.reference),
+        source_id=found.answer.evaluation,
+        capability=found.answer.evaluation.accuracy,
+    )

@@ -1,0 +1,21 @@
+"""The texts that a study was about, found again by what its folder says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from repeng.benchmarks.loaded import load_benchmark
+from repeng.distributions.schema import Distribution
+from repeng.errors import BadInput
+from repeng.study.settings import Study
+
+
+def texts_of(results: Path) -> dict[str, Distribution]:
+    """The distributions of the study in a results folder; none where its study or data is no longer there."""
+    if not (results / "study.toml").is_file():
+        return {}
+    study = Study.read(results / "study.toml", {})
+    try:
+        return load_benchmark(study.benchmark, study.data, limit=study.limit).distributions
+    except BadInput:
+        return {}

@@ -1,0 +1,94 @@
+"""Few-shot preambles and verdicts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from repeng.distributions.schema import Example, Message, Split
+from repeng.distributions.stimuli import STIMULI
+from repeng.errors import BadInput
+from repeng.methods.few_shot import few_shot_stimulus, room_for_shots, verdict_scores, with_own_shots
+
+
+def split(name: str, n: int) -> Split:
+    return Split(name, "train", tuple(Example(f"{name} {i}? ", (f"no {i}", f"yes {i}"), 1) for i in range(n)))
+
+
+def words(text: str) -> int:
+    return len(text.split())
+
+
+def test_a_preamble_is_the_best_responses_of_k_source_examples_and_no_others() -> None:
+    source = split("easy", 30)
+    stimulus = few_shot_stimulus(source, shots=4, seed=1, count_tokens=words, room=100)
+    shots = stimulus.preamble.strip().split("\n\n")
+    assert len(set(shots)) == 4
+    assert all(shot in {f"easy {i}? yes {i}" for i in range(30)} for shot in shots)
+    text = stimulus.parts(Example("hard? ", ("a", "b"), 0))[0].text
+    assert text == stimulus.preamble + "hard? a"
+    assert text.startswith("\n\neasy ")
+
+
+def test_the_same_seed_draws_the_same_and_the_name_tells_draws_apart() -> None:
+    draws = [few_shot_stimulus(split("easy", 30), seed=s, count_tokens=words, room=100) for s in (1, 1, 2)]
+    assert draws[0] == draws[1]
+    assert draws[0].name != draws[2].name
+    assert draws[0].name.startswith("few_shot_4-")
+
+
+def test_an_example_that_overfills_the_room_is_passed_over_for_a_shorter_one(caplog: pytest.LogCaptureFixture) -> None:
+    long = Example("long " * 50, ("no", "yes"), 1)
+    source = Split("s", "train", tuple([long] * 10 + [Example(f"q {i}?", ("no", "yes"), 1) for i in range(3)]))
+    stimulus = few_shot_stimulus(source, shots=4, count_tokens=words, room=12)
+    assert "long" not in stimulus.preamble
+    assert words(stimulus.preamble) <= 12
+    assert stimulus.name.startswith("few_shot_3-")
+    assert "only 3 of 4 examples of s fit" in caplog.text
+
+
+def test_where_no_example_fits_the_context_is_named() -> None:
+    with pytest.raises(BadInput, match="no example of easy fits in 2 tokens"):
+        few_shot_stimulus(split("easy", 30), count_tokens=words, room=2)
+
+
+def test_every_target_text_that_fits_alone_fits_behind_the_preamble() -> None:
+    target = Split("t", "test", tuple(Example("w " * n, ("a", "b c"), 0) for n in (3, 20, 500)))
+    room = room_for_shots(target, 60, words)
+    assert room == 60 - 22
+    stimulus = few_shot_stimulus(split("easy", 30), shots=100, count_tokens=words, room=room)
+    lengths = [words(part.text) for example in target.examples[:2] for part in stimulus.parts(example)]
+    assert max(lengths) <= 60
+    assert max(lengths) > 50
+
+
+def test_a_stimulus_of_its_own_keeps_everything_but_the_preamble() -> None:
+    stimulus = few_shot_stimulus(split("e", 9), count_tokens=words, room=99, base=STIMULI["zero_shot_genies"])
+    assert (stimulus.join, stimulus.bos, stimulus.eos) == ("apart", False, True)
+
+
+def test_as_released_each_target_example_has_shots_of_its_own() -> None:
+    target = with_own_shots(split("hard", 20), split("easy", 30), shots=4, seed=0)
+    prompts = [str(example.prompt) for example in target.examples]
+    assert all(
+        prompt.startswith("\n\neasy ") and prompt.endswith(f"\n\nhard {i}? ") for i, prompt in enumerate(prompts)
+    )
+    assert all(prompt.count("\n\neasy ") == 4 for prompt in prompts)
+    assert len({prompt.rpartition("hard")[0] for prompt in prompts}) == 20
+    assert [example.responses for example in target.examples] == [e.responses for e in split("hard", 20).examples]
+    assert target == with_own_shots(split("hard", 20), split("easy", 30), shots=4, seed=0)
+
+
+def test_too_small_a_source_is_refused() -> None:
+    with pytest.raises(BadInput, match="3 examples; 4 shots"):
+        with_own_shots(split("hard", 2), split("easy", 3))
+
+
+def test_a_chat_without_a_template_is_refused() -> None:
+    chat = Split("c", "train", (Example((Message("user", "hi"),), ("a", "b"), 0),))
+    with pytest.raises(BadInput, match="chat template"):
+        few_shot_stimulus(chat, count_tokens=words, room=99)
+
+
+def test_a_verdict_is_the_log_odds_of_yes() -> None:
+    assert verdict_scores(np.log([0.6, 0.1]), np.log([0.2, 0.3])) == pytest.approx([np.log(3), -np.log(3)])

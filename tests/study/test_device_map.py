@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repeng.errors import BadInput
+from repeng.models import load as models
+from repeng.study import capture_plan as caching
+from repeng.study.capture_plan import ModelSettings
+from repeng.study.settings import Study
+
+
+def test_a_device_map_goes_where_the_weights_are_loaded(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(models, "load_model", lambda _name, **options: asked.append(options))
+    ModelSettings(str(tiny_model), device_map="auto").load()
+    assert asked == [{"device": "auto", "dtype": "auto", "device_map": "auto"}]
+
+
+def test_a_model_spread_over_devices_is_the_same_capture(tiny_model: Path) -> None:
+    spread = ModelSettings(str(tiny_model), dtype="float32", device_map="cpu")
+    assert spread.capture_id == ModelSettings(str(tiny_model), dtype="float32").capture_id
+    assert spread.load().device.type == "cpu"
+
+
+def test_a_device_map_beside_a_device_or_without_accelerate_is_refused(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BadInput, match="device is 'cpu' and device_map is 'auto'; give one of them"):
+        ModelSettings(str(tiny_model), device="cpu", device_map="auto")
+    monkeypatch.setattr(caching, "find_spec", lambda _name: None)
+    with pytest.raises(BadInput, match="device_map 'auto' needs accelerate; pip install accelerate, or leave it out"):
+        ModelSettings(str(tiny_model), device_map="auto")
+
+
+def test_a_study_file_holds_its_device_map(tmp_path: Path) -> None:
+    study = Study(device_map="balanced")
+    (tmp_path / "study.toml").write_text(study.to_toml())
+    assert Study.read(tmp_path / "study.toml", {}) == study

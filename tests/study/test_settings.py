@@ -1,0 +1,167 @@
+"""Settings of a study, from TOML and flags, and what data they mean."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_world import SHIFTS, world, write_world
+
+from repeng.benchmarks.loaded import export, load_benchmark, load_named
+from repeng.distributions.load import list_distributions, load_distributions, load_shifts
+from repeng.errors import BadInput, UnknownName
+from repeng.methods.registry import ALL, make_method, make_methods, method_names
+from repeng.study.settings import Study, parse_share
+
+
+def test_flags_beat_the_file_and_the_file_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text('model = "org/model"\nmethods = ["mms", "lat"]\nseed = 3\naugment = "1%"\n')
+    study = Study.read(file, {"seed": 5, "methods": "ccs, cra"})
+    assert (study.model, study.methods, study.seed, study.augment) == ("org/model", ("ccs", "cra"), 5, 0.01)
+    assert (study.layers, study.out) == ("auto", "results/mini-org--model")
+
+
+def test_a_study_written_as_toml_is_read_back(tmp_path: Path) -> None:
+    study = Study(model="m", benchmark="genies", data='a "quoted" pläce', methods=("mms",), limit=4, augment=0.25)
+    (tmp_path / "s.toml").write_text(study.to_toml(), encoding="utf-8")
+    assert Study.read(tmp_path / "s.toml", {}) == study
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed = ", "not a TOML file"),
+        ("sede = 1", "unknown key 'sede'; choose from"),
+        ('seed = "one"', "seed is 'one'; it must be int"),
+        ("seed = true", "seed is True; it must be int"),
+        ('limit = "all"', "must be int or left out"),
+        ("limit = 1", "take 2 or more"),
+        ("methods = []", "methods is empty"),
+        ("methods = [1]", "must be list of texts"),
+        ("augment = 1.0", "give a share from 0 up to 1"),
+        ('augment = "much"', "is no share"),
+        ('too_long = "keep"', "choose from cut, refuse, skip"),
+    ],
+)
+def test_a_wrong_study_file_is_refused_in_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "s.toml").write_text(text)
+    with pytest.raises(BadInput, match=message):
+        Study.read(tmp_path / "s.toml", {})
+
+
+def test_a_study_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"none\.toml: cannot read"):
+        Study.read(tmp_path / "none.toml", {})
+    (tmp_path / "b.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadInput, match=r"b\.toml: not a TOML file"):
+        Study.read(tmp_path / "b.toml", {})
+
+
+@pytest.mark.parametrize(("text", "value"), [("1%", 0.01), ("0.5%", 0.005), ("0.2", 0.2)])
+def test_a_share_is_a_number_or_a_percentage(text: str, value: float) -> None:
+    assert parse_share(text) == pytest.approx(value)
+
+
+def test_results_are_named_after_what_was_asked_of_what(tmp_path: Path) -> None:
+    assert Study().out == "results/mini-mini"
+    assert Study(benchmark="genies", limit=40).out == "results/genies-mini-first40"
+    assert Study(benchmark="a/mine.json", model=str(tmp_path)).out == f"results/mine-{tmp_path.name}"
+
+
+def test_data_without_a_benchmark_is_every_distribution_against_every_one(tmp_path: Path) -> None:
+    found = load_benchmark(None, str(write_world(tmp_path, world(6)) / "data"), limit=4)
+    assert len(found.benchmark.shifts) == 16
+    assert {len(split.examples) for d in found.distributions.values() for split in d.splits.values()} == {4}
+
+
+def test_a_shift_file_loads_what_it_names_and_says_what_is_missing(tmp_path: Path) -> None:
+    folder = write_world(tmp_path, world(6))
+    found = load_benchmark(str(folder / "shifts.json"), str(folder / "data"))
+    assert found.benchmark.shifts == SHIFTS
+    assert found.distributions["easy"] == load_distributions(folder / "data", ["easy"])["easy"]
+    rows = [{"source": "easy", "target": "gone", "target_reference": "lost"}]
+    (folder / "shifts.json").write_text(json.dumps(rows))
+    with pytest.raises(BadInput, match=r"2 distribution\(s\) of benchmark .* are not there: gone, lost"):
+        load_benchmark(str(folder / "shifts.json"), str(folder / "data"))
+
+
+@pytest.mark.parametrize("data", [None, "mini"])
+def test_the_embedded_benchmark_needs_no_data(data: str | None) -> None:
+    found = load_benchmark("mini", data, limit=2)
+    assert set(found.benchmark.distributions) <= set(found.distributions)
+
+
+def test_shifts_of_one_s_own_may_name_embedded_distributions(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('[{"source": "facts", "target": "quiz"}]')
+    found = load_benchmark(str(tmp_path / "mine.json"), "mini", limit=2)
+    assert sorted(found.distributions) == ["facts", "quiz"]
+    (tmp_path / "mine.json").write_text('[{"source": "facts", "target": "gone"}]')
+    with pytest.raises(UnknownName, match="unknown distribution of the miniature 'gone'"):
+        load_benchmark(str(tmp_path / "mine.json"), "mini")
+
+
+def test_genies_without_its_data_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("repeng.benchmarks.loaded.fetched_folder", lambda _name: None)
+    monkeypatch.chdir(tmp_path)
+    for arguments in (("genies", None), ("genies", "genies"), (None, "genies")):
+        with pytest.raises(BadInput, match="repeng data fetch genies"):
+            load_benchmark(*arguments)
+
+
+def test_fetched_data_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    data = write_world(tmp_path, world(6)) / "data"
+    monkeypatch.setattr("repeng.benchmarks.loaded.fetched_folder", lambda _name: data)
+    monkeypatch.chdir(tmp_path)
+    assert set(load_named("genies")) == set(load_named(None, ["easy", "hard", "polite", "terse"])) == set(world())
+    assert len(load_benchmark(None, "genies").benchmark.shifts) == 16
+
+
+def test_named_distributions_come_in_the_order_asked_for_and_unknown_ones_are_refused() -> None:
+    names = list(load_named("mini", limit=2))[:3][::-1]
+    assert list(load_named(None, names, limit=2)) == names
+    with pytest.raises(UnknownName, match="'nothing'"):
+        load_named("mini", ["nothing"])
+
+
+def test_the_embedded_benchmark_written_out_is_read_back_the_same(tmp_path: Path) -> None:
+    count = export("mini", tmp_path / "out")
+    found = load_benchmark(str(tmp_path / "out" / "shifts.json"), str(tmp_path / "out"))
+    mini = load_benchmark("mini", None)
+    assert count == len(list_distributions(tmp_path / "out"))
+    assert found.benchmark.shifts == mini.benchmark.shifts == load_shifts(tmp_path / "out" / "shifts.json")
+    for name in mini.benchmark.distributions:
+        assert found.distributions[name].test.data_hash == mini.distributions[name].test.data_hash
+    with pytest.raises(UnknownName, match="choose from mini"):
+        export("genies", tmp_path)
+
+
+def unprompted() -> Any:
+    return pytest.fail("nothing is prompted")
+
+
+def test_every_name_that_is_offered_makes_a_method_of_that_name() -> None:
+    for name in method_names():
+        if name != "few-shot":
+            assert make_method(name, unprompted).name == name
+
+
+def test_all_means_every_kind_of_method_each_once() -> None:
+    names = [name for name in ALL if name != "few-shot"]
+    found = make_methods(("mms", *names, "mms"), unprompted)
+    assert [method.name for method in found] == ["mms", *[name for name in names if name != "mms"]]
+    assert {"lora", "few-shot", "zero-shot", "tfidf", "random"} <= set(ALL) <= set(method_names())
+
+
+def test_only_what_fits_a_model_counts_towards_its_capability() -> None:
+    tuned = {name for name in ALL if name != "few-shot" and make_method(name, unprompted).tuned}
+    assert tuned == {"mms", "lat", "ccs", "cra", "logistic", "lda", "lora", "prompt-tuning"}
+
+
+def test_a_folder_without_scripts_and_an_unknown_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"no train\.py and no eval\.py here"):
+        make_method(str(tmp_path), unprompted)
+    with pytest.raises(UnknownName, match="unknown method 'msm'; choose from .*mms"):
+        make_method("msm", unprompted)

@@ -1,0 +1,1 @@
+"""Makes the embedded model and the tables of docs/mini.md."""
