@@ -31,11 +31,11 @@ from repeng.activations.store.files import (
     split_folder,
     split_key,
     to_json,
-    write_file,
 )
 from repeng.activations.store.request import MissingActivations, Request, needed
 from repeng.activations.store.store import Store
 from repeng.activations.store.writing import ActivationsWriter, LayoutPlan, begin, finish, text_hash
+from repeng.atomic import write_atomically
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.errors import RepengError
@@ -97,7 +97,7 @@ class CaptureRun:
         self._shares = {key: split.n_responses * len(stimuli[key]) for key, split in self._splits.items()}
         file = self.store.root / self.record["id"] / CAPTURE
         if not file.is_file():
-            write_file(file, to_json({**self.record, "batch_tokens": budget_of(lm.config, lm.dtype, lm.device)}))
+            write_atomically(file, to_json({**self.record, "batch_tokens": budget_of(lm.config, lm.dtype, lm.device)}))
         self._choice = Choice(lm, file, method, self.record["max_length"])
         before = read_json(file)
         if before["versions"] != self.record["versions"]:

@@ -162,7 +162,7 @@ def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
     import csv
     import io
 
-    from repeng.results import write_atomically
+    from repeng.atomic import write_atomically
 
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")

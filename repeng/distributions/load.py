@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from repeng.atomic import write_atomically
 from repeng.distributions.check import Problem, SplitSummary, check_data, summarise
 from repeng.distributions.examples import examples_from
 from repeng.distributions.schema import Distribution, Example, Split
@@ -97,16 +97,11 @@ def write_genies(distribution: Distribution, directory: str | Path) -> None:
     if distribution.name in ("", ".", "..") or Path(distribution.name).name != distribution.name:
         raise BadInput(f"a distribution named {distribution.name!r} cannot be written to a folder of that name")
     folder = Path(directory) / distribution.name
-    folder.mkdir(parents=True, exist_ok=True)
     for name, split in distribution.splits.items():
         rows = [_as_row(example) for example in split.examples]
-        temporary = folder / f".{name}.json.{os.getpid()}"
-        try:
-            # Metadata of Parquet files may hold what JSON has no word for, such as dates.
-            temporary.write_text(json.dumps(rows, indent=4, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-            os.replace(temporary, folder / f"{name}.json")
-        finally:
-            temporary.unlink(missing_ok=True)
+        # Metadata of Parquet files may hold what JSON has no word for, such as dates.
+        text = json.dumps(rows, indent=4, ensure_ascii=False, default=str) + "\n"
+        write_atomically(folder / f"{name}.json", text)
 
 
 def _as_row(example: Example) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from repeng.atomic import write_atomically
 from repeng.errors import BadInput
 from repeng.probes.calibration import LogisticCalibration, Temperature
 from repeng.probes.fitted import FittedProbe
@@ -41,7 +41,7 @@ def save(fitted: FittedProbe, directory: Path | str) -> Path:
     content = save_tensors(tensors)
     checksum = hashlib.sha256(content).hexdigest()
     weights = directory / f"weights-{checksum[:12]}.safetensors"
-    replace_file(weights, content)
+    write_atomically(weights, content)
     description = {
         "format": FORMAT,
         "probe": fitted.name,
@@ -60,7 +60,7 @@ def save(fitted: FittedProbe, directory: Path | str) -> Path:
         "provenance": dict(fitted.provenance),
     }
     path = directory / DESCRIPTION
-    replace_file(path, json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+    write_atomically(path, json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
     for old in directory.glob("weights-*.safetensors"):
         if old != weights:
             old.unlink(missing_ok=True)
@@ -130,13 +130,3 @@ def read_calibration(described: dict[str, Any]) -> Temperature | LogisticCalibra
     """A calibration from JSON."""
     values = {name: value for name, value in described.items() if name != "kind"}
     return Temperature(**values) if described["kind"] == "temperature" else LogisticCalibration(**values)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -20,12 +20,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from repeng.atomic import write_atomically
 from repeng.distributions.schema import Distribution, Example
 from repeng.errors import BadInput
 from repeng.report.library import Library, script_of
 from repeng.report.page import environment, static_text
 from repeng.report.predictions import Prediction
-from repeng.results import write_atomically
 
 HOST = "127.0.0.1"
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from rich.table import Table
 
+from repeng.atomic import write_atomically
 from repeng.report import comparisons
 from repeng.report.compared_studies import read_compared_studies
 from repeng.report.comparisons import Field, Row
-from repeng.results import write_atomically
 
 TABLES = (
     ("elicitation_by_size", "Elicitation by model size", comparisons.elicitation_by_size),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from repeng.atomic import write_atomically
 from repeng.report import compare_charts
 from repeng.report.compare import MISSING, TABLES, Comparison, cell_text, columns_of, is_numeric
 from repeng.report.comparisons import Row
 from repeng.report.page import Cell, Drawing, Grid, Line, draw, environment, static_text
-from repeng.results import write_atomically
 from repeng.version import __version__
 
 HOW = {

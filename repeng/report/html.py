@@ -12,6 +12,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from repeng.atomic import write_atomically
 from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput
 from repeng.report.grouping import Column, column_title, columns_of, labels_of, mean_of, sections_of, shift_rows
@@ -21,7 +22,7 @@ from repeng.report.predictions import Key, Prediction, by_key, read_predictions
 from repeng.report.published import GENIES_MEANS, MODEL, is_genies
 from repeng.report.tables import summary_sentence
 from repeng.report.text_solved import text_solved_sentence
-from repeng.results import LayerRow, ResultRow, read_layers, read_results, write_atomically
+from repeng.results import LayerRow, ResultRow, read_layers, read_results
 from repeng.version import __version__
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repeng.results import write_atomically
+from repeng.atomic import write_atomically
 
 if TYPE_CHECKING:
     import jinja2

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from repeng.atomic import write_atomically
 from repeng.errors import BadInput
 from repeng.report.theme import GRID, INK, MUTED
-from repeng.results import write_atomically
 
 SVG = "http://www.w3.org/2000/svg"
 VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)"}
@@ -41,10 +41,7 @@ def save_chart(chart: Any, path: Path | str, *, scale: float = 2.0) -> Path:
         write_atomically(path, page)
     else:
         spec = _spec(chart)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.part")
-        temporary.write_bytes(vl_convert.vegalite_to_png(spec, scale=scale, vl_version=_version(spec)))
-        temporary.replace(path)
+        write_atomically(path, vl_convert.vegalite_to_png(spec, scale=scale, vl_version=_version(spec)))
     return path
 
 

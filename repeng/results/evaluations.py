@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from repeng.atomic import write_atomically
 from repeng.errors import BadData, BadInput
 from repeng.metrics import AGREES, Evaluation, brier, genies_rms_calibration_error
-from repeng.results.atomic import write_atomically
 
 log = logging.getLogger(__name__)
 

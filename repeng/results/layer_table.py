@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from repeng.atomic import write_atomically
 from repeng.errors import BadInput
-from repeng.results.atomic import write_atomically
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from repeng.atomic import write_atomically
 from repeng.errors import BadInput
 from repeng.metrics import (
     Evaluation,
@@ -21,7 +22,6 @@ from repeng.metrics import (
     genies_rms_calibration_error,
     rms_calibration_error,
 )
-from repeng.results.atomic import write_atomically
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from repeng.results import write_atomically
+from repeng.atomic import write_atomically
 from repeng.study.evaluations import MethodEvaluation, StudyEvaluations
 
 

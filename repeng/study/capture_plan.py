@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repeng.activations.capture import CaptureSummary, capture
-from repeng.activations.store.files import LOGPROB, ActivationKey, SplitKey
+from repeng.activations.store.files import LOGPROB, ActivationKey, SplitKey, split_key
 from repeng.activations.store.request import MissingActivations, Request, capture_id, needed
 from repeng.activations.store.store import Store
 from repeng.distributions.schema import Split
@@ -209,7 +209,7 @@ def plan_cache(
     n_layers = settings.identity.n_layers
     opened = Store(store)
     missing = [lack for job in jobs for lack in needed(settings.capture_id, n_layers, job.splits, job.request, opened)]
-    of = {_key(split): split for split in wanted}
+    of = {split_key(split): split for split in wanted}
     texts = {(lack.split, lack.part.stimulus) for lack in missing}
     plan = CachePlan(
         settings,
@@ -228,10 +228,6 @@ def _jobs(wanted: Mapping[Split, frozenset[RequiredActivations]], layers: tuple[
     for split, needs in wanted.items():
         by_needs.setdefault(needs, []).append(split)
     return tuple(Job(tuple(splits), request_of(needs, layers)) for needs, splits in by_needs.items())
-
-
-def _key(split: Split) -> SplitKey:
-    return split.distribution, split.name, split.data_hash
 
 
 def request_of(needs: frozenset[RequiredActivations], layers: tuple[int, ...] | None = None) -> Request:
@@ -275,7 +271,7 @@ def _with_trial(plan: CachePlan) -> CachePlan:
         )
         for job in plan.jobs
         for split in job.splits
-        if (key := _key(split)) in lacking
+        if (key := split_key(split)) in lacking
     ]
     trials = []
     for n_examples in TRIAL_EXAMPLES:

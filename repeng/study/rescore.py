@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from repeng.atomic import write_atomically
 from repeng.benchmarks.shift_lists import get_benchmark
 from repeng.distributions.load import list_distributions, load_distributions
 from repeng.distributions.schema import Benchmark, Shift, Split
 from repeng.errors import BadData
 from repeng.metrics import Evaluation
-from repeng.results import ResultRow, evaluation_path, read_evaluation, read_provenance, row_from, write_atomically
+from repeng.results import ResultRow, evaluation_path, read_evaluation, read_provenance, row_from
 from repeng.study.evaluation_folders import OUR_NAME, choose_folders, folder_of, models_by_folder, only_model
 
 log = logging.getLogger(__name__)

@@ -10,13 +10,14 @@ from typing import Any
 
 from repeng.activations.capture import CaptureSummary
 from repeng.activations.store.store import Store
+from repeng.atomic import write_atomically
 from repeng.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from repeng.distributions.schema import Shift, Split
 from repeng.errors import BadInput
 from repeng.methods.base import Context, Method, RequiredActivations, check_layers
 from repeng.methods.prompting import prompting_for
 from repeng.methods.registry import BASELINE, Prompting, make_method, make_methods
-from repeng.results import ResultRow, layer_rows, row_from, write_atomically, write_layers, write_results
+from repeng.results import ResultRow, layer_rows, row_from, write_layers, write_results
 from repeng.study.augment import augment
 from repeng.study.capability import Capability, target_tuned_capability, write_capability
 from repeng.study.capture_plan import CachePlan, Job, ModelSettings, plan_cache

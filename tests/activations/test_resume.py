@@ -17,6 +17,7 @@ from repeng.activations.layouts.batch import Chunk, Layout, Run
 from repeng.activations.store import files as parts
 from repeng.activations.store import writing
 from repeng.activations.store.store import Store
+from repeng.atomic import write_atomically
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus, get_stimulus
 from repeng.errors import BadInput
@@ -63,7 +64,7 @@ def test_a_run_stopped_before_any_write_goes_on_to_the_same_bytes(
     assert len(shards) == 4 * 3
 
     n_writes = 0
-    write = parts.write_file
+    write = write_atomically
 
     def failing(stop_at: int) -> Callable[..., None]:
         def write_or_stop(path: Path, data: bytes, *, flush: bool = True) -> None:
@@ -84,7 +85,7 @@ def test_a_run_stopped_before_any_write_goes_on_to_the_same_bytes(
         store = Store(tmp_path / f"stopped-{stop_at}")
         with monkeypatch.context() as patched:
             for module in (work, writing):
-                patched.setattr(module, "write_file", failing(stop_at))
+                patched.setattr(module, "write_atomically", failing(stop_at))
             try:
                 run(store)
             except Stop:
@@ -303,7 +304,7 @@ def test_the_model_goes_on_while_a_split_is_written_and_the_split_stays_locked_u
     folder = parts.split_folder(store.root / capture_id, parts.split_key(first))
     went_on = threading.Event()
     seen: list[tuple[bool, bool]] = []
-    run, write = work.run, parts.write_file
+    run, write = work.run, write_atomically
 
     def slow(path: Path, content: bytes, *, flush: bool = True) -> None:
         if folder in path.parents and path.suffix == ".safetensors" and not seen:
@@ -318,7 +319,7 @@ def test_the_model_goes_on_while_a_split_is_written_and_the_split_stays_locked_u
         yield from run(lm, plan, layout)
 
     runs: list[Run] = []
-    monkeypatch.setattr(writing, "write_file", slow)
+    monkeypatch.setattr(writing, "write_atomically", slow)
     monkeypatch.setattr(work, "run", noted)
     capture(llama, [first, second], REQUEST, store)
     assert seen == [(True, False)]
@@ -333,7 +334,7 @@ def test_a_disk_that_fills_up_is_an_error_and_nothing_half_written_is_taken_for_
     splits = [made_up(10, name) for name in ("a", "b", "c")]
     store, expected = Store(tmp_path / "ours"), Store(tmp_path / "expected")
     capture_id = capture(llama, splits, REQUEST, expected).capture_id
-    write, written = parts.write_file, []
+    write, written = write_atomically, []
 
     def full(path: Path, content: bytes, *, flush: bool = True) -> None:
         if path.suffix == ".safetensors" and (written.append(path) or len(written) > 8):
@@ -341,7 +342,7 @@ def test_a_disk_that_fills_up_is_an_error_and_nothing_half_written_is_taken_for_
         write(path, content, flush=flush)
 
     with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
-        patched.setattr(writing, "write_file", full)
+        patched.setattr(writing, "write_atomically", full)
         capture(llama, splits, REQUEST, store)
     assert len(written) == 9
     assert store.capture(capture_id).splits() == () and store.verify() == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from repeng.atomic import write_atomically
 from repeng.distributions.schema import Shift
 from repeng.errors import BadData, BadInput
 from repeng.metrics import Evaluation, accuracy_interval
@@ -20,7 +21,6 @@ from repeng.results import (
     read_evaluation,
     read_results,
     row_from,
-    write_atomically,
     write_evaluation,
     write_results,
 )

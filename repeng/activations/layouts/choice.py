@@ -13,7 +13,8 @@ from repeng.activations.layouts.batch import Run
 from repeng.activations.layouts.packed import FLEX, TREES, PackedLayout
 from repeng.activations.layouts.selfcheck import Check, limits_passed, packed_layout
 from repeng.activations.layouts.timing import faster_layout
-from repeng.activations.store.files import read_json, to_json, write_file
+from repeng.activations.store.files import read_json, to_json
+from repeng.atomic import write_atomically
 from repeng.errors import RepengError
 from repeng.models.load import LanguageModel
 
@@ -96,4 +97,4 @@ class Choice:
         return found
 
     def _record(self, layout: PackedLayout) -> None:
-        write_file(self._file, to_json({**read_json(self._file), "attention": layout.kind}))
+        write_atomically(self._file, to_json({**read_json(self._file), "attention": layout.kind}))

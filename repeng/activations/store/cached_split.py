@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from repeng.activations.store.files import SplitKey
 from repeng.activations.store.store import StoredActivations, StoredCapture
 from repeng.distributions.schema import Split
 from repeng.errors import RepengError
@@ -188,12 +189,12 @@ class CachedSplit(Activations):
 
     def part(self, stimulus: str, site: str, token: str) -> StoredActivations:
         """The stored part of one stimulus, site and token."""
-        return self.capture.part((self.distribution, self.split, self.data_hash), stimulus, site, token)
+        return self.capture.part(SplitKey(self.distribution, self.split, self.data_hash), stimulus, site, token)
 
     @cached_property
     def rows(self) -> ResponseRows:
         """Labels, examples and groups of the responses."""
-        return ResponseRows.from_index(self.capture.index((self.distribution, self.split, self.data_hash)))
+        return ResponseRows.from_index(self.capture.index(SplitKey(self.distribution, self.split, self.data_hash)))
 
     def kept_of(self, stimulus: str, site: str, token: str) -> Bool[np.ndarray, " response"]:
         """False where a response's text was skipped as too long."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
@@ -27,8 +25,13 @@ LOGPROB = "logprob"
 SHARD_RESPONSES = 512
 """Responses in a shard, in whole examples."""
 
-SplitKey = tuple[str, str, str]
-"""Distribution, split, data hash."""
+
+class SplitKey(NamedTuple):
+    """What a store keeps a split under."""
+
+    distribution: str
+    split: str
+    data_hash: str
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,14 @@ class ActivationKey:
         return cls(stimulus, site, token)
 
 
-def split_key(split: Split) -> SplitKey:
-    """The key of a loaded split."""
-    return split.distribution, split.name, split.data_hash
+def split_key(split: Split | SplitKey) -> SplitKey:
+    """The key of a loaded split; a key is returned as it is."""
+    return SplitKey(split.distribution, split.name, split.data_hash) if isinstance(split, Split) else split
 
 
 def split_folder(capture: Path, key: SplitKey) -> Path:
     """Where a split's parts are, under a capture's folder."""
-    distribution, split, data_hash = key
-    return capture / file_name(distribution) / f"{file_name(split)}.{data_hash}"
+    return capture / file_name(key.distribution) / f"{file_name(key.split)}.{key.data_hash}"
 
 
 def file_name(name: str) -> str:
@@ -124,26 +126,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise StoreError(f"{path}: no JSON object")
     return value
-
-
-def write_file(path: Path, content: bytes, *, flush: bool = True) -> None:
-    """Write under a temporary name, flush to the disk, rename: whoever looks sees the whole file or none.
-
-    The folder is not flushed: file systems keep the order of renames in a folder, so after a power cut an index is not
-    there without the shards that were renamed before it. `flush=False` is for what may be lost.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            if flush:
-                stream.flush()
-                os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def checksum(content: bytes) -> str:

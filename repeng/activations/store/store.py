@@ -123,10 +123,10 @@ class StoredCapture:
         name = ActivationKey(stimulus, site, "" if site == LOGPROB else token)
         folder = self._folder(split, name)
         if not (folder / INDEX).is_file():
-            distribution, split_name, data_hash = _key(split)
+            key = split_key(split)
             raise StoreError(
-                f"{self.id} holds no {name} of {distribution}/{split_name} (data {data_hash}); capture it with: repeng "
-                f"cache --model {self.info.model} --stimuli {stimulus}"
+                f"{self.id} holds no {name} of {key.distribution}/{key.split} (data {key.data_hash}); capture it with: "
+                f"repeng cache --model {self.info.model} --stimuli {stimulus}"
                 + ("" if site == LOGPROB else f" --sites {site} --tokens {token}")
             )
         return open_activations(folder)
@@ -157,19 +157,22 @@ class StoredCapture:
         Raises:
             StoreError: nothing of the split is here.
         """
-        folders = self._part_folders(_key(split))
+        key = split_key(split)
+        folders = self._part_folders(key)
         if not folders:
-            raise StoreError(f"{self.id} holds nothing of {'/'.join(_key(split)[:2])}; capture it with: repeng cache")
+            raise StoreError(
+                f"{self.id} holds nothing of {key.distribution}/{key.split}; capture it with: repeng cache"
+            )
         return read_json(folders[0] / INDEX)
 
     def _folder(self, split: Split | SplitKey, name: ActivationKey) -> Path:
-        return split_folder(self.folder, _key(split)) / str(name)
+        return split_folder(self.folder, split_key(split)) / str(name)
 
     def _split_keys(self) -> list[SplitKey]:
         keys = []
         for folder in sorted(self.folder.glob("*/*.*/")):
             split, _, data_hash = folder.name.rpartition(".")
-            keys.append((original_name(folder.parent.name), original_name(split), data_hash))
+            keys.append(SplitKey(original_name(folder.parent.name), original_name(split), data_hash))
         return keys
 
     def _part_folders(self, key: SplitKey) -> list[Path]:
@@ -247,7 +250,3 @@ class Store:
             for place in doomed:
                 shutil.rmtree(place)
         return freed
-
-
-def _key(split: Split | SplitKey) -> SplitKey:
-    return split_key(split) if isinstance(split, Split) else split

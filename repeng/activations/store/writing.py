@@ -22,9 +22,9 @@ from repeng.activations.store.files import (
     shard_file,
     split_key,
     to_json,
-    write_file,
 )
 from repeng.activations.store.request import MissingActivations
+from repeng.atomic import write_atomically
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.errors import StoreError
@@ -87,7 +87,7 @@ class ActivationsWriter:
 
     def write_shard(self, block: int, tensors: Mapping[str, Tensor]) -> None:
         """Write a block's tensors."""
-        write_file(self.shard(block), save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+        write_atomically(self.shard(block), save({name: tensor.contiguous() for name, tensor in tensors.items()}))
 
 
 def begin(
@@ -107,7 +107,7 @@ def begin(
             plan = fresh()
             record = {**plan.as_dict(), "layers": list(item.layers), "first_file": first_file}
             # Lost in a power cut, it costs the shards after it and nothing more.
-            write_file(folder / PLAN, to_json(record), flush=False)
+            write_atomically(folder / PLAN, to_json(record), flush=False)
         found.append(ActivationsWriter(item.part, folder, item.layers, first_file, plan))
     return found
 
@@ -192,7 +192,7 @@ def finish(
         "shards": shards,
         "responses": _responses(split, hashes),
     }
-    write_file(part.folder / INDEX, to_json(index))
+    write_atomically(part.folder / INDEX, to_json(index))
     (part.folder / PLAN).unlink(missing_ok=True)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from repeng.atomic import write_atomically
 from repeng.distributions.load import write_genies
 from repeng.distributions.schema import Distribution, Split
 from repeng.errors import BadInput, RepengError
@@ -23,7 +24,6 @@ from repeng.methods.plugins.processes import run_script
 from repeng.metrics import Evaluation
 from repeng.models.fingerprint import find_model, identify
 from repeng.results import read_evaluation
-from repeng.results.atomic import write_atomically
 
 TIME_LIMIT = 6 * 3600.0
 """Seconds that a script may run unless told otherwise."""

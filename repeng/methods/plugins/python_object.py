@@ -19,13 +19,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from repeng.activations.store.cached_split import evaluation_of_scores
+from repeng.atomic import write_atomically
 from repeng.distributions.schema import Prompt, Split, prompt_value
 from repeng.errors import BadInput, RepengError
 from repeng.methods.plugins.genies_folder import TIME_LIMIT
 from repeng.methods.plugins.processes import POLL, ending, last_words, own_group
 from repeng.metrics import Evaluation
 from repeng.models.fingerprint import find_model
-from repeng.results.atomic import write_atomically
 
 ENTRY_POINTS = "repeng.interventions"
 

@@ -14,10 +14,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from repeng.atomic import write_atomically
 from repeng.distributions.schema import Example, Message, Prompt, Split
 from repeng.errors import BadInput
 from repeng.methods.plugins.python_object import PythonMethod, Question
-from repeng.results import write_atomically
 
 
 def load_object(reference: str) -> PythonMethod:

@@ -12,8 +12,9 @@ from safetensors import safe_open
 
 from repeng.activations.capture import CaptureSummary, Request, capture
 from repeng.activations.store import files as parts
-from repeng.activations.store.files import ActivationKey, blocks, file_name, original_name, write_file
+from repeng.activations.store.files import ActivationKey, SplitKey, blocks, file_name, original_name
 from repeng.activations.store.store import Store, StoredCapture
+from repeng.atomic import write_atomically
 from repeng.distributions.schema import Example, Split
 from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput, NonFinite, StoreError, UnknownName
@@ -88,7 +89,7 @@ def test_one_layer_is_read_alone(stored: StoredCapture, split: Split, monkeypatc
 
 
 def test_a_part_can_be_found_by_any_name_of_its_site_and_by_key(stored: StoredCapture, split: Split) -> None:
-    key = ("made_up", "train", split.data_hash)
+    key = SplitKey("made_up", "train", split.data_hash)
     assert stored.splits() == (key,) and stored.trained_distributions() == ("made_up",)
     assert torch.equal(
         stored.part(key, "plain", "hook_resid_post").layer(0), stored.part(split, "plain", "resid_post").layer(0)
@@ -245,7 +246,7 @@ def test_shards_hold_whole_examples(split: Split, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("name", ["plain", "org/name", ".hidden", "..", "100%", "ünï", "a b.c", "%2F"])
 def test_any_name_is_a_file_name_and_back(name: str, tmp_path: Path) -> None:
     assert original_name(file_name(name)) == name
-    write_file(tmp_path / file_name(name) / "file", b"x")
+    write_atomically(tmp_path / file_name(name) / "file", b"x")
     assert [place.name for place in tmp_path.iterdir()] == [file_name(name)]
 
 
