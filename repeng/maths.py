@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
+
+from repeng.errors import BadInput
 
 
 def sigmoid(x: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
@@ -11,3 +13,28 @@ def sigmoid(x: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     # logaddexp calls a NaN that it passes on an invalid value.
     with np.errstate(invalid="ignore"):
         return np.exp(-np.logaddexp(0.0, -x))
+
+
+def all_pairs(
+    labels: Float[np.ndarray, " response"],
+    examples: Int[np.ndarray, " response"],
+    usable: Bool[np.ndarray, " response"] | None = None,
+) -> Int[np.ndarray, "pair 2"]:
+    """Every pair as rows (best, worse): an example's 1.0 row against each of its 0.0 rows, in order of the worse row.
+
+    A pair of which a row is not usable is left out.
+
+    Raises:
+        BadInput: an example has two best responses.
+    """
+    if usable is not None:
+        labels = np.where(usable, labels, np.nan)
+    best_of: dict[int, int] = {}
+    for row in np.flatnonzero(labels == 1.0).tolist():
+        example = int(examples[row])
+        if example in best_of:
+            raise BadInput(f"example {example} has two best responses (rows {best_of[example]} and {row})")
+        best_of[example] = row
+    worse = np.flatnonzero(labels == 0.0).tolist()
+    pairs = [(best_of[int(examples[row])], row) for row in worse if int(examples[row]) in best_of]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)

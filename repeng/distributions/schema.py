@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from repeng.errors import BadData, UnknownName
+from repeng.maths import all_pairs
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,34 @@ class Split:
     def first(self, limit: int | None) -> Split:
         """The first `limit` examples; all of them for None."""
         return self if limit is None else replace(self, examples=self.examples[:limit])
+
+
+@dataclass(frozen=True, eq=False)
+class ResponseLabels:
+    """What is known of a split's responses besides their texts, in file order.
+
+    Attributes:
+        name: the distribution and split, for messages.
+        labels: 1.0 for an example's best response, 0.0 for the others.
+        examples: the example of each response.
+        groups: the prompt group of each response.
+    """
+
+    name: str
+    labels: Float[np.ndarray, " response"]
+    examples: Int[np.ndarray, " response"]
+    groups: Int[np.ndarray, " response"]
+
+    @classmethod
+    def of(cls, split: Split) -> ResponseLabels:
+        """Those of a loaded split."""
+        examples = split.response_example
+        return cls(f"{split.distribution}/{split.name}", split.labels, examples, split.groups[examples])
+
+    @cached_property
+    def pairs(self) -> Int[np.ndarray, "pair 2"]:
+        """Rows (best, worse) of every pair, in file order."""
+        return all_pairs(self.labels, self.examples)
 
 
 @dataclass(frozen=True)

@@ -1,35 +1,41 @@
-"""The seam: every method is fitted on one source, then answers targets with an evaluation.
+"""The seam: what a method is, what it is fitted on, what it is asked, and what it answers.
 
-What fits sees the source's train split alone. What evaluates is given a target and says, for each of its pairs, the
-probability that the best response is preferred; nothing behind this file knows where a number came from.
+A method is fitted on a `Source`: one train split with its labels, and nothing of any target. What was fitted is asked
+about a `Target`: prompts and responses without labels. Labels and answers meet in `answers.evaluate`, which only the
+runner calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from repeng.activations.store.cached_split import Activations, CachedSplit, MixedSplit
-from repeng.activations.store.store import Store, StoredCapture
-from repeng.distributions.schema import Distribution, Split
-from repeng.distributions.stimuli import Stimulus, get_stimulus
-from repeng.errors import BadInput
-from repeng.methods.layer_curves import layer_curve
-from repeng.methods.probe_fitting import SourceFit, fit_on_source
+import numpy as np
+from jaxtyping import Float, Int
+
+from repeng.activations.store.cached_split import Activations, CachedSplit
+from repeng.distributions.schema import Prompt, Split
+from repeng.distributions.stimuli import Stimulus
+from repeng.methods.code_hash import code_hash
 from repeng.metrics import Evaluation
-from repeng.models.fingerprint import slug
-from repeng.probes.base import Probe
-from repeng.probes.fitting import FittedProbe
-from repeng.probes.registry import get_probe
-from repeng.results import LayerFigure
+
+Kind = Literal["probe", "prompted", "tuned", "text", "plugin", "published", "chance"]
+"""What a method works with: `chance` knows nothing, `published` is a file that somebody else's run left."""
+Note = Callable[[str], None]
+"""Told what a long fit is at."""
+
+
+def no_note(_line: str) -> None:
+    """A note that nobody reads."""
 
 
 @dataclass(frozen=True)
 class RequiredActivations:
-    """One part that a method reads from the store. `site` and `token` are empty for log-probabilities.
+    """What a method reads from the store of one stimulus. `site` and `token` are empty for log-probabilities.
 
     `layers` are the blocks that are read; None for all.
     """
@@ -41,65 +47,121 @@ class RequiredActivations:
 
 
 @dataclass(frozen=True)
-class Context:
-    """What methods work with, beside the source and the targets.
+class Source:
+    """What a method is fitted on: a train split with its labels.
 
     Attributes:
-        model: hub id, folder or `mini`.
-        n_layers: blocks of the model.
-        folder: where plug-ins keep their work.
-        tuned: where tuned models lie, for every study to find again.
-        distributions: by name, for methods that are given whole distributions.
-        mixtures: splits that were mixed from others, and these.
-        layers: `auto`, `all`, `top-k:N` or layers, as the user gave it.
-        note: told what a long fit is at.
+        split: the examples.
+        opened: gives their cached activations; called only by a method that reads them.
     """
 
-    store: Store
-    capture_id: str
-    model: str
-    n_layers: int
-    folder: Path
-    tuned: Path
-    distributions: Mapping[str, Distribution]
-    mixtures: Mapping[Split, tuple[Split, ...]] = field(default_factory=dict)
-    seed: int = 0
-    layers: str = "auto"
-    device: str = "auto"
-    dtype: str = "auto"
-    tune_preset: str = "default"
-    note: Callable[[str], None] = lambda _line: None
-    _splits: dict[Split, CachedSplit] = field(default_factory=dict, repr=False, compare=False)
-
-    @property
-    def model_slug(self) -> str:
-        """The model's name as it stands in file names."""
-        return slug(self.model)
+    split: Split
+    opened: Callable[[], Activations]
 
     @cached_property
-    def capture(self) -> StoredCapture:
-        """The model's capture."""
-        return self.store.capture(self.capture_id)
+    def activations(self) -> Activations:
+        """The cached activations of the split's responses."""
+        return self.opened()
 
-    def source(self, split: Split) -> Activations:
-        """The cached activations of a source, which may be a mixture."""
-        if split not in self.mixtures:
-            return self.cached(split)
-        return MixedSplit.of(split, [(member, self.cached(member)) for member in self.mixtures[split]])
 
-    def cached(self, split: Split) -> CachedSplit:
-        """The cached activations of a split; what was read of it stays in memory until `forget`."""
-        if split not in self._splits:
-            self._splits[split] = CachedSplit.of(self.capture, split)
-        return self._splits[split]
+@dataclass(frozen=True)
+class Question:
+    """A prompt and its responses. Which one is best is not said."""
 
-    def forget(self) -> None:
-        """Let go of everything that was read."""
-        self._splits.clear()
+    prompt: Prompt
+    responses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a fitted method is asked about: prompts and responses without labels.
+
+    Attributes:
+        distribution: its name.
+        key: the data's hash: names what was asked about, and seeds an order in which to show it.
+        examples: the question that each response belongs to, in file order.
+        questions: in file order; empty where the texts are not at hand, as of a split that is only known from a store.
+        opened: gives the responses' cached activations; called only by a method that reads them.
+    """
+
+    distribution: str
+    key: str
+    examples: Int[np.ndarray, " response"]
+    questions: tuple[Question, ...]
+    opened: Callable[[], CachedSplit]
+
+    @classmethod
+    def of(cls, split: Split, opened: Callable[[], CachedSplit]) -> Target:
+        """A split without its labels."""
+        questions = tuple(Question(example.prompt, example.responses) for example in split.examples)
+        return cls(split.distribution, split.data_hash, split.response_example, questions, opened)
+
+    @cached_property
+    def activations(self) -> CachedSplit:
+        """The cached activations of the responses."""
+        return self.opened()
+
+    @property
+    def responses(self) -> list[str]:
+        """Every response, in file order."""
+        return [response for question in self.questions for response in question.responses]
+
+    @cached_property
+    def pairs(self) -> Int[np.ndarray, "pair 2"]:
+        """Rows of every two responses of one question, the earlier first, in file order."""
+        found, start = [], 0
+        for count in np.bincount(self.examples).tolist():
+            found.append(start + np.stack(np.triu_indices(count, k=1), axis=1))
+            start += count
+        return np.concatenate(found) if found else np.empty((0, 2), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class ResponseScores:
+    """An answer by scores: of two responses the first is preferred with sigmoid(difference / temperature).
+
+    Attributes:
+        scores: one a response, in file order; higher is better, NaN where there is none.
+        temperature: above 0.
+    """
+
+    scores: Float[np.ndarray, " response"]
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class PairProbabilities:
+    """An answer by pairs, where a pair's score is no difference of two responses' scores.
+
+    Attributes:
+        probabilities: that the first of each of `Target.pairs` is preferred; NaN where there is none.
+        scores: one a response, in file order; None where the method has none.
+    """
+
+    probabilities: Float[np.ndarray, " pair"]
+    scores: Float[np.ndarray, " response"] | None = None
+
+
+Answer = ResponseScores | PairProbabilities
+
+
+@dataclass(frozen=True)
+class LayerScores:
+    """How each layer that was fitted scores a target, alone.
+
+    Attributes:
+        units: (layer, head), head None where the site has none.
+        scores: of each of `Target.pairs`, positive where the first is preferred; NaN where there is none.
+        held_out_accuracy: of each unit, on held-out prompts of the source.
+    """
+
+    units: tuple[tuple[int, int | None], ...]
+    scores: Float[np.ndarray, "unit pair"]
+    held_out_accuracy: Float[np.ndarray, " unit"]
 
 
 @runtime_checkable
-class Fitted(Protocol):
+class FittedMethod(Protocol):
     """A method fitted on a source.
 
     Attributes:
@@ -113,175 +175,111 @@ class Fitted(Protocol):
     @property
     def held_out_accuracy(self) -> float | None: ...  # noqa: D102
 
-    def evaluate(self, target: Split) -> Evaluation:
-        """p(best) for each pair of a target split."""
+    def answer(self, target: Target) -> Answer:
+        """Which responses it prefers."""
         ...
 
 
 @runtime_checkable
-class Method(Protocol):
+class AnswersTogether(Protocol):
+    """A fitted method that answers many targets in one go."""
+
+    def answer_all(self, targets: Sequence[Target]) -> Iterator[Answer | Exception]:
+        """An answer, or what went wrong, for each target in turn."""
+        ...
+
+
+@runtime_checkable
+class KnowsLayers(Protocol):
+    """A fitted method that was fitted at several layers."""
+
+    def layer_scores(self, target: Target) -> LayerScores | None:
+        """How each fitted layer scores a target; None where there was one only."""
+        ...
+
+
+@runtime_checkable
+class ScoresItself(Protocol):
+    """A fitted plug-in of GENIES' protocol, which hands labelled files to a script and reads its own figures back."""
+
+    def evaluate_all(self, targets: Sequence[Split]) -> Iterator[Evaluation | Exception]:
+        """An evaluation, or what went wrong, for each target in turn."""
+        ...
+
+
+class Method(ABC):
     """Anything that can be fitted on a source.
 
     Attributes:
-        name: what users type.
-        tuned: True where fitting on a target says what the model is capable of there, so that it counts towards the
-            target-tuned capability.
-        learns: False where it is the same whatever it is fitted on.
-        fits_on_cache: True where `fit` reads what `needs` names for the source's train split too.
+        name: what users type; parameters that differ from the defaults stand behind it in parentheses.
+        kind: what it works with.
+        title: what it is, in words.
+        reads_source: True where `fit` reads what `requires` names of the source too, and not of targets alone.
+        uses_source: False where it is the same whatever it is fitted on.
+        counts_towards_capability: True where fitting on a target says what the model is capable of there.
     """
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-
-    @property
-    def tuned(self) -> bool: ...  # noqa: D102
-
-    @property
-    def learns(self) -> bool: ...  # noqa: D102
-
-    @property
-    def fits_on_cache(self) -> bool: ...  # noqa: D102
-
-    def needs(self, source: Split, n_layers: int) -> tuple[RequiredActivations, ...]:
-        """The parts of the store it reads for this source and its targets; empty for none.
-
-        `n_layers` is the number of the model's blocks.
-        """
-        ...
-
-    def settings(self, context: Context) -> dict[str, Any]:
-        """What its answers follow from beside the model, the data and the texts that it needs, as plain values.
-
-        An evaluation on disk is taken for its own only where these are the same.
-        """
-        ...
-
-    def fit(self, source: Split, context: Context) -> Fitted:
-        """Fit on a source's train split."""
-        ...
-
-
-def parse_layers(text: str) -> str | tuple[int, ...]:
-    """`auto`, `all` and `top-k:N` as they are; `3`, `4-8` and `1,3,5` as layers.
-
-    Raises:
-        BadInput: it is none of these.
-    """
-    if text in ("auto", "all") or (text.startswith("top-k:") and text[6:].isdigit() and int(text[6:]) > 0):
-        return text
-    try:
-        found: list[int] = []
-        for piece in text.split(","):
-            first, _, last = piece.partition("-")
-            found += range(int(first), int(last or first) + 1)
-    except ValueError as error:
-        raise BadInput(f"layers is {text!r}; give auto, all, top-k:N, a layer as 3, or a range as 4-8") from error
-    if not found:
-        raise BadInput(f"layers is {text!r}, which names no layer; the first of a range is its lowest")
-    return tuple(sorted(set(found)))
-
-
-def check_layers(text: str, n_layers: int, model: str) -> None:
-    """Refuse a choice of layers that a model cannot have.
-
-    Raises:
-        BadInput: it is no choice of layers, or a layer is not there.
-    """
-    layers = parse_layers(text)
-    if isinstance(layers, tuple) and layers[-1] >= n_layers:
-        raise BadInput(f"layers is {text!r}, but {model} has layers 0 to {n_layers - 1}")
-
-
-@dataclass(frozen=True)
-class ProbeMethod:
-    """A probe on cached activations."""
 
     name: str
-    learns: bool = True
-    fits_on_cache: bool = True
+    kind: Kind
+    title: str
+    reads_source: ClassVar[bool] = False
+    uses_source: bool = True
+    counts_towards_capability: bool = False
 
     @property
-    def tuned(self) -> bool:
-        """A random direction learns nothing, whatever it is fitted on."""
-        return self.name != "random"
+    def parameters(self) -> Mapping[str, Any]:
+        """What its answers follow from besides the data and the model, as plain values."""
+        return {}
 
-    @cached_property
-    def probe(self) -> Probe:
-        """An unfitted probe of that name."""
-        return get_probe(self.name)
+    def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
+        """What it reads from the store for this source and its targets; empty for nothing."""
+        return ()
 
-    def needs(self, source: Split, n_layers: int) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
-        """The layers that it reads of each stimulus and site."""
-        blocks: dict[str, list[int]] = {}
-        for reading in self.probe.reads(n_layers):
-            blocks.setdefault(reading.site, []).append(reading.block)
-        return tuple(
-            RequiredActivations(get_stimulus(stimulus), site, self.probe.token, tuple(layers))
-            for stimulus in self.probe.stimuli
-            for site, layers in blocks.items()
-        )
+    @abstractmethod
+    def fit(self, source: Source, note: Note = no_note) -> FittedMethod | ScoresItself:
+        """Fit on a source."""
 
-    def settings(self, context: Context) -> dict[str, Any]:
-        """The choice of layers, and the seed."""
-        return {"layers": context.layers, "seed": context.seed}
+    def code(self) -> str:
+        """A hash of the code that it runs."""
+        return code_hash(type(self))
 
-    def fit(self, source: Split, context: Context) -> FittedOnCache:
-        """Fit on all layers and choose among them on held-out source prompts."""
-        found = fit_on_source(
-            self.probe,
-            context.source(source),
-            self.probe.reads(context.n_layers),
-            layers=parse_layers(context.layers),
-            seed=context.seed,
-            provenance={"capture_id": context.capture_id, "model": context.model, "source": source.distribution},
-        )
-        return FittedOnCache(found, context)
+    def identity(self) -> dict[str, Any]:
+        """What it is, as plain values: an answer on disk is taken for its own only where this is the same."""
+        return {
+            "class": f"{type(self).__module__}.{type(self).__qualname__}",
+            "name": self.name,
+            "kind": self.kind,
+            "parameters": dict(self.parameters),
+            "code": self.code(),
+        }
 
 
 @dataclass(frozen=True)
-class FittedOnCache:
-    """A fitted probe that reads its targets from the store."""
+class MethodSettings:
+    """What the methods of one study share: the model under study and how they are to be fitted.
 
-    found: SourceFit
-    context: Context
-
-    @property
-    def fitted(self) -> FittedProbe:
-        """The probe at its chosen layers."""
-        return self.found.fitted
-
-    @property
-    def layers(self) -> str:
-        """Chosen layers, as `3` or `2 3 5`."""
-        return " ".join(str(layer) for layer in self.fitted.layers)
-
-    @property
-    def held_out_accuracy(self) -> float | None:
-        """Held-out pair accuracy on the source; of an ensemble, the mean of its layers'."""
-        fitted = self.fitted
-        chosen = [fitted.fitted_layers.index(layer) for layer in fitted.layers]
-        return float(fitted.held_out_accuracy[chosen].mean())
-
-    def evaluate(self, target: Split) -> Evaluation:
-        """Score the target's pairs at the chosen layers."""
-        return score_cached(self.fitted, self.context.cached(target))
-
-    def by_layer(self, target: Split) -> list[LayerFigure]:
-        """How each layer that was fitted to choose among them does alone; none where there was no choice."""
-        fits = self.found.by_layer
-        return layer_curve(fits, self.context.cached(target)) if len(fits.layers) > 1 else []
-
-
-def score_cached(fitted: FittedProbe, target: CachedSplit) -> Evaluation:
-    """Score every kept pair of a cached split with a fitted probe, reading its layers alone.
-
-    Raises:
-        RepengError: every pair has a text that was skipped.
+    Attributes:
+        model: hub id, folder or `mini`.
+        n_layers: blocks of the model.
+        max_length: the longest text in tokens that it takes; None where it names no limit.
+        capture_id: where its activations are in a store.
+        seed: of every random choice.
+        layers: `auto`, `all`, `top-k:N` or layers, as the user gave it.
+        device: where tuned models compute.
+        dtype: that they compute in.
+        tune_preset: `default` or `genies`.
+        plugins: folder where plug-ins keep their work.
+        tuned: folder where tuned models lie, for every study to find again.
     """
-    readings = fitted.reads(target.capture.n_layers)
-    pairs = target.pairs(fitted.probe, readings, fitted.token)
-    activations = target.activations(fitted.probe, readings, fitted.token)
-    probabilities = fitted.pair_probabilities(activations, pairs)
-    # A preset that judges a pair by a cosine has no score of a response.
-    scores = fitted.scores(activations) if fitted.ranks_by_scores else None
-    return target.rows.evaluation(pairs, probabilities, scores)
+
+    model: str
+    n_layers: int
+    max_length: int | None
+    capture_id: str
+    plugins: Path
+    tuned: Path
+    seed: int = 0
+    layers: str = "auto"
+    device: str = "auto"
+    dtype: str = "auto"
+    tune_preset: str = "default"

@@ -6,12 +6,12 @@ import inspect
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal, NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from repeng.errors import BadInput, NonFinite
+from repeng.maths import all_pairs
 
 Labels = Float[Tensor, " example"]
 ExampleIds = Int[Tensor, " example"]
@@ -237,31 +237,6 @@ def all_finite(values: Float[Tensor, "*shape"]) -> bool:
 def pair_rows(labels: Labels, groups: ExampleIds) -> Int[Tensor, "pair 2"]:
     """`all_pairs` for tensors."""
     return torch.from_numpy(all_pairs(labels.cpu().double().numpy(), groups.cpu().numpy()))
-
-
-def all_pairs(
-    labels: Float[np.ndarray, " response"],
-    examples: Int[np.ndarray, " response"],
-    usable: Bool[np.ndarray, " response"] | None = None,
-) -> Int[np.ndarray, "pair 2"]:
-    """Every pair as rows (best, worse): an example's 1.0 row against each of its 0.0 rows, in order of the worse row.
-
-    A pair of which a row is not usable is left out.
-
-    Raises:
-        BadInput: an example has two best responses.
-    """
-    if usable is not None:
-        labels = np.where(usable, labels, np.nan)
-    best_of: dict[int, int] = {}
-    for row in np.flatnonzero(labels == 1.0).tolist():
-        example = int(examples[row])
-        if example in best_of:
-            raise BadInput(f"example {example} has two best responses (rows {best_of[example]} and {row})")
-        best_of[example] = row
-    worse = np.flatnonzero(labels == 0.0).tolist()
-    pairs = [(best_of[int(examples[row])], row) for row in worse if int(examples[row]) in best_of]
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 def majority_sign(pair_scores: Float[Tensor, "*batch pair"]) -> Float[Tensor, "*batch"]:

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repeng.errors import BadInput, NonFinite
-from repeng.probes.base import all_finite, all_pairs
+from repeng.maths import all_pairs
+from repeng.probes.base import all_finite
 
 logger = logging.getLogger(__name__)
 
