@@ -186,6 +186,7 @@ def tune(
 ) -> None:
     """Tune a reward model on a source. A stopped run goes on from its last checkpoint; a finished one is reused."""
     from repeng.benchmarks.loaded import load_named
+    from repeng.methods.answers import evaluate_split
     from repeng.methods.weight_tuning import FittedTuning, tell
     from repeng.models.fingerprint import find_model
     from repeng.tuning.tuned_model import tune as tune_on
@@ -204,7 +205,7 @@ def tune(
         progress=tell(method, source, talk.note),
     )
     fitted = FittedTuning(found, device)
-    accuracies = {name: fitted.evaluate(distributions[name].test).accuracy for name in target or ()}
+    accuracies = {name: evaluate_split(fitted, distributions[name].test).accuracy for name in target or ()}
     plain = {
         "path": found.path,
         "held_out_accuracy": found.held_out_accuracy,

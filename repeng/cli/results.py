@@ -38,7 +38,9 @@ def write_outputs(result: StudyOutcome, talk: Talk) -> None:
     shown: list[Any] = [study_table(result.rows), "", summary_sentence(result.rows)]
     shown += [text_solved_sentence(result.rows)] if surface else []
     shown.append("")
-    shown.append(f"results: {result.out / 'results.csv'}  report: {page}  predictions: {result.plan.predictions}")
+    shown.append(
+        f"results: {result.out / 'results.csv'}  report: {page}  predictions: {result.plan.runner.predictions}"
+    )
     talk.result(plain, *shown)
     talk.note(f"{result.evaluations_made} evaluations made, {result.evaluations_reused} read back")
     if len(result.plan.asked) > 1:

@@ -68,6 +68,14 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Question:
+    """A prompt and its responses. Which one is best is not said."""
+
+    prompt: Prompt
+    responses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Split:
     """The examples of one split of one distribution, in file order."""
 

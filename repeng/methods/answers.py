@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from repeng.distributions.schema import ResponseLabels
+from repeng.distributions.schema import ResponseLabels, Split
 from repeng.errors import RepengError
 from repeng.maths import sigmoid
-from repeng.methods.base import Answer, LayerScores, ResponseScores, Target
+from repeng.methods.base import Answer, FittedMethod, LayerScores, ResponseScores, Target
 from repeng.metrics import Evaluation, accuracy_intervals
 from repeng.results import LayerFigure
 
@@ -39,6 +40,20 @@ def evaluate(answer: Answer, target: Target, labels: ResponseLabels) -> Evaluati
         group=labels.groups[pairs[:, 0]],
         scores=None if answer.scores is None else answer.scores[pairs],
     )
+
+
+def evaluate_split(fitted: FittedMethod, split: Split) -> Evaluation:
+    """`evaluate` of a fitted method that reads texts alone, such as a tuned model, on a split.
+
+    Raises:
+        RepengError: no pair of the split can be answered.
+    """
+    target = Target.of(split, _nothing_cached)
+    return evaluate(fitted.answer(target), target, ResponseLabels.of(split))
+
+
+def _nothing_cached() -> NoReturn:
+    raise RepengError("this method reads cached activations; evaluate it in a study, or from a store")
 
 
 def layer_figures(found: LayerScores, target: Target, labels: ResponseLabels, *, seed: int = 0) -> list[LayerFigure]:

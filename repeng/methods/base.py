@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from repeng.activations.store.cached_split import Activations, CachedSplit
-from repeng.distributions.schema import Prompt, Split
+from repeng.distributions.schema import Question, ResponseLabels, Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.methods.code_hash import code_hash
 from repeng.metrics import Evaluation
@@ -63,13 +63,10 @@ class Source:
         """The cached activations of the split's responses."""
         return self.opened()
 
-
-@dataclass(frozen=True)
-class Question:
-    """A prompt and its responses. Which one is best is not said."""
-
-    prompt: Prompt
-    responses: tuple[str, ...]
+    @cached_property
+    def labels(self) -> ResponseLabels:
+        """Labels, examples and prompt groups of the split's responses."""
+        return ResponseLabels.of(self.split)
 
 
 @dataclass(frozen=True)

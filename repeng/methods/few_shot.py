@@ -1,26 +1,101 @@
-"""Prompted baselines: worked examples of the source before each prompt, and a verdict in the model's own words."""
+"""Few-shot: worked examples of the source before each prompt, then as zero-shot."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from repeng.distributions.chat import RenderChat
-from repeng.distributions.schema import Example, Prompt, Split
+from repeng.distributions.chat import RenderChat, chat_renderer
+from repeng.distributions.schema import Prompt, Split
 from repeng.distributions.stimuli import STIMULI, Stimulus
 from repeng.errors import BadInput
+from repeng.methods.base import Kind, Method, Note, RequiredActivations, Source, no_note
+from repeng.methods.prompted import LogProbabilities
+from repeng.models.fingerprint import find_model
 
 log = logging.getLogger(__name__)
 
 SHOTS = 4
 SEPARATOR = "\n\n"
+CONTEXT = 2048
+"""Tokens that a model takes where it names no limit."""
 
 CountTokens = Callable[[str], int]
 """Number of tokens of a text, special tokens included."""
+
+
+@dataclass(frozen=True)
+class FewShot(Method):
+    """Some source examples, each with its best response, before every prompt.
+
+    One preamble serves all prompts of all targets, so that its tokens are computed once where prompts share them. (As
+    released, each target example draws its own.) It leaves room for the longest text of the source; a target's text
+    that does not fit behind it is treated as every text that is longer than the model takes.
+
+    Attributes:
+        model: hub id, folder or `mini`: whose tokenizer counts.
+        max_length: tokens that the model takes; None where it names no limit.
+        shots: examples wanted.
+        seed: of their choice.
+    """
+
+    name: str
+    model: str
+    max_length: int | None = None
+    shots: int = SHOTS
+    seed: int = 0
+    kind: Kind = "prompted"
+    title: str = "the model's own preference after worked examples of the source"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.shots, int) or self.shots < 1:
+            raise BadInput(f"few-shot: shots is {self.shots!r}; give 1 or more")
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """How many examples, and the seed of their choice."""
+        return {"shots": self.shots, "seed": self.seed}
+
+    def requires(self, source: Split) -> tuple[RequiredActivations, ...]:
+        """Log-probabilities after this source's examples."""
+        return (RequiredActivations(self.stimulus(source)),)
+
+    def fit(self, source: Source, note: Note = no_note) -> LogProbabilities:  # noqa: ARG002
+        """Nothing is fitted."""
+        return LogProbabilities(self.stimulus(source.split).name)
+
+    def stimulus(self, source: Split) -> Stimulus:
+        """The plain text after this source's examples."""
+        return _stimulus(self, source)
+
+
+@lru_cache(maxsize=256)
+def _stimulus(method: FewShot, source: Split) -> Stimulus:
+    """Tokenizing a source's texts takes a while, and every task of a study asks for it."""
+    count, render = _tokens_of(method.model)
+    room = room_for_shots(source, method.max_length or CONTEXT, count, render)
+    return few_shot_stimulus(
+        source, shots=method.shots, seed=method.seed, count_tokens=count, room=room, render_chat=render
+    )
+
+
+@cache
+def _tokens_of(model: str) -> tuple[CountTokens, RenderChat]:
+    """How a model counts tokens and writes a chat."""
+    from transformers import AutoTokenizer
+
+    found = find_model(model)
+    tokenizer = AutoTokenizer.from_pretrained(found.path, **({"revision": found.commit} if found.commit else {}))
+
+    def count(text: str) -> int:
+        return len(tokenizer(text)["input_ids"])
+
+    return count, chat_renderer(tokenizer)
 
 
 def few_shot_stimulus(
@@ -35,16 +110,14 @@ def few_shot_stimulus(
 ) -> Stimulus:
     """A stimulus whose preamble is some source examples, each a prompt with its best response.
 
-    One preamble serves all prompts of all targets, so that its tokens are computed once where prompts share them.
-    (As released, each target example draws its own; `with_own_shots` does that.) Examples are taken in an order that
-    the seed gives; one that would overfill the room is passed over for the next.
+    Examples are taken in an order that the seed gives; one that would overfill the room is passed over for the next.
 
     Args:
         source: train split that the examples come from.
         shots: examples wanted.
         seed: of the order.
         count_tokens: the model's.
-        room: tokens that the preamble may fill: what the model takes less the longest text that must still fit.
+        room: tokens that the preamble may fill.
         base: stimulus that the preamble is put before.
         render_chat: for prompts that are chats.
 
@@ -55,13 +128,14 @@ def few_shot_stimulus(
     for number in np.random.default_rng([seed, shots]).permutation(len(source.examples)):
         if len(taken) == shots:
             break
-        shot = _shot(source.examples[int(number)], render_chat)
+        example = source.examples[int(number)]
+        shot = SEPARATOR + _text(example.prompt, render_chat) + example.responses[example.best]
         if count_tokens("".join([*taken, shot, SEPARATOR])) <= room:
             taken.append(shot)
     if not taken:
         raise BadInput(
             f"few-shot: no example of {source.distribution} fits in {room} tokens, which is what the model's context "
-            "leaves beside the target's texts; take a model with a longer context"
+            "leaves besides the source's longest text; take a model with a longer context"
         )
     if len(taken) < shots:
         log.warning("few-shot: only %d of %d examples of %s fit", len(taken), shots, source.distribution)
@@ -70,63 +144,22 @@ def few_shot_stimulus(
 
 
 def room_for_shots(
-    target: Split, max_length: int, count_tokens: CountTokens, render_chat: RenderChat | None = None
+    source: Split, max_length: int, count_tokens: CountTokens, render_chat: RenderChat | None = None
 ) -> int:
-    """Tokens that a preamble may fill so that every target text that fits the model alone still does.
+    """Tokens that a preamble may fill so that every text of the source that fits the model alone still does.
 
     Args:
-        target: its responses are counted with their prompts.
+        source: its responses are counted with their prompts.
         max_length: tokens that the model takes.
         count_tokens: the model's.
         render_chat: for prompts that are chats.
     """
     lengths = [
         count_tokens(_text(example.prompt, render_chat) + response)
-        for example in target.examples
+        for example in source.examples
         for response in example.responses
     ]
     return max_length - max((length for length in lengths if length <= max_length), default=0)
-
-
-def with_own_shots(target: Split, source: Split, *, shots: int = SHOTS, seed: int = 0) -> Split:
-    """The target with random source examples written before each of its prompts, drawn anew for every example.
-
-    This is few-shot as released (Clymer et al. 2023); score it under the stimulus `zero_shot_genies`.
-
-    Args:
-        target: its prompts must be texts.
-        source: train split, of at least `shots` examples.
-        shots: examples before each prompt.
-        seed: of the draws.
-
-    Raises:
-        BadInput: the source is too small, or a prompt is a chat.
-    """
-    if len(source.examples) < shots:
-        raise BadInput(f"{source.distribution} has {len(source.examples)} examples; {shots} shots need as many")
-    draw = np.random.default_rng([seed, shots])
-    examples = []
-    for example in target.examples:
-        drawn = draw.choice(len(source.examples), size=shots, replace=False)
-        before = "".join(_shot(source.examples[int(number)], None) for number in drawn)
-        examples.append(replace(example, prompt=before + SEPARATOR + _text(example.prompt, None)))
-    return replace(target, examples=tuple(examples))
-
-
-def verdict_scores(
-    yes: Float[np.ndarray, " response"], no: Float[np.ndarray, " response"]
-) -> Float[np.ndarray, " response"]:
-    """The model's log-odds that a response is good: log p(Yes) - log p(No) after the question.
-
-    Args:
-        yes: log-probability of the verdict Yes for each response (stimulus `truthfulness_yes`).
-        no: of the verdict No (stimulus `truthfulness_no`).
-    """
-    return yes - no
-
-
-def _shot(example: Example, render_chat: RenderChat | None) -> str:
-    return SEPARATOR + _text(example.prompt, render_chat) + example.responses[example.best]
 
 
 def _text(prompt: Prompt, render_chat: RenderChat | None) -> str:

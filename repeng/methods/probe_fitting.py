@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float
 
 from repeng.activations.store.cached_split import Activations
+from repeng.distributions.schema import ResponseLabels
 from repeng.errors import BadInput
 from repeng.probes.base import Probe, Reading
 from repeng.probes.fitted import FittedProbe
@@ -20,6 +21,35 @@ from repeng.probes.fitting import fit_probe
 from repeng.probes.genies import MMSGenies, rank_by_regression
 from repeng.probes.selection import LayerChoice, top_k
 from repeng.probes.source import SourceData, split_source
+
+
+class LabelledActivations(Protocol):
+    """Cached activations with the labels of their responses; `methods.base.Source` has both."""
+
+    @property
+    def activations(self) -> Activations: ...  # noqa: D102
+
+    @property
+    def labels(self) -> ResponseLabels: ...  # noqa: D102
+
+
+def hooks_of(readings: Sequence[Reading]) -> list[tuple[str, int]]:
+    """Where a store keeps what a probe reads."""
+    return [(reading.site, reading.block) for reading in readings]
+
+
+def source_data(source: LabelledActivations, probe: Probe, readings: Sequence[Reading], token: str) -> SourceData:
+    """Everything that fitting a probe on these responses needs."""
+    hooks, labels = hooks_of(readings), source.labels
+    return SourceData(
+        activations=source.activations.stack(probe.stimuli, hooks, token),
+        labels=labels.labels,
+        examples=labels.examples,
+        groups=labels.groups,
+        layers=tuple(reading.layer for reading in readings),
+        kept=source.activations.kept(probe.stimuli, hooks, token),
+    )
+
 
 BLOCK_BYTES = 256 << 20
 """Float32 activations of a block of layers, unless one layer alone has more. A fit works on two or three copies."""
@@ -77,10 +107,12 @@ class SourceFit:
 
 
 def layer_blocks(
-    source: Activations, probe: Probe, readings: Sequence[Reading], token: str, block_bytes: int = BLOCK_BYTES
+    source: LabelledActivations, probe: Probe, readings: Sequence[Reading], token: str, block_bytes: int = BLOCK_BYTES
 ) -> Iterator[tuple[Reading, ...]]:
     """The readings, as many at a time as the bound allows, and one at the least."""
-    layer_bytes = source.tensor(probe.stimuli[0], readings[0], token).numel() * 4 * len(probe.stimuli)
+    layer_bytes = (
+        source.activations.tensor(probe.stimuli[0], hooks_of(readings)[0], token).numel() * 4 * len(probe.stimuli)
+    )
     count = max(1, block_bytes // max(1, layer_bytes))
     for first in range(0, len(readings), count):
         yield tuple(readings[first : first + count])
@@ -88,7 +120,7 @@ def layer_blocks(
 
 def fit_layers(
     probe: Probe,
-    source: Activations,
+    source: LabelledActivations,
     readings: Sequence[Reading],
     *,
     seed: int = 0,
@@ -101,7 +133,7 @@ def fit_layers(
     where = token or probe.token
     fits, ranked = [], []
     for block in layer_blocks(source, probe, readings, where, block_bytes):
-        data = source.source_data(probe, block, where)
+        data = source_data(source, probe, block, where)
         fitted = fit_probe(probe, data, seed=seed, site=site, token=token, provenance=provenance)
         fits.append(fitted)
         if probe.rule == "genies" and len(block) < len(readings):
@@ -121,7 +153,7 @@ def fit_layers(
 
 def fit_on_source(
     probe: Probe,
-    source: Activations,
+    source: LabelledActivations,
     readings: Sequence[Reading],
     *,
     layers: LayerChoice = "auto",
@@ -154,7 +186,7 @@ def fit_on_source(
             by_layer = fit_layers(probe, source, readings, block_bytes=block_bytes, **common)
             chosen = {layer for layer, _ in by_layer.chosen} if layers == "auto" else by_layer.holding(top_k(layers))
             readings = [reading for reading in readings if reading.layer in chosen]
-    data = source.source_data(probe, readings, where)
+    data = source_data(source, probe, readings, where)
     fitted = fit_probe(probe, data, layers=layers, **common)
     return SourceFit(fitted, by_layer or LayerFits((fitted,), tuple(sorted(fitted.units))))
 

@@ -1,26 +1,32 @@
-"""Methods that fit no probe: the model's own preference, prompted baselines, and text alone."""
+"""Methods that fit nothing: the model's own preference, and its verdict when it is asked for one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+from jaxtyping import Float
 
-from repeng.activations.store.cached_split import ResponseRows, evaluation_of_scores, some_pairs
-from repeng.distributions.chat import RenderChat
 from repeng.distributions.schema import Split
-from repeng.distributions.stimuli import Stimulus, get_stimulus
-from repeng.methods.base import Context, RequiredActivations
-from repeng.methods.few_shot import few_shot_stimulus, verdict_scores
-from repeng.methods.text_baselines import TEXT_BASELINES, FittedText
-from repeng.metrics import Evaluation
+from repeng.distributions.stimuli import get_stimulus
+from repeng.methods.base import (
+    Answer,
+    Kind,
+    Method,
+    Note,
+    PairProbabilities,
+    RequiredActivations,
+    ResponseScores,
+    Source,
+    Target,
+    no_note,
+)
 from repeng.probes.zero_shot import zero_shot_genies
 
 
 @dataclass(frozen=True)
-class ZeroShot:
+class ZeroShot(Method):
     """The model's own preference: the response of higher log-probability, with nothing fitted.
 
     `zero-shot` ranks by total log-probability, `zero-shot-mean` by the mean over tokens, `zero-shot-genies` follows
@@ -28,9 +34,9 @@ class ZeroShot:
     """
 
     name: str
-    tuned: bool = False
-    learns: bool = False
-    fits_on_cache: bool = False
+    kind: Kind = "prompted"
+    title: str = "the model's own preference, by log-probability"
+    uses_source: bool = False
 
     STIMULUS: ClassVar[dict[str, str]] = {
         "zero-shot": "plain",
@@ -38,169 +44,62 @@ class ZeroShot:
         "zero-shot-genies": "zero_shot_genies",
     }
 
-    def needs(self, source: Split, n_layers: int) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
+    def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
         """Log-probabilities alone."""
         return (RequiredActivations(get_stimulus(self.STIMULUS[self.name])),)
 
-    def settings(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
-        """None."""
-        return {}
-
-    def fit(self, source: Split, context: Context) -> ReadLogProbability:  # noqa: ARG002
+    def fit(self, source: Source, note: Note = no_note) -> LogProbabilities:  # noqa: ARG002
         """Nothing is fitted."""
-        return ReadLogProbability(self.STIMULUS[self.name], context, rule=self.name)
+        return LogProbabilities(self.STIMULUS[self.name], rule=self.name)
 
 
 @dataclass(frozen=True)
-class ReadLogProbability:
+class LogProbabilities:
     """Preference by the cached log-probability of the response under one stimulus."""
 
     stimulus: str
-    context: Context
     rule: str = "zero-shot"
     layers: str = ""
     held_out_accuracy: float | None = None
 
-    def evaluate(self, target: Split) -> Evaluation:
-        """Softmax over the pair of the responses' log-probabilities."""
-        scores, token_count = self.context.capture.logprobs(target, self.stimulus)
+    def answer(self, target: Target) -> Answer:
+        """Softmax over each pair of the responses' log-probabilities."""
+        scores, token_count = target.activations.logprobs(self.stimulus)
         if self.rule == "zero-shot-genies":
-            rows = ResponseRows.of(target)
-            pairs = some_pairs(rows.pairs(np.isfinite(scores)), f"{target.distribution}/{target.name}")
-            lengths = self.context.capture.text_lengths(target, self.stimulus)
-            return rows.evaluation(pairs, zero_shot_genies(scores[pairs], lengths[pairs]), scores)
+            lengths, pairs = target.activations.text_lengths(self.stimulus), target.pairs
+            return PairProbabilities(zero_shot_genies(scores[pairs], lengths[pairs]), scores)
         if self.rule == "zero-shot-mean":
             scores = scores / np.maximum(token_count, 1)
-        return evaluation_of_scores(target, scores)
+        return ResponseScores(scores)
 
 
 @dataclass(frozen=True)
-class TextBaseline:
-    """`length` and `tfidf`: what the words alone give away, which no probe on activations may lose to unnoticed."""
+class Truthfulness(Method):
+    """The truthfulness suffix read as a verdict: how much likelier the model says Yes than No after its question."""
 
-    name: str
-    tuned: bool = False
-    learns: bool = True
-    fits_on_cache: bool = False
+    name: str = "truthfulness"
+    kind: Kind = "prompted"
+    title: str = "the model's verdict, Yes against No"
+    uses_source: bool = False
 
-    def needs(self, source: Split, n_layers: int) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
-        """Log-probabilities, which zero-shot reads too: they say which texts the model takes."""
-        return (RequiredActivations(get_stimulus("plain")),)
+    def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
+        """The log-probability of each verdict."""
+        return tuple(RequiredActivations(get_stimulus(f"truthfulness_{word}")) for word in ("yes", "no"))
 
-    def settings(self, context: Context) -> dict[str, Any]:
-        """The seed."""
-        return {"seed": context.seed}
-
-    def fit(self, source: Split, context: Context) -> ReadText:
-        """Fit on the source's texts."""
-        return ReadText(TEXT_BASELINES[self.name](source, seed=context.seed), context)
-
-
-@dataclass(frozen=True)
-class ReadText:
-    """A text baseline that is asked about the pairs that the model can be asked about."""
-
-    fitted: FittedText
-    context: Context
-    layers: str = ""
-
-    @property
-    def held_out_accuracy(self) -> float:
-        """On held-out prompts of the source."""
-        return self.fitted.held_out_accuracy
-
-    def evaluate(self, target: Split) -> Evaluation:
-        """Score the texts; pairs with one that is too long for the model are left out, as every method leaves them."""
-        taken, _ = self.context.capture.logprobs(target, "plain")
-        return self.fitted.evaluate(target, kept=np.isfinite(taken))
+    def fit(self, source: Source, note: Note = no_note) -> Verdict:  # noqa: ARG002
+        """Nothing is fitted."""
+        return Verdict()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The truthfulness suffix read as a verdict: how much likelier the model says Yes than No after its question."""
+    """The cached log-odds of Yes against No: log p(Yes) - log p(No) after the question."""
 
-    name: str
-    tuned: bool = False
-    learns: bool = False
-    fits_on_cache: bool = False
-
-    def needs(self, source: Split, n_layers: int) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
-        """The log-probability of each verdict."""
-        return tuple(RequiredActivations(get_stimulus(f"truthfulness_{word}")) for word in ("yes", "no"))
-
-    def settings(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
-        """None."""
-        return {}
-
-    def fit(self, source: Split, context: Context) -> ReadVerdict:  # noqa: ARG002
-        """Nothing is fitted."""
-        return ReadVerdict(context)
-
-
-@dataclass(frozen=True)
-class ReadVerdict:
-    """The cached log-odds of Yes against No."""
-
-    context: Context
     layers: str = ""
     held_out_accuracy: float | None = None
 
-    def evaluate(self, target: Split) -> Evaluation:
-        """Softmax over the pair of the responses' log-odds."""
-        yes, _ = self.context.capture.logprobs(target, "truthfulness_yes")
-        no, _ = self.context.capture.logprobs(target, "truthfulness_no")
-        return evaluation_of_scores(target, verdict_scores(yes, no))
-
-
-@dataclass(frozen=True)
-class Prompting:
-    """What prompted baselines must know of the model.
-
-    Attributes:
-        count_tokens: tokens of a text.
-        room: tokens that examples may fill before every prompt.
-        seed: of the choice of examples.
-        render_chat: turns a prompt that is a chat into text.
-    """
-
-    count_tokens: Callable[[str], int]
-    room: int
-    seed: int
-    render_chat: RenderChat
-
-
-@dataclass(frozen=True)
-class FewShot:
-    """Some source examples, each with its best response, before every prompt; then as zero-shot."""
-
-    name: str
-    prompting: Prompting
-    tuned: bool = False
-    learns: bool = True
-    fits_on_cache: bool = False
-    _stimuli: dict[Split, Stimulus] = field(default_factory=dict, repr=False, compare=False)
-
-    def needs(self, source: Split, n_layers: int) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
-        """Log-probabilities after this source's examples."""
-        return (RequiredActivations(self.stimulus(source)),)
-
-    def settings(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
-        """None."""
-        return {}
-
-    def fit(self, source: Split, context: Context) -> ReadLogProbability:
-        """Nothing is fitted."""
-        return ReadLogProbability(self.stimulus(source).name, context)
-
-    def stimulus(self, source: Split) -> Stimulus:
-        """The plain text after this source's examples."""
-        if source not in self._stimuli:
-            known = self.prompting
-            self._stimuli[source] = few_shot_stimulus(
-                source,
-                seed=known.seed,
-                count_tokens=known.count_tokens,
-                room=known.room,
-                render_chat=known.render_chat,
-            )
-        return self._stimuli[source]
+    def answer(self, target: Target) -> ResponseScores:
+        """Softmax over each pair of the responses' log-odds."""
+        yes, no = (target.activations.logprobs(f"truthfulness_{word}")[0] for word in ("yes", "no"))
+        odds: Float[np.ndarray, " response"] = yes - no
+        return ResponseScores(odds)

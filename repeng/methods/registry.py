@@ -1,21 +1,26 @@
-"""Method names, and the interventions that they stand for."""
+"""Methods by the names that users type, with parameters in parentheses: `logistic(C=0.1)`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
-from repeng.errors import UnknownName
-from repeng.methods.base import Method, ProbeMethod
+from repeng.errors import BadInput, UnknownName
+from repeng.methods.base import Method, MethodSettings
+from repeng.methods.few_shot import FewShot
+from repeng.methods.names import parse_name, with_parameters
 from repeng.methods.plugins.genies_folder import FolderPlugin
 from repeng.methods.plugins.methods import Folder, PythonObject
 from repeng.methods.plugins.python_object import PythonPlugin, entry_point_references
-from repeng.methods.prompted import FewShot, Prompting, TextBaseline, Verdict, ZeroShot
+from repeng.methods.probes import ProbeMethod
+from repeng.methods.prompted import Truthfulness, ZeroShot
+from repeng.methods.text import SCORERS, TextMethod
 from repeng.methods.weight_tuning import Tuning
-from repeng.probes.registry import known_probes
+from repeng.probes.registry import get_probe, known_probes
 from repeng.tuning.settings import METHODS as TUNING
 
 BASELINE = "zero-shot"
+"""Whose accuracy on a target stands as the baseline."""
 ALL = (
     *("mms", "lat", "ccs", "cra", "logistic", "lda", "random"),
     *("lora", "prompt-tuning", "few-shot", "truthfulness", "zero-shot", "zero-shot-mean", "length", "tfidf"),
@@ -24,43 +29,50 @@ ALL = (
 
 
 def method_names() -> tuple[str, ...]:
-    """Every name that `--methods` takes, beside folders and `module:name`."""
-    named = {*known_probes(), *TUNING, *ZeroShot.STIMULUS, "few-shot", "truthfulness", "length", "tfidf"}
+    """Every name that `--methods` takes, besides folders and `module:name`."""
+    named = {*known_probes(), *TUNING, *ZeroShot.STIMULUS, "few-shot", "truthfulness", *SCORERS}
     return tuple(sorted(named | set(entry_point_references())))
 
 
-def make_methods(names: tuple[str, ...], prompting: Callable[[], Prompting]) -> tuple[Method, ...]:
-    """The interventions of some names, `all` among them, each once.
-
-    Args:
-        names: what the user typed.
-        prompting: called only where a method needs it.
+def make_methods(names: tuple[str, ...], settings: MethodSettings) -> tuple[Method, ...]:
+    """The methods of some names, `all` among them, each once.
 
     Raises:
         UnknownName: a name is neither a method nor a plug-in.
-        BadInput: a folder is no plug-in.
+        BadInput: a folder is no plug-in, or a method has no such parameter.
     """
     wanted = [each for name in names for each in (ALL if name == "all" else (name,))]
-    return tuple(make_method(name, prompting) for name in dict.fromkeys(wanted))
+    made = {method.name: method for method in (make_method(name, settings) for name in wanted)}
+    return tuple(made.values())
 
 
-def make_method(name: str, prompting: Callable[[], Prompting]) -> Method:
-    """The intervention of one name."""
-    if name in ("length", "tfidf"):
-        return TextBaseline(name)
+def make_method(text: str, settings: MethodSettings) -> Method:
+    """The method of one name, with its parameters."""
+    name, parameters = parse_name(text)
+    full = with_parameters(name, parameters)
+    if name == "few-shot":
+        _check(full, parameters, ("shots",))
+        return FewShot(full, settings.model, settings.max_length, seed=settings.seed, **parameters)
+    if name in TUNING:
+        return Tuning(full, name, settings, parameters)
+    if name in known_probes():
+        return ProbeMethod(full, get_probe(name, **parameters), settings)
+    _check(full, parameters, ())
+    if name in SCORERS:
+        return TextMethod(name, settings.seed)
     if name in ZeroShot.STIMULUS:
         return ZeroShot(name)
     if name == "truthfulness":
-        return Verdict(name)
-    if name == "few-shot":
-        known = prompting()
-        return FewShot(name, known)
-    if name in TUNING:
-        return Tuning(name)
-    if name in known_probes():
-        return ProbeMethod(name)
+        return Truthfulness()
     if Path(name).is_dir():
-        return Folder(FolderPlugin.at(name))
+        return Folder(FolderPlugin.at(name), settings)
     if ":" in name or name in entry_point_references():
-        return PythonObject(PythonPlugin.at(name))
+        return PythonObject(PythonPlugin.at(name), settings)
     raise UnknownName("method", name, (*method_names(), "all", "a folder with train.py and eval.py"))
+
+
+def _check(name: str, given: Mapping[str, object], known: tuple[str, ...]) -> None:
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        choice = f"choose from {', '.join(known)}" if known else "it has none"
+        raise BadInput(f"method {name!r} has no parameter {unknown[0]!r}; {choice}")

@@ -1,62 +1,79 @@
-"""Weight-tuned reward models as methods of a study."""
+"""Weight-tuned reward models: `lora`, `prompt-tuning` and `full`."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from repeng.activations.store.cached_split import evaluation_of_scores
-from repeng.distributions.schema import Split
-from repeng.methods.base import Context, RequiredActivations
-from repeng.metrics import Evaluation
+import numpy as np
+
+from repeng.distributions.schema import Example, Split
+from repeng.methods.base import Kind, Method, MethodSettings, Note, ResponseScores, Source, Target, no_note
 from repeng.models.fingerprint import find_model
 from repeng.tuning.reward_model import RewardModel
 from repeng.tuning.scoring import load_tuned, score_split
+from repeng.tuning.settings import preset_settings
 from repeng.tuning.train import TuneProgress
 from repeng.tuning.tuned_model import TunedModel, TuningRun, carry_out, plan_tuning
 
-log = logging.getLogger(__name__)
-
 STEPS_BETWEEN_LINES = 25
+TITLES = {
+    "lora": "reward model by LoRA",
+    "prompt-tuning": "reward model by prompt-tuning",
+    "full": "reward model by tuning all weights",
+}
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """`lora`, `prompt-tuning` and `full`. A model tuned once is found again, whatever the study."""
+class Tuning(Method):
+    """A model tuned once is found again, whatever the study.
+
+    Attributes:
+        method: `lora`, `prompt-tuning` or `full`.
+        settings: of the study.
+        changes: fields of the preset's settings that are changed.
+    """
 
     name: str
-    tuned: bool = True
-    learns: bool = True
-    fits_on_cache: bool = False
+    method: str
+    settings: MethodSettings
+    changes: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    kind: Kind = "tuned"
+    counts_towards_capability: bool = True
 
-    def needs(self, source: Split, n_layers: int) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
-        """Nothing of the store."""
-        return ()
+    def __post_init__(self) -> None:
+        preset_settings(self.method, self.settings.tune_preset, **self.changes)
 
-    def settings(self, context: Context) -> dict[str, Any]:
-        """The preset, and the seed."""
-        return {"preset": context.tune_preset, "seed": context.seed}
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        """What it is, in words."""
+        return TITLES[self.method]
 
-    def run(self, source: Split, context: Context) -> TuningRun:
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Everything that determines the weights besides model and data."""
+        chosen = preset_settings(self.method, self.settings.tune_preset, **self.changes)
+        return {"preset": self.settings.tune_preset, "seed": self.settings.seed, **chosen.key_fields()}
+
+    def run(self, source: Split) -> TuningRun:
         """The run that fitting on this source is."""
         return plan_tuning(
-            find_model(context.model).path,
+            find_model(self.settings.model).path,
             source,
-            method=self.name,
-            root=context.tuned,
-            preset=context.tune_preset,
-            seed=context.seed,
-            device=context.device,
-            dtype=context.dtype,
+            method=self.method,
+            root=self.settings.tuned,
+            settings=preset_settings(self.method, self.settings.tune_preset, **self.changes),
+            seed=self.settings.seed,
+            device=self.settings.device,
+            dtype=self.settings.dtype,
         )
 
-    def fit(self, source: Split, context: Context) -> FittedTuning:
+    def fit(self, source: Source, note: Note = no_note) -> FittedTuning:
         """Tune on the source, from the last checkpoint if there is one."""
-        found = carry_out(self.run(source, context), tell(self.name, source.distribution, context.note))
-        return FittedTuning(found, context.device)
+        found = carry_out(self.run(source.split), tell(self.name, source.split.distribution, note))
+        return FittedTuning(found, self.settings.device)
 
 
 @dataclass(frozen=True)
@@ -77,13 +94,15 @@ class FittedTuning:
         """The loaded model."""
         return load_tuned(self.model, device=self.device)
 
-    def evaluate(self, target: Split) -> Evaluation:
-        """The softmax of a pair's scores; pairs with a response that is too long are left out."""
-        _, scores = score_split(self.reward, target)
-        return evaluation_of_scores(target, scores)
+    def answer(self, target: Target) -> ResponseScores:
+        """The reward of each response; one that is too long has none."""
+        # A split must name a best response; the score of a response does not depend on which.
+        unlabelled = tuple(Example(question.prompt, question.responses, 0) for question in target.questions)
+        _, scores = score_split(self.reward, Split(target.distribution, "target", unlabelled))
+        return ResponseScores(np.asarray(scores))
 
 
-def tell(method: str, source: str, note: Callable[[str], None]) -> Callable[[TuneProgress], None]:
+def tell(method: str, source: str, note: Note) -> Callable[[TuneProgress], None]:
     """A line now and then: step, loss, held-out accuracy; and where a stopped run goes on from."""
 
     def progress(step: TuneProgress) -> None:

@@ -113,6 +113,19 @@ class FittedProbe:
         members = to_numpy(selected.decision_function(chosen))
         return np.mean((members - self.centre[:, None]) / self.scale[:, None], axis=0)
 
+    def scores_of(
+        self, activations: Float[Tensor, "layer *head stimulus response d"], rows: Int[np.ndarray, " row"]
+    ) -> Float[np.ndarray, " row"]:
+        """`scores` of some responses, the others left out of any statistics.
+
+        Raises:
+            NonFinite: an activation of one of them is infinite or not a number.
+        """
+        selected, chosen = self._chosen(activations, None)
+        check_finite_layers(chosen, tuple(layer for layer, _ in self.units), rows)
+        members = to_numpy(selected.decision_function(take(chosen, rows)))
+        return np.mean((members - self.centre[:, None]) / self.scale[:, None], axis=0)
+
     def pair_scores(
         self,
         activations: Float[Tensor, "layer *head stimulus response d"],

@@ -1,4 +1,4 @@
-"""Asking every method about every target; an answer that already lies on disk is read back, not made again."""
+"""Asking every method about every target; an evaluation that already lies on disk is read back, not made again."""
 
 from __future__ import annotations
 
@@ -8,17 +8,37 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TypeVar
 
-from repeng.distributions.schema import Split
+from repeng.activations.store.cached_split import Activations, CachedSplit, MixedSplit
+from repeng.activations.store.store import Store, StoredCapture
+from repeng.distributions.schema import ResponseLabels, Split
 from repeng.errors import NonFinite, RepengError
-from repeng.methods.base import Context, Fitted, Method
+from repeng.methods.answers import evaluate, layer_figures
+from repeng.methods.base import (
+    Answer,
+    AnswersTogether,
+    FittedMethod,
+    KnowsLayers,
+    Method,
+    MethodSettings,
+    Note,
+    ScoresItself,
+    Source,
+    Target,
+    no_note,
+)
 from repeng.metrics import Evaluation
+from repeng.models.fingerprint import slug
 from repeng.results import LayerFigure, evaluation_path, read_evaluation, write_evaluation
 from repeng.version import __version__
 
 log = logging.getLogger(__name__)
+
+Fitted = FittedMethod | ScoresItself
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -28,24 +48,6 @@ class Task:
     method: str
     source: Split
     target: Split
-
-
-@runtime_checkable
-class AnswersTogether(Protocol):
-    """A fitted method that answers many targets in one go."""
-
-    def evaluate_all(self, targets: Sequence[Split]) -> Iterator[tuple[Split, Evaluation | Exception]]:
-        """An evaluation, or what went wrong, for each target."""
-        ...
-
-
-@runtime_checkable
-class KnowsLayers(Protocol):
-    """A fitted method that was fitted at several layers, and can say how each does alone."""
-
-    def by_layer(self, target: Split) -> list[LayerFigure]:
-        """Every fitted layer on a target; empty where there was one only."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Failure:
 
 @dataclass
 class StudyEvaluations:
-    """Every answer of a study by (method, source name, target name), and what failed."""
+    """Every evaluation of a study by (method, source name, target name), and what failed."""
 
     found: dict[tuple[str, str, str], MethodEvaluation] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
@@ -78,133 +80,224 @@ class StudyEvaluations:
     computed: int = 0
 
     def get(self, method: str, source: str, target: str) -> MethodEvaluation | None:
-        """The answer, or None where it failed or was not asked for."""
+        """The evaluation, or None where it failed or was not asked for."""
         return self.found.get((method, source, target))
 
 
-def answer_tasks(
-    tasks: Iterable[Task],
-    methods: Sequence[Method],
-    context: Context,
-    predictions: Path,
-    *,
-    known: Mapping[Task, MethodEvaluation],
-    progress: Callable[[int, int], None],
-) -> StudyEvaluations:
-    """Answer every task that is not known already, and write the answers.
+@dataclass(frozen=True)
+class Runner:
+    """Holds the labels and the cached activations of a study, and shows methods no more of them than they may see.
 
-    Cached methods are first fitted source by source, then asked target by target, so that one distribution's
-    activations are read once for all methods. The others (tuned models, plug-ins) answer all targets of one source
-    before the next, so that one model is loaded at a time.
-
-    Args:
-        tasks: what is asked.
-        methods: those that the tasks name.
-        context: of the study.
-        predictions: folder that the answers are written to.
-        known: answers that lie there already, from `read_answers`.
-        progress: told how many are done, and of how many.
+    Attributes:
+        settings: what the study's methods share.
+        store: where the activations are.
+        predictions: folder of the evaluations.
+        mixtures: splits that were mixed from others, and these.
     """
-    answers = StudyEvaluations()
-    by_name = {method.name: method for method in methods}
-    todo: dict[tuple[str, Split], list[Task]] = defaultdict(list)
-    tasks = list(dict.fromkeys(tasks))
-    keys = {task: answer_key(task, by_name[task.method], context) for task in tasks}
-    for task in tasks:
-        if task not in known:
-            todo[task.method, task.source].append(task)
-        else:
-            answers.found[task.method, task.source.distribution, task.target.distribution] = known[task]
-            answers.reused += 1
-    cached = {key: group for key, group in todo.items() if by_name[key[0]].needs(key[1], context.n_layers)}
-    done = answers.reused
 
-    def settle(task: Task, fitted: Fitted, given: Evaluation | Exception) -> None:
-        nonlocal done
-        if isinstance(given, Exception):
-            _failed(answers, [task], given)
-        else:
-            answer = MethodEvaluation(given, fitted.layers, fitted.held_out_accuracy, layers_of(fitted, task.target))
-            _write(task, keys[task], answer, context, predictions)
-            answers.found[task.method, task.source.distribution, task.target.distribution] = answer
-            answers.computed += 1
-        done += 1
-        progress(done, len(tasks))
+    settings: MethodSettings
+    store: Store
+    predictions: Path
+    mixtures: Mapping[Split, tuple[Split, ...]] = field(default_factory=dict)
+    _read: dict[Split, CachedSplit] = field(default_factory=dict, repr=False, compare=False)
+    _targets: dict[Split, tuple[Target, ResponseLabels]] = field(default_factory=dict, repr=False, compare=False)
 
-    fitted: dict[tuple[str, Split], Fitted] = {}
-    source = None
-    for key, group in sorted(cached.items(), key=lambda item: item[0][1].distribution):
-        if key[1] is not source:
-            context.forget()
-            source = key[1]
-        _fit_into(fitted, key, group, by_name, context, answers)
-    waiting = [task for key, group in cached.items() if key in fitted for task in group]
-    target = None
-    for task in sorted(waiting, key=lambda task: task.target.distribution):
-        if task.target is not target:
-            context.forget()
-            target = task.target
-        settle(task, fitted[task.method, task.source], _ask(fitted[task.method, task.source], task.target))
-    context.forget()
-    fitted.clear()
-    for key, group in todo.items():
-        if key not in cached:
-            _fit_into(fitted, key, group, by_name, context, answers)
-            if key in fitted:
-                one = fitted.pop(key)
-                by_target = {task.target: task for task in group}
-                for target, given in _ask_all(one, list(by_target)):
-                    settle(by_target.pop(target), one, given)
-    progress(len(tasks), len(tasks))
-    return answers
+    @cached_property
+    def capture(self) -> StoredCapture:
+        """The model's capture."""
+        return self.store.capture(self.settings.capture_id)
 
+    def source(self, split: Split) -> Source:
+        """A train split to be fitted on, which may be a mixture."""
+        return Source(split, lambda: self._activations(split))
 
-def _ask(fitted: Fitted, target: Split) -> Evaluation | Exception:
-    """An answer, or why there is none: a method may be somebody else's code, and whatever it raises is its own."""
-    try:
-        return fitted.evaluate(target)
-    except Exception as error:
-        return error
+    def target(self, split: Split) -> Target:
+        """A split to be asked about, without its labels."""
+        return self._target(split)[0]
 
+    def _target(self, split: Split) -> tuple[Target, ResponseLabels]:
+        if split not in self._targets:
+            self._targets[split] = Target.of(split, lambda: self._cached(split)), ResponseLabels.of(split)
+        return self._targets[split]
 
-def layers_of(fitted: Fitted, target: Split) -> tuple[LayerFigure, ...]:
-    """How every layer does alone; nothing where one that was not chosen cannot read the target."""
-    if not isinstance(fitted, KnowsLayers):
-        return ()
-    try:
-        return tuple(fitted.by_layer(target))
-    except NonFinite as error:
-        log.warning("no figures by layer on %s: %s", target.distribution, error)
-        return ()
+    def _activations(self, split: Split) -> Activations:
+        if split not in self.mixtures:
+            return self._cached(split)
+        return MixedSplit.of(split, [(member, self._cached(member)) for member in self.mixtures[split]])
 
+    def _cached(self, split: Split) -> CachedSplit:
+        """The cached activations of a split; what was read of it stays in memory until `forget`."""
+        if split not in self._read:
+            self._read[split] = CachedSplit.of(self.capture, split)
+        return self._read[split]
 
-def _ask_all(fitted: Fitted, targets: list[Split]) -> Iterator[tuple[Split, Evaluation | Exception]]:
-    """Answers about many targets: in one go where the method can, else one by one."""
-    if not isinstance(fitted, AnswersTogether):
-        yield from ((target, _ask(fitted, target)) for target in targets)
-        return
-    waiting = dict.fromkeys(targets)
-    try:
-        for target, given in fitted.evaluate_all(targets):
-            del waiting[target]
-            yield target, given
-    except Exception as error:
-        yield from ((target, error) for target in waiting)
+    def forget(self) -> None:
+        """Let go of everything that was read."""
+        self._read.clear()
+        self._targets.clear()
 
+    def path(self, task: Task) -> Path:
+        """Where a task's evaluation lies."""
+        model = slug(self.settings.model)
+        source, target = task.source.distribution, task.target.distribution
+        return evaluation_path(self.predictions, task.method, model, source, target)
 
-def _fit_into(
-    fitted: dict[tuple[str, Split], Fitted],
-    key: tuple[str, Split],
-    group: list[Task],
-    by_name: dict[str, Method],
-    context: Context,
-    answers: StudyEvaluations,
-) -> None:
-    method, source = key
-    try:
-        fitted[key] = by_name[method].fit(source, context)
-    except Exception as error:
-        _failed(answers, group, error)
+    def keys(self, tasks: Iterable[Task], methods: Sequence[Method]) -> dict[Task, str]:
+        """Says what each task's evaluation follows from; a file with another key is another evaluation."""
+        identities = {method.name: method.identity() for method in methods}
+        by_name = {method.name: method for method in methods}
+        return {
+            task: _key(
+                {
+                    "capture": self.settings.capture_id,
+                    "method": identities[task.method],
+                    "texts": sorted(
+                        {
+                            (need.stimulus.name, need.stimulus.fingerprint)
+                            for need in by_name[task.method].requires(task.source)
+                        }
+                    ),
+                    "source": [task.source.distribution, task.source.data_hash],
+                    "target": [task.target.distribution, task.target.data_hash],
+                    "version": __version__,
+                }
+            )
+            for task in tasks
+        }
+
+    def known(self, tasks: Sequence[Task], methods: Sequence[Method]) -> dict[Task, MethodEvaluation]:
+        """The tasks whose file on disk already holds this very evaluation, with it."""
+        read = ((task, _read_back(self.path(task), key)) for task, key in self.keys(tasks, methods).items())
+        return {task: found for task, found in read if found is not None}
+
+    def evaluate(
+        self,
+        tasks: Iterable[Task],
+        methods: Sequence[Method],
+        *,
+        known: Mapping[Task, MethodEvaluation],
+        progress: Callable[[int, int], None],
+        note: Note = no_note,
+    ) -> StudyEvaluations:
+        """Evaluate every task that is not known already, and write the evaluations.
+
+        Methods that read the store are first fitted source by source, then asked target by target, so that one
+        distribution's activations are read once for all methods. The others (tuned models, plug-ins) answer all
+        targets of one source before the next, so that one model is loaded at a time.
+
+        Args:
+            tasks: what is asked.
+            methods: those that the tasks name.
+            known: evaluations that lie there already, from `known`.
+            progress: told how many are done, and of how many.
+            note: told what a long fit is at.
+        """
+        found = StudyEvaluations()
+        by_name = {method.name: method for method in methods}
+        tasks = list(dict.fromkeys(tasks))
+        keys = self.keys(tasks, methods)
+        todo: dict[tuple[str, Split], list[Task]] = defaultdict(list)
+        for task in tasks:
+            if task in known:
+                found.found[_names(task)] = known[task]
+                found.reused += 1
+            else:
+                todo[task.method, task.source].append(task)
+
+        def settle(task: Task, fitted: Fitted, given: Evaluation | Exception) -> None:
+            if isinstance(given, Exception):
+                _failed(found, [task], given)
+            else:
+                held_out = getattr(fitted, "held_out_accuracy", None)
+                made = MethodEvaluation(given, getattr(fitted, "layers", ""), held_out, self.by_layer(fitted, task))
+                self._write(task, by_name[task.method], keys[task], made)
+                found.found[_names(task)] = made
+                found.computed += 1
+            progress(found.reused + found.computed + len(found.failures), len(tasks))
+
+        def fit(key: tuple[str, Split]) -> Fitted | None:
+            try:
+                return by_name[key[0]].fit(self.source(key[1]), note)
+            except Exception as error:
+                # A method may be somebody else's code, and whatever it raises is its own.
+                _failed(found, todo[key], error)
+                return None
+
+        cached = [key for key in todo if by_name[key[0]].requires(key[1])]
+        ready: dict[tuple[str, Split], Fitted] = {}
+        for group in _grouped(cached, lambda key: key[1]):
+            ready |= {key: fitted for key in group if (fitted := fit(key)) is not None}
+            self.forget()
+        waiting = [task for key in ready for task in todo[key]]
+        for asked in _grouped(waiting, lambda task: task.target):
+            for task in asked:
+                fitted = ready[task.method, task.source]
+                ((_, given),) = self._ask(fitted, [task])
+                settle(task, fitted, given)
+            self.forget()
+        ready.clear()
+        for key in [key for key in todo if key not in cached]:
+            one = fit(key)
+            if one is not None:
+                for task, given in self._ask(one, todo[key]):
+                    settle(task, one, given)
+        progress(len(tasks), len(tasks))
+        return found
+
+    def _ask(self, fitted: Fitted, tasks: Sequence[Task]) -> Iterator[tuple[Task, Evaluation | Exception]]:
+        """Evaluations of many targets, in one go where the method can, or why there is none."""
+        targets = [self.target(task.target) for task in tasks]
+        waiting = list(tasks)
+        try:
+            if isinstance(fitted, ScoresItself):
+                for given in fitted.evaluate_all([task.target for task in tasks]):
+                    yield waiting.pop(0), given
+                return
+            answers: Iterator[Answer | Exception] = (_tried(fitted, target) for target in targets)
+            if isinstance(fitted, AnswersTogether):
+                answers = fitted.answer_all(targets)
+            for answer in answers:
+                task = waiting.pop(0)
+                yield task, self._judged(task, answer)
+        except Exception as error:
+            yield from ((task, error) for task in waiting)
+
+    def _judged(self, task: Task, answer: Answer | Exception) -> Evaluation | Exception:
+        try:
+            return answer if isinstance(answer, Exception) else evaluate(answer, *self._target(task.target))
+        except RepengError as error:
+            return error
+
+    def by_layer(self, fitted: Fitted, task: Task) -> tuple[LayerFigure, ...]:
+        """How every layer does alone; nothing where one that was not chosen cannot read the target."""
+        if not isinstance(fitted, KnowsLayers):
+            return ()
+        target, labels = self._target(task.target)
+        try:
+            scores = fitted.layer_scores(target)
+        except NonFinite as error:
+            log.warning("no figures by layer on %s: %s", task.target.distribution, error)
+            return ()
+        return () if scores is None else tuple(layer_figures(scores, target, labels))
+
+    def _write(self, task: Task, method: Method, key: str, made: MethodEvaluation) -> None:
+        provenance = {
+            "key": key,
+            "model": self.settings.model,
+            "capture": self.settings.capture_id,
+            "method": task.method,
+            "kind": method.kind,
+            "source": task.source.distribution,
+            "target": task.target.distribution,
+            "layers": made.layers,
+            "held_out_accuracy": made.held_out_accuracy,
+            **({"by_layer": [asdict(figure) for figure in made.by_layer]} if made.by_layer else {}),
+            "seed": self.settings.seed,
+            "source_data_hash": task.source.data_hash,
+            "target_data_hash": task.target.data_hash,
+            "repeng_version": __version__,
+        }
+        write_evaluation(self.path(task), made.evaluation, provenance)
 
 
 def reason_of(error: Exception) -> str:
@@ -212,49 +305,37 @@ def reason_of(error: Exception) -> str:
     return str(error) if isinstance(error, RepengError) else f"{type(error).__name__}: {error}"
 
 
-def _failed(answers: StudyEvaluations, tasks: list[Task], error: Exception) -> None:
+def _names(task: Task) -> tuple[str, str, str]:
+    return task.method, task.source.distribution, task.target.distribution
+
+
+def _key(facts: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _grouped(items: Iterable[Item], split_of: Callable[[Item], Split]) -> list[list[Item]]:
+    """Items of one split together, splits in order of their names."""
+    groups: dict[Split, list[Item]] = defaultdict(list)
+    for item in items:
+        groups[split_of(item)].append(item)
+    return [groups[split] for split in sorted(groups, key=lambda split: split.distribution)]
+
+
+def _tried(fitted: FittedMethod, target: Target) -> Answer | Exception:
+    try:
+        return fitted.answer(target)
+    except Exception as error:
+        return error
+
+
+def _failed(found: StudyEvaluations, tasks: Sequence[Task], error: Exception) -> None:
     reason = reason_of(error)
-    for task in tasks:
-        answers.failures.append(Failure(task.method, task.source.distribution, task.target.distribution, reason))
+    found.failures += [Failure(*_names(task), reason) for task in tasks]
     log.warning("%s on %s failed: %s", tasks[0].method, tasks[0].source.distribution, reason)
     log.debug("where %s failed", tasks[0].method, exc_info=error)
 
 
-def read_evaluations(
-    tasks: Iterable[Task], methods: Sequence[Method], context: Context, predictions: Path
-) -> dict[Task, MethodEvaluation]:
-    """The tasks whose file on disk already holds this very answer, with it."""
-    by_name = {method.name: method for method in methods}
-    read = (
-        (task, _read_back(task, answer_key(task, by_name[task.method], context), context, predictions))
-        for task in tasks
-    )
-    return {task: answer for task, answer in read if answer is not None}
-
-
-def answer_key(task: Task, method: Method, context: Context) -> str:
-    """Says what an answer follows from; a file with another key is another answer."""
-    needs = method.needs(task.source, context.n_layers)
-    facts = {
-        "capture": context.capture_id,
-        "method": task.method,
-        "settings": method.settings(context),
-        "texts": sorted({(need.stimulus.name, need.stimulus.fingerprint) for need in needs}),
-        "source": [task.source.distribution, task.source.data_hash],
-        "target": [task.target.distribution, task.target.data_hash],
-        "version": __version__,
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _path(task: Task, context: Context, predictions: Path) -> Path:
-    return evaluation_path(
-        predictions, task.method, context.model_slug, task.source.distribution, task.target.distribution
-    )
-
-
-def _read_back(task: Task, key: str, context: Context, predictions: Path) -> MethodEvaluation | None:
-    path = _path(task, context, predictions)
+def _read_back(path: Path, key: str) -> MethodEvaluation | None:
     if not path.is_file():
         return None
     try:
@@ -266,22 +347,3 @@ def _read_back(task: Task, key: str, context: Context, predictions: Path) -> Met
     except (RepengError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         log.warning("%s is damaged and is made anew: %s", path, error)
         return None
-
-
-def _write(task: Task, key: str, answer: MethodEvaluation, context: Context, predictions: Path) -> None:
-    provenance = {
-        "key": key,
-        "model": context.model,
-        "capture": context.capture_id,
-        "method": task.method,
-        "source": task.source.distribution,
-        "target": task.target.distribution,
-        "layers": answer.layers,
-        "held_out_accuracy": answer.held_out_accuracy,
-        **({"by_layer": [asdict(figure) for figure in answer.by_layer]} if answer.by_layer else {}),
-        "seed": context.seed,
-        "source_data_hash": task.source.data_hash,
-        "target_data_hash": task.target.data_hash,
-        "repeng_version": __version__,
-    }
-    write_evaluation(_path(task, context, predictions), answer.evaluation, provenance)

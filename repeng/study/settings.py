@@ -11,6 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from repeng.errors import BadInput
+from repeng.methods.names import split_names, with_parameters
 from repeng.models.fingerprint import slug
 
 DEFAULT_METHODS = ("mms", "lat", "ccs", "cra", "logistic", "lda", "zero-shot", "length", "tfidf")
@@ -25,7 +26,8 @@ class Study:
         benchmark: `mini`, `genies`, `genies-all`, a category, a label, a shift file; None: `mini`, or with `data`
             every distribution of it against every one.
         data: folder of distributions, a preference file or a hub dataset id; None: the benchmark's own.
-        methods: names of methods, or `all`; a folder with `train.py` and `eval.py` is a method too.
+        methods: names of methods, or `all`; with parameters as `logistic(C=0.1)`, in a file also as a table
+            `{ name = "logistic", C = 0.1 }`. A folder with `train.py` and `eval.py` is a method too.
         layers: `auto`, `all`, `top-k:N`, or layers such as `3` or `4-8`.
         limit: the first so many examples of each split; None: all.
         augment: share of target train examples mixed into each source, between 0 and 1.
@@ -112,15 +114,24 @@ def parse_share(text: str) -> float:
         raise BadInput(f"{text!r} is no share; give it as 1% or 0.01") from error
 
 
+def _is_method(item: Any) -> bool:
+    """Whether an item of `methods` is a name, or a table with one."""
+    return isinstance(item, str) or (isinstance(item, Mapping) and isinstance(item.get("name"), str))
+
+
+def _named(item: Mapping[str, Any]) -> str:
+    """A method's table as its name with parameters."""
+    return with_parameters(item["name"], {key: value for key, value in item.items() if key != "name"})
+
+
 def _as_type(value: Any, hint: Any, where: str) -> Any:
     """`value` if it is of the field's type, lists as tuples."""
     allowed = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     for kind in allowed:
         if get_origin(kind) is tuple:
-            if isinstance(value, str):
-                value = [part.strip() for part in value.split(",") if part.strip()]
-            if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-                return tuple(value)
+            value = split_names(value) if isinstance(value, str) else value
+            if isinstance(value, (list, tuple)) and all(map(_is_method, value)):
+                return tuple(item if isinstance(item, str) else _named(item) for item in value)
         elif kind is NoneType:
             if value is None:
                 return None

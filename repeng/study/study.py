@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from repeng.atomic import write_atomically
 from repeng.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from repeng.distributions.schema import Shift, Split
 from repeng.errors import BadInput
-from repeng.methods.base import Context, Method, RequiredActivations, check_layers
-from repeng.methods.prompting import prompting_for
-from repeng.methods.registry import BASELINE, Prompting, make_method, make_methods
+from repeng.methods.base import Method, MethodSettings, RequiredActivations
+from repeng.methods.probes import check_layers
+from repeng.methods.registry import BASELINE, make_method, make_methods
+from repeng.models.fingerprint import slug
 from repeng.results import ResultRow, layer_rows, row_from, write_layers, write_results
 from repeng.study.augment import augment
 from repeng.study.capability import Capability, target_tuned_capability, write_capability
@@ -24,10 +25,9 @@ from repeng.study.capture_plan import CachePlan, Job, ModelSettings, plan_cache
 from repeng.study.evaluations import (
     Failure,
     MethodEvaluation,
+    Runner,
     StudyEvaluations,
     Task,
-    answer_tasks,
-    read_evaluations,
     reason_of,
 )
 from repeng.study.settings import Study
@@ -59,14 +59,9 @@ class Plan:
     known: Mapping[Task, MethodEvaluation]
     tunings: tuple[TuningPlan, ...]
     cache: CachePlan
-    context: Context
+    runner: Runner
     mixed: Mapping[Shift, Split]
     impossible: tuple[Failure, ...]
-
-    @property
-    def predictions(self) -> Path:
-        """Where the evaluations go."""
-        return Path(self.study.out) / "predictions"
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain values."""
@@ -122,21 +117,31 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     n_layers = settings.identity.n_layers
     check_layers(study.layers, n_layers, study.model)
 
-    def prompting() -> Prompting:
-        return prompting_for(settings, world, seed=study.seed)
-
-    asked = make_methods(study.methods, prompting)
+    shared = MethodSettings(
+        model=study.model,
+        n_layers=n_layers,
+        max_length=settings.identity.max_length,
+        capture_id=settings.capture_id,
+        plugins=Path(study.out) / "plugins",
+        tuned=Path(study.store) / "tuned",
+        seed=study.seed,
+        layers=study.layers,
+        device=study.device,
+        dtype=study.dtype,
+        tune_preset=study.tune_preset,
+    )
+    asked = make_methods(study.methods, shared)
     names = tuple(method.name for method in asked)
-    methods = asked if BASELINE in names else (*asked, make_method(BASELINE, prompting))
+    methods = asked if BASELINE in names else (*asked, make_method(BASELINE, shared))
     mixed = _mixtures(world, study) if study.augment else {}
     tasks = _tasks(world, methods, mixed)
     members = {mixture: (_train(world, shift.source), _train(world, shift.target)) for shift, mixture in mixed.items()}
-    wanted, possible, impossible = _wanted(tasks, methods, members, n_layers)
+    wanted, possible, impossible = _wanted(tasks, methods, members)
     cache = plan_cache(settings, Path(study.store), wanted, trial=trial)
-    context = _context(study, world, cache, members)
-    known = read_evaluations(possible, methods, context, Path(study.out) / "predictions")
-    tunings = plan_tunings((task for task in possible if task not in known), methods, context, trial=trial)
-    return Plan(study, world, methods, names, possible, known, tunings, cache, context, mixed, impossible)
+    runner = Runner(shared, Store(study.store), Path(study.out) / "predictions", members)
+    known = runner.known(possible, methods)
+    tunings = plan_tunings((task for task in possible if task not in known), methods, trial=trial)
+    return Plan(study, world, methods, names, possible, known, tunings, cache, runner, mixed, impossible)
 
 
 def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> StudyOutcome:
@@ -155,11 +160,11 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
         captured = plan.cache.carry_out(progress, refused=refused)
     else:
         note("every activation is in the store; the model is not run for them")
-    context = replace(plan.context, note=note)
     with progress("evaluations") as advance:
-        answers = answer_tasks(plan.tasks, plan.methods, context, plan.predictions, known=plan.known, progress=advance)
+        answers = plan.runner.evaluate(plan.tasks, plan.methods, known=plan.known, progress=advance, note=note)
     references = sorted({shift.target_reference for shift in plan.world.benchmark.shifts})
-    competing = [method.name for method in plan.methods if method.tuned and method.name in plan.asked]
+    able = [method.name for method in plan.methods if method.counts_towards_capability]
+    competing = [name for name in able if name in plan.asked]
     capable = target_tuned_capability(answers, competing, references)
     rows = [
         *(_row(name, shift, plan, answers, capable) for name in plan.asked for shift in plan.world.benchmark.shifts),
@@ -178,30 +183,10 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
     changed = table.read_bytes() != before
     _write_layers(plan, answers, out / "layers.csv")
     for found in capable.values():
-        write_capability(found, out / "target_tuned_capability" / plan.context.model_slug)
+        write_capability(found, out / "target_tuned_capability" / slug(plan.study.model))
     write_atomically(out / "study.toml", plan.study.to_toml())
     failures = (*plan.impossible, *uncaptured, *answers.failures)
     return StudyOutcome(plan, tuple(rows), failures, captured, answers.computed, answers.reused, changed)
-
-
-def _context(
-    study: Study, world: LoadedBenchmark, cache: CachePlan, members: Mapping[Split, tuple[Split, ...]]
-) -> Context:
-    return Context(
-        store=Store(study.store),
-        capture_id=cache.capture_id,
-        model=study.model,
-        n_layers=cache.settings.identity.n_layers,
-        folder=Path(study.out) / "plugins",
-        tuned=Path(study.store) / "tuned",
-        distributions=world.distributions,
-        mixtures=members,
-        seed=study.seed,
-        layers=study.layers,
-        device=study.device,
-        dtype=study.dtype,
-        tune_preset=study.tune_preset,
-    )
 
 
 def _train(world: LoadedBenchmark, name: str) -> Split:
@@ -224,12 +209,12 @@ def _tasks(world: LoadedBenchmark, methods: Sequence[Method], mixed: Mapping[Shi
     for method in methods:
         for shift in world.benchmark.shifts:
             sources = [of[shift.source].train]
-            if shift in mixed and method.learns:
+            if shift in mixed and method.uses_source:
                 sources.append(mixed[shift])
             for source in sources:
                 tasks[Task(method.name, source, of[shift.target].test)] = None
                 tasks[Task(method.name, source, of[shift.source].test)] = None
-            if method.tuned:
+            if method.counts_towards_capability:
                 reference = of[shift.target_reference]
                 tasks[Task(method.name, reference.train, reference.test)] = None
     return tuple(tasks)
@@ -239,7 +224,6 @@ def _wanted(
     tasks: Sequence[Task],
     methods: Sequence[Method],
     members: Mapping[Split, Sequence[Split]],
-    n_layers: int,
 ) -> tuple[dict[Split, frozenset[RequiredActivations]], tuple[Task, ...], tuple[Failure, ...]]:
     """The parts that each split must have in the store; and the tasks that can be done, and those that cannot."""
     by_name = {method.name: method for method in methods}
@@ -250,7 +234,7 @@ def _wanted(
         method, key = by_name[task.method], (task.method, task.source)
         if key not in known:
             try:
-                known[key] = method.needs(task.source, n_layers)
+                known[key] = method.requires(task.source)
             except BadInput as error:
                 known[key] = error
         found = known[key]
@@ -259,7 +243,7 @@ def _wanted(
             continue
         possible.append(task)
         splits = [task.target]
-        if method.fits_on_cache:
+        if method.reads_source:
             splits += members.get(task.source, [task.source])
         for split in splits:
             needs.setdefault(split, set()).update(found)

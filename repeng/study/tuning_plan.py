@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from repeng.methods.base import Context, Method
+from repeng.methods.base import Method
 from repeng.methods.weight_tuning import Tuning
 from repeng.study.evaluations import Task
 from repeng.tuning.trial import trial_seconds
@@ -31,15 +31,12 @@ class TuningPlan:
     seconds: float | None = None
 
 
-def plan_tunings(
-    tasks: Iterable[Task], methods: Sequence[Method], context: Context, *, trial: bool
-) -> tuple[TuningPlan, ...]:
+def plan_tunings(tasks: Iterable[Task], methods: Sequence[Method], *, trial: bool) -> tuple[TuningPlan, ...]:
     """What must be tuned to answer some tasks.
 
     Args:
         tasks: those that have no answer yet.
         methods: of the study.
-        context: of the study.
         trial: time a few steps of each method on one source.
     """
     tasks = list(tasks)
@@ -49,7 +46,7 @@ def plan_tunings(
         if not isinstance(method, Tuning) or not sources:
             continue
         try:
-            missing = [run for source in sources if not (run := method.run(source, context)).finished]
+            missing = [run for source in sources if not (run := method.run(source)).finished]
             each = trial_seconds(missing[0]) if trial and missing else None
         except Exception as error:
             # It is reported where the study comes to it, beside the methods that do work.

@@ -2,139 +2,125 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from repeng.distributions.schema import Distribution, Split
 from repeng.errors import RepengError
-from repeng.methods.base import Context, RequiredActivations
+from repeng.methods.base import Answer, Kind, Method, MethodSettings, Note, Source, Target, no_note
+from repeng.methods.code_hash import files_hash
 from repeng.methods.plugins.genies_folder import FolderPlugin, TrainedPlugin
 from repeng.methods.plugins.python_object import PythonPlugin, PythonSession
 from repeng.metrics import Evaluation
-from repeng.models.fingerprint import file_hash
-
-
-class Together(ABC):
-    """A fitted plug-in that answers many targets in one go."""
-
-    @abstractmethod
-    def evaluate_all(self, targets: Sequence[Split]) -> Iterator[tuple[Split, Evaluation | RepengError]]:
-        """An evaluation, or what went wrong, for each target."""
-
-    def evaluate(self, target: Split) -> Evaluation:
-        """Its answer about one target."""
-        ((_, answer),) = self.evaluate_all([target])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
 
 
 @dataclass(frozen=True)
-class Plugged:
-    """What both kinds of plug-in have in common as methods."""
-
-    plugin: FolderPlugin | PythonPlugin
-    tuned: bool = False
-    learns: bool = True
-    fits_on_cache: bool = False
-
-    @property
-    def name(self) -> str:
-        """The folder's name, the entry point's or the object's."""
-        return self.plugin.name
-
-    def needs(self, source: Split, n_layers: int) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
-        """Nothing of the store."""
-        return ()
-
-
-@dataclass(frozen=True)
-class Folder(Plugged):
-    """GENIES' plug-in protocol as a method."""
+class Folder(Method):
+    """GENIES' plug-in protocol as a method. Its eval.py is handed labelled files, as the protocol has it."""
 
     plugin: FolderPlugin
+    settings: MethodSettings
+    kind: Kind = "plugin"
+    title: str = "a folder with train.py and eval.py"
 
-    def settings(self, context: Context) -> dict[str, Any]:
-        """Its scripts, and the seed."""
-        folder = self.plugin.directory
-        scripts = {str(file.relative_to(folder)): file_hash(file) for file in sorted(folder.rglob("*.py"))}
-        return {"scripts": scripts, "seed": context.seed}
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The folder's name."""
+        return self.plugin.name
 
-    def fit(self, source: Split, context: Context) -> FittedFolder:
-        """Run its train.py."""
-        whole = context.distributions.get(source.distribution)
-        splits = {**whole.splits, "train": source} if whole else {"train": source, "test": source}
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The seed."""
+        return {"seed": self.settings.seed}
+
+    def code(self) -> str:
+        """Over every file of the folder."""
+        return files_hash(self.plugin.directory)
+
+    def fit(self, source: Source, note: Note = no_note) -> FittedFolder:  # noqa: ARG002
+        """Run its train.py. The protocol's folders have a test split too: it is the train split once more."""
+        split = source.split
         trained = self.plugin.train(
-            context.model,
-            Distribution(source.distribution, splits),
+            self.settings.model,
+            Distribution(split.distribution, {"train": split, "test": replace(split, name="test")}),
             (),
-            context.folder,
-            seed=context.seed,
+            self.settings.plugins,
+            seed=self.settings.seed,
         )
-        return FittedFolder(trained, context)
+        return FittedFolder(trained, self.settings.plugins)
 
 
 @dataclass(frozen=True)
-class FittedFolder(Together):
+class FittedFolder:
     """A trained plug-in; eval.py is run once for all targets of a source."""
 
     trained: TrainedPlugin
-    context: Context
+    folder: Path
     layers: str = ""
     held_out_accuracy: float | None = None
 
-    def evaluate_all(self, targets: Sequence[Split]) -> Iterator[tuple[Split, Evaluation | RepengError]]:
+    def evaluate_all(self, targets: Sequence[Split]) -> Iterator[Evaluation | RepengError]:
         """Run its eval.py once on all of them."""
-        asked = [replace(self.context.distributions[t.distribution], splits=self._splits(t)) for t in targets]
-        answers = self.trained.evaluate(asked, self.context.folder)
+        asked = [Distribution(target.distribution, {"test": target}) for target in targets]
+        found = self.trained.evaluate(asked, self.folder)
         for target in targets:
-            yield target, answers[target.distribution]
-
-    def _splits(self, target: Split) -> dict[str, Split]:
-        return {**self.context.distributions[target.distribution].splits, "test": target}
+            yield found[target.distribution]
 
 
 @dataclass(frozen=True)
-class PythonObject(Plugged):
+class PythonObject(Method):
     """An object with `fit` and `score` as a method."""
 
     plugin: PythonPlugin
+    settings: MethodSettings
+    kind: Kind = "plugin"
+    title: str = "a Python object with fit and score"
 
-    def settings(self, context: Context) -> dict[str, Any]:
-        """Its code, where that is a file, and the seed."""
-        place = Path(self.plugin.reference.rpartition(":")[0])
-        return {
-            "object": self.plugin.reference,
-            "code": file_hash(place) if place.is_file() else "",
-            "seed": context.seed,
-        }
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The entry point's name, or the object's."""
+        return self.plugin.name
 
-    def fit(self, source: Split, context: Context) -> FittedPython:
-        """Fit it in a process of its own."""
-        return FittedPython(self.plugin, source, context)
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Which object, and the seed."""
+        return {"object": self.plugin.reference, "seed": self.settings.seed}
+
+    def code(self) -> str:
+        """Over the file, or all Python files of the package, that holds it; nothing is imported."""
+        return self.plugin.code_hash()
+
+    def fit(self, source: Source, note: Note = no_note) -> FittedPython:  # noqa: ARG002
+        """Fit it in a process of its own, once it is asked."""
+        return FittedPython(self.plugin, source.split, self.settings)
 
 
 @dataclass(frozen=True)
-class FittedPython(Together):
+class FittedPython:
     """Fits and answers within one process, which ends with the last answer."""
 
     plugin: PythonPlugin
     source: Split
-    context: Context
+    settings: MethodSettings
     layers: str = ""
     held_out_accuracy: float | None = None
 
-    def evaluate_all(self, targets: Sequence[Split]) -> Iterator[tuple[Split, Evaluation | RepengError]]:
+    def answer(self, target: Target) -> Answer:
+        """Its answer about one target."""
+        with self._session() as session:
+            return session.answer(target)
+
+    def answer_all(self, targets: Sequence[Target]) -> Iterator[Answer | RepengError]:
         """Fit once, and ask about each target. After a failed answer the process is gone, and the rest fail with it."""
         with self._session() as session:
             for target in targets:
                 try:
-                    yield target, session.evaluate(target)
+                    yield session.answer(target)
                 except RepengError as error:
-                    yield target, error
+                    yield error
 
     def _session(self) -> PythonSession:
-        return self.plugin.fit(self.context.model, self.source, self.context.folder, seed=self.context.seed)
+        settings = self.settings
+        return self.plugin.fit(settings.model, self.source, settings.plugins, seed=settings.seed)

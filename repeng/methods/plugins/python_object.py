@@ -12,51 +12,24 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from repeng.activations.store.cached_split import evaluation_of_scores
 from repeng.atomic import write_atomically
-from repeng.distributions.schema import Prompt, Split, prompt_value
+from repeng.distributions.schema import Split, prompt_value
 from repeng.errors import BadInput, RepengError
+from repeng.methods.base import ResponseScores, Target
+from repeng.methods.code_hash import files_hash
 from repeng.methods.plugins.genies_folder import TIME_LIMIT
 from repeng.methods.plugins.processes import POLL, ending, last_words, own_group
-from repeng.metrics import Evaluation
-from repeng.models.fingerprint import find_model
+from repeng.models.fingerprint import file_hash, find_model
 
-ENTRY_POINTS = "repeng.interventions"
-
-
-@dataclass(frozen=True)
-class Question:
-    """A prompt and its responses, in no telling order: which one is best is not said."""
-
-    prompt: Prompt
-    responses: tuple[str, ...]
-
-
-class PythonMethod(Protocol):
-    """What a class of your own must have to be a method."""
-
-    def fit(self, model: str, source: Split, *, seed: int) -> object:
-        """Learn from the source's train split.
-
-        Args:
-            model: hub id or folder of the model under study.
-            source: examples with their best responses.
-            seed: of every random choice.
-        """
-        ...
-
-    def score(self, questions: Sequence[Question]) -> Sequence[Sequence[float]]:
-        """A score for each response of each question: the higher, the better.
-
-        p(best) of a pair is the softmax of its two scores, so scores in log-odds make calibrated probabilities.
-        """
-        ...
+ENTRY_POINTS = ("repeng.methods", "repeng.interventions")
+"""Groups in which installed packages offer methods; the second is the first one's name in earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +61,24 @@ class PythonPlugin:
         place, colon, name = reference.rpartition(":")
         if not colon or not place or not name:
             raise BadInput(
-                f"{reference!r} is no entry point of {ENTRY_POINTS}, and neither module:name nor file.py:name"
+                f"{reference!r} is no entry point of {ENTRY_POINTS[0]}, and neither module:name nor file.py:name"
             )
         if place.endswith(".py"):
             if not Path(place).is_file():
                 raise BadInput(f"{place}: no such Python file")
             reference = f"{Path(place).resolve()}:{name}"
         return cls(name, reference, time_limit)
+
+    def code_hash(self) -> str:
+        """A hash over its file, or all Python files of its top-level package. Nothing is imported."""
+        place = Path(self.reference.rpartition(":")[0])
+        if place.suffix == ".py":
+            return file_hash(place)[:12]
+        found = find_spec(place.name.partition(".")[0])
+        if found is None or found.origin is None:
+            return ""
+        origin = Path(found.origin)
+        return files_hash(origin.parent, "*.py") if origin.name == "__init__.py" else file_hash(origin)[:12]
 
     def fit(self, model: str, source: Split, work: Path, *, seed: int = 0) -> PythonSession:
         """Fit it on a source in a new process, which waits for questions until the session is closed.
@@ -129,8 +113,8 @@ class PythonPlugin:
 
 
 def entry_point_references() -> dict[str, str]:
-    """Name and `module:name` of every intervention that an installed package offers, without importing any."""
-    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+    """Name and `module:name` of every method that an installed package offers, without importing any."""
+    return {point.name: point.value for group in ENTRY_POINTS[::-1] for point in entry_points(group=group)}
 
 
 class PythonSession:
@@ -161,29 +145,30 @@ class PythonSession:
         """End the process and all that it started."""
         self._stack.close()
 
-    def evaluate(self, target: Split) -> Evaluation:
-        """Ask it about a target's responses, which it is shown in a random order and without their labels.
+    def answer(self, target: Target) -> ResponseScores:
+        """Ask it about a target's responses, which it is shown in a random order.
 
         Raises:
             RepengError: it raises, does not end in time, its process ends, or its answer is nonsense.
         """
         what = f"{self.plugin.name}: scoring {target.distribution}"
-        draw = np.random.default_rng([self.seed, int(target.data_hash, 16)])
-        orders = [draw.permutation(len(example.responses)) for example in target.examples]
+        draw = np.random.default_rng([self.seed, int(target.key, 16)])
+        orders = [draw.permutation(len(question.responses)) for question in target.questions]
         answer = self.ask(
             {
                 "questions": [
-                    [prompt_value(example.prompt), [example.responses[i] for i in order]]
-                    for example, order in zip(target.examples, orders, strict=True)
+                    [prompt_value(question.prompt), [question.responses[i] for i in order]]
+                    for question, order in zip(target.questions, orders, strict=True)
                 ]
             },
             what,
         )
         shown = _checked(answer.get("scores"), [len(order) for order in orders], what)
-        scores = np.zeros(target.n_responses)
-        for offset, order, row in zip(target.offsets, orders, shown, strict=True):
-            scores[offset + order] = row
-        return evaluation_of_scores(target, scores)
+        scores, start = np.zeros(len(target.examples)), 0
+        for order, row in zip(orders, shown, strict=True):
+            scores[start + order] = row
+            start += len(order)
+        return ResponseScores(scores)
 
     def ask(self, request: dict[str, Any], what: str) -> dict[str, Any]:
         """Put a request to the process and wait for its answer; after anything wrong the session is closed.

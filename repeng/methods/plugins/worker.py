@@ -1,6 +1,6 @@
-"""The child process of a Python intervention: imports it, fits it, and answers questions until its input ends.
+"""The child process of a Python method: imports it, fits it, and answers questions until its input ends.
 
-Each line of input names a request file and an answer file. Answers are whole JSON files; what the intervention prints
+Each line of input names a request file and an answer file. Answers are whole JSON files; what the method prints
 goes to the log. Nothing here ever holds a target's labels.
 """
 
@@ -11,17 +11,38 @@ import importlib.util
 import json
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from repeng.atomic import write_atomically
-from repeng.distributions.schema import Example, Message, Prompt, Split
+from repeng.distributions.schema import Example, Message, Prompt, Question, Split
 from repeng.errors import BadInput
-from repeng.methods.plugins.python_object import PythonMethod, Question
+
+
+class PythonMethod(Protocol):
+    """What a class of your own must have to be a method."""
+
+    def fit(self, model: str, source: Split, *, seed: int) -> object:
+        """Learn from the source's train split.
+
+        Args:
+            model: hub id or folder of the model under study.
+            source: examples with their best responses.
+            seed: of every random choice.
+        """
+        ...
+
+    def score(self, questions: Sequence[Question]) -> Sequence[Sequence[float]]:
+        """A score for each response of each question: the higher, the better.
+
+        p(best) of a pair is the softmax of its two scores, so scores in log-odds make calibrated probabilities.
+        """
+        ...
 
 
 def load_object(reference: str) -> PythonMethod:
-    """The intervention at `module:name` or `path/file.py:name`; a class or function there is called without arguments.
+    """The method at `module:name` or `path/file.py:name`; a class or function there is called without arguments.
 
     Raises:
         BadInput: there is no such object, or it has no `fit` and `score`.
@@ -44,7 +65,7 @@ def load_object(reference: str) -> PythonMethod:
             raise BadInput(f"{reference}: {place} has no {name}")
         found = getattr(found, part)
     made = found() if isinstance(found, type) or not hasattr(found, "score") else found
-    missing = [method for method in ("fit", "score") if not callable(getattr(made, method, None))]
+    missing = [needed for needed in ("fit", "score") if not callable(getattr(made, needed, None))]
     if missing:
         raise BadInput(f"{reference}: {type(made).__name__} has no method {' and no method '.join(missing)}")
     result: PythonMethod = made
@@ -58,25 +79,25 @@ def prompt_from(value: Any) -> Prompt:
 
 def serve() -> None:
     """Answer requests until the input ends. The first must be a fit."""
-    intervention: PythonMethod | None = None
+    method: PythonMethod | None = None
     for line in sys.stdin:
         request_path, answer_path = json.loads(line)
         request = json.loads(Path(request_path).read_text(encoding="utf-8"))
         try:
-            if intervention is None:
-                intervention = load_object(request["object"])
+            if method is None:
+                method = load_object(request["object"])
                 examples = tuple(
                     Example(prompt_from(prompt), tuple(responses), best)
                     for prompt, responses, best in request["examples"]
                 )
                 source = Split(request["distribution"], request["split"], examples)
-                intervention.fit(request["model"], source, seed=request["seed"])
+                method.fit(request["model"], source, seed=request["seed"])
                 answer: dict[str, Any] = {"fitted": True}
             else:
                 questions = [
                     Question(prompt_from(prompt), tuple(responses)) for prompt, responses in request["questions"]
                 ]
-                scores = intervention.score(questions)
+                scores = method.score(questions)
                 answer = {"scores": [[float(score) for score in each] for each in scores]}
         except Exception as error:  # somebody else's code raises what it likes; the parent says so
             traceback.print_exc()

@@ -19,7 +19,7 @@ def python_plugin(tmp_path: Path, body: str) -> PythonPlugin:
 
 
 def test_the_example_class_learns_its_source(model: str, tmp_path: Path) -> None:
-    plugin = PythonPlugin.at(f"{EXAMPLES / 'python_intervention' / 'word_votes.py'}:WordVotes")
+    plugin = PythonPlugin.at(f"{EXAMPLES / 'python_method' / 'word_votes.py'}:WordVotes")
     with plugin.fit(model, split("easy", "train", 12), tmp_path) as fitted:
         for name in ("easy", "hard"):
             target = split(name, "test", 7)
@@ -36,7 +36,7 @@ def test_an_entry_point_is_a_method_by_its_name(model: str, tmp_path: Path, monk
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: word-votes\nVersion: 0.1.0\n")
     (info / "entry_points.txt").write_text("[repeng.interventions]\nword-votes = word_votes:WordVotes\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES / "python_intervention"))
+    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES / "python_method"))
     plugin = PythonPlugin.at("word-votes")
     assert (plugin.name, plugin.reference) == ("word-votes", "word_votes:WordVotes")
     with plugin.fit(model, split("easy", "train", 12), tmp_path / "work") as fitted:
@@ -133,7 +133,7 @@ def test_a_name_that_is_no_plugin_is_refused() -> None:
 
 
 def test_closing_a_session_leaves_no_process(model: str, tmp_path: Path) -> None:
-    plugin = PythonPlugin.at(f"{EXAMPLES / 'python_intervention' / 'word_votes.py'}:WordVotes")
+    plugin = PythonPlugin.at(f"{EXAMPLES / 'python_method' / 'word_votes.py'}:WordVotes")
     fitted = plugin.fit(model, split("easy", "train", 12), tmp_path)
     pid = fitted.pid
     assert alive(pid)

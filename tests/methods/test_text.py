@@ -4,12 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-
-from repeng.distributions.load import load_distributions
-from repeng.distributions.schema import Example, Split
-from repeng.errors import BadInput
 from repeng.methods.text_baselines import (
     TEXT_BASELINES,
     TOKEN,
@@ -19,6 +13,12 @@ from repeng.methods.text_baselines import (
     responses_of,
     tfidf_evaluation,
 )
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from repeng.distributions.load import load_distributions
+from repeng.distributions.schema import Example, Split
+from repeng.errors import BadInput
 from repeng.metrics import Evaluation
 from repeng.probes.source import split_source
 

@@ -1,7 +1,7 @@
 """A method as a Python class: words that best responses use more than worse ones, counted in the source.
 
-Use it as `--methods examples/python_intervention/word_votes.py:WordVotes`, or install this folder
-(`pip install examples/python_intervention`) and use it by its name, `--methods word-votes`.
+Use it as `--methods examples/python_method/word_votes.py:WordVotes`, or install this folder
+(`pip install examples/python_method`) and use it by its name, `--methods word-votes`.
 """
 
 import math
@@ -9,8 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from repeng.distributions.schema import Split
-from repeng.methods.plugins.python_object import Question
+from repeng.distributions.schema import Question, Split
 
 
 class WordVotes:

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
-from repeng.activations.store.cached_split import evaluation_of_scores
-from repeng.distributions.schema import Split
+from repeng.distributions.schema import ResponseLabels, Split
+from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput
-from repeng.metrics import Evaluation
+from repeng.methods.base import Kind, Method, Note, RequiredActivations, ResponseScores, Source, Target, no_note
 
 Scorer = Callable[[Sequence[str]], Float[np.ndarray, " response"]]
+MakeScorer = Callable[[Sequence[str], Int[np.ndarray, "pair 2"]], Scorer]
 
 # Words, single letters among them, and each punctuation mark: code and one-letter answers are texts too.
 TOKEN = r"(?u)\w+|[^\w\s]"
+
+
+@dataclass(frozen=True)
+class TextMethod(Method):
+    """`length` and `tfidf`."""
+
+    name: str
+    seed: int = 0
+    kind: Kind = "text"
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        """What it is, in words."""
+        return TITLES[self.name]
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The seed of the split into training and held-out prompts."""
+        return {"seed": self.seed}
+
+    def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
+        """Log-probabilities, which zero-shot reads too: they say which texts the model takes."""
+        return (RequiredActivations(get_stimulus("plain")),)
+
+    def fit(self, source: Source, note: Note = no_note) -> FittedText:  # noqa: ARG002
+        """Learn on one random pair of each training example; calibrate on every held-out pair."""
+        return fit_text(source.split, SCORERS[self.name], self.seed)
 
 
 @dataclass(frozen=True)
@@ -32,41 +61,15 @@ class FittedText:
     score: Scorer
     temperature: float
     held_out_accuracy: float
+    layers: str = ""
 
-    def evaluate(self, target: Split, *, kept: Bool[np.ndarray, " response"] | None = None) -> Evaluation:
-        """p(best) for every pair of a target split, or for those alone whose two responses are kept."""
-        scores = self.score(responses_of(target))
-        if kept is not None:
-            scores = np.where(kept, scores, np.nan)
-        return evaluation_of_scores(target, scores, temperature=self.temperature)
-
-
-def fit_length(source: Split, *, seed: int = 0) -> FittedText:
-    """Longer or shorter, whichever is right for more training pairs. The score is plus or minus log(1 + characters)."""
-    return fit_text(source, length_scorer, seed)
+    def answer(self, target: Target) -> ResponseScores:
+        """Scores of the texts that the model takes too, so that every method is asked about the same pairs."""
+        taken, _ = target.activations.logprobs("plain")
+        return ResponseScores(np.where(np.isfinite(taken), self.score(target.responses), np.nan), self.temperature)
 
 
-def fit_tfidf(source: Split, *, seed: int = 0) -> FittedText:
-    """Logistic regression, without intercept, on the difference of a pair's TF-IDF vectors of words and word pairs."""
-    return fit_text(source, tfidf_scorer, seed)
-
-
-TEXT_BASELINES: dict[str, Callable[..., FittedText]] = {"length": fit_length, "tfidf": fit_tfidf}
-
-
-def length_evaluation(source: Split, target: Split, seed: int = 0) -> Evaluation:
-    """`fit_length` on the source, scored on the target's pairs."""
-    return fit_length(source, seed=seed).evaluate(target)
-
-
-def tfidf_evaluation(source: Split, target: Split, seed: int = 0) -> Evaluation:
-    """`fit_tfidf` on the source, scored on the target's pairs."""
-    return fit_tfidf(source, seed=seed).evaluate(target)
-
-
-def fit_text(
-    source: Split, scorer: Callable[[Sequence[str], Int[np.ndarray, "pair 2"]], Scorer], seed: int
-) -> FittedText:
+def fit_text(source: Split, make_scorer: MakeScorer, seed: int = 0) -> FittedText:
     """Learn on one random pair of each training example; calibrate on every held-out pair. Split by prompt group.
 
     Raises:
@@ -75,17 +78,17 @@ def fit_text(
     from repeng.probes.calibration import fit_temperature, pair_accuracy
     from repeng.probes.source import split_source
 
-    examples = source.response_example
-    split = split_source(source.labels, examples, source.groups[examples], seed=seed)
-    texts = responses_of(source)
-    score = scorer(texts, split.train)
+    known = ResponseLabels.of(source)
+    split = split_source(known.labels, known.examples, known.groups, seed=seed)
+    texts = [response for example in source.examples for response in example.responses]
+    score = make_scorer(texts, split.train)
     scores = score(texts)
     held_out = scores[split.held_out[:, 0]] - scores[split.held_out[:, 1]]
     return FittedText(score, float(fit_temperature(held_out)), float(pair_accuracy(held_out)))
 
 
 def length_scorer(texts: Sequence[str], pairs: Int[np.ndarray, "pair 2"]) -> Scorer:
-    """Plus or minus the length, by the sign that ranks more pairs rightly; plus where neither does."""
+    """Plus or minus log(1 + characters), by the sign that ranks more pairs rightly; plus where neither does."""
     lengths = log_lengths(texts)
     longer = np.sign(lengths[pairs[:, 0]] - lengths[pairs[:, 1]]).sum()
     sign = -1.0 if longer < 0 else 1.0
@@ -98,7 +101,10 @@ def log_lengths(texts: Sequence[str]) -> Float[np.ndarray, " response"]:
 
 
 def tfidf_scorer(texts: Sequence[str], pairs: Int[np.ndarray, "pair 2"]) -> Scorer:
-    """The inner product of a text's TF-IDF vector with the coefficients learned on the pairs."""
+    """Logistic regression, without intercept, on the difference of a pair's TF-IDF vectors of words and word pairs.
+
+    The score is the inner product of a text's vector with the coefficients.
+    """
     from scipy.sparse import vstack
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -116,6 +122,5 @@ def tfidf_scorer(texts: Sequence[str], pairs: Int[np.ndarray, "pair 2"]) -> Scor
     return lambda texts: np.asarray(vectorizer.transform(texts) @ weights)
 
 
-def responses_of(split: Split) -> list[str]:
-    """Every response, in file order."""
-    return [response for example in split.examples for response in example.responses]
+SCORERS: Mapping[str, MakeScorer] = {"length": length_scorer, "tfidf": tfidf_scorer}
+TITLES = {"length": "the longer or the shorter response", "tfidf": "logistic regression on words (TF-IDF)"}

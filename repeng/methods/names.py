@@ -1,0 +1,47 @@
+"""How methods are written: `mms,logistic(C=0.1)`, and in a study file also `{ name = "logistic", C = 0.1 }`."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from repeng.errors import BadInput
+
+CALL = re.compile(r"([^()]+)\((.*)\)", re.DOTALL)
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """A comma-separated list of methods; commas within parentheses belong to a method's parameters."""
+    return tuple(name.strip() for name in re.split(r",(?![^()]*\))", text) if name.strip())
+
+
+def with_parameters(name: str, parameters: Mapping[str, Any]) -> str:
+    """A method with parameters as users type it: `logistic(C=0.1)`."""
+    inside = ", ".join(f"{key}={value!r}" for key, value in sorted(parameters.items()))
+    return f"{name}({inside})" if inside else name
+
+
+def parse_name(text: str) -> tuple[str, dict[str, Any]]:
+    """A method's name and its parameters. A value that is no Python literal is taken as text.
+
+    Raises:
+        BadInput: what stands in the parentheses is no list of `name=value`.
+    """
+    found = CALL.fullmatch(text.strip())
+    if found is None:
+        return text.strip(), {}
+    try:
+        call = ast.parse(f"f({found[2]})", mode="eval").body
+    except SyntaxError as error:
+        raise BadInput(f"method {text!r}: write parameters as name=value, as in logistic(C=0.1)") from error
+    if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
+        raise BadInput(f"method {text!r}: write parameters as name=value, as in logistic(C=0.1)")
+    parameters: dict[str, Any] = {}
+    for keyword in call.keywords:
+        try:
+            parameters[str(keyword.arg)] = ast.literal_eval(keyword.value)
+        except ValueError:
+            parameters[str(keyword.arg)] = ast.unparse(keyword.value).replace(" ", "")
+    return found[1].strip(), parameters
