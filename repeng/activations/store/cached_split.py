@@ -122,14 +122,19 @@ class MixedSplit(Activations):
     """Some examples of several cached splits, such as a source with a few target examples among its own.
 
     Attributes:
-        name: the mixture's distribution and split.
+        mixture: its distribution and split.
         members: where the activations are.
         take: for each response, its row among the members' responses one after the other.
     """
 
-    name: str
+    mixture: str
     members: tuple[CachedSplit, ...]
     take: Int[np.ndarray, " response"]
+
+    @property
+    def name(self) -> str:
+        """The distribution and split."""
+        return self.mixture
 
     @classmethod
     def of(cls, mixture: Split, members: Sequence[tuple[Split, CachedSplit]]) -> MixedSplit:
