@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +23,7 @@ from repeng.probes.selection import LayerChoice, top_k
 from repeng.probes.source import SourceData, split_source
 
 
+@runtime_checkable
 class LabelledActivations(Protocol):
     """Cached activations with the labels of their responses; `methods.base.Source` has both."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from repeng.distributions.schema import Example, Message, Split
 from repeng.distributions.stimuli import STIMULI
 from repeng.errors import BadInput
-from repeng.methods.few_shot import few_shot_stimulus, room_for_shots, verdict_scores, with_own_shots
+from repeng.methods.few_shot import few_shot_stimulus, room_for_shots
 
 
 def split(name: str, n: int) -> Split:
@@ -52,8 +51,8 @@ def test_where_no_example_fits_the_context_is_named() -> None:
         few_shot_stimulus(split("easy", 30), count_tokens=words, room=2)
 
 
-def test_every_target_text_that_fits_alone_fits_behind_the_preamble() -> None:
-    target = Split("t", "test", tuple(Example("w " * n, ("a", "b c"), 0) for n in (3, 20, 500)))
+def test_every_text_of_the_source_that_fits_alone_fits_behind_the_preamble() -> None:
+    target = Split("t", "train", tuple(Example("w " * n, ("a", "b c"), 0) for n in (3, 20, 500)))
     room = room_for_shots(target, 60, words)
     assert room == 60 - 22
     stimulus = few_shot_stimulus(split("easy", 30), shots=100, count_tokens=words, room=room)
@@ -67,28 +66,7 @@ def test_a_stimulus_of_its_own_keeps_everything_but_the_preamble() -> None:
     assert (stimulus.join, stimulus.bos, stimulus.eos) == ("apart", False, True)
 
 
-def test_as_released_each_target_example_has_shots_of_its_own() -> None:
-    target = with_own_shots(split("hard", 20), split("easy", 30), shots=4, seed=0)
-    prompts = [str(example.prompt) for example in target.examples]
-    assert all(
-        prompt.startswith("\n\neasy ") and prompt.endswith(f"\n\nhard {i}? ") for i, prompt in enumerate(prompts)
-    )
-    assert all(prompt.count("\n\neasy ") == 4 for prompt in prompts)
-    assert len({prompt.rpartition("hard")[0] for prompt in prompts}) == 20
-    assert [example.responses for example in target.examples] == [e.responses for e in split("hard", 20).examples]
-    assert target == with_own_shots(split("hard", 20), split("easy", 30), shots=4, seed=0)
-
-
-def test_too_small_a_source_is_refused() -> None:
-    with pytest.raises(BadInput, match="3 examples; 4 shots"):
-        with_own_shots(split("hard", 2), split("easy", 3))
-
-
 def test_a_chat_without_a_template_is_refused() -> None:
     chat = Split("c", "train", (Example((Message("user", "hi"),), ("a", "b"), 0),))
     with pytest.raises(BadInput, match="chat template"):
         few_shot_stimulus(chat, count_tokens=words, room=99)
-
-
-def test_a_verdict_is_the_log_odds_of_yes() -> None:
-    assert verdict_scores(np.log([0.6, 0.1]), np.log([0.2, 0.3])) == pytest.approx([np.log(3), -np.log(3)])

@@ -13,7 +13,7 @@ from repeng.methods.plugins.genies_folder import FolderPlugin
 from repeng.methods.plugins.methods import Folder, PythonObject
 from repeng.methods.plugins.python_object import PythonPlugin
 from repeng.methods.registry import make_method
-from repeng.study.evaluations import StudyEvaluations, Task, answer_key, answer_tasks
+from repeng.study.evaluations import StudyEvaluations, Task
 from repeng.study.settings import Study
 from repeng.study.study import plan_study, run_study
 
@@ -74,25 +74,19 @@ def test_a_method_that_hangs_ends_at_its_time_limit_and_the_next_one_answers(
 ) -> None:
     hang = "import time\ntime.sleep(600)\n"
     (tmp_path / "hangs.py").write_text(f"def hangs():\n    {hang.splitlines()[0]}; {hang.splitlines()[1]}\n")
-    stuck: Method
-    if kind == "folder":
-        stuck = Folder(FolderPlugin.at(plugin(tmp_path / "stuck", train=hang), time_limit=1.0))
-    else:
-        stuck = PythonObject(PythonPlugin.at(f"{tmp_path / 'hangs.py'}:hangs", time_limit=1.0))
-    length = make_method("length", lambda: pytest.fail("nothing is prompted"))
     plan = plan_study(study_of(small_world, tmp_path, methods=("length",), limit=6))
     plan.cache.carry_out(silent)
+    settings = plan.runner.settings
+    stuck: Method
+    if kind == "folder":
+        stuck = Folder(FolderPlugin.at(plugin(tmp_path / "stuck", train=hang), time_limit=1.0), settings)
+    else:
+        stuck = PythonObject(PythonPlugin.at(f"{tmp_path / 'hangs.py'}:hangs", time_limit=1.0), settings)
+    length = make_method("length", settings)
     world = plan.world.distributions
     tasks = [Task(name, world["easy"].train, world["hard"].test) for name in (stuck.name, "length")]
     steps: list[tuple[int, int]] = []
-    answers = answer_tasks(
-        tasks,
-        [stuck, length],
-        plan.context,
-        tmp_path / "predictions",
-        known={},
-        progress=lambda *step: steps.append(step),
-    )
+    answers = plan.runner.evaluate(tasks, [stuck, length], known={}, progress=lambda *step: steps.append(step))
     assert [(failure.method, failure.target) for failure in answers.failures] == [(stuck.name, "hard")]
     assert answers.get("length", "easy", "hard") is not None
     assert steps[-1] == (2, 2)
@@ -102,20 +96,21 @@ def test_a_key_is_another_where_anything_that_an_answer_follows_from_is(
     small_world: Path, study_of: Callable[..., Study], tmp_path: Path
 ) -> None:
     plan = plan_study(study_of(small_world, tmp_path, methods=("mms", "zero-shot")))
-    mms, zero_shot = plan.methods
     world = plan.world.distributions
     easy, hard, polite = (world[name] for name in ("easy", "hard", "polite"))
-    keys = [
-        answer_key(Task("mms", easy.train, hard.test), mms, plan.context),
-        answer_key(Task("mms", polite.train, hard.test), mms, plan.context),
-        answer_key(Task("mms", easy.train, polite.test), mms, plan.context),
-        answer_key(Task("mms", easy.train.first(9), hard.test), mms, plan.context),
-        answer_key(Task("zero-shot", easy.train, hard.test), zero_shot, plan.context),
+    tasks = [
+        Task("mms", easy.train, hard.test),
+        Task("mms", polite.train, hard.test),
+        Task("mms", easy.train, polite.test),
+        Task("mms", easy.train.first(9), hard.test),
+        Task("mms", easy.train, hard.test.first(9)),
+        Task("zero-shot", easy.train, hard.test),
     ]
-    assert len(set(keys)) == len(keys)
+    keys = plan.runner.keys(tasks, plan.methods)
+    assert len(set(keys.values())) == len(tasks)
 
 
 def test_no_task_makes_no_answer(small_world: Path, study_of: Callable[..., Study], tmp_path: Path) -> None:
     plan = plan_study(study_of(small_world, tmp_path, methods=("length",), limit=6))
-    found = answer_tasks([], [], plan.context, tmp_path / "p", known={}, progress=lambda _done, _total: None)
+    found = plan.runner.evaluate([], [], known={}, progress=lambda _done, _total: None)
     assert (found.found, found.computed) == (StudyEvaluations().found, 0)

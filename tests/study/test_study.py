@@ -25,6 +25,7 @@ from repeng.activations.store.cached_split import CachedSplit, MixedSplit
 from repeng.distributions.schema import Example, Shift
 from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput
+from repeng.methods.base import Source
 from repeng.methods.probe_fitting import fit_on_source
 from repeng.models.load import load_model
 from repeng.probes.registry import get_probe
@@ -91,6 +92,17 @@ def test_differential_elicitation_follows_from_the_columns_beside_it(finished: S
         row for row in by_shift.values() if row["method"].startswith("target-tuned") and row["target"] == "hard"
     )
     assert float(by_shift["mms", "polite", "terse"]["target_tuned_capability"]) == float(winner["accuracy"])
+
+
+def test_source_id_accuracy_is_of_the_sources_own_test_split(finished: StudyOutcome) -> None:
+    study = finished.plan.study
+    differ = 0
+    for row in rows_of(study.out):
+        if not row["method"].startswith("target-tuned"):
+            own = prediction(study, row["method"], row["source"], row["source"])
+            assert float(row["source_id_accuracy"]) == own["eval_accuracy"]
+            differ += row["source_id_accuracy"] != row["accuracy"]
+    assert differ > len(SHIFTS)
 
 
 def test_the_study_file_brings_back_the_settings(finished: StudyOutcome) -> None:
@@ -255,13 +267,13 @@ def test_a_mixed_source_fits_as_its_own_capture_does_and_stands_beside_the_unmix
     assert counts["mms"] == counts["mms+10%"] == counts["cra+10%"] == counts["length+10%"] == len(SHIFTS)
     assert "zero-shot+10%" not in counts
 
-    context = result.plan.context
+    runner = result.plan.runner
     mixture = result.plan.mixed[SHIFTS[0]]
     request = Request((get_stimulus("contrast_yes"), get_stimulus("contrast_no")), logprob=False)
-    capture(load_model(str(tiny_model), device="cpu"), [mixture], request, context.store)
+    capture(load_model(str(tiny_model), device="cpu"), [mixture], request, runner.store)
     probe = get_probe("cra")
-    mixed, own = context.source(mixture), CachedSplit.of(context.capture, mixture)
-    assert isinstance(mixed, MixedSplit)
+    mixed, own = runner.source(mixture), Source(mixture, lambda: CachedSplit.of(runner.capture, mixture))
+    assert isinstance(mixed.activations, MixedSplit)
     one, other = (fit_on_source(probe, source, probe.reads(3), seed=0).fitted for source in (mixed, own))
     assert one.layers == other.layers
     # bfloat16 may round a sum of another order in the last bit.

@@ -7,17 +7,17 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_world import NAMES, SHIFTS, flip, silent, with_split, world, write_world
 
-from repeng.distributions.schema import Split
 from repeng.errors import NonFinite
-from repeng.methods.base import FittedOnCache
+from repeng.methods.base import LayerScores, ResponseScores, Target
 from repeng.methods.probe_fitting import fit_on_source
-from repeng.metrics import Evaluation
+from repeng.methods.probes import FittedOnCache
 from repeng.probes.registry import get_probe
-from repeng.results import LayerFigure, LayerRow, read_layers, read_results
-from repeng.study.evaluations import layers_of
+from repeng.results import LayerRow, read_layers, read_results
+from repeng.study.evaluations import Task
 from repeng.study.probing import choose_capture, sweep_probes
 from repeng.study.settings import Study
 from repeng.study.study import StudyOutcome, plan_study, run_study
@@ -80,12 +80,12 @@ def test_the_table_is_what_a_sweep_of_the_store_finds(finished: StudyOutcome) ->
 
 
 def test_a_large_source_is_swept_by_the_fits_that_chose_its_layer(finished: StudyOutcome) -> None:
-    context = finished.plan.context
+    runner = finished.plan.runner
     source, target = world()["easy"].train, world()["hard"].test
     probe = get_probe("mms")
-    found = fit_on_source(probe, context.source(source), probe.reads(LAYERS), block_bytes=1)
+    found = fit_on_source(probe, runner.source(source), probe.reads(LAYERS), block_bytes=1)
     assert found.fitted.fitted_layers == found.fitted.layers
-    curve = FittedOnCache(found, context).by_layer(target)
+    curve = runner.by_layer(FittedOnCache(found, LAYERS), Task("mms", source, target))
     written = [row for row in layers_in(finished.out) if (row.probe, row.source, row.target) == ("mms", "easy", "hard")]
     assert [figure.accuracy for figure in curve] == [row.accuracy for row in written]
 
@@ -125,14 +125,17 @@ class Overflows:
     layers = "1"
     held_out_accuracy = 0.9
 
-    def evaluate(self, target: Split) -> Evaluation:
-        return Evaluation(reported_accuracy=0.9)
+    def answer(self, target: Target) -> ResponseScores:
+        return ResponseScores(np.zeros(len(target.examples)))
 
-    def by_layer(self, target: Split) -> list[LayerFigure]:
+    def layer_scores(self, target: Target) -> LayerScores | None:
         raise NonFinite("layer 2: the activation is not finite")
 
 
-def test_a_layer_that_was_not_chosen_and_overflows_costs_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_layer_that_was_not_chosen_and_overflows_costs_no_answer(
+    finished: StudyOutcome, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = Task("mms", world()["easy"].train, world()["hard"].test)
     with caplog.at_level(logging.WARNING):
-        assert layers_of(Overflows(), world()["hard"].test) == ()
+        assert finished.plan.runner.by_layer(Overflows(), task) == ()
     assert "no figures by layer on hard: layer 2" in caplog.text

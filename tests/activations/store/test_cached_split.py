@@ -129,7 +129,7 @@ def test_few_shot_is_zero_shot_of_texts_with_the_examples_written_before_them(fi
     folder = finished.plan.study.model
     plan = finished.plan
     method = next(method for method in plan.methods if method.name == "few-shot")
-    (need,) = method.needs(SOURCE, 3)
+    (need,) = method.requires(SOURCE)
     order = np.random.default_rng([0, 4]).permutation(len(SOURCE.examples))
     shots = [f"\n\n{e.prompt}{e.responses[e.best]}" for e in (SOURCE.examples[number] for number in order)]
     n_shots = need.stimulus.preamble.count("### Instruction")
