@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from judged import judged_text
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
