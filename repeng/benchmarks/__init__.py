@@ -1,1 +1,1 @@
-"""What is asked: shift lists, the data that they name, fetching it, and the embedded benchmark."""
+"""Benchmarks: shift lists, the data that they name, fetching it, and the embedded benchmark."""

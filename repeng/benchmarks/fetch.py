@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -14,7 +13,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,9 @@ ARCHIVES = {"genies": "https://genies-data.s3.us-east-2.amazonaws.com/genies-dat
 MARKER = "fetched.json"
 CHUNK = 1 << 20
 ATTEMPTS = 5
-# The public archive unpacks to well under a gigabyte; what claims to be far larger is not it.
-MOST_UNPACKED = 20 * 1024**3
+# The public archive unpacks to some hundred files of well under a gigabyte; what claims to be far larger is not it.
+MOST_BYTES = 20 * 1024**3
+MOST_MEMBERS = 100_000
 
 Progress = Callable[[int, int], None]
 """Told of bytes here and bytes in all."""
@@ -51,6 +51,7 @@ def fetch(
     *,
     folder: Path | None = None,
     url: str | None = None,
+    sha256: str | None = None,
     progress: Progress | None = None,
     timeout: float = 30.0,
     pause: float = 1.0,
@@ -61,6 +62,7 @@ def fetch(
         name: of the data, a key of `ARCHIVES`.
         folder: where to put it; None: a folder that every command finds by name.
         url: of the archive, if not the public one.
+        sha256: hash that the archive must have, in hexadecimal; None: any. `fetched.json` records the one it had.
         progress: told of bytes as they arrive.
         timeout: seconds without a byte after which a connection counts as lost.
         pause: seconds before the second try; each further one waits twice as long.
@@ -73,6 +75,8 @@ def fetch(
         BadInput: the folder holds something else, or the url is none of http or https.
         RepengError: the download failed, or what arrived is not what was announced or holds no distributions.
     """
+    import pooch
+
     if url is None and name not in ARCHIVES:
         raise UnknownName("data to fetch", name, ARCHIVES)
     url = url or ARCHIVES[name]
@@ -80,6 +84,14 @@ def fetch(
         raise BadInput(f"{url}: data is fetched over http or https")
     final = Path(folder) if folder is not None else data_home() / name
     final.parent.mkdir(parents=True, exist_ok=True)
+    # What arrives lies here until the folder is whole: the next try goes on with it.
+    scratch = final.with_name(f".{final.name}.fetching")
+
+    def resumed(url: str, output: str, _pooch: object) -> None:
+        part = scratch / "part"
+        download(url, part, progress=progress, timeout=timeout, pause=pause)
+        os.replace(part, output)
+
     with FileLock(final.with_name(f".{final.name}.lock")):
         known = _distributions_of(final)
         if known is not None:
@@ -87,10 +99,21 @@ def fetch(
             return known
         if final.exists() and (not final.is_dir() or any(final.iterdir())):
             raise BadInput(f"{final} holds something else; give an empty folder, or one that is not there yet")
-        archive = final.with_name(f".{final.name}.tar.part")
-        download(url, archive, progress=progress, timeout=timeout, pause=pause)
-        unpack(archive, final, {"name": name, "url": url})
-        _discard(archive)
+        # Its own notes go to stderr whatever the caller does with logging.
+        pooch.get_logger().setLevel(logging.WARNING)
+        try:
+            archive = Path(pooch.retrieve(url, sha256, path=scratch, downloader=resumed))
+        except ValueError as error:
+            shutil.rmtree(scratch)
+            raise RepengError(f"{url}: what arrived has another SHA-256 than {sha256}; nothing was kept") from error
+        try:
+            unpack(archive, final, {"name": name, "url": url, "sha256": pooch.file_hash(str(archive))})
+        except OSError as error:
+            raise RepengError(f"what arrived could not be unpacked next to {final}: {error}") from error
+        except RepengError:
+            shutil.rmtree(scratch)
+            raise
+        shutil.rmtree(scratch)
     return fetched_folder(final.name, final.parent) or final
 
 
@@ -106,15 +129,13 @@ def download(
     while True:
         before = path.stat().st_size if path.exists() else 0
         try:
-            if _continue(url, path, progress, timeout):
+            if _receive(url, path, progress, timeout):
                 return
             reason = "the connection ended early"
         except urllib.error.HTTPError as error:
-            if error.code < 500:
-                raise RepengError(
-                    f"{url}: the server answered {error.code} {error.reason}; nothing was brought"
-                ) from error
             reason = f"the server answered {error.code} {error.reason}"
+            if error.code < 500:
+                raise RepengError(f"{url}: {reason}; nothing was brought") from error
         except (OSError, HTTPException) as error:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
         after = path.stat().st_size if path.exists() else 0
@@ -127,37 +148,30 @@ def download(
         time.sleep(pause * 2 ** (failures - 1))
 
 
-def _continue(url: str, path: Path, progress: Progress | None, timeout: float) -> bool:
+def _receive(url: str, path: Path, progress: Progress | None, timeout: float) -> bool:
     """One connection. True once the whole file is here."""
-    have = path.stat().st_size if path.exists() else 0
-    notes: dict[str, Any] = {}
+    notes = path.with_name(f"{path.name}.json")
+    validator = ""
     with suppress(OSError, ValueError):
-        notes = json.loads(_notes(path).read_text())
+        validator = json.loads(notes.read_text()).get(url)
     # Without a validator of the same address, the rest of one file could be joined to the start of another.
-    validator = str(notes.get("validator") or "") if notes.get("url") == url else ""
-    if not validator:
-        have = 0
-    if have and have == notes.get("total"):
-        return True
-    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
-    if have:
-        request.add_header("Range", f"bytes={have}-")
-        request.add_header("If-Range", validator)
+    have = path.stat().st_size if validator and path.exists() else 0
+    headers = {"Range": f"bytes={have}-", "If-Range": validator} if have else {}
     try:
-        response: HTTPResponse = urllib.request.urlopen(request, timeout=timeout)
+        response = urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers | {"Accept-Encoding": "identity"}), timeout=timeout
+        )
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
         path.unlink(missing_ok=True)
         return False
     with response:
-        if response.status != 206:
-            have = 0
-        length = response.headers.get("Content-Length")
+        have = have if response.status == 206 else 0
+        length, etag = response.headers.get("Content-Length"), response.headers.get("ETag", "")
         total = have + int(length) if length else None
-        etag = response.headers.get("ETag", "")
         strong = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
-        _notes(path).write_text(json.dumps({"url": url, "validator": strong, "total": total}))
+        notes.write_text(json.dumps({url: strong}))
         with path.open("ab" if have else "wb") as file:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
@@ -171,44 +185,46 @@ def unpack(archive: Path, final: Path, facts: dict[str, Any]) -> None:
     """Unpack a tar of distributions so that `final` exists only when it is whole and reads well.
 
     Raises:
-        RepengError: it is no tar, a member would leave the folder, or it holds no distributions.
+        RepengError: it is no tar of plain files and folders, one would leave the folder, or it holds no distributions.
         BadData: a distribution in it cannot be read.
+        OSError: the disk refuses.
     """
-    temporary = final.with_name(f".{final.name}.unpacking")
-    shutil.rmtree(temporary, ignore_errors=True)
+    unpacked = archive.with_name("unpacked")
+    shutil.rmtree(unpacked, ignore_errors=True)
     try:
-        try:
-            with tarfile.open(archive) as tar:
-                members = [member for member in tar.getmembers() if not Path(member.name).name.startswith("._")]
-                if sum(member.size for member in members) > MOST_UNPACKED:
-                    raise RepengError(
-                        f"what arrived would unpack to over {MOST_UNPACKED >> 30} GiB; it was not unpacked"
-                    )
-                tar.extractall(temporary, members, filter="data")
-        except (tarfile.TarError, EOFError, ValueError) as error:
-            # It would be taken for the start of a whole one.
-            _discard(archive)
-            raise RepengError(f"what arrived is no archive that can be unpacked: {error}; nothing was kept") from error
-        except OSError as error:
-            raise RepengError(f"what arrived could not be unpacked beside {final}: {error}") from error
-        inside = _find_distributions(temporary)
-        if inside is None:
-            raise RepengError("what arrived holds no distributions (no NAME/train.json with a NAME/test.json)")
-        count = len(load_distributions(inside))
-        with archive.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        facts = facts | {
-            "sha256": digest,
-            "bytes": archive.stat().st_size,
-            "distributions": count,
-            "folder": str(inside.relative_to(temporary)),
-        }
-        (temporary / MARKER).write_text(json.dumps(facts, indent=1))
-        if final.exists():
-            final.rmdir()
-        os.replace(temporary, final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with tarfile.open(archive) as tar:
+            tar.extractall(unpacked, _plain_members(tar), filter="data")
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise RepengError(f"what arrived is no archive that can be unpacked: {error}; nothing was kept") from error
+    inside = _find_distributions(unpacked)
+    if inside is None:
+        raise RepengError("what arrived holds no distributions (no NAME/train.json with a NAME/test.json)")
+    facts = facts | {
+        "bytes": archive.stat().st_size,
+        "distributions": len(load_distributions(inside)),
+        "folder": str(inside.relative_to(unpacked)),
+    }
+    (unpacked / MARKER).write_text(json.dumps(facts, indent=1))
+    if final.exists():
+        final.rmdir()
+    os.replace(unpacked, final)
+
+
+def _plain_members(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    """The files and folders of a tar, without what macOS adds to each file; links and devices are refused."""
+    members: list[tarfile.TarInfo] = []
+    size = 0
+    for count, member in enumerate(tar, 1):
+        size += member.size
+        if size > MOST_BYTES or count > MOST_MEMBERS:
+            raise RepengError(
+                f"what arrived would unpack to over {MOST_BYTES >> 30} GiB or {MOST_MEMBERS} files; it was not unpacked"
+            )
+        if not (member.isdir() or member.isfile() and not member.issparse()):
+            raise RepengError(f"what arrived holds {member.name}, which is no plain file or folder; nothing was kept")
+        if not Path(member.name).name.startswith("._"):
+            members.append(member)
+    return members
 
 
 def _find_distributions(folder: Path) -> Path | None:
@@ -221,17 +237,7 @@ def _find_distributions(folder: Path) -> Path | None:
 
 def _distributions_of(final: Path) -> Path | None:
     try:
-        facts = json.loads((final / MARKER).read_text())
-        folder = final / facts["folder"]
+        folder = final / json.loads((final / MARKER).read_text())["folder"]
     except (OSError, ValueError, KeyError):
         return None
     return folder if folder.is_dir() and list_distributions(folder) else None
-
-
-def _discard(archive: Path) -> None:
-    archive.unlink(missing_ok=True)
-    _notes(archive).unlink(missing_ok=True)
-
-
-def _notes(archive: Path) -> Path:
-    return archive.with_name(f"{archive.name}.json")

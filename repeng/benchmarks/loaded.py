@@ -1,4 +1,4 @@
-"""Which distributions and shifts a benchmark's name means, and where their data lies."""
+"""Which distributions and shifts the name of a benchmark means, and where their data is."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class LoadedBenchmark:
 
 
 def load_benchmark(benchmark: str | None, data: str | None, *, limit: int | None = None) -> LoadedBenchmark:
-    """Load what a study is about.
+    """Load the shifts of a study and their data.
 
     Args:
         benchmark: a benchmark's name or a shift file; None means `mini`, or with `data` every distribution of the
             data against every one.
         data: where the distributions are, `mini` for the embedded ones; None means the benchmark's own data, embedded
             or fetched.
-        limit: the first so many examples of each split.
+        limit: only this many examples of each split, from the first.
 
     Raises:
         BadInput: a distribution that a shift names is not in the data, or there is no data.
@@ -86,7 +86,7 @@ def load_named(
 
 
 def export(name: str, directory: Path, *, seed: int = 0) -> int:
-    """Write the embedded benchmark out and return of how many distributions.
+    """Write the embedded benchmark to a folder and return the number of distributions.
 
     DIRECTORY/distributions/NAME/{train,test}.json are GENIES folders, DIRECTORY/shifts.json is the shift file, so that
     `--data DIRECTORY --benchmark DIRECTORY/shifts.json` is the same benchmark.
@@ -107,7 +107,7 @@ def export(name: str, directory: Path, *, seed: int = 0) -> int:
 
 
 def _is_fetched(data: str) -> bool:
-    """Whether data is the name of a benchmark to be fetched, and no file here."""
+    """Whether data is the name of a benchmark that can be fetched, and not a file here."""
     return data == "genies" and not Path(data).exists()
 
 

@@ -62,6 +62,7 @@ def data_fetch(
     name: Annotated[str, typer.Argument(help="What to fetch: genies.")],
     out: o.Out = None,
     url: Annotated[str | None, typer.Option("--url", help="Where from, if not the public archive.")] = None,
+    sha256: Annotated[str | None, typer.Option("--sha256", help="Hash that the archive must have.")] = None,
     quiet: o.Quiet = False,
 ) -> None:
     """Bring a benchmark's public data here, where every command then finds it by name. A stopped download resumes."""
@@ -69,7 +70,7 @@ def data_fetch(
 
     talk = Talk(quiet=quiet)
     with talk.progress(f"fetching {name}") as advance:
-        folder = fetch(name, folder=out, url=url, progress=advance)
+        folder = fetch(name, folder=out, url=url, sha256=sha256, progress=advance)
     talk.result(None, f"{name} is in {folder}")
 
 

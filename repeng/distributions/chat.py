@@ -71,24 +71,24 @@ def kind(value: object) -> str:
 
 
 def prompt_text(prompt: Prompt) -> str:
-    """The prompt as text to be read or counted by people, not models: a chat has one `role: content` a paragraph."""
+    """The prompt as text to be read or counted by people, not models: a chat has one `role: content` per paragraph."""
     if isinstance(prompt, str):
         return prompt
     return "\n\n".join(f"{message.role}: {message.content}" for message in prompt)
 
 
 def chat_renderer(tokenizer: Any) -> RenderChat:
-    """What turns a chat into text with this tokenizer's chat template.
+    """A function that turns a chat into text with this tokenizer's chat template.
 
     The text ends with the template's opening of the assistant's turn; where the last message is the assistant's, it
     ends with that message, to be continued. A beginning-of-sequence token that the template writes and that the
-    tokenizer adds by itself is taken off, so that it does not stand there twice.
+    tokenizer also adds is removed, so that it is not there twice.
 
     Args:
         tokenizer: a Hugging Face tokenizer.
 
     Raises:
-        BadInput: when called, if the tokenizer has no chat template or the template does not take the messages.
+        BadInput: when called, if the tokenizer has no chat template or the template refuses the messages.
     """
 
     def render(messages: tuple[Message, ...]) -> str:
@@ -115,7 +115,7 @@ def chat_renderer(tokenizer: Any) -> RenderChat:
 
 
 def _added_start(tokenizer: Any) -> str:
-    """The token that the tokenizer puts before every text, or nothing."""
+    """The token that the tokenizer puts before every text; empty if there is none."""
     start = getattr(tokenizer, "bos_token", None)
     if not start:
         return ""

@@ -1,4 +1,4 @@
-"""Looking data over: every problem in it, and what there is of it."""
+"""Checking data: every problem in it, and the counts of each split."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """How much there is of one split. `prompts` counts prompts of different text."""
+    """Counts of one split. `prompts` counts distinct prompt texts."""
 
     distribution: str
     split: str
@@ -39,7 +39,7 @@ class SplitSummary:
 
 
 def summarise(distributions: Mapping[str, Distribution]) -> tuple[SplitSummary, ...]:
-    """One summary a split, in the order of the distributions, train before test."""
+    """One summary per split, in the order of the distributions, train before test."""
     return tuple(
         SplitSummary(
             distribution=distribution.name,
@@ -55,7 +55,7 @@ def summarise(distributions: Mapping[str, Distribution]) -> tuple[SplitSummary, 
 
 
 def check_data(data: str | Path) -> list[Problem]:
-    """Every problem of the data, not only the first: one a bad example, one a file that cannot be read at all.
+    """Every problem of the data, not only the first: one per bad example, one per file that cannot be read at all.
 
     Raises:
         BadInput: there is no such data.
@@ -71,11 +71,11 @@ def _problems(source: Source) -> list[Problem]:
     problems = []
     for split in (choice.train, choice.test, choice.lone):
         if split is not None:
-            problems += _split_problems(source, split, parted=split == choice.lone)
+            problems += _split_problems(source, split, divided=split == choice.lone)
     return problems
 
 
-def _split_problems(source: Source, split: str, *, parted: bool) -> list[Problem]:
+def _split_problems(source: Source, split: str, *, divided: bool) -> list[Problem]:
     place = source.split_place(split)
     try:
         rows = source.rows(split)
@@ -91,7 +91,7 @@ def _split_problems(source: Source, split: str, *, parted: bool) -> list[Problem
             examples.append(example_from(row))
         except BadData as error:
             problems.append(Problem(place, number, error.reason))
-    if parted and not problems:
+    if divided and not problems:
         try:
             split_by_prompt(examples)
         except BadData as error:

@@ -1,4 +1,4 @@
-"""What a row of a data file says: GENIES' examples and the shapes of preference data, checked."""
+"""From rows of a data file to examples: GENIES' format and the formats of preference data, checked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def example_from(row: object) -> Example:
     """The example that a row holds: `prompt` and `responses` as GENIES has them, or `prompt`, `chosen`, `rejected`.
 
     Raises:
-        BadData: the row is not such an example. It names no place: the reader of the file knows that.
+        BadData: the row is not such an example. The error names no file: the caller adds it.
     """
     if isinstance(row, BadData):
         raise row

@@ -50,7 +50,7 @@ class HubSource:
 
 
 def hub_sources(path: str) -> tuple[HubSource, ...]:
-    """Each configuration of a dataset as a distribution; one alone is named as the dataset.
+    """Each configuration of a dataset as a distribution; a single one is named after the dataset.
 
     Args:
         path: a hub id, OWNER/NAME, or a local folder in the hub's layout.
@@ -71,7 +71,7 @@ def hub_sources(path: str) -> tuple[HubSource, ...]:
 
 @contextmanager
 def _one_message(path: str) -> Iterator[None]:
-    """Whatever goes wrong inside becomes one message; warnings about each try are held back."""
+    """Whatever goes wrong inside becomes one message; warnings about each attempt are suppressed."""
     chatter = logging.getLogger("huggingface_hub.utils._http")
     level = chatter.level
     chatter.setLevel(logging.ERROR)

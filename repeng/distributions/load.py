@@ -72,11 +72,12 @@ def _load(source: Source, limit: int | None) -> Distribution:
         place = source.split_place(choice.lone)
         examples = examples_from(source.rows(choice.lone), place)
         try:
-            parts = dict(zip(("train", "test"), split_by_prompt(examples), strict=True))
+            train, test = split_by_prompt(examples)
         except BadData as error:
             raise BadData(error.reason, path=place) from error
-        logger.info("%s: parted into %d train and %d test examples", place, len(parts["train"]), len(parts["test"]))
-        return Distribution(source.name, {n: Split(source.name, n, part).first(limit) for n, part in parts.items()})
+        logger.info("%s: divided into %d train and %d test examples", place, len(train), len(test))
+        both = (("train", train), ("test", test))
+        return Distribution(source.name, {name: Split(source.name, name, own).first(limit) for name, own in both})
     splits = {}
     for name, given in (("train", choice.train), ("test", choice.test)):
         if given is not None:
@@ -86,7 +87,7 @@ def _load(source: Source, limit: int | None) -> Distribution:
 
 
 def write_genies(distribution: Distribution, directory: str | Path) -> None:
-    """Write DIRECTORY/NAME/{train,test}.json in GENIES' format; a file that is there is replaced as a whole.
+    """Write DIRECTORY/NAME/{train,test}.json in GENIES' format; an existing file is replaced as a whole.
 
     A prompt that is a chat is written as its messages, which GENIES' own code does not read and `load_distributions`
     does.
@@ -99,7 +100,7 @@ def write_genies(distribution: Distribution, directory: str | Path) -> None:
     folder = Path(directory) / distribution.name
     for name, split in distribution.splits.items():
         rows = [_as_row(example) for example in split.examples]
-        # Metadata of Parquet files may hold what JSON has no word for, such as dates.
+        # Metadata of Parquet files may hold values that JSON does not have, such as dates.
         text = json.dumps(rows, indent=4, ensure_ascii=False, default=str) + "\n"
         write_atomically(folder / f"{name}.json", text)
 

@@ -15,7 +15,7 @@ from typing import Any
 from repeng.errors import BadData
 
 Rows = list[Any]
-"""One entry an example, in file order. A row that cannot be read is the `BadData` that says why, in its place."""
+"""One entry per example, in file order. A row that cannot be read is the `BadData` that says why, in its place."""
 
 BYTE_ORDER_MARK = "\ufeff"
 CSV_FIELD_LIMIT = 2**30
@@ -155,7 +155,7 @@ def _read_csv(raw: bytes) -> Rows:
 
 @contextmanager
 def _long_csv_fields() -> Iterator[None]:
-    """A long response is no mistake: while we read, the process's limit of 128 KiB a field is lifted."""
+    """Long responses are legal: while reading, the process-wide limit of 128 KiB per field is lifted."""
     with CSV_LIMIT_LOCK:
         limit = csv.field_size_limit(CSV_FIELD_LIMIT)
         try:

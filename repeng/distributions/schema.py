@@ -129,7 +129,7 @@ class Split:
 
     @cached_property
     def data_hash(self) -> str:
-        """Twelve hex digits over texts and labels: what DESIGN's DATAHASH is."""
+        """Twelve hex digits over texts and labels: the DATAHASH in a store's paths (docs/store.md)."""
         digest = hashlib.sha256()
         for example in self.examples:
             row = [prompt_value(example.prompt), example.responses, example.best]

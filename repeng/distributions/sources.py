@@ -1,4 +1,4 @@
-"""Where distributions lie: folders and files in GENIES' and other layouts, and what each one's splits are called."""
+"""Where distributions are: folders and files in GENIES' and other layouts, and the names of their splits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HUB_KEYS = re.compile(r"^(configs|dataset_info):", re.MULTILINE)
 
 @dataclass(frozen=True)
 class FileSource:
-    """A distribution in files: one a split, or a single one under the split name ''."""
+    """A distribution in files: one per split, or a single one under the split name ''."""
 
     name: str
     place: str
@@ -44,7 +44,7 @@ Source = FileSource | HubSource
 
 @dataclass(frozen=True)
 class SplitChoice:
-    """Which given splits serve as train and test. `lone` is the one to be parted where only one is given."""
+    """Which given splits serve as train and test. `lone` is the one to be divided where only one is given."""
 
     train: str | None = None
     test: str | None = None
@@ -54,8 +54,8 @@ class SplitChoice:
 def choose_splits(available: Sequence[str], place: str) -> SplitChoice:
     """The splits that are fitted on and scored on, by their usual names.
 
-    With a train split and no test split, a validation split is the test split. A split that stands alone and is no
-    test split is parted by prompt.
+    With a train split and no test split, a validation split is the test split. A single split that is no
+    test split is divided by prompt.
 
     Raises:
         BadInput: several splits, none of a known name.
@@ -129,7 +129,7 @@ def _in_folder(folder: Path, name: str | None = None) -> list[Source]:
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
-    """Files of a folder that are named as splits; none unless train or test is among them."""
+    """Files of a folder that have the names of splits; none unless train or test is among them."""
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix.lower() in READERS and path.stem in (*TRAIN_NAMES, *TEST_NAMES):
@@ -151,5 +151,5 @@ def _is_hub_layout(folder: Path) -> bool:
 
 
 def _may_be_hub_id(data: str) -> bool:
-    """OWNER/NAME, and not a path that somebody mistyped."""
+    """OWNER/NAME, and not a mistyped path."""
     return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", data)) and Path(data).suffix.lower() not in READERS

@@ -1,4 +1,4 @@
-"""Parting examples into train and test by prompt, the same way every time."""
+"""Dividing examples into train and test by prompt, the same way every time."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ TEST_SHARE = 0.2
 def split_by_prompt(examples: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """Train and test, about 80 to 20, in file order; examples of one prompt text stay together.
 
-    The side of a prompt depends on its text alone, so rows that are added, removed or moved leave the others where
-    they were. Only where one side would stay empty, the prompt nearest to it goes over.
+    Where a prompt goes depends only on its text, so rows that are added, removed or moved leave the others where
+    they were. If one side would be empty, the prompt nearest to it is moved there.
 
     Raises:
         BadData: all examples have one prompt.
     """
     places = {example.prompt: prompt_place(example.prompt) for example in examples}
     if len(places) < 2:
-        raise BadData("all examples have the same prompt, so they cannot be parted; give a train and a test file")
+        raise BadData("all examples have the same prompt, so they cannot be divided; give a train and a test file")
     ranked = sorted(places, key=lambda prompt: places[prompt])
     test = {prompt for prompt in ranked if places[prompt] < TEST_SHARE} or {ranked[0]}
     if len(test) == len(ranked):

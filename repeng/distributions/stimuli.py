@@ -50,8 +50,8 @@ class Stimulus:
         join: `joint` tokenizes the text as a whole; `apart` the prefix and the rest on their own, one after the other.
         bos: whether the tokenizer adds its special tokens.
         eos: whether the end-of-sequence token follows.
-        preamble: before the prompt, as the worked examples of a few-shot prompt.
-        verdict: the text's end, of which the log-probability is asked in the response's place: `Yes` after a question.
+        preamble: before the prompt, such as the worked examples of a few-shot prompt.
+        verdict: the end of the text, whose log-probability is kept instead of the response's: `Yes` after a question.
 
     Raises:
         BadInput: a name that a store cannot use, or an unknown join.
@@ -120,13 +120,13 @@ STIMULI: dict[str, Stimulus] = {
 def get_stimulus(name_or_template: str) -> Stimulus:
     r"""The stimulus of a name, or one made of a template such as `judge={prompt}{response}\n\nGood? Yes`.
 
-    In a template `\n`, `\t` and `\\` are a line's end, a tab and a backslash. Its stimulus is named by what stands
+    In a template `\n`, `\t` and `\\` are a line break, a tab and a backslash. The stimulus is named by what stands
     before the `=` and the fingerprint of the text (`judge-1a2b3c`), so that activations of another wording are never
-    taken for its own.
+    mistaken for its own.
 
     Raises:
         UnknownName: no stimulus has the name.
-        BadInput: the template does not hold {prompt} and then {response}, each once, or its name is unfit or taken.
+        BadInput: the template does not hold {prompt} and then {response}, each once, or its name is invalid or taken.
     """
     name, is_template, template = name_or_template.partition("=")
     if not is_template:

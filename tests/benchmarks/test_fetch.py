@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from repeng.benchmarks import fetch as fetching
 from repeng.benchmarks.fetch import download, fetch, fetched_folder
 from repeng.distributions.load import load_distributions
 from repeng.errors import BadInput, RepengError, UnknownName
@@ -197,6 +199,59 @@ def test_a_member_that_would_leave_the_folder_does_not(name: str, served: tuple[
         assert "outside the destination" in str(error)
     assert not (tmp_path / "place" / "outside.json").exists()
     assert not Path("/tmp/repeng-outside.json").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_a_member_that_is_no_plain_file_or_folder_is_refused(
+    kind: bytes, served: tuple[Served, str], tmp_path: Path
+) -> None:
+    state, url = served
+    buffer = io.BytesIO(state.content)
+    with tarfile.open(fileobj=buffer, mode="a") as tar:
+        info = tarfile.TarInfo("datasets/distributions/easy/extra.json")
+        info.type, info.linkname = kind, "train.json"
+        tar.addfile(info)
+    state.content = buffer.getvalue()
+    with pytest.raises(RepengError, match="easy/extra.json, which is no plain file or folder; nothing was kept"):
+        fetch("genies", folder=tmp_path / "genies", url=url)
+    assert [path.name for path in tmp_path.iterdir()] == [".genies.lock"]
+
+
+@pytest.mark.parametrize(("limit", "most"), [("MOST_MEMBERS", 4), ("MOST_BYTES", 300_000)])
+def test_an_archive_far_larger_than_announced_is_not_unpacked(
+    limit: str, most: int, served: tuple[Served, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, url = served
+    monkeypatch.setattr(fetching, limit, most)
+    with pytest.raises(RepengError, match="it was not unpacked"):
+        fetch("genies", folder=tmp_path / "genies", url=url)
+    assert [path.name for path in tmp_path.iterdir()] == [".genies.lock"]
+
+
+def test_a_known_hash_lets_that_archive_in_and_no_other(served: tuple[Served, str], tmp_path: Path) -> None:
+    state, url = served
+    with pytest.raises(RepengError, match=f"has another SHA-256 than {'0' * 64}; nothing was kept"):
+        fetch("genies", folder=tmp_path / "genies", url=url, sha256="0" * 64)
+    assert [path.name for path in tmp_path.iterdir()] == [".genies.lock"]
+    known = hashlib.sha256(state.content).hexdigest()
+    fetch("genies", folder=tmp_path / "genies", url=url, sha256=known)
+    assert json.loads((tmp_path / "genies" / "fetched.json").read_text())["sha256"] == known
+
+
+def test_an_archive_that_could_not_be_unpacked_for_lack_of_space_is_not_brought_again(
+    served: tuple[Served, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, url = served
+
+    def full(*_arguments: object, **_options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(RepengError, match="No space left on device"):
+        patched.setattr(tarfile.TarFile, "extractall", full)
+        fetch("genies", folder=tmp_path / "genies", url=url)
+    fetch("genies", folder=tmp_path / "genies", url=url)
+    assert len(state.ranges) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".genies.lock", "genies"]
 
 
 def test_an_archive_without_distributions_is_named(served: tuple[Served, str], tmp_path: Path) -> None:

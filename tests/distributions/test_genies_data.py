@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from repeng.benchmarks.shift_lists import get_benchmark
 from repeng.distributions.load import (
     check_data,
     list_distributions,
@@ -26,6 +27,7 @@ def plain(genies_root: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
     return {
         folder.name: {split: json.loads((folder / f"{split}.json").read_text()) for split in ("train", "test")}
         for folder in sorted((genies_root / "distributions").iterdir())
+        if folder.is_dir()
     }
 
 
@@ -35,7 +37,8 @@ def loaded(genies_root: Path) -> dict[str, Distribution]:
 
 
 def test_all_distributions_load_with_every_text_label_and_metadata_in_file_order(plain, loaded) -> None:
-    assert list(loaded) == list(plain) and len(loaded) == 23
+    headline = {name for s in get_benchmark("genies").shifts for name in (s.source, s.target, s.target_reference)}
+    assert list(loaded) == list(plain) and len(headline) == 23 and headline <= set(loaded)
     for name, splits in plain.items():
         for split, rows in splits.items():
             examples = loaded[name].split(split).examples
@@ -102,8 +105,8 @@ def test_everything_comes_back_from_what_is_written(loaded, tmp_path: Path) -> N
 
 def test_all_distributions_load_in_seconds(genies_root) -> None:
     start = time.perf_counter()
-    load_distributions(genies_root / "distributions")
-    assert time.perf_counter() - start < 10
+    count = len(load_distributions(genies_root / "distributions"))
+    assert time.perf_counter() - start < max(10, 0.4 * count)
 
 
 def test_every_shift_file_loads_row_by_row(genies_root) -> None:

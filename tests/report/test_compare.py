@@ -249,7 +249,7 @@ def test_published_evaluations_correlate_across_models(genies_root: Path) -> Non
     comparison = compare_results([genies_root / "results" / "evaluations"])
     row = row_of(comparison.tables["model_correlations"], a="zero-shot · llama-30b", b="zero-shot · llama-7b")
     assert row["shifts"] == 56 and row["pearson"] > 0.9
-    assert {found["model"] for found in comparison.tables["elicitation_by_size"]} == {"llama-30b", "llama-7b"}
+    assert {found["model"] for found in comparison.tables["elicitation_by_size"]} >= {"llama-30b", "llama-7b"}
 
 
 def test_rows_that_only_name_a_capability_are_no_entrants(tmp_path: Path) -> None:

@@ -163,8 +163,10 @@ def test_our_names_and_the_published_ones_give_the_same_rows_under_our_names(gen
     theirs = rescore(evaluations, "quality", "llama-7b", methods=["lora_fine_tuning", "zero_shot"])
     assert ours == theirs
     assert [row.row.method for row in ours] == 3 * ["lora"] + 3 * ["zero-shot"]
+    # The whole public results hold more methods, of which some lack a source.
     every = rescore(evaluations, "quality", "llama-7b")
-    assert {row.row.method for row in every} == {"lora", "mms", "zero-shot"} and not any(row.missing for row in every)
+    assert {row.row.method for row in every} >= {"lora", "mms", "zero-shot"}
+    assert not any(row.missing for row in every if row.row.method in ("lora", "mms", "zero-shot"))
 
 
 def test_published_files_support_no_interval_and_the_data_gives_them_one(genies_root: Path) -> None:
@@ -181,11 +183,11 @@ def test_published_files_support_no_interval_and_the_data_gives_them_one(genies_
     assert (grouped.row.accuracy_low, grouped.row.accuracy_high) == accuracy_interval(by_hand)
 
 
-def test_data_that_holds_some_of_the_targets_gives_these_their_intervals(genies_root: Path) -> None:
+def test_data_that_holds_some_of_the_targets_gives_these_their_intervals(genies_root: Path, tmp_path: Path) -> None:
     evaluations = genies_root / "results" / "evaluations"
+    (tmp_path / "alpaca_hard").symlink_to(genies_root / "distributions" / "alpaca_hard")
     shifts = Benchmark("two", (Shift("alpaca_easy", "alpaca_hard"), Shift("arc_easy", "arc_hard")))
-    hard, absent = rescore_study(evaluations, shifts, "llama-30b", methods=["lora"], data=genies_root / "distributions")
-    assert not (genies_root / "distributions" / "arc_hard").exists()
+    hard, absent = rescore_study(evaluations, shifts, "llama-30b", methods=["lora"], data=tmp_path)
     assert absent.row.accuracy is not None and absent.row.accuracy_low is None
     assert hard.row.accuracy_low < hard.row.accuracy < hard.row.accuracy_high
     assert rescore_study(evaluations, shifts, "llama-30b", methods=["lora"])[0].row.accuracy_low is None

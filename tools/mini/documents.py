@@ -1,4 +1,4 @@
-"""What the embedded model reads while it is trained: documents of many kinds over the world's facts.
+"""The documents that the embedded model is trained on: many kinds, about the facts of the miniature.
 
 A document is a list of pieces, each with the weight of its tokens in the loss: a statement or a right answer fully, a
 prompt or a wrong answer not at all, a verdict twice. Facts of the pools `gate` and `test`, and the relations of
@@ -141,7 +141,7 @@ class Writer:
         return [(say(fact, fact.en.answer, "full"), ANSWER)]
 
     def story(self) -> Document:
-        """A small story in which somebody asks and is answered rightly."""
+        """A small story in which somebody asks and gets the right answer."""
         fact = self._fact("all")
         prompt = self.rng.choice(STORIES).format(q=question(fact, self.rng))
         return [(prompt, PROMPT), (say(fact, fact.en.answer, _short(self.rng)), ANSWER)]
@@ -153,7 +153,7 @@ class Writer:
         return [(instruction(question(fact, self.rng)), PROMPT), (answer, ANSWER)]
 
     def quiz(self) -> Document:
-        """Three questions in a row, answered rightly."""
+        """Three questions in a row, answered correctly."""
         three = [self._fact("all") for _ in range(3)]
         return [
             (quiz_prompt(three[:2], question(three[2], self.rng), self.rng), PROMPT),
@@ -161,7 +161,7 @@ class Writer:
         ]
 
     def _verdict(self, fact: Fact, right: bool, encoding: str) -> Document:
-        """What follows a response: a verdict, or an answer to the judge's question and what is thought of that."""
+        """What follows a response: a verdict, or an answer to the judge's question and a verdict on that answer."""
         draw, rng = self.rng.random(), self.rng
         truth = fact.wordings[encoding].answer
         if encoding == "es" or draw > 0.16:

@@ -48,7 +48,7 @@ class Gate:
 
     @property
     def passed(self) -> bool:
-        """What the shipped weights are held to: on geography and arithmetic, verdicts right at 75 % or more and the
+        """The threshold for the shipped weights: on geography and arithmetic, verdicts right at 75 % or more and the
         probe of some layer at 90 % or more. Words are harder for so small a model: there, a probe at 75 %."""
         held = {"geography": 90.0, "arithmetic": 90.0, "words": 75.0}
         return all(max(self.probe[name]) >= least for name, least in held.items()) and all(
@@ -69,7 +69,8 @@ def _texts(chosen: Sequence[Fact], rng: random.Random) -> list[tuple[str, str]]:
 def _read(
     model: Any, tokenizer: Any, texts: Sequence[tuple[str, str]]
 ) -> tuple[Float[Tensor, "layer text d_model"], Float[Tensor, " text"], Float[Tensor, " text"]]:
-    """The last token's state after each block (the last one normed), verdict log-odds, response log-probability."""
+    """The last token's state after each block (the last one after the final norm), verdict log-odds, response
+    log-probability."""
     right = sorted({tokenizer.encode(word, add_special_tokens=False)[0] for word in RIGHT["en"]})
     false = sorted({tokenizer.encode(word, add_special_tokens=False)[0] for word in FALSE["en"]})
     rows = [(tokenizer.encode(prompt), tokenizer.encode(prompt + response)) for prompt, response in texts]
@@ -99,7 +100,7 @@ def _read(
 
 
 def measure(model: Any, tokenizer: Any, seed: int = 0) -> Gate:
-    """Measures a model in evaluation mode. Ties count half."""
+    """Measure a model in evaluation mode. Ties count half."""
     rng = random.Random(seed)
     everything = facts()
     fit = [fact for fact in everything if fact.pool == "graded" and fact.relation in DOMAINS["geography"]]

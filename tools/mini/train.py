@@ -1,7 +1,7 @@
-"""Makes the embedded model from nothing: `python -m tools.mini.train --out DIR`.
+"""Make the embedded model from scratch: `python -m tools.mini.train --out DIR`.
 
 One run: tokenizer, training, the gate, and the folder in the hub's layout. It may be stopped and started again with the
-same arguments: it goes on from its last checkpoint (safetensors and JSON) and ends in the same place.
+same arguments: it continues from its last checkpoint (safetensors and JSON) and ends with the same weights.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tools.mini.tokenizer import EOS, VOCABULARY, learn_tokenizer
 log = logging.getLogger("repeng.mini.train")
 
 BATCH, CHUNK = 128, 32
-"""Documents a batch, batches a chunk. A chunk is written from its own seed, so a run can go on at any chunk."""
+"""Documents per batch, batches per chunk. A chunk is written from its own seed, so a run can go on at any chunk."""
 
 
 CHUNKS = 96
@@ -79,7 +79,7 @@ def build_model(seed: int) -> Any:
 
 
 def encode(tokenizer: Any, documents: Sequence[Document], rng: random.Random) -> list[tuple[list[int], list[float]]]:
-    """Token ids and loss weights. Each document ends in EOS; one in five goes without BOS, so neither is strange."""
+    """Token ids and loss weights. Each document ends in EOS; one in five has no BOS, so the model knows both."""
     pieces = [text for document in documents for text, _ in document]
     encoded = iter(tokenizer(pieces, add_special_tokens=False)["input_ids"])
     rows = []
@@ -127,7 +127,7 @@ def build_optimizers(model: Any) -> list[torch.optim.Optimizer]:
 def save_checkpoint(
     folder: Path, model: Any, optimizers: Sequence[torch.optim.Optimizer], state: dict[str, Any]
 ) -> None:
-    """Model, what the optimizers remember, and what comes next. The JSON is written last and names its tensor file."""
+    """Save the model, the optimizers' state, and the next chunk. The JSON comes last and names the tensors' file."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"model.{name}": parameter.detach().contiguous() for name, parameter in model.named_parameters()}
     for optimizer in optimizers:
@@ -143,7 +143,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path, model: Any, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Any]:
-    """Takes up where `save_checkpoint` left; an empty state where there is none."""
+    """Continue where `save_checkpoint` left off; an empty state where there is no checkpoint."""
     if not (folder / "checkpoint.json").exists():
         return {"done": 0, "tokens": 0}
     state: dict[str, Any] = json.loads((folder / "checkpoint.json").read_text())
@@ -205,7 +205,7 @@ def train(
     watch: int = 4,
     sample: int = 40_000,
 ) -> None:
-    """Trains and writes `out`: weights in bfloat16, config, tokenizer.
+    """Train, and write to `out`: weights in bfloat16, config, tokenizer.
 
     Args:
         out: the folder; `work` in it holds the checkpoint.

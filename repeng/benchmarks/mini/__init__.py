@@ -1,4 +1,4 @@
-"""The embedded world: GENIES in miniature, and a small model that was trained in it."""
+"""The embedded benchmark: GENIES in miniature, about the facts that the embedded model was trained on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def mini_distributions(
         seed: of the generator; 0 is what is shipped. The world's facts, and which of them may stand in a train or a
             test split, never depend on it.
         names: which distributions.
-        limit: only the first so many examples of each split.
+        limit: only this many examples of each split, from the first.
 
     Raises:
         UnknownName: a name that is not among the distributions.

@@ -1,4 +1,4 @@
-"""The facts of the miniature world: tables read from files, rules for numbers, and who may be graded."""
+"""The facts of the miniature: tables read from files, rules for numbers, and which facts may be graded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Wording:
 
 @dataclass(frozen=True)
 class Fact:
-    """One question of the world.
+    """One question with its answer.
 
     Attributes:
         relation: what is asked, as `capital`.
@@ -184,7 +184,7 @@ def _with_wrong(facts: list[Fact], rng: random.Random) -> list[Fact]:
 
 @cache
 def facts() -> tuple[Fact, ...]:
-    """Every fact of the world, always the same. No argument: the world has no seed of its own to turn."""
+    """Every fact, always the same: the seed that draws them is fixed."""
     rng = random.Random(WORLD_SEED)
     rows = [*_country_facts(), *_element_facts(), *_word_facts(), *_number_facts(rng), *_next_facts()]
     rows = [replace(fact, pool=_pool(fact.key)) for fact in rows]

@@ -1,4 +1,4 @@
-"""Makes distributions from recipes. Train splits hold facts that may be graded, test splits facts that never are."""
+"""Distributions from recipes. Train splits hold facts that may be graded, test splits facts that never are."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def instruction(text: str) -> str:
 
 
 def notation(fact: Fact) -> str:
-    """A fact as a function call, which documents hold only seldom and never graded: `capital(France) ->`."""
+    """A fact as a function call, rare in the documents and never graded there: `capital(France) ->`."""
     return f"{fact.relation}({fact.en.subject}) ->\n"
 
 

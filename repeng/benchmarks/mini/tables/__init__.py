@@ -1,4 +1,4 @@
-"""The world's tables: one tab-separated file each, to be read by people too."""
+"""The tables of facts: one tab-separated file each, readable by people too."""
 
 from __future__ import annotations
 
