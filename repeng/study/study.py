@@ -14,7 +14,7 @@ from repeng.atomic import write_atomically
 from repeng.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from repeng.distributions.schema import Shift, Split
 from repeng.errors import BadInput
-from repeng.methods.base import Method, MethodSettings, RequiredActivations
+from repeng.methods.base import Kind, Method, MethodSettings, RequiredActivations
 from repeng.methods.probes import check_layers
 from repeng.methods.registry import BASELINE, make_method, make_methods
 from repeng.models.fingerprint import slug
@@ -62,6 +62,10 @@ class Plan:
     runner: Runner
     mixed: Mapping[Shift, Split]
     impossible: tuple[Failure, ...]
+
+    def kind_of(self, method: str) -> Kind:
+        """What the method of a name works with."""
+        return next(one.kind for one in self.methods if one.name == method)
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain values."""
@@ -272,6 +276,7 @@ def _row(
         source_id=source_id.evaluation if source_id else None,
         baseline=baseline.evaluation if baseline else None,
         capability=capability.answer.evaluation.accuracy if capability else None,
+        kind=plan.kind_of(method),
     )
 
 
@@ -301,4 +306,5 @@ def _capability_row(found: Capability, plan: Plan) -> ResultRow:
         shift=Shift(found.reference, found.reference),
         source_id=found.answer.evaluation,
         capability=found.answer.evaluation.accuracy,
+        kind=plan.kind_of(found.method),
     )

@@ -88,7 +88,7 @@ class CachedSplit(Activations):
 
     def stored(self, stimulus: str, site: str, token: str) -> StoredActivations:
         """What the store holds of one stimulus, site and token."""
-        return self.capture.part(self.key, stimulus, site, token)
+        return self.capture.open(self.key, stimulus, site, token)
 
     def kept_of(self, stimulus: str, site: str, token: str) -> Bool[np.ndarray, " response"]:
         """False where a response's text was skipped as too long."""
