@@ -136,7 +136,7 @@ def download(
             reason = f"the server answered {error.code} {error.reason}"
             if error.code < 500:
                 raise RepengError(f"{url}: {reason}; nothing was brought") from error
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
         after = path.stat().st_size if path.exists() else 0
         failures = 1 if after > before else failures + 1

@@ -39,7 +39,7 @@ def test_pages_in_folders_and_outside_docs_link_to_each_other(site: Path) -> Non
 
 
 def test_a_link_to_code_that_is_no_page_keeps_its_label(site: Path) -> None:
-    page = article(site / "add-an-intervention.html")
+    page = article(site / "add-a-method.html")
     assert "examples/genies_plugin" in page and 'href="../examples' not in page
 
 
