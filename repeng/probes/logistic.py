@@ -14,6 +14,8 @@ from repeng.probes.threads import one_thread
 class Logistic(LinearProbe):
     """scikit-learn's `LogisticRegression` on standardised activations, one batch element after another.
 
+    As a probe: Alain and Bengio 2016 (arXiv:1610.01644).
+
     Args:
         C: inverse strength of the L2 penalty.
         max_iter: of its solver.
@@ -21,6 +23,7 @@ class Logistic(LinearProbe):
     """
 
     name = "logistic"
+    title = "logistic regression"
 
     def __init__(self, *, C: float = 1.0, max_iter: int = 1000, standardize: bool = True) -> None:  # noqa: N803
         self.C = C
