@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -94,6 +94,11 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
         tags.input_tags.three_d_array = len(self.stimuli) > 1
         return tags
 
+    @property
+    def keeps(self) -> int:
+        """How many (layer, head) it keeps where the user names no number."""
+        return 1
+
     def learn(
         self,
         activations: Float[Tensor, "*batch stimulus example d_model"],
@@ -115,7 +120,7 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
         """One score a response; higher means better."""
         raise NotImplementedError(f"{type(self).__name__} has no method response_scores(activations)")
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:  # noqa: N803  (scikit-learn's name)
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Probe:  # noqa: N803  (scikit-learn's name)
         """Learn from labelled responses.
 
         Args:
@@ -209,15 +214,15 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
             raise NotFitted(f"probe {self.name!r} is not fitted; call fit first")
         return state
 
-    def with_state(self, state: dict[str, Tensor]) -> Self:
+    def with_state(self, state: dict[str, Tensor]) -> Probe:
         """A probe of the same parameters that has learned `state`."""
-        probe: Self = clone(self)
+        probe: Probe = clone(self)
         probe.classes_ = getattr(self, "classes_", np.array([0.0, 1.0]))
         for name, value in state.items():
             setattr(probe, name, value)
         return probe
 
-    def select(self, *index: Int[Tensor, " unit"]) -> Self:
+    def select(self, *index: Int[Tensor, " unit"]) -> Probe:
         """The fitted probe of chosen batch elements: one index tensor a batch axis, as in `tensor[layers, heads]`."""
         return self.with_state({name: value[index] for name, value in self.state().items()})
 

@@ -17,8 +17,8 @@ class LAT(LinearProbe):
     The differences are taken in an order that knows nothing of the labels: half of the pairs, drawn at random, as
     best minus worse, the others as worse minus best, so that centring them does not remove what is sought. The labels
     set the sign alone: +1 where most source pairs are ranked rightly. The score is (h - mean) . v / |v|, with the mean
-    of the source's responses. Fitted without groups, it takes the first best and the first worse response for a pair, the
-    second ones, and so on.
+    of the source's responses. Fitted without groups, it takes the first best and the first worse response for a
+    pair, the second ones, and so on.
 
     Args:
         seed: of which pairs are turned round.

@@ -13,8 +13,8 @@ from repeng.probes.base import Labels, LinearProbe
 class LDA(LinearProbe):
     """The mean difference times the inverse of the within-class covariance; the offset is the means' midpoint.
 
-    Marks and Tegmark 2023 (arXiv:2310.06824), section 5.1. There are often fewer responses than dimensions, where the paper takes a pseudo-inverse. A shrunk covariance, which
-    always has an inverse, generalises better.
+    Marks and Tegmark 2023 (arXiv:2310.06824), section 5.1. There are often fewer responses than dimensions, where
+    the paper takes a pseudo-inverse. A shrunk covariance, which always has an inverse, generalises better.
 
     Args:
         shrinkage: how far the covariance goes towards a multiple of the identity: a share from 0 to 1, or
