@@ -20,6 +20,9 @@ class Logistic(LinearProbe):
         C: inverse strength of the L2 penalty.
         max_iter: of its solver.
         standardize: divide by each dimension's standard deviation on the source first.
+
+    Attributes:
+        n_iter_: steps of the solver, `[*batch]`.
     """
 
     name = "logistic"
@@ -40,21 +43,23 @@ class Logistic(LinearProbe):
         target = labels.cpu().numpy()
         with one_thread():
             solved = [self.solve(rows, target) for rows in features.reshape(-1, *features.shape[-2:]).cpu().numpy()]
-        directions, offsets = (torch.from_numpy(np.array(column)).to(features) for column in zip(*solved, strict=True))
+        directions, offsets, steps = (np.array(column) for column in zip(*solved, strict=True))
         shape = features.shape[:-2]
+        self.n_iter_ = steps.reshape(shape)
+        directions, offsets = torch.from_numpy(directions).to(features), torch.from_numpy(offsets).to(features)
         return directions.reshape(*shape, features.shape[-1]), offsets.reshape(shape)
 
     def solve(
         self, rows: Float[np.ndarray, "example d"], labels: Float[np.ndarray, " example"]
-    ) -> tuple[Float[np.ndarray, " d"], float]:
-        """One batch element's direction and offset."""
+    ) -> tuple[Float[np.ndarray, " d"], float, int]:
+        """One batch element's direction and offset, and how many steps they took."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
 
         model = LogisticRegression(C=self.C, max_iter=self.max_iter)
         if not self.standardize:
             model.fit(rows, labels)
-            return model.coef_[0], -float(model.intercept_[0])
+            return model.coef_[0], -float(model.intercept_[0]), int(model.n_iter_[0])
         scaler = StandardScaler().fit(rows)
         direction = model.fit(scaler.transform(rows), labels).coef_[0] / scaler.scale_
-        return direction, float(direction @ scaler.mean_ - model.intercept_[0])
+        return direction, float(direction @ scaler.mean_ - model.intercept_[0]), int(model.n_iter_[0])

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from planted import fit_probe, planted
-from repeng.methods.text import SCORERS
 
 import repeng.probes.registry as registry
 from repeng.errors import BadInput
+from repeng.methods.text import SCORERS
 from repeng.probes.base import Probe
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
