@@ -136,7 +136,7 @@ class FittedOnCache:
         asked = _asked(fitted, target, list(readings.values()))
         scores = np.full((len(units), len(target.pairs)), np.nan)
         for layer in dict.fromkeys(layer for layer, _ in units) if asked.any() else ():
-            places = [place for place, unit in enumerate(units) if unit[0] == layer]
+            places = np.flatnonzero([unit[0] == layer for unit in units])
             activations = target.activations.stack(fitted.stimuli, _hooks([readings[layer]]), fitted.token)
             here = [units[place] for place in places]
             found = fitted.pair_scores_at(here, activations, target.pairs[asked], (layer,))

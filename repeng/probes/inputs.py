@@ -73,7 +73,7 @@ def as_labels(probe: Any, y: Any, count: int) -> tuple[np.ndarray, Float[np.ndar
         )
     if len(classes) < 2:
         raise BadArray(
-            f"probe {probe.name!r}: y holds 1 class, all responses are labelled {classes[0]}; a fit needs best and worse"
+            f"probe {probe.name!r}: y holds 1 class, all labels are {classes[0]}; a fit needs best and worse"
         )
     return classes, place.astype(np.float64)
 

@@ -43,10 +43,10 @@ class Logistic(LinearProbe):
         target = labels.cpu().numpy()
         with one_thread():
             solved = [self.solve(rows, target) for rows in features.reshape(-1, *features.shape[-2:]).cpu().numpy()]
-        directions, offsets, steps = (np.array(column) for column in zip(*solved, strict=True))
         shape = features.shape[:-2]
+        *columns, steps = (np.array(column) for column in zip(*solved, strict=True))
         self.n_iter_ = steps.reshape(shape)
-        directions, offsets = torch.from_numpy(directions).to(features), torch.from_numpy(offsets).to(features)
+        directions, offsets = (torch.from_numpy(column).to(features) for column in columns)
         return directions.reshape(*shape, features.shape[-1]), offsets.reshape(shape)
 
     def solve(
