@@ -26,7 +26,8 @@ from safetensors.torch import save_file
 from repeng.activations.store.request import capture_record
 from repeng.distributions.stimuli import get_stimulus
 from repeng.models.fingerprint import Identity
-from repeng.study.probing import choose_capture, sweep_probes
+from repeng.study.steps import open_store
+from repeng.study.steps import sweep as sweep_over
 
 HASH = "0123456789ab"
 
@@ -84,9 +85,9 @@ def write_store(root: Path, gigabytes: float, layers: int, width: int, responses
 def sweep(root: Path, probes: list[str]) -> None:
     """Fit on the first distribution, score every one; print the seconds and this process's peak."""
     start = time.perf_counter()
-    capture = choose_capture(root)
-    targets = capture.trained_distributions()
-    rows = list(sweep_probes(capture, targets[0], targets, probes))
+    cached = open_store(root)
+    targets = cached.capture.trained_distributions()
+    rows = sweep_over(cached, targets[0], targets, probes)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     print(f"{len(rows)} figures in {seconds:.1f} s, peak memory {peak:.2f} GB", flush=True)

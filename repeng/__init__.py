@@ -1,24 +1,74 @@
 """repeng: run a language model once, cache what its layers said, and ask how probes generalise.
 
-In a notebook:
+In a notebook, step by step:
 
     import repeng
+    model = repeng.load_model("mini")
+    cached = repeng.capture(model, "mini", store="store", limit=40)
+    probe = repeng.fit(cached, "facts", "mms")
+    print(repeng.evaluate(probe, cached, "myths").accuracy)
+
+or a whole study:
+
     study = repeng.run(limit=40)          # or repeng.load("results/mini-mini")
     study.frame                           # results.csv as a pandas frame
     study.heat_map()                      # an Altair chart
+
+`repeng.sweep` is every layer of several probes, `repeng.transfer_matrix` every distribution against every one,
+`repeng.probes` the probes as scikit-learn estimators, `repeng.Store` a folder of captures.
 """
 
 from __future__ import annotations
 
+import warnings
+from importlib import import_module
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repeng.version import __version__
 
 if TYPE_CHECKING:
+    from repeng import probes
+    from repeng.activations.store.store import Store
+    from repeng.models.load import load_model
     from repeng.report.study import StudyResults
+    from repeng.study.steps import capture, evaluate, fit, sweep, transfer_matrix
 
-__all__ = ["__version__", "load", "run"]
+__all__ = [
+    "Store",
+    "__version__",
+    "capture",
+    "evaluate",
+    "fit",
+    "load",
+    "load_model",
+    "probes",
+    "run",
+    "sweep",
+    "transfer_matrix",
+]
+
+_LAZY = {
+    "load_model": "repeng.models.load",
+    "Store": "repeng.activations.store.store",
+    **dict.fromkeys(("capture", "evaluate", "fit", "sweep", "transfer_matrix"), "repeng.study.steps"),
+}
+"""Where a name lies whose room is loaded when it is first asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "probes":
+        return import_module("repeng.probes")
+    if name in _LAZY:
+        found = getattr(import_module(_LAZY[name]), name)
+        globals()[name] = found
+        return found
+    raise AttributeError(f"module 'repeng' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def load(results: str | Path) -> StudyResults:
@@ -61,3 +111,12 @@ def run(**settings: Any) -> StudyResults:
         first = found.failures[0]
         raise RepengError(f"{len(found.failures)} evaluations failed, the first of {first.method}: {first.reason}")
     return load(found.out)
+
+
+for _namesake in distributions(name="repeng"):
+    warnings.warn(
+        f"another package that is imported as `repeng` is installed here, PyPI's repeng {_namesake.version} (control "
+        "vectors): it and repeng-toolkit write over each other's files. Give each an environment of its own: "
+        "pip uninstall repeng repeng-toolkit, then install one of them again",
+        stacklevel=2,
+    )

@@ -42,6 +42,10 @@ class UnknownName(BadInput):
         super().__init__(f"unknown {kind} {name!r}; choose from {', '.join(sorted(known)) or '(there are none)'}")
 
 
+class BadArray(BadInput, ValueError):
+    """What an estimator was given does not fit it. A ValueError too, which is what scikit-learn's tools expect."""
+
+
 class StoreError(RepengError):
     """A store's files are missing, damaged, or not what was asked for."""
 
@@ -50,5 +54,5 @@ class CaptureMismatch(BadInput):
     """A probe was asked to read activations of another capture than the one that it was fitted on."""
 
 
-class NonFinite(RepengError):
+class NonFinite(RepengError, ValueError):
     """An activation is infinite or not a number; the message names the layer and the example."""

@@ -11,6 +11,7 @@ import typer
 from repeng.cli import options as o
 from repeng.cli.console import Talk
 
+PROBE = "mms, lat, ccs, cra, logistic(C=0.1), lda, ...; or FILE.py:NAME, a probe of your own."
 Targets = Annotated[list[str], typer.Option("--target", help="Distribution to score; may be given again.")]
 
 
@@ -23,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def fit(
     store: o.Store,
     source: Annotated[str, typer.Option("--source", help="Distribution whose cached train split is fitted on.")],
-    probe: Annotated[str, typer.Option("--probe", help="Name of a probe: mms, lat, ccs, cra, logistic, lda, ...")],
+    probe: Annotated[str, typer.Option("--probe", help=PROBE)],
     out: Annotated[Path, typer.Option("--out", help="Folder to save the fitted probe in.")],
     layers: o.Layers = "auto",
     model: o.MaybeModel = None,
@@ -35,14 +36,14 @@ def fit(
 ) -> None:
     """Fit a probe on a source's cached activations: all layers, then layer and calibration on held-out prompts."""
     from repeng.probes.io import save
-    from repeng.study.probing import choose_capture, fit_from_store
+    from repeng.study.steps import fit as fit_on
+    from repeng.study.steps import open_store
 
     talk = Talk(json=json, quiet=quiet)
-    capture = choose_capture(store, model)
-    found = fit_from_store(capture, source, probe, layers=layers, site=site, token=token, seed=seed)
-    fitted = found.fitted
+    cached = open_store(store, model)
+    fitted = fit_on(cached, source, probe, layers=layers, site=site, token=token, seed=seed)
     save(fitted, out)
-    held_out = dict(zip(found.by_layer.layers, map(float, found.by_layer.held_out_accuracy), strict=True))
+    held_out = dict(zip(fitted.fitted_layers, map(float, fitted.held_out_accuracy), strict=True))
     plain = {
         "probe": fitted.name,
         "source": source,
@@ -56,7 +57,7 @@ def fit(
     curve = "  ".join(f"{layer}: {value:.3f}" for layer, value in held_out.items())
     talk.result(
         plain,
-        f"{fitted.name} on {source}, {capture.id}: layer(s) {', '.join(units)}",
+        f"{fitted.name} on {source}, {cached.capture.id}: layer(s) {', '.join(units)}",
         f"held-out accuracy by layer  {curve}",
         f"saved in {out}",
     )
@@ -77,15 +78,15 @@ def score(
     from repeng.metrics import accuracy_interval
     from repeng.probes.io import load
     from repeng.results import evaluation_path, write_evaluation
-    from repeng.study.probing import capture_of, evaluation_provenance, score_from_store
+    from repeng.study.steps import evaluate, evaluation_provenance, open_for
 
     talk = Talk(json=json, quiet=quiet)
     fitted = load(probe)
-    capture = capture_of(store, fitted, model)
+    cached = open_for(fitted, store, model)
     table = Table("target", "pairs", "accuracy", "95 % interval", box=None)
     plain = []
     for name in target:
-        cached, evaluation = score_from_store(capture, fitted, name)
+        evaluation = evaluate(fitted, cached, name)
         low, high = accuracy_interval(evaluation) or (None, None)
         accuracy = evaluation.accuracy
         row = {"target": name, "n_pairs": evaluation.n_pairs, "accuracy": accuracy}
@@ -94,8 +95,8 @@ def score(
             name, str(evaluation.n_pairs), f"{accuracy:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"
         )
         if out:
-            provenance = evaluation_provenance(fitted, cached)
-            path = evaluation_path(out, fitted.name, capture.model_slug, provenance["source"], name)
+            provenance = evaluation_provenance(fitted, cached, name)
+            path = evaluation_path(out, fitted.name, cached.capture.model_slug, provenance["source"], name)
             write_evaluation(path, evaluation, provenance)
             talk.note(f"wrote {path}")
     talk.result(plain, table)
@@ -105,7 +106,7 @@ def sweep(
     store: o.Store,
     source: Annotated[str, typer.Option("--source", help="Distribution to fit on.")],
     target: Targets,
-    probe: Annotated[str, typer.Option("--probe", help="Comma-separated probes.")] = "mms,lat,ccs,cra",
+    probe: Annotated[str, typer.Option("--probe", help=f"Comma-separated probes. {PROBE}")] = "mms,lat,ccs,cra",
     plot: o.Plot = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Table to write.")] = None,
     model: o.MaybeModel = None,
@@ -121,11 +122,12 @@ def sweep(
     have: an oracle, to look at and not to use.
     """
     from repeng.cli.show import sweep_tables, write_csv
-    from repeng.study.probing import choose_capture, sweep_probes
+    from repeng.methods.names import split_names
+    from repeng.study.steps import open_store
+    from repeng.study.steps import sweep as sweep_over
 
     talk = Talk(json=json, quiet=quiet)
-    capture = choose_capture(store, model)
-    found = list(sweep_probes(capture, source, target, o.names(probe), site=site, token=token, seed=seed))
+    found = sweep_over(open_store(store, model), source, target, split_names(probe), site=site, token=token, seed=seed)
     rows = [asdict(row) for row in found]
     if csv:
         write_csv(rows, csv)
@@ -141,7 +143,7 @@ def sweep(
 def matrix(
     store: o.Store,
     distributions: Annotated[str, typer.Option("--distributions", help="Comma-separated names, or all.")] = "all",
-    probe: Annotated[str, typer.Option("--probe", help="Name of a probe.")] = "mms",
+    probe: Annotated[str, typer.Option("--probe", help=PROBE)] = "mms",
     plot: o.Plot = None,
     model: o.MaybeModel = None,
     site: o.Site = None,
@@ -155,12 +157,12 @@ def matrix(
     Is it one truth direction? Then every cell is high and every cosine near 1.
     """
     from repeng.cli.show import matrix_tables
-    from repeng.study.probing import choose_capture, transfer_matrix
+    from repeng.study.steps import open_store, transfer_matrix
 
     talk = Talk(json=json, quiet=quiet)
-    capture = choose_capture(store, model)
-    chosen = capture.trained_distributions() if distributions == "all" else o.names(distributions)
-    found = transfer_matrix(capture, chosen, probe, site=site, token=token, seed=seed)
+    cached = open_store(store, model)
+    chosen = cached.capture.trained_distributions() if distributions == "all" else o.names(distributions)
+    found = transfer_matrix(cached, chosen, probe, site=site, token=token, seed=seed)
     if plot:
         from repeng.report.charts import matrix_chart, save_chart
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from repeng.activations.capture import CaptureSummary
     from repeng.results import LayerRow
     from repeng.study.capture_plan import CachePlan
-    from repeng.study.probing import Transfer
+    from repeng.study.steps import Transfer
     from repeng.study.study import Plan
 
 HEADS_ACROSS = 8

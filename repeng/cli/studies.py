@@ -131,7 +131,7 @@ def cache(
     from repeng.cli.show import cache_lines, captured_lines
     from repeng.distributions.stimuli import get_stimulus
     from repeng.errors import BadInput
-    from repeng.methods.probes import parse_layers
+    from repeng.probes.selection import parse_layers
     from repeng.study.capture_plan import ModelSettings, cache_needs, plan_cache
 
     talk = Talk(json=json, quiet=quiet)

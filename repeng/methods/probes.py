@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
-from repeng.distributions.schema import Split
+from repeng.activations.store.cached_split import Activations
+from repeng.distributions.schema import ResponseLabels, Split
 from repeng.distributions.stimuli import get_stimulus
-from repeng.errors import BadInput
 from repeng.methods.base import (
     Answer,
     Kind,
@@ -26,40 +28,9 @@ from repeng.methods.base import (
     no_note,
 )
 from repeng.methods.code_hash import code_hash
-from repeng.methods.probe_fitting import SourceFit, fit_on_source
-from repeng.probes.base import Probe
-from repeng.probes.fitted import FittedProbe
-
-
-def parse_layers(text: str) -> str | tuple[int, ...]:
-    """`auto`, `all` and `top-k:N` as they are; `3`, `4-8` and `1,3,5` as layers.
-
-    Raises:
-        BadInput: it is none of these.
-    """
-    if text in ("auto", "all") or (text.startswith("top-k:") and text[6:].isdigit() and int(text[6:]) > 0):
-        return text
-    try:
-        found: list[int] = []
-        for piece in text.split(","):
-            first, _, last = piece.partition("-")
-            found += range(int(first), int(last or first) + 1)
-    except ValueError as error:
-        raise BadInput(f"layers is {text!r}; give auto, all, top-k:N, a layer as 3, or a range as 4-8") from error
-    if not found:
-        raise BadInput(f"layers is {text!r}, which names no layer; the first of a range is its lowest")
-    return tuple(sorted(set(found)))
-
-
-def check_layers(text: str, n_layers: int, model: str) -> None:
-    """Refuse a choice of layers that a model cannot have.
-
-    Raises:
-        BadInput: it is no choice of layers, or a layer is not there.
-    """
-    layers = parse_layers(text)
-    if isinstance(layers, tuple) and layers[-1] >= n_layers:
-        raise BadInput(f"layers is {text!r}, but {model} has layers 0 to {n_layers - 1}")
+from repeng.probes.base import Probe, Reading
+from repeng.probes.fitted import NO_HEAD, FittedProbe
+from repeng.probes.fitting import ProbeSpec, fit_probe
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,23 +44,28 @@ class ProbeMethod(Method):
 
     @property
     def kind(self) -> Kind:  # type: ignore[override]
-        """A random direction learns nothing, whatever it is fitted on."""
-        return "chance" if self.probe.name == "random" else "probe"
+        """A random choice learns nothing, whatever it is fitted on."""
+        return "probe" if self.probe.learns else "chance"
 
     @property
     def title(self) -> str:  # type: ignore[override]
         """What it is, in words."""
-        return (type(self.probe).__doc__ or self.name).strip().splitlines()[0]
+        return self.probe.title
 
     @property
     def counts_towards_capability(self) -> bool:  # type: ignore[override]
         """Whether it learns anything."""
-        return self.kind == "probe"
+        return self.probe.learns
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """The probe's own, the choice of layers, and the seed."""
         return {**self.probe.get_params(), "layers": self.settings.layers, "split_seed": self.settings.seed}
+
+    @property
+    def spec(self) -> ProbeSpec:
+        """What is fitted, and how."""
+        return ProbeSpec(self.probe, self.settings.layers, seed=self.settings.seed)
 
     def code(self) -> str:
         """Of the probe's class."""
@@ -109,82 +85,97 @@ class ProbeMethod(Method):
     def fit(self, source: Source, note: Note = no_note) -> FittedOnCache:  # noqa: ARG002
         """Fit on all layers and choose among them on held-out source prompts."""
         settings = self.settings
-        found = fit_on_source(
-            self.probe,
-            source,
-            self.probe.reads(settings.n_layers),
-            layers=parse_layers(settings.layers),
-            seed=settings.seed,
-            provenance={
-                "capture_id": settings.capture_id,
-                "model": settings.model,
-                "source": source.split.distribution,
-            },
-        )
-        return FittedOnCache(found, settings.n_layers)
+        cached = CachedSource.of(self.spec, settings.n_layers, source.activations, source.labels)
+        where = {"capture_id": settings.capture_id, "model": settings.model, "source": source.split.distribution}
+        return FittedOnCache(fit_probe(self.spec, cached, provenance=where), settings.n_layers)
 
 
 @dataclass(frozen=True)
 class FittedOnCache:
-    """A fitted probe that reads its targets from the store."""
+    """A fitted probe that reads its targets from the store, of a model of `n_layers` blocks."""
 
-    found: SourceFit
+    fitted: FittedProbe
     n_layers: int
-
-    @property
-    def fitted(self) -> FittedProbe:
-        """The probe at its chosen layers."""
-        return self.found.fitted
 
     @property
     def layers(self) -> str:
         """Chosen layers, as `3` or `2 3 5`."""
-        return " ".join(str(layer) for layer in self.fitted.layers)
+        return " ".join(map(str, self.fitted.layers))
 
     @property
     def held_out_accuracy(self) -> float | None:
         """Held-out pair accuracy on the source; of an ensemble, the mean of its layers'."""
-        fitted = self.fitted
-        chosen = [fitted.fitted_layers.index(layer) for layer in fitted.layers]
-        return float(fitted.held_out_accuracy[chosen].mean())
+        chosen = [self.fitted.fitted_layers.index(layer) for layer in self.fitted.layers]
+        return float(self.fitted.held_out_accuracy[chosen].mean())
 
     def answer(self, target: Target) -> Answer:
-        """Scores at the chosen layers; a preset that judges a pair by a cosine answers by pairs."""
-        return answer_of(self.fitted, target, self.n_layers)
+        """Scores at the chosen layers, which alone are read; by pairs where a pair's score is no difference of two."""
+        fitted = self.fitted
+        readings = fitted.reads(self.n_layers)
+        asked = _asked(fitted, target, readings)
+        pairs, scores = target.pairs[asked], np.full(len(target.examples), np.nan)
+        if len(pairs) == 0:
+            return ResponseScores(scores)
+        activations = target.activations.stack(fitted.stimuli, _hooks(readings), fitted.token)
+        if fitted.ranks_by_scores and fitted.temperature is not None:
+            rows = np.unique(pairs)
+            scores[rows] = fitted.scores(activations, rows=rows)
+            return ResponseScores(scores, fitted.temperature)
+        probabilities = np.full(len(target.pairs), np.nan)
+        probabilities[asked] = fitted.pair_probabilities(activations, pairs)
+        return PairProbabilities(probabilities)
 
     def layer_scores(self, target: Target) -> LayerScores | None:
-        """How each layer that was fitted to choose among them does alone; None where there was no choice."""
-        fits = self.found.by_layer
-        if len(fits.layers) < 2:
-            return None
-        scores = []
-        for block in fits.blocks:
-            hooks = [(reading.site, reading.block) for reading in block.reads(self.n_layers, chosen=False)]
-            kept = target.activations.kept(block.probe.stimuli, hooks, block.token)
-            asked = kept[target.pairs].all(axis=1)
-            found = np.full((len(block.fitted_layers), len(target.pairs)), np.nan)
-            if asked.any():
-                activations = target.activations.stack(block.probe.stimuli, hooks, block.token)
-                found[:, asked] = block.pair_probabilities_by_layer(activations, target.pairs[asked]) - 0.5
-            scores.append(found)
-        units = tuple((layer, fits.head(layer)) for layer in fits.layers)
-        return LayerScores(units, np.concatenate(scores), fits.held_out_accuracy)
+        """How each fitted layer does alone, with heads its best one; None where there was no choice."""
+        return self.unit_scores(target, self.fitted.layer_units) if len(self.fitted.fitted_layers) > 1 else None
+
+    def unit_scores(self, target: Target, units: Sequence[tuple[int, int]]) -> LayerScores:
+        """How some (layer, head) do, each alone. One layer of the target is in memory at a time."""
+        fitted = self.fitted
+        readings = {reading.layer: reading for reading in fitted.reads(self.n_layers, chosen=False)}
+        asked = _asked(fitted, target, list(readings.values()))
+        scores = np.full((len(units), len(target.pairs)), np.nan)
+        for layer in dict.fromkeys(layer for layer, _ in units) if asked.any() else ():
+            places = np.flatnonzero([unit[0] == layer for unit in units])
+            activations = target.activations.stack(fitted.stimuli, _hooks([readings[layer]]), fitted.token)
+            here = [units[place] for place in places]
+            found = fitted.pair_scores_at(here, activations, target.pairs[asked], (layer,))
+            scores[np.ix_(places, np.flatnonzero(asked))] = found
+        held_out = [fitted.head_accuracy[fitted.fitted_layers.index(layer), max(head, 0)] for layer, head in units]
+        named = tuple((layer, None if head == NO_HEAD else head) for layer, head in units)
+        return LayerScores(named, scores, np.array(held_out))
 
 
-def answer_of(fitted: FittedProbe, target: Target, n_layers: int) -> Answer:
-    """What a fitted probe says of a target, of which its chosen layers alone are read."""
-    hooks = [(reading.site, reading.block) for reading in fitted.reads(n_layers)]
-    stimuli = fitted.probe.stimuli
-    kept = target.activations.kept(stimuli, hooks, fitted.token)
-    asked = target.pairs[kept[target.pairs].all(axis=1)]
-    scores = np.full(len(kept), np.nan)
-    if len(asked) == 0:
-        return ResponseScores(scores)
-    activations = target.activations.stack(stimuli, hooks, fitted.token)
-    if fitted.ranks_by_scores and fitted.temperature is not None:
-        rows = np.unique(asked)
-        scores[rows] = fitted.scores_of(activations, rows)
-        return ResponseScores(scores, fitted.temperature)
-    probabilities = np.full(len(target.pairs), np.nan)
-    probabilities[kept[target.pairs].all(axis=1)] = fitted.pair_probabilities(activations, asked)
-    return PairProbabilities(probabilities)
+@dataclass(frozen=True, eq=False)
+class CachedSource:
+    """A split's cached activations with its labels, as `repeng.probes` fits on them: a `LayerSource`."""
+
+    labels: Float[np.ndarray, " response"]
+    examples: Int[np.ndarray, " response"]
+    groups: Int[np.ndarray, " response"]
+    kept: Bool[np.ndarray, " response"]
+    readings: tuple[Reading, ...]
+    spec: ProbeSpec = field(repr=False)
+    activations: Activations = field(repr=False)
+
+    @classmethod
+    def of(cls, spec: ProbeSpec, n_layers: int, activations: Activations, known: ResponseLabels) -> CachedSource:
+        """What a probe reads of a split, of a model of `n_layers` blocks."""
+        readings = spec.readings(n_layers)
+        kept = activations.kept(spec.probe.stimuli, _hooks(readings), spec.token)
+        return cls(known.labels, known.examples, known.groups, kept, readings, spec, activations)
+
+    def read(self, readings: Sequence[Reading]) -> Float[Tensor, "layer *head stimulus response d"]:
+        """The float32 activations of some layers."""
+        return self.activations.stack(self.spec.probe.stimuli, _hooks(readings), self.spec.token)
+
+
+def _hooks(readings: Sequence[Reading]) -> list[tuple[str, int]]:
+    """Where a store keeps what a probe reads."""
+    return [(reading.site, reading.block) for reading in readings]
+
+
+def _asked(fitted: FittedProbe, target: Target, readings: Sequence[Reading]) -> Bool[np.ndarray, " pair"]:
+    """Which of the target's pairs have two texts that were kept."""
+    kept = target.activations.kept(fitted.stimuli, _hooks(readings), fitted.token)
+    return kept[target.pairs].all(axis=1)

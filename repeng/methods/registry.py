@@ -16,6 +16,7 @@ from repeng.methods.probes import ProbeMethod
 from repeng.methods.prompted import Truthfulness, ZeroShot
 from repeng.methods.text import SCORERS, TextMethod
 from repeng.methods.weight_tuning import Tuning
+from repeng.probes.own_file import is_probe_reference
 from repeng.probes.registry import get_probe, known_probes
 from repeng.tuning.settings import METHODS as TUNING
 
@@ -55,8 +56,10 @@ def make_method(text: str, settings: MethodSettings) -> Method:
         return FewShot(full, settings.model, settings.max_length, seed=settings.seed, **parameters)
     if name in TUNING:
         return Tuning(full, name, settings, parameters)
-    if name in known_probes():
-        return ProbeMethod(full, get_probe(name, **parameters), settings)
+    if name in known_probes() or is_probe_reference(name):
+        probe = get_probe(name, **parameters)
+        # A file's path cannot name a folder of evaluations; the class's own name can.
+        return ProbeMethod(with_parameters(probe.name, parameters), probe, settings)
     _check(full, parameters, ())
     if name in SCORERS:
         return TextMethod(name, settings.seed)

@@ -1,20 +1,31 @@
-"""What a probe is: an estimator in scikit-learn's way over activations, batched over every leading axis."""
+"""What a probe is: a scikit-learn estimator over activations, batched over every leading axis of a tensor."""
 
 from __future__ import annotations
 
-import inspect
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    clone,
+)
+from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
-from repeng.errors import BadInput, NonFinite
+from repeng.errors import BadArray, NonFinite
 from repeng.maths import all_pairs
+from repeng.probes.inputs import all_finite, as_activations, as_labels, in_float
 
 Labels = Float[Tensor, " example"]
-ExampleIds = Int[Tensor, " example"]
+
+
+class NotFitted(BadArray, NotFittedError):
+    """A probe was asked before it was fitted."""
 
 
 class Reading(NamedTuple):
@@ -25,50 +36,148 @@ class Reading(NamedTuple):
     layer: int
 
 
-class Probe(ABC):
-    """An estimator over activations `[*batch, stimulus, example, d_model]`, fitted on every batch element in one call.
+class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
+    """A binary classifier of responses, best or worse, that ranks the responses of a pair by their scores.
 
-    "example" here is one response. The constructor stores its keyword-only parameters and does nothing else; `fit`
-    learns tensors whose names end in `_`, each with the leading batch axes of the activations, and returns self.
-    What it learns for one batch element must not depend on the others.
+    It is a scikit-learn estimator: `get_params`, `set_params`, `clone`, pipelines and cross-validation work as there.
+    What every method below calls X is one of
+
+    - rows: `[n, d]`, one row a response, as an array, a data frame, lists or a tensor; a probe of several stimuli takes
+      an array `[n, stimulus, d]`;
+    - a batch: a tensor `[*batch, stimulus, example, d_model]`, "example" being one response. Every batch element (a
+      layer, a head) is fitted by itself, all in one call.
+
+    Scores come back as an array for an array, and as a tensor `[*batch, example]` for a tensor.
+
+    The constructor stores its keyword-only parameters and does nothing else; `fit` learns tensors whose names end in
+    `_`, each with the leading batch axes of the activations. A probe of one's own derives from `LinearProbe` and writes
+    `fit_direction`, or from this class and writes `learn` and `response_scores`.
 
     Attributes:
-        name: what users type.
+        name: what users type; the class's own name unless it says otherwise.
+        title: what it is, in words.
         stimuli: names of the stimuli that it reads, in the order of the stimulus axis.
         site: the hook site that it reads.
         token: the token whose activation it reads.
-        rule: "held-out" lets held-out source pairs choose layers and calibrate; "genies" does as GENIES released it.
+        rule: which of `repeng.probes.fitting.RULES` chooses layers and calibrates.
         ranks_by_scores: whether a pair's score is the difference of two responses' scores.
+        learns: False where it is the same whatever it is fitted on.
+        reference: `FILE.py:NAME`, where it was loaded from a file of the user's.
+        classes_: the two labels that it was fitted on; the second is the better.
     """
 
     name: ClassVar[str]
+    title: ClassVar[str]
     stimuli: ClassVar[tuple[str, ...]] = ("plain",)
     site: ClassVar[str] = "resid_post"
     token: ClassVar[str] = "last"
-    rule: ClassVar[Literal["held-out", "genies"]] = "held-out"
+    rule: ClassVar[str] = "held-out"
     ranks_by_scores: ClassVar[bool] = True
+    learns: ClassVar[bool] = True
+    reference: ClassVar[str] = ""
 
-    @abstractmethod
-    def fit(
-        self, activations: Float[Tensor, "*batch stimulus example d_model"], labels: Labels, groups: ExampleIds
-    ) -> Probe:
-        """Learn from labelled responses.
+    classes_: np.ndarray
+    _n_features_out = 1
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        # A probe derived from another is another: it does not answer to the same name.
+        for attribute in ("name", "title"):
+            if attribute not in vars(cls):
+                setattr(cls, attribute, cls.__name__)
+        super().__init_subclass__(**options)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        tags.classifier_tags.poor_score = not self.learns
+        tags.input_tags.two_d_array = len(self.stimuli) == 1
+        tags.input_tags.three_d_array = len(self.stimuli) > 1
+        return tags
+
+    @property
+    def keeps(self) -> int:
+        """How many (layer, head) it keeps where the user names no number."""
+        return 1
+
+    def learn(
+        self,
+        activations: Float[Tensor, "*batch stimulus example d_model"],
+        labels: Labels,
+        pairs: Int[Tensor, "pair 2"],
+    ) -> None:
+        """Set the attributes that `fit` learns. What is learned of one batch element must not depend on the others.
 
         Args:
-            activations: one row a response.
-            labels: 1.0 for an example's best response, 0.0 for a worse one.
-            groups: example ids; an example's pairs are its 1.0 row against each of its 0.0 rows.
-
-        Raises:
-            BadInput: one class only, an example with two best responses, or fewer than two pairs.
-            NonFinite: an activation is infinite or not a number.
+            activations: finite, one row a response.
+            labels: 1.0 for a best response, 0.0 for a worse one; both are there.
+            pairs: rows (best, worse) of two pairs or more.
         """
+        raise NotImplementedError(f"{type(self).__name__} has no method learn(activations, labels, pairs)")
 
-    @abstractmethod
-    def decision_function(
+    def response_scores(
         self, activations: Float[Tensor, "*batch stimulus example d_model"]
     ) -> Float[Tensor, "*batch example"]:
         """One score a response; higher means better."""
+        raise NotImplementedError(f"{type(self).__name__} has no method response_scores(activations)")
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Probe:  # noqa: N803  (scikit-learn's name)
+        """Learn from labelled responses.
+
+        Args:
+            X: rows or a batch, as the class says.
+            y: two labels, of which the higher is the better: one a response.
+            groups: example ids: an example's pairs are its best row against each of its worse rows. Without them the
+                first best row and the first worse one are a pair, the second ones, and so on, which matters to a probe
+                that learns from pairs' differences (LAT), and to one that takes its sign from them (LAT, CCS).
+
+        Raises:
+            BadArray: the parts do not fit each other, one class only, or fewer than two pairs.
+            BadInput: an example with two best responses.
+            NonFinite: an activation of a tensor is infinite or not a number.
+        """
+        activations = as_activations(self, X, fits=True)
+        self.classes_, labels = as_labels(self, y, activations.shape[-2])
+        check_finite(activations)
+        pairs = pair_rows(labels, groups)
+        if len(pairs) < 2:
+            raise BadArray(f"probe {self.name!r}: {len(pairs)} pair(s) to fit on; it needs 2 or more")
+        device = activations.device
+        self.learn(activations, torch.from_numpy(labels).float().to(device), torch.from_numpy(pairs).to(device))
+        return self
+
+    def decision_function(self, X: Any) -> Any:  # noqa: N803
+        """One score a response, `[n]` or `[*batch, example]`; higher means better.
+
+        Raises:
+            NotFitted: before `fit`.
+            BadArray: X is not shaped as what it was fitted on.
+        """
+        self.state()
+        scores = self.response_scores(as_activations(self, X))
+        return scores if isinstance(X, Tensor) else scores.numpy()
+
+    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+        """The label of each response, one of `classes_`: the second where the score is above 0."""
+        above: np.ndarray = np.asarray(torch.as_tensor(self.decision_function(X)).cpu() > 0)
+        return self.classes_[above.astype(np.int64)]
+
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803
+        """`[*, 2]`: the probability of each of `classes_`, sigmoid(score) of the second.
+
+        It is calibrated as far as the scores are: a logistic regression's are, a mass mean's are where the classes are
+        Gaussian with unit covariance. What `repeng.fit` gives is calibrated on held-out pairs.
+        """
+        probability = self.probabilities(torch.as_tensor(self.decision_function(X)))
+        both = torch.stack([1 - probability, probability], dim=-1)
+        return both if isinstance(X, Tensor) else both.numpy()
+
+    def probabilities(self, scores: Float[Tensor, "*batch example"]) -> Float[Tensor, "*batch example"]:
+        """From a response's score to the probability that it is the better class."""
+        return scores.sigmoid()
+
+    def transform(self, X: Any) -> Any:  # noqa: N803
+        """`[n, 1]`: the scores as a column."""
+        return self.decision_function(X)[..., None]
 
     def pair_score(
         self,
@@ -94,46 +203,21 @@ class Probe(ABC):
             return (Reading(site, n_layers - 1, n_layers - 1),)
         return tuple(Reading(site, layer, layer) for layer in range(n_layers))
 
-    @classmethod
-    def parameter_names(cls) -> tuple[str, ...]:
-        """Names of the constructor's parameters."""
-        return tuple(name for name in inspect.signature(cls).parameters if name not in ("args", "kwargs"))
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  (scikit-learn's signature)
-        """The constructor's parameters."""
-        return {name: getattr(self, name) for name in self.parameter_names()}
-
-    def set_params(self, **params: Any) -> Probe:
-        """Change parameters in place.
-
-        Raises:
-            BadInput: the probe has no such parameter.
-        """
-        for name, value in params.items():
-            if name not in self.parameter_names():
-                known = ", ".join(self.parameter_names()) or "(it has none)"
-                raise BadInput(f"probe {self.name!r} has no parameter {name!r}; choose from {known}")
-            setattr(self, name, value)
-        return self
-
-    def clone(self) -> Probe:
-        """An unfitted probe of the same parameters."""
-        return type(self)(**self.get_params())
-
     def state(self) -> dict[str, Tensor]:
         """What `fit` learned: every tensor whose name ends in `_`.
 
         Raises:
-            BadInput: the probe is not fitted.
+            NotFitted: the probe is not fitted.
         """
         state = {name: value for name, value in vars(self).items() if name.endswith("_") and isinstance(value, Tensor)}
         if not state:
-            raise BadInput(f"probe {self.name!r} is not fitted; call fit first")
+            raise NotFitted(f"probe {self.name!r} is not fitted; call fit first")
         return state
 
     def with_state(self, state: dict[str, Tensor]) -> Probe:
         """A probe of the same parameters that has learned `state`."""
-        probe = self.clone()
+        probe: Probe = clone(self)
+        probe.classes_ = getattr(self, "classes_", np.array([0.0, 1.0]))
         for name, value in state.items():
             setattr(probe, name, value)
         return probe
@@ -141,10 +225,6 @@ class Probe(ABC):
     def select(self, *index: Int[Tensor, " unit"]) -> Probe:
         """The fitted probe of chosen batch elements: one index tensor a batch axis, as in `tensor[layers, heads]`."""
         return self.with_state({name: value[index] for name, value in self.state().items()})
-
-    def __repr__(self) -> str:
-        parameters = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items())
-        return f"{type(self).__name__}({parameters})"
 
 
 class LinearProbe(Probe):
@@ -159,60 +239,30 @@ class LinearProbe(Probe):
     offset_: Tensor
 
     def features(self, activations: Float[Tensor, "*batch stimulus example d"]) -> Float[Tensor, "*batch example d"]:
-        """What the direction is applied to: the first stimulus, in float32."""
-        return activations[..., 0, :, :].float()
+        """What the direction is applied to: the first stimulus, in float32 (float64 stays)."""
+        return in_float(activations[..., 0, :, :])
 
-    @abstractmethod
     def fit_direction(
         self, features: Float[Tensor, "*batch example d"], labels: Labels, pairs: Int[Tensor, "pair 2"]
     ) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch"]]:
         """The direction and the offset. `pairs` are rows (best, worse)."""
+        raise NotImplementedError(f"{type(self).__name__} has no method fit_direction(features, labels, pairs)")
 
-    def fit(
-        self, activations: Float[Tensor, "*batch stimulus example d_model"], labels: Labels, groups: ExampleIds
-    ) -> LinearProbe:
-        """Learn the direction; see `Probe.fit`."""
-        pairs = check_fit(self, activations, labels, groups)
-        labels = labels.to(activations.device)
+    def learn(
+        self,
+        activations: Float[Tensor, "*batch stimulus example d_model"],
+        labels: Labels,
+        pairs: Int[Tensor, "pair 2"],
+    ) -> None:
+        """The direction and the offset."""
         self.direction_, self.offset_ = self.fit_direction(self.features(activations), labels, pairs)
-        return self
 
-    def decision_function(
+    def response_scores(
         self, activations: Float[Tensor, "*batch stimulus example d_model"]
     ) -> Float[Tensor, "*batch example"]:
         """`features . direction_ - offset_`."""
-        check_stimuli(self, activations)
-        direction = self.state()["direction_"]
-        return (self.features(activations) @ direction[..., None])[..., 0] - self.offset_[..., None]
-
-
-def check_stimuli(probe: Probe, activations: Float[Tensor, "*batch stimulus example d"]) -> None:
-    """Raise BadInput unless the activations hold exactly the stimuli that the probe reads."""
-    if activations.shape[-3] != len(probe.stimuli):
-        raise BadInput(
-            f"probe {probe.name!r} reads {len(probe.stimuli)} stimuli ({', '.join(probe.stimuli)}); "
-            f"the activations hold {activations.shape[-3]}"
-        )
-
-
-def check_fit(
-    probe: Probe, activations: Float[Tensor, "*batch stimulus example d"], labels: Labels, groups: ExampleIds
-) -> Int[Tensor, "pair 2"]:
-    """Check what `fit` was given, and return its pairs as rows (best, worse).
-
-    Raises:
-        BadInput: wrong number of stimuli, one class only, two best responses in an example, or under two pairs.
-        NonFinite: an activation is infinite or not a number.
-    """
-    check_stimuli(probe, activations)
-    for label, kind in ((1.0, "best"), (0.0, "worse")):
-        if not bool((labels == label).any()):
-            raise BadInput(f"probe {probe.name!r}: no response is labelled {label} ({kind}); a fit needs both classes")
-    check_finite(activations)
-    pairs = pair_rows(labels, groups)
-    if len(pairs) < 2:
-        raise BadInput(f"probe {probe.name!r}: {len(pairs)} pair(s) to fit on; it needs 2 or more")
-    return pairs.to(activations.device)
+        features = self.features(activations).to(self.direction_.dtype)
+        return (features @ self.direction_[..., None])[..., 0] - self.offset_[..., None]
 
 
 def check_finite(activations: Float[Tensor, "*batch stimulus example d"]) -> None:
@@ -224,19 +274,18 @@ def check_finite(activations: Float[Tensor, "*batch stimulus example d"]) -> Non
     raise NonFinite(f"{place}response row {row}: the activation is not finite; capture in bfloat16 or float32")
 
 
-def all_finite(values: Float[Tensor, "*shape"]) -> bool:
-    """Whether no value is infinite or not a number.
-
-    One such value makes the sum so too, and a sum is forty times faster than looking at each; only where finite values
-    add up to an overflow are they looked at.
-    """
-    total = values.sum(dtype=torch.float32 if values.element_size() < 4 else None)
-    return bool(torch.isfinite(total)) or bool(torch.isfinite(values).all())
-
-
-def pair_rows(labels: Labels, groups: ExampleIds) -> Int[Tensor, "pair 2"]:
-    """`all_pairs` for tensors."""
-    return torch.from_numpy(all_pairs(labels.cpu().double().numpy(), groups.cpu().numpy()))
+def pair_rows(labels: Float[np.ndarray, " example"], groups: Any) -> Int[np.ndarray, "pair 2"]:
+    """Rows (best, worse): `all_pairs` of groups; without groups best rows and worse ones side by side, in order."""
+    if groups is None:
+        best, worse = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
+        count = min(len(best), len(worse))
+        return np.stack([best[:count], worse[:count]], axis=1)
+    ids = np.asarray(groups.cpu() if isinstance(groups, Tensor) else groups)
+    if ids.shape != labels.shape:
+        raise BadArray(f"groups of shape {ids.shape} are not one a response; there are {len(labels)} responses")
+    if not np.issubdtype(ids.dtype, np.integer):
+        _, ids = np.unique(ids, return_inverse=True)
+    return all_pairs(labels, ids)
 
 
 def majority_sign(pair_scores: Float[Tensor, "*batch pair"]) -> Float[Tensor, "*batch"]:

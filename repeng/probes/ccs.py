@@ -1,4 +1,4 @@
-"""Contrast-consistent search (Burns et al. 2022, section 2.2), every layer and restart in one batched optimisation."""
+"""Contrast-consistent search, every layer and restart in one batched optimisation."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repeng.errors import BadInput
-from repeng.probes.base import ExampleIds, Labels, Probe, check_fit, check_stimuli, majority_sign, pair_rows
+from repeng.errors import BadArray
+from repeng.probes.base import Labels, Probe, majority_sign
+from repeng.probes.inputs import in_float
 
 # On a CPU, units are optimised this many bytes of activations at a time: what stays in a core's cache for a thousand
 # epochs is several times faster than what is streamed from memory at each.
@@ -19,6 +20,8 @@ EPSILON = 1e-8
 
 class CCS(Probe):
     """A direction on which a text's Yes and No versions get opposite, confident probabilities; found without labels.
+
+    Burns et al. 2022 (arXiv:2212.03827), section 2.2.
 
     Each side is centred on its own mean. The labels set nothing but the sign: +1 where most source pairs are ranked
     rightly. A response's score is (p(yes text) - p(no text)) / 2 times that sign, which is the paper's average
@@ -40,6 +43,7 @@ class CCS(Probe):
     """
 
     name = "ccs"
+    title = "contrast-consistent search"
     stimuli = ("contrast_yes", "contrast_no")
 
     direction_: Tensor
@@ -65,20 +69,22 @@ class CCS(Probe):
         self.statistics = statistics
         self.seed = seed
 
-    def fit(
-        self, activations: Float[Tensor, "*batch stimulus example d_model"], labels: Labels, groups: ExampleIds
-    ) -> CCS:
-        """Learn the direction from the activations and its sign from the labels; see `Probe.fit`."""
-        check_fit(self, activations, labels, groups)
+    def learn(
+        self,
+        activations: Float[Tensor, "*batch stimulus example d_model"],
+        labels: Labels,  # noqa: ARG002  (the pairs carry them)
+        pairs: Int[Tensor, "pair 2"],
+    ) -> None:
+        """The direction from the activations, and its sign from the labels."""
         if self.statistics not in ("source", "target"):
-            raise BadInput(f"statistics {self.statistics!r}: choose source or target")
+            raise BadArray(f"statistics {self.statistics!r}: choose source or target")
         if self.restarts < 1 or self.epochs < 1:
-            raise BadInput(f"restarts {self.restarts} and epochs {self.epochs} must be 1 or more")
-        drawn = self.draw(labels, groups)
-        used = activations if drawn is None else activations[..., drawn.to(activations.device), :]
-        self.mean_ = used.float().mean(dim=-2)
+            raise BadArray(f"restarts {self.restarts} and epochs {self.epochs} must be 1 or more")
+        drawn = self.draw(pairs)
+        used = in_float(activations if drawn is None else activations[..., drawn, :])
+        self.mean_ = used.mean(dim=-2)
         best = fit_contrast(
-            used.float() - self.mean_[..., None, :],
+            used - self.mean_[..., None, :],
             restarts=self.restarts,
             epochs=self.epochs,
             learning_rate=self.learning_rate,
@@ -87,27 +93,27 @@ class CCS(Probe):
         )
         self.direction_, self.bias_, self.loss_ = best
         self.sign_ = torch.ones_like(self.bias_)
-        scores = self.decision_function(activations)
-        first, second = pair_rows(labels, groups).to(activations.device).unbind(dim=1)
-        self.sign_ = majority_sign(scores[..., first] - scores[..., second]).to(self.bias_)
-        return self
+        scores = self.response_scores(activations)
+        self.sign_ = majority_sign(scores[..., pairs[:, 0]] - scores[..., pairs[:, 1]]).to(self.bias_)
 
-    def draw(self, labels: Labels, groups: ExampleIds) -> Int[Tensor, " drawn"] | None:  # noqa: ARG002
+    def draw(self, pairs: Int[Tensor, "pair 2"]) -> Int[Tensor, " drawn"] | None:  # noqa: ARG002
         """The rows that the direction is learned from; None for all of them."""
         return None
 
-    def decision_function(
+    def response_scores(
         self, activations: Float[Tensor, "*batch stimulus example d_model"]
     ) -> Float[Tensor, "*batch example"]:
         """The signed average confidence less a half, in float64, so that confident responses do not tie."""
-        check_stimuli(self, activations)
-        state = self.state()
-        activations = activations.float()
-        mean = activations.mean(dim=-2) if self.statistics == "target" else state["mean_"]
+        activations = activations.to(self.direction_.dtype)
+        mean = activations.mean(dim=-2) if self.statistics == "target" else self.mean_
         centred = activations - mean[..., None, :]
-        logits = (centred @ state["direction_"][..., None, :, None])[..., 0] + state["bias_"][..., None, None]
+        logits = (centred @ self.direction_[..., None, :, None])[..., 0] + self.bias_[..., None, None]
         yes, no = logits.double().sigmoid().unbind(dim=-2)
-        return state["sign_"][..., None] * (yes - no) / 2
+        return self.sign_[..., None] * (yes - no) / 2
+
+    def probabilities(self, scores: Float[Tensor, "*batch example"]) -> Float[Tensor, "*batch example"]:
+        """The paper's average confidence, (p(yes text) + 1 - p(no text)) / 2, turned by the sign."""
+        return scores + 0.5
 
     def pair_score(
         self,
@@ -132,6 +138,7 @@ class CCSGenies(CCS):
     """
 
     name = "ccs-genies"
+    title = "contrast-consistent search as GENIES released it"
     stimuli = ("contrast_yes_eos", "contrast_no_genies")
     site = "ln_final"
 
@@ -156,13 +163,14 @@ class CCSGenies(CCS):
         )
         self.n_examples = n_examples
 
-    def draw(self, labels: Labels, groups: ExampleIds) -> Int[Tensor, " drawn"] | None:
+    def draw(self, pairs: Int[Tensor, "pair 2"]) -> Int[Tensor, " drawn"] | None:
         """Rows of the first examples' pairs, drawn with replacement, as many as there are."""
-        pairs = pair_rows(labels, groups).cpu()
-        first: list[int] = list(dict.fromkeys(groups.cpu()[pairs[:, 0]].tolist()))[: self.n_examples]
-        rows = pairs[torch.isin(groups.cpu()[pairs[:, 0]], torch.tensor(first))].reshape(-1)
-        generator = torch.Generator().manual_seed(self.seed)
-        return rows[torch.randint(len(rows), (len(rows),), generator=generator)]
+        # An example has one best row.
+        best = pairs[:, 0]
+        first: list[int] = list(dict.fromkeys(best.tolist()))[: self.n_examples]
+        rows = pairs[torch.isin(best, torch.tensor(first, device=best.device))].reshape(-1)
+        drawn = torch.randint(len(rows), (len(rows),), generator=torch.Generator().manual_seed(self.seed))
+        return rows[drawn.to(rows.device)]
 
 
 def fit_contrast(

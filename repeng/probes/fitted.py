@@ -35,7 +35,7 @@ class FittedProbe:
         scale: per unit, what its score is then divided by.
         calibration: from a pair's score to a probability.
         layer_heads: the best head of each fitted layer, -1 where the site has none.
-        layer_temperatures: for each fitted layer's own probabilities.
+        layer_temperatures: T of each fitted layer's own probabilities, as of `layer_heads` alone.
         held_out_accuracy: pair accuracy of each fitted layer (its best head) on held-out source pairs.
         held_out_log_loss: mean -log p(best) of the same.
         head_accuracy: held-out pair accuracy of every head; one column where the site has none.
@@ -77,6 +77,16 @@ class FittedProbe:
         return self.layer_heads[0] != NO_HEAD
 
     @property
+    def layer_units(self) -> tuple[tuple[int, int], ...]:
+        """Every fitted layer with its best head."""
+        return tuple(zip(self.fitted_layers, self.layer_heads, strict=True))
+
+    def heads_of(self, layer: int) -> tuple[tuple[int, int], ...]:
+        """Every (layer, head) of a fitted layer."""
+        heads = range(self.head_accuracy.shape[1]) if self.has_heads else (NO_HEAD,)
+        return tuple((layer, head) for head in heads)
+
+    @property
     def temperature(self) -> float | None:
         """T of sigmoid(score / T); None for a preset that calibrates otherwise."""
         return self.calibration.temperature if isinstance(self.calibration, Temperature) else None
@@ -89,8 +99,8 @@ class FittedProbe:
     def reads(self, n_layers: int, *, chosen: bool = True) -> tuple[Reading, ...]:
         """Which tensors of a store are its layers: the chosen ones, or with `chosen=False` all the fitted ones."""
         wanted = self.layers if chosen else self.fitted_layers
-        site = None if self.site == self.probe.site else self.site
-        return tuple(reading for reading in self.probe.reads(n_layers, site) if reading.layer in wanted)
+        readings = self.probe.reads(n_layers, None if self.site == self.probe.site else self.site)
+        return tuple(reading for reading in readings if reading.layer in wanted)
 
     def check_capture(self, capture_id: str) -> None:
         """Refuse activations of another capture than the one that the probe was fitted on.
@@ -106,24 +116,23 @@ class FittedProbe:
             )
 
     def scores(
-        self, activations: Float[Tensor, "layer *head stimulus response d"], layers: Sequence[int] | None = None
-    ) -> Float[np.ndarray, " response"]:
-        """One score a response; higher means better. An ensemble's is the mean of its standardised members'."""
-        selected, chosen = self._chosen(activations, layers)
-        members = to_numpy(selected.decision_function(chosen))
-        return np.mean((members - self.centre[:, None]) / self.scale[:, None], axis=0)
-
-    def scores_of(
-        self, activations: Float[Tensor, "layer *head stimulus response d"], rows: Int[np.ndarray, " row"]
+        self,
+        activations: Float[Tensor, "layer *head stimulus response d"],
+        layers: Sequence[int] | None = None,
+        rows: Int[np.ndarray, " row"] | None = None,
     ) -> Float[np.ndarray, " row"]:
-        """`scores` of some responses, the others left out of any statistics.
+        """One score a response; higher means better. An ensemble's is the mean of its standardised members'.
+
+        `rows` asks for some responses, the others left out of any statistics.
 
         Raises:
-            NonFinite: an activation of one of them is infinite or not a number.
+            NonFinite: an activation of one of those rows is infinite or not a number.
         """
-        selected, chosen = self._chosen(activations, None)
-        check_finite_layers(chosen, tuple(layer for layer, _ in self.units), rows)
-        members = to_numpy(selected.decision_function(take(chosen, rows)))
+        selected, chosen = self._chosen(activations, layers)
+        if rows is not None:
+            check_finite_layers(chosen, tuple(layer for layer, _ in self.units), rows)
+            chosen = take(chosen, rows)
+        members = to_numpy(selected.decision_function(chosen))
         return np.mean((members - self.centre[:, None]) / self.scale[:, None], axis=0)
 
     def pair_scores(
@@ -138,8 +147,7 @@ class FittedProbe:
             NonFinite: an activation of one of the pairs is infinite or not a number.
         """
         selected, chosen = self._chosen(activations, layers)
-        names = tuple(layer for layer, _ in self.units)
-        members = unit_pair_scores(selected, chosen, pairs, names)
+        members = unit_pair_scores(selected, chosen, pairs, tuple(layer for layer, _ in self.units))
         return np.mean(members / self.scale[:, None], axis=0)
 
     def pair_probabilities(
@@ -155,34 +163,20 @@ class FittedProbe:
         """
         return self.calibration(self.pair_scores(activations, pairs, layers))
 
-    def pair_probabilities_by_layer(
+    def pair_scores_at(
         self,
+        units: Sequence[tuple[int, int]],
         activations: Float[Tensor, "layer *head stimulus response d"],
         pairs: Int[np.ndarray, "pair 2"],
         layers: Sequence[int] | None = None,
-    ) -> Float[np.ndarray, "layer pair"]:
-        """The same for every layer given, each alone with its own temperature and (if there are heads) best head.
+    ) -> Float[np.ndarray, "unit pair"]:
+        """The scores of each pair by some (layer, head), each alone. `layers` defaults to all the fitted ones.
 
-        `layers` defaults to all the fitted ones.
+        Raises:
+            NonFinite: an activation of one of the pairs is infinite or not a number.
         """
-        present = tuple(self.fitted_layers if layers is None else layers)
-        heads = [self.layer_heads[self._position(layer)] for layer in present]
-        units = tuple(zip(present, heads, strict=True))
-        selected, chosen = self._select(units), self._gather(activations, units, present)
-        members = unit_pair_scores(selected, chosen, pairs, present)
-        temperatures = self.layer_temperatures[[self._position(layer) for layer in present]]
-        return np.stack([Temperature(float(t))(row) for t, row in zip(temperatures, members, strict=True)])
-
-    def head_pair_scores(
-        self,
-        activations: Float[Tensor, "1 *head stimulus response d"],
-        pairs: Int[np.ndarray, "pair 2"],
-        layer: int,
-    ) -> Float[np.ndarray, "head pair"]:
-        """The score of each pair by every head of one layer; one row where the site has no heads."""
-        one = self.probe.select(torch.tensor([self._position(layer)]))
-        scores = unit_pair_scores(one, activations, pairs, (layer,))
-        return scores.reshape(-1, scores.shape[-1])
+        chosen = self._gather(activations, tuple(units), tuple(self.fitted_layers if layers is None else layers))
+        return unit_pair_scores(self._select(tuple(units)), chosen, pairs, tuple(layer for layer, _ in units))
 
     @cached_property
     def _chosen_probe(self) -> Probe:

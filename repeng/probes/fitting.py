@@ -1,77 +1,175 @@
-"""Fit one probe on one source: every layer in one call, then layers, heads and calibration from held-out pairs."""
+"""Fit one probe on one source: every layer, then layers, heads and calibration from held-out pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float, Int
+from sklearn.base import clone
 
-from repeng.probes.base import Probe
-from repeng.probes.calibration import Temperature, fit_temperature
-from repeng.probes.fitted import FittedProbe, to_numpy
-from repeng.probes.genies import fit_genies
-from repeng.probes.selection import Common, LayerChoice, assemble, check_choice, choose, fit_on_pairs, measure
-from repeng.probes.source import SourceData, SourceSplit, split_source
+from repeng.errors import BadInput
+from repeng.probes.base import Probe, Reading
+from repeng.probes.calibration import fit_temperature, log_loss, pair_accuracy
+from repeng.probes.fitted import NO_HEAD, FittedProbe, take, to_numpy, unit_pair_scores
+from repeng.probes.genies import AsReleased
+from repeng.probes.selection import Curves, HeldOut, LayerChoice, Unit, choose, parse_layers
+from repeng.probes.source import BLOCK_BYTES, LayerSource, SourceData, SourceSplit, layer_blocks, split_source
 
-__all__ = ["FittedProbe", "SourceData", "fit_probe"]
+RULES: Mapping[str, HeldOut] = {"held-out": HeldOut(), "genies": AsReleased()}
+"""By `Probe.rule`: which pairs a probe learns from, and how the others choose layers and calibrate."""
+
+
+@dataclass(frozen=True)
+class ProbeSpec:
+    """What is to be fitted, and how.
+
+    Attributes:
+        probe: an unfitted probe, with its parameters; it is not changed.
+        layers: "auto" takes the layer (and head) of highest held-out pair accuracy, ties by log-loss, then the lower;
+            "top-k:K" the mean of the K best (layer, head) by the same order; "all" the mean of every layer, and a
+            tuple, or "4-8", the mean of those layers (with heads: each layer's best one). A preset ranks by its own
+            rule: "auto" takes its own K, and a tuple restricts it to those layers.
+        site: what is read, where it is not the probe's own site; `token` alike.
+        seed: of the split and of the random pair of each training example.
+
+    Raises:
+        BadInput: `layers` is none of those.
+    """
+
+    probe: Probe
+    layers: LayerChoice = "auto"
+    site: str = ""
+    token: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layers, str):
+            object.__setattr__(self, "layers", parse_layers(self.layers))
+        elif not self.layers:
+            raise BadInput("layers names no layer; give auto, all, top-k:N, or a tuple of layer numbers")
+        object.__setattr__(self, "site", self.site or self.probe.site)
+        object.__setattr__(self, "token", self.token or self.probe.token)
+
+    def readings(self, n_layers: int) -> tuple[Reading, ...]:
+        """The layers to be fitted of a model of `n_layers` blocks: all that the probe reads, or those asked for.
+
+        Raises:
+            BadInput: a layer that the probe does not read.
+        """
+        found = self.probe.reads(n_layers, None if self.site == self.probe.site else self.site)
+        if not isinstance(self.layers, tuple):
+            return found
+        known = {reading.layer for reading in found}
+        if missing := set(self.layers) - known:
+            listing = ", ".join(map(str, sorted(known)))
+            raise BadInput(f"{self.probe.name} has no layer {min(missing)}; it reads {listing}")
+        return tuple(reading for reading in found if reading.layer in self.layers)
 
 
 def fit_probe(
-    probe: Probe,
-    data: SourceData,
+    spec: ProbeSpec,
+    source: LayerSource,
     *,
-    layers: LayerChoice = "auto",
-    seed: int = 0,
-    site: str | None = None,
-    token: str | None = None,
-    stimuli: Sequence[str] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    block_bytes: int = BLOCK_BYTES,
 ) -> FittedProbe:
     """Fit a probe on every layer of a source and choose among them with held-out source pairs.
 
+    Activations are in memory a block of layers at a time. What a probe learns at one layer does not depend on the
+    others, so a fit in blocks is the fit of all layers at once.
+
     Args:
-        probe: an unfitted probe; it is not changed.
-        data: the source's activations.
-        layers: "auto" takes the layer (and head) of highest held-out pair accuracy, ties by log-loss, then the lower;
-            "top-k:K" the mean of the K best (layer, head) by the same order; "all" the mean of every layer, and a tuple
-            the mean of those layers (with heads: each layer's best one). A preset ranks by its own rule: "auto" takes
-            its own K, and a tuple restricts it to those layers.
-        seed: of the split and of the random pair of each training example.
-        site: what the activations are of, where it is not the probe's own site; `token` and `stimuli` alike.
+        spec: the probe and how it is fitted.
+        source: the labelled activations.
         provenance: kept with the fitted probe.
+        block_bytes: float32 activations of a block; one layer, if that has more.
 
     Raises:
-        BadInput: `layers` is none of those, or the source is too small or of one class.
+        BadInput: the source is too small, of one class, or lacks a layer that was asked for.
         NonFinite: an activation is infinite or not a number.
     """
-    check_choice(layers, data.layers)
-    split = split_source(data.labels, data.examples, data.groups, seed=seed, usable=data.usable)
-    common = Common(
-        seed=seed,
-        stimuli=tuple(stimuli or probe.stimuli),
-        site=site or probe.site,
-        token=token or probe.token,
+    layers = tuple(reading.layer for reading in source.readings)
+    if isinstance(spec.layers, tuple) and (missing := sorted(set(spec.layers) - set(layers))):
+        raise BadInput(f"layers {spec.layers}: {missing} given; the source's activations hold {layers}")
+    rule = RULES[spec.probe.rule]
+    split = split_source(source.labels, source.examples, source.groups, seed=spec.seed, usable=source.kept)
+    blocks = [fit_block(rule, spec.probe, block, split) for block in layer_blocks(source, block_bytes)]
+    curves = Curves.joined([curves for _, curves in blocks])
+    units = choose(rule.rules, curves, spec.layers, spec.probe.keeps)
+    centre, scale = standardisation(rule, curves, units)
+    ensemble = np.mean(curves.scores[tuple(np.transpose(units))] / scale[:, None], axis=0)
+    has_heads = blocks[0][1].has_heads
+    best = curves.best_heads()
+    every = np.arange(len(best))
+    return FittedProbe(
+        probe=joined([probe for probe, _ in blocks]),
+        fitted_layers=layers,
+        units=tuple((layers[layer], head if has_heads else NO_HEAD) for layer, head in units),
+        centre=centre,
+        scale=scale,
+        calibration=rule.calibrate(ensemble, spec.seed),
+        layer_heads=tuple(best.tolist()) if has_heads else (NO_HEAD,) * len(best),
+        layer_temperatures=curves.temperature[every, best],
+        held_out_accuracy=curves.accuracy[every, best],
+        held_out_log_loss=curves.log_loss[every, best],
+        head_accuracy=curves.accuracy,
+        train_accuracy=curves.train_accuracy[every, best],
+        seed=spec.seed,
+        stimuli=spec.probe.stimuli,
+        site=spec.site,
+        token=spec.token,
         provenance=dict(provenance or {}),
     )
-    rule = fit_genies if probe.rule == "genies" else fit_held_out
-    return rule(probe, data, split, layers, common)
 
 
-def fit_held_out(
-    probe: Probe, data: SourceData, split: SourceSplit, layers: LayerChoice, common: Common
-) -> FittedProbe:
-    """Fit on the training pairs; let the held-out ones choose and calibrate."""
-    fitted = fit_on_pairs(probe, data, split.train)
-    curves = measure(fitted, data, split)
-    units = choose(curves.accuracy, curves.log_loss, data.layers, layers)
-    centre, scale = np.zeros(len(units)), np.ones(len(units))
-    if len(units) > 1:
-        held_rows = np.unique(split.held_out)
-        responses = to_numpy(fitted.decision_function(data.rows(held_rows)))
-        responses = responses.reshape(*curves.accuracy.shape, -1)[tuple(np.transpose(units))]
-        centre, spread = responses.mean(axis=1), responses.std(axis=1)
-        scale = np.where(spread > 0, spread, 1.0)
-    ensemble = np.mean(curves.scores[tuple(np.transpose(units))] / scale[:, None], axis=0)
-    calibration = Temperature(float(fit_temperature(ensemble)))
-    return assemble(fitted, data, curves, units, centre, scale, calibration, common)
+def fit_block(rule: HeldOut, probe: Probe, data: SourceData, split: SourceSplit) -> tuple[Probe, Curves]:
+    """A probe fitted on a block of layers, and how each (layer, head) of it does."""
+    validation = rule.validation(split)
+    fitted = fit_on_pairs(probe, data, rule.fitted_on(split))
+    held, train = (
+        unit_pair_scores(fitted, data.activations, pairs, data.layers).reshape(len(data.layers), -1, len(pairs))
+        for pairs in (validation, split.train)
+    )
+    rows = np.unique(validation)
+    responses = to_numpy(fitted.decision_function(take(data.activations, rows)))
+    temperature = fit_temperature(held)
+    return fitted, Curves(
+        layers=data.layers,
+        accuracy=rule.accuracy(probe, data, split, held),
+        log_loss=log_loss(held, temperature),
+        scores=held,
+        responses=responses.reshape(*held.shape[:2], -1),
+        temperature=temperature,
+        train_accuracy=pair_accuracy(train),
+        has_heads=data.has_heads,
+    )
+
+
+def fit_on_pairs(probe: Probe, data: SourceData, pairs: Int[np.ndarray, "pair 2"]) -> Probe:
+    """A clone of the probe, fitted on the responses of some pairs: best, worse, best, worse, ..."""
+    rows = pairs.reshape(-1)
+    fitted: Probe = clone(probe).fit(take(data.activations, rows), data.labels[rows], data.examples[rows])
+    return fitted
+
+
+def standardisation(
+    rule: HeldOut, curves: Curves, units: Sequence[Unit]
+) -> tuple[Float[np.ndarray, " unit"], Float[np.ndarray, " unit"]]:
+    """What is taken from each member's score before an ensemble's mean, and what it is then divided by."""
+    if len(units) == 1 or not rule.standardises:
+        return np.zeros(len(units)), np.ones(len(units))
+    responses = curves.responses[tuple(np.transpose(units))]
+    spread = responses.std(axis=1)
+    return responses.mean(axis=1), np.where(spread > 0, spread, 1.0)
+
+
+def joined(blocks: Sequence[Probe]) -> Probe:
+    """One fitted probe of the layers of several."""
+    if len(blocks) == 1:
+        return blocks[0]
+    states = [block.state() for block in blocks]
+    return blocks[0].with_state({name: torch.cat([state[name] for state in states]) for name in states[0]})

@@ -8,6 +8,8 @@ pairs turns it into a probability: those pairs are already inside the directions
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -15,11 +17,10 @@ from torch import Tensor
 
 from repeng.errors import BadInput
 from repeng.probes.base import Probe, Reading
-from repeng.probes.calibration import LogisticCalibration, fit_temperature, log_loss, pair_accuracy
+from repeng.probes.calibration import LogisticCalibration
 from repeng.probes.cra import contrast
-from repeng.probes.fitted import FittedProbe, unit_pair_scores
 from repeng.probes.mms import MMS
-from repeng.probes.selection import Common, Curves, LayerChoice, assemble, fit_on_pairs, top_k
+from repeng.probes.selection import HeldOut, Ranking, Rule, Unit
 from repeng.probes.source import SourceData, SourceSplit
 from repeng.probes.threads import one_thread
 
@@ -34,6 +35,7 @@ class MMSGenies(MMS):
     """
 
     name = "mms-genies"
+    title = "mass mean shift of heads as GENIES released it"
     site = "hook_z"
     rule = "genies"
     ranks_by_scores = False
@@ -41,12 +43,17 @@ class MMSGenies(MMS):
     def __init__(self, *, k: int = 16) -> None:
         self.k = k
 
-    def decision_function(
+    @property
+    def keeps(self) -> int:
+        """K."""
+        return self.k
+
+    def response_scores(
         self, activations: Float[Tensor, "*batch stimulus example d_model"]
     ) -> Float[Tensor, "*batch example"]:
         """The projection on the direction, of unit length. GENIES scores no single response; this is ours."""
-        norm = self.state()["direction_"].norm(dim=-1, keepdim=True)
-        return super().decision_function(activations) / torch.where(norm > 0, norm, 1.0)
+        norm = self.direction_.norm(dim=-1, keepdim=True)
+        return super().response_scores(activations) / torch.where(norm > 0, norm, 1.0)
 
     def pair_score(
         self,
@@ -67,6 +74,7 @@ class CRAGenies(MMSGenies):
     """
 
     name = "cra-genies"
+    title = "contrastive representation arithmetic as GENIES released it"
     stimuli = ("contrast_yes", "contrast_no")
 
     def __init__(self, *, k: int = 16, alpha: float = 1.0) -> None:
@@ -86,6 +94,7 @@ class LATGenies(MMSGenies):
     """
 
     name = "lat-genies"
+    title = "linear artificial tomography as GENIES released it"
     site = "resid_post"
 
     @classmethod
@@ -106,32 +115,74 @@ class LATStimulus2Genies(LATGenies):
     """The same on LAT's second stimulus."""
 
     name = "lat-stimulus-2-genies"
+    title = "linear artificial tomography, second stimulus, as GENIES released it"
     stimuli = ("lat2",)
 
 
-def fit_genies(probe: Probe, data: SourceData, split: SourceSplit, layers: LayerChoice, common: Common) -> FittedProbe:
+def latest_first(ranking: Ranking) -> list[Unit]:
+    """By highest accuracy; ties go to the later one.
+
+    GENIES reverses numpy's default sort, whose order of ties depends on the machine; reversing a stable sort is the
+    one of its orders that does not.
+    """
+    order = np.argsort(ranking.accuracy.reshape(-1), kind="stable")[::-1]
+    places = zip(*np.unravel_index(order, ranking.accuracy.shape), strict=True)
+    return [(int(layer), int(head)) for layer, head in places]
+
+
+def latest_of_layers(ranking: Ranking, keeps: int, layers: tuple[int, ...]) -> list[Unit]:
+    """The K best of some layers."""
+    return [unit for unit in latest_first(ranking) if ranking.layers[unit[0]] in layers][:keeps]
+
+
+RELEASED_RULES: Mapping[str, Rule] = {
+    "auto": lambda ranking, keeps, _argument: latest_first(ranking)[:keeps],
+    "all": lambda ranking, _keeps, _argument: latest_first(ranking),
+    "top-k": lambda ranking, _keeps, count: latest_first(ranking)[:count],
+    "layers": latest_of_layers,
+}
+
+
+class AsReleased(HeldOut):
     """Rank, fit and calibrate as GENIES released it."""
-    if not isinstance(probe, MMSGenies):
-        raise BadInput(f"probe {probe.name!r}: the genies rule fits only the presets of repeng.probes.genies")
-    if len(split.held_out_one) < 2:
-        raise BadInput(f"{len(split.held_out_one)} validation pair(s); {probe.name} needs 2 or more to calibrate")
-    shape = data.activations.shape[:2] if data.has_heads else (data.activations.shape[0], 1)
-    ranking = rank_by_regression(probe, data, split).reshape(shape)
-    fitted = fit_on_pairs(probe, data, np.concatenate([split.train, split.held_out_one]))
-    cosines = unit_pair_scores(fitted, data.activations, split.held_out_one, data.layers).reshape(*shape, -1)
-    temperature = fit_temperature(cosines)
-    train = unit_pair_scores(fitted, data.activations, split.train, data.layers).reshape(*shape, -1)
-    curves = Curves(
-        scores=cosines,
-        temperature=temperature,
-        accuracy=ranking,
-        log_loss=log_loss(cosines, temperature),
-        train_accuracy=pair_accuracy(train),
-    )
-    units = best_units(ranking, data.layers, layers, probe.k)
-    mean_cosine = np.mean(cosines[tuple(np.transpose(units))], axis=0)
-    calibration = fit_released_calibration(mean_cosine, common.seed)
-    return assemble(fitted, data, curves, units, np.zeros(len(units)), np.ones(len(units)), calibration, common)
+
+    rules = RELEASED_RULES
+    standardises = False
+
+    def fitted_on(self, split: SourceSplit) -> Int[np.ndarray, "pair 2"]:
+        """The validation pairs too."""
+        return np.concatenate([split.train, split.held_out_one])
+
+    def validation(self, split: SourceSplit) -> Int[np.ndarray, "pair 2"]:
+        """One random pair of each held-out example.
+
+        Raises:
+            BadInput: there is none to calibrate on, or one.
+        """
+        if len(split.held_out_one) < 2:
+            raise BadInput(f"{len(split.held_out_one)} validation pair(s); the genies rule needs 2 or more")
+        return split.held_out_one
+
+    def accuracy(
+        self,
+        probe: Probe,
+        data: SourceData,
+        split: SourceSplit,
+        scores: Float[np.ndarray, "layer head pair"],
+    ) -> Float[np.ndarray, "layer head"]:
+        """That of a logistic regression on single responses."""
+        if not isinstance(probe, MMSGenies):
+            raise BadInput(f"probe {probe.name!r}: the genies rule fits only the presets of repeng.probes.genies")
+        return rank_by_regression(probe, data, split).reshape(scores.shape[:2])
+
+    def calibrate(self, scores: Float[np.ndarray, " pair"], seed: int) -> LogisticCalibration:
+        """Unpenalised logistic regression on (1 + cosine) / 2, every second validation pair turned round."""
+        from sklearn.linear_model import LogisticRegression
+
+        toward_best: Int[np.ndarray, " pair"] = (np.arange(len(scores)) % 2 == 0).astype(np.int64)
+        inputs = (1 + np.where(toward_best == 1, scores, -scores)) / 2
+        model = LogisticRegression(C=np.inf).fit(inputs[:, None], toward_best)
+        return LogisticCalibration(float(model.coef_[0, 0]), float(model.intercept_[0]), seed)
 
 
 def rank_by_regression(probe: MMSGenies, data: SourceData, split: SourceSplit) -> Float[np.ndarray, " unit"]:
@@ -146,30 +197,3 @@ def rank_by_regression(probe: MMSGenies, data: SourceData, split: SourceSplit) -
             model = LogisticRegression(C=1.0, max_iter=1000).fit(learn, data.labels[train])
             accuracies.append(model.score(test, data.labels[validation]))
     return np.array(accuracies)
-
-
-def best_units(
-    accuracy: Float[np.ndarray, "layer head"], layers: tuple[int, ...], choice: LayerChoice, k: int
-) -> list[tuple[int, int]]:
-    """Positions (layer, head) of the k highest accuracies. Ties go to the later one.
-
-    GENIES reverses numpy's default sort, whose order of ties depends on the machine; reversing a stable sort is the
-    one of its orders that does not.
-    """
-    order = np.argsort(accuracy.reshape(-1), kind="stable")[::-1]
-    ranked = [(int(layer), int(head)) for layer, head in zip(*np.unravel_index(order, accuracy.shape), strict=True)]
-    if isinstance(choice, tuple):
-        return [unit for unit in ranked if layers[unit[0]] in choice][:k]
-    if choice == "all":
-        return ranked
-    return ranked[: k if choice == "auto" else top_k(choice)]
-
-
-def fit_released_calibration(mean_cosine: Float[np.ndarray, " pair"], seed: int) -> LogisticCalibration:
-    """Unpenalised logistic regression on (1 + cosine) / 2, every second validation pair turned round."""
-    from sklearn.linear_model import LogisticRegression
-
-    toward_best: Int[np.ndarray, " pair"] = (np.arange(len(mean_cosine)) % 2 == 0).astype(np.int64)
-    scores = (1 + np.where(toward_best == 1, mean_cosine, -mean_cosine)) / 2
-    model = LogisticRegression(C=np.inf).fit(scores[:, None], toward_best)
-    return LogisticCalibration(float(model.coef_[0, 0]), float(model.intercept_[0]), seed)

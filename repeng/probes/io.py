@@ -44,7 +44,7 @@ def save(fitted: FittedProbe, directory: Path | str) -> Path:
     write_atomically(weights, content)
     description = {
         "format": FORMAT,
-        "probe": fitted.name,
+        "probe": fitted.probe.reference or fitted.name,
         "parameters": fitted.probe.get_params(),
         "weights": weights.name,
         "sha256": checksum,

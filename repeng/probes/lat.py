@@ -1,4 +1,4 @@
-"""Linear artificial tomography (Zou et al. 2023, section 3.1), the original: a principal component."""
+"""Linear artificial tomography, the original: a principal component."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from repeng.probes.base import Labels, LinearProbe, majority_sign
 class LAT(LinearProbe):
     """The first principal component of paired differences.
 
+    Zou et al. 2023 (arXiv:2310.01405), section 3.1.
+
     The differences are taken in an order that knows nothing of the labels: half of the pairs, drawn at random, as
     best minus worse, the others as worse minus best, so that centring them does not remove what is sought. The labels
     set the sign alone: +1 where most source pairs are ranked rightly. The score is (h - mean) . v / |v|, with the mean
-    of the source's responses.
+    of the source's responses. Fitted without groups, it takes the first best and the first worse response for a
+    pair, the second ones, and so on.
 
     Args:
         seed: of which pairs are turned round.
     """
 
     name = "lat"
+    title = "linear artificial tomography"
 
     def __init__(self, *, seed: int = 0) -> None:
         self.seed = seed
@@ -45,6 +49,7 @@ class LATStimulus2(LAT):
     """LAT on its second stimulus: the response between a request to consider and a question about its probability."""
 
     name = "lat-stimulus-2"
+    title = "linear artificial tomography, second stimulus"
     stimuli = ("lat2",)
 
 

@@ -1,4 +1,4 @@
-"""Whitened mass mean (Marks and Tegmark 2023, section 5.1): Fisher's linear discriminant."""
+"""Whitened mass mean: Fisher's linear discriminant."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repeng.errors import BadInput
+from repeng.errors import BadArray
 from repeng.probes.base import Labels, LinearProbe
 
 
 class LDA(LinearProbe):
     """The mean difference times the inverse of the within-class covariance; the offset is the means' midpoint.
 
-    There are often fewer responses than dimensions, where the paper takes a pseudo-inverse. A shrunk covariance, which
-    always has an inverse, generalises better.
+    Marks and Tegmark 2023 (arXiv:2310.06824), section 5.1. There are often fewer responses than dimensions, where
+    the paper takes a pseudo-inverse. A shrunk covariance, which always has an inverse, generalises better.
 
     Args:
         shrinkage: how far the covariance goes towards a multiple of the identity: a share from 0 to 1, or
@@ -22,6 +22,7 @@ class LDA(LinearProbe):
     """
 
     name = "lda"
+    title = "linear discriminant with a shrunk covariance"
 
     def __init__(self, *, shrinkage: float | str = "ledoit-wolf") -> None:
         self.shrinkage = shrinkage
@@ -35,14 +36,14 @@ class LDA(LinearProbe):
         """Solve covariance . direction = mean difference, in float64."""
         named = self.shrinkage == "ledoit-wolf"
         if not named and not (isinstance(self.shrinkage, int | float) and 0 <= self.shrinkage <= 1):
-            raise BadInput(f"shrinkage {self.shrinkage!r}: choose ledoit-wolf, or a share from 0 to 1")
+            raise BadArray(f"shrinkage {self.shrinkage!r}: choose ledoit-wolf, or a share from 0 to 1")
         best, worse = features[..., labels == 1, :].double(), features[..., labels == 0, :].double()
         best_mean, worse_mean = best.mean(dim=-2, keepdim=True), worse.mean(dim=-2, keepdim=True)
         within = torch.cat([best - best_mean, worse - worse_mean], dim=-2)
         shrinkage = ledoit_wolf(within) if named else torch.full_like(within[..., 0, 0], float(self.shrinkage))
         direction = solve_shrunk(within, shrinkage, (best_mean - worse_mean)[..., 0, :])
         if not bool(direction.isfinite().all()):
-            raise BadInput(f"the covariance has no inverse with shrinkage {self.shrinkage}; choose a higher one")
+            raise BadArray(f"the covariance has no inverse with shrinkage {self.shrinkage}; choose a higher one")
         offset = (direction * (best_mean + worse_mean)[..., 0, :]).sum(dim=-1) / 2
         return direction.to(features.dtype), offset.to(features.dtype)
 

@@ -1,4 +1,4 @@
-"""Mass mean shift (Li et al. 2023; Marks and Tegmark 2023, section 5)."""
+"""Mass mean shift."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from repeng.probes.base import Labels, LinearProbe
 
 
 class MMS(LinearProbe):
-    """The direction is the mean over best responses minus the mean over worse ones; the offset is their midpoint."""
+    """The direction is the mean over best responses minus the mean over worse ones; the offset is their midpoint.
+
+    Li et al. 2023 (arXiv:2306.03341), section 3; Marks and Tegmark 2023 (arXiv:2310.06824), section 5.
+    """
 
     name = "mms"
+    title = "mass mean shift"
 
     def fit_direction(
         self,

@@ -13,6 +13,8 @@ class Random(LinearProbe):
     """Every response scores zero, so that every pair gets 0.5 each: a tie, which counts half (Clymer et al. 2023)."""
 
     name = "random"
+    title = "random choice"
+    learns = False
 
     def fit_direction(
         self,

@@ -14,6 +14,7 @@ from repeng.probes.lat import LAT, LATStimulus2
 from repeng.probes.lda import LDA
 from repeng.probes.logistic import Logistic
 from repeng.probes.mms import MMS
+from repeng.probes.own_file import class_in_file, is_reference
 from repeng.probes.random import Random
 
 ENTRY_POINTS = "repeng.probes"
@@ -41,33 +42,35 @@ def known_probes() -> tuple[str, ...]:
     return tuple(sorted({*PROBES, *(point.name for point in entry_points(group=ENTRY_POINTS))}))
 
 
-def probe_class(name: str) -> type[Probe]:
-    """The class of that name: ours, or an installed package's entry point in the group `repeng.probes`.
+def get_probe(name: str, **params: Any) -> Probe:
+    """An unfitted probe of that name.
+
+    Args:
+        name: of a probe of ours, of an installed package's entry point in the group `repeng.probes`, or `FILE.py:NAME`
+            for a class in a file of the user's, whose code runs in this process.
+        params: its constructor's.
 
     Raises:
         UnknownName: nothing answers to the name.
-        BadInput: the entry point is not a probe of that name.
+        BadInput: the probe has no such parameter, what the name leads to is no probe, or the file cannot be imported.
     """
+    cls = probe_class(name)
+    own = cls._get_param_names()
+    if unknown := sorted(set(params) - set(own)):
+        known = ", ".join(own) or "(it has none)"
+        raise BadInput(f"probe {cls.name!r} has no parameter {unknown[0]!r}; choose from {known}")
+    return cls(**params)
+
+
+def probe_class(name: str) -> type[Probe]:
+    """The class of that name; see `get_probe`."""
     if name in PROBES:
         return PROBES[name]
     for point in entry_points(group=ENTRY_POINTS, name=name):
         loaded = point.load()
-        if not (isinstance(loaded, type) and issubclass(loaded, Probe) and getattr(loaded, "name", None) == name):
+        if not (isinstance(loaded, type) and issubclass(loaded, Probe) and loaded.name == name):
             raise BadInput(f"entry point {point.value!r} is not a subclass of repeng.probes.base.Probe named {name!r}")
         return loaded
-    raise UnknownName("probe", name, known_probes())
-
-
-def get_probe(name: str, **params: Any) -> Probe:
-    """An unfitted probe of that name.
-
-    Raises:
-        UnknownName: nothing answers to the name.
-        BadInput: the probe has no such parameter.
-    """
-    cls = probe_class(name)
-    unknown = sorted(set(params) - set(cls.parameter_names()))
-    if unknown:
-        known = ", ".join(cls.parameter_names()) or "(it has none)"
-        raise BadInput(f"probe {name!r} has no parameter {unknown[0]!r}; choose from {known}")
-    return cls(**params)
+    if is_reference(name):
+        return class_in_file(name)
+    raise UnknownName("probe", name, (*known_probes(), "your own FILE.py:NAME"))

@@ -1,138 +1,171 @@
-"""What the rules of choosing layers share: how each (layer, head) does alone, and the fitted probe they make."""
+"""Which layers a source chooses: how each (layer, head) does on held-out pairs, and the rules that pick among them."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
 from repeng.errors import BadInput
 from repeng.probes.base import Probe
-from repeng.probes.calibration import LogisticCalibration, Temperature, fit_temperature, log_loss, pair_accuracy
-from repeng.probes.fitted import NO_HEAD, FittedProbe, unit_pair_scores
+from repeng.probes.calibration import LogisticCalibration, Temperature, fit_temperature, pair_accuracy
 from repeng.probes.source import SourceData, SourceSplit
 
+Unit = tuple[int, int]
+"""Position (layer, head) among what was fitted."""
 LayerChoice = str | tuple[int, ...]
+"""A rule of `RULES`, one that counts with its count (`top-k:16`); or the layers themselves."""
 
 
 @dataclass(frozen=True)
-class Common:
-    """What every fitted probe carries of its fit."""
-
-    seed: int
-    stimuli: tuple[str, ...]
-    site: str
-    token: str
-    provenance: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Curves:
+class Ranking:
     """How each (layer, head) does on its own. Without heads the second axis has length 1."""
 
-    scores: Float[np.ndarray, "layer head pair"]
-    temperature: Float[np.ndarray, "layer head"]
+    layers: tuple[int, ...]
     accuracy: Float[np.ndarray, "layer head"]
     log_loss: Float[np.ndarray, "layer head"]
+
+    def best_first(self) -> list[Unit]:
+        """By highest accuracy, then lowest log-loss, then the lower layer, then the lower head."""
+        order = np.lexsort((self.log_loss.reshape(-1), -self.accuracy.reshape(-1)))
+        return [
+            (int(layer), int(head)) for layer, head in zip(*np.unravel_index(order, self.accuracy.shape), strict=True)
+        ]
+
+    def best_heads(self) -> Int[np.ndarray, " layer"]:
+        """Each layer's best head, by the same order."""
+        return np.lexsort((self.log_loss, -self.accuracy), axis=1)[:, 0]
+
+
+@dataclass(frozen=True)
+class Curves(Ranking):
+    """The same with what it follows from.
+
+    Attributes:
+        has_heads: whether the site has heads.
+        scores: of each validation pair.
+        responses: of each response of those pairs, ascending by row.
+        temperature: of each unit's own probabilities.
+        train_accuracy: pair accuracy on the training pairs.
+    """
+
+    has_heads: bool
+    scores: Float[np.ndarray, "layer head pair"]
+    responses: Float[np.ndarray, "layer head row"]
+    temperature: Float[np.ndarray, "layer head"]
     train_accuracy: Float[np.ndarray, "layer head"]
 
-
-def fit_on_pairs(probe: Probe, data: SourceData, pairs: Int[np.ndarray, "pair 2"]) -> Probe:
-    """A clone of the probe, fitted on the responses of some pairs: best, worse, best, worse, ..."""
-    rows = pairs.reshape(-1)
-    labels = torch.from_numpy(data.labels[rows]).float()
-    return probe.clone().fit(data.rows(rows), labels, torch.from_numpy(data.examples[rows]))
-
-
-def measure(fitted: Probe, data: SourceData, split: SourceSplit) -> Curves:
-    """Accuracy, temperature and log-loss of every (layer, head) on the held-out pairs."""
-    shape = data.activations.shape[:2] if data.has_heads else (data.activations.shape[0], 1)
-    held = unit_pair_scores(fitted, data.activations, split.held_out, data.layers)
-    train = unit_pair_scores(fitted, data.activations, split.train, data.layers)
-    held = held.reshape(*shape, -1)
-    temperature = fit_temperature(held)
-    return Curves(
-        scores=held,
-        temperature=temperature,
-        accuracy=pair_accuracy(held),
-        log_loss=log_loss(held, temperature),
-        train_accuracy=pair_accuracy(train).reshape(shape),
-    )
+    @classmethod
+    def joined(cls, parts: Sequence[Curves]) -> Curves:
+        """Those of several blocks of layers, one above the other."""
+        names = [field.name for field in fields(cls) if field.name not in ("layers", "has_heads")]
+        values = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        layers = tuple(layer for part in parts for layer in part.layers)
+        return cls(layers=layers, has_heads=parts[0].has_heads, **values)
 
 
-def assemble(
-    fitted: Probe,
-    data: SourceData,
-    curves: Curves,
-    units: Sequence[tuple[int, int]],
-    centre: Float[np.ndarray, " unit"],
-    scale: Float[np.ndarray, " unit"],
-    calibration: Temperature | LogisticCalibration,
-    common: Common,
-) -> FittedProbe:
-    """The fitted probe; `units` are positions (layer, head) in the source's activations."""
-    best = best_heads(curves.accuracy, curves.log_loss)
-    every = np.arange(len(best))
-    return FittedProbe(
-        probe=fitted,
-        fitted_layers=data.layers,
-        units=tuple((data.layers[layer], head if data.has_heads else NO_HEAD) for layer, head in units),
-        centre=centre,
-        scale=scale,
-        calibration=calibration,
-        layer_heads=tuple(best.tolist()) if data.has_heads else (NO_HEAD,) * len(best),
-        layer_temperatures=curves.temperature[every, best],
-        held_out_accuracy=curves.accuracy[every, best],
-        held_out_log_loss=curves.log_loss[every, best],
-        head_accuracy=curves.accuracy,
-        train_accuracy=curves.train_accuracy[every, best],
-        seed=common.seed,
-        stimuli=common.stimuli,
-        site=common.site,
-        token=common.token,
-        provenance=common.provenance,
-    )
+Rule = Callable[[Ranking, int, Any], list[Unit]]
+"""Given a ranking, how many units the probe keeps where the user names no number, and the choice's argument."""
 
 
-def best_heads(
-    accuracy: Float[np.ndarray, "layer head"], loss: Float[np.ndarray, "layer head"]
-) -> Int[np.ndarray, " layer"]:
-    """Each layer's best head: highest accuracy, then lowest log-loss, then the lower head."""
-    return np.lexsort((loss, -accuracy), axis=1)[:, 0]
+def the_best(ranking: Ranking, keeps: int, _argument: None) -> list[Unit]:
+    """The best unit; of a probe that keeps more, the best of those."""
+    return ranking.best_first()[:keeps]
 
 
-def choose(
-    accuracy: Float[np.ndarray, "layer head"],
-    loss: Float[np.ndarray, "layer head"],
-    layers: tuple[int, ...],
-    choice: LayerChoice,
-) -> list[tuple[int, int]]:
-    """The positions (layer, head) that `choice` names, as in `fit_probe`."""
-    if isinstance(choice, tuple) or choice == "all":
-        wanted = layers if choice == "all" else choice
-        best = best_heads(accuracy, loss)
-        return [(position, int(best[position])) for position, layer in enumerate(layers) if layer in wanted]
-    count = 1 if choice == "auto" else top_k(str(choice))
-    # lexsort is stable: what ties to the end stays in order of layer, then head.
-    order = np.lexsort((loss.reshape(-1), -accuracy.reshape(-1)))[:count]
-    return [(int(layer), int(head)) for layer, head in zip(*np.unravel_index(order, accuracy.shape), strict=True)]
+def best_k(ranking: Ranking, _keeps: int, count: int) -> list[Unit]:
+    """The K best units, for the mean of their scores."""
+    return ranking.best_first()[:count]
 
 
-def top_k(choice: str) -> int:
-    """K of "top-k:K"."""
-    return int(choice.removeprefix("top-k:"))
+def every_layer(ranking: Ranking, _keeps: int, _argument: None) -> list[Unit]:
+    """The mean of all layers, with heads each layer's best one."""
+    return list(enumerate(ranking.best_heads().tolist()))
 
 
-def check_choice(choice: LayerChoice, layers: tuple[int, ...]) -> None:
-    """Raise BadInput unless `choice` says which of `layers` to take."""
+def given_layers(ranking: Ranking, _keeps: int, layers: tuple[int, ...]) -> list[Unit]:
+    """The mean of some layers, with heads each layer's best one."""
+    return [unit for unit in every_layer(ranking, 1, None) if ranking.layers[unit[0]] in layers]
+
+
+RULES: Mapping[str, Rule] = {"auto": the_best, "all": every_layer, "top-k": best_k, "layers": given_layers}
+COUNTING = frozenset({"top-k"})
+"""Rules that are given a number: `top-k:16`."""
+
+
+class HeldOut:
+    """Fit on training pairs; let every held-out pair choose layers and calibrate."""
+
+    rules: ClassVar[Mapping[str, Rule]] = RULES
+    standardises: ClassVar[bool] = True
+    """Whether the members of an ensemble are brought to one scale before their mean is taken."""
+
+    def fitted_on(self, split: SourceSplit) -> Int[np.ndarray, "pair 2"]:
+        """Pairs that a probe learns from."""
+        return split.train
+
+    def validation(self, split: SourceSplit) -> Int[np.ndarray, "pair 2"]:
+        """Pairs that choose and calibrate."""
+        return split.held_out
+
+    def accuracy(
+        self,
+        probe: Probe,  # noqa: ARG002  (a preset looks at more)
+        data: SourceData,  # noqa: ARG002
+        split: SourceSplit,  # noqa: ARG002
+        scores: Float[np.ndarray, "layer head pair"],
+    ) -> Float[np.ndarray, "layer head"]:
+        """What units are ranked by."""
+        return pair_accuracy(scores)
+
+    def calibrate(
+        self,
+        scores: Float[np.ndarray, " pair"],
+        seed: int,  # noqa: ARG002
+    ) -> Temperature | LogisticCalibration:
+        """From a validation pair's score to its probability."""
+        return Temperature(float(fit_temperature(scores)))
+
+
+def parse_layers(text: str) -> LayerChoice:
+    """`auto`, `all` and `top-k:N` as they are; `3`, `4-8` and `1,3,5` as layers.
+
+    Raises:
+        BadInput: it is none of these.
+    """
+    name, colon, count = text.partition(":")
+    counted = count.isdigit() and int(count) > 0 if name in COUNTING else not colon
+    if name in RULES and name != "layers" and counted:
+        return text
+    try:
+        found: list[int] = []
+        for piece in text.split(","):
+            first, _, last = piece.partition("-")
+            found += range(int(first), int(last or first) + 1)
+    except ValueError as error:
+        raise BadInput(f"layers is {text!r}; give auto, all, top-k:N, a layer as 3, or a range as 4-8") from error
+    if not found:
+        raise BadInput(f"layers is {text!r}, which names no layer; the first of a range is its lowest")
+    return tuple(sorted(set(found)))
+
+
+def check_layers(text: str, n_layers: int, model: str) -> None:
+    """Refuse a choice of layers that a model cannot have.
+
+    Raises:
+        BadInput: it is no choice of layers, or a layer is not there.
+    """
+    layers = parse_layers(text)
+    if isinstance(layers, tuple) and layers[-1] >= n_layers:
+        raise BadInput(f"layers is {text!r}, but {model} has layers 0 to {n_layers - 1}")
+
+
+def choose(rules: Mapping[str, Rule], ranking: Ranking, choice: LayerChoice, keeps: int) -> list[Unit]:
+    """The units that a choice names."""
     if isinstance(choice, tuple):
-        missing = sorted(set(choice) - set(layers))
-        if missing or not choice:
-            raise BadInput(f"layers {choice}: {missing or 'none'} given; the source's activations hold {layers}")
-    elif choice not in ("auto", "all") and not re.fullmatch(r"top-k:[1-9][0-9]*", choice):
-        raise BadInput(f"layers {choice!r}: choose auto, all, top-k:K (such as top-k:16), or a tuple of layer numbers")
+        return rules["layers"](ranking, keeps, choice)
+    name, _, count = choice.partition(":")
+    return rules[name](ranking, keeps, int(count) if count else None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,17 +14,62 @@ from torch import Tensor
 
 from repeng.errors import BadInput, NonFinite
 from repeng.maths import all_pairs
-from repeng.probes.base import all_finite
+from repeng.probes.base import Reading
+from repeng.probes.inputs import all_finite
 
 logger = logging.getLogger(__name__)
 
 TRAIN_SHARE = 0.7
 FEWEST_GROUPS = 30
+BLOCK_BYTES = 256 << 20
+"""Float32 activations of a block of layers, unless one layer alone has more. A fit works on two or three copies."""
+
+
+@runtime_checkable
+class LayerSource(Protocol):
+    """What a probe is fitted on, a block of layers at a time.
+
+    Attributes:
+        labels: 1.0 for an example's best response, 0.0 for the others.
+        examples: the example of each response.
+        groups: the prompt group of each response.
+        kept: False where a text was skipped, so that its row holds nothing.
+        readings: the layers to be fitted, lowest first.
+    """
+
+    @property
+    def labels(self) -> Float[np.ndarray, " response"]: ...  # noqa: D102
+
+    @property
+    def examples(self) -> Int[np.ndarray, " response"]: ...  # noqa: D102
+
+    @property
+    def groups(self) -> Int[np.ndarray, " response"]: ...  # noqa: D102
+
+    @property
+    def kept(self) -> Bool[np.ndarray, " response"] | None: ...  # noqa: D102
+
+    @property
+    def readings(self) -> tuple[Reading, ...]: ...  # noqa: D102
+
+    def read(self, readings: Sequence[Reading]) -> Float[Tensor, "layer *head stimulus response d"]:
+        """The float32 activations of some of the layers."""
+        ...
+
+
+def layer_blocks(source: LayerSource, block_bytes: int = BLOCK_BYTES) -> Iterator[SourceData]:
+    """A source, as many layers at a time as the bound allows, and one at the least."""
+    readings = source.readings
+    count = max(1, block_bytes // max(1, source.read(readings[:1]).nbytes)) if len(readings) > 1 else 1
+    for first in range(0, len(readings), count):
+        block = readings[first : first + count]
+        layers = tuple(reading.layer for reading in block)
+        yield SourceData(source.read(block), source.labels, source.examples, source.groups, layers, source.kept)
 
 
 @dataclass(frozen=True)
 class SourceData:
-    """The activations of one source split, all its layers.
+    """The activations of one source split, all its layers or a block of them, in memory: a `LayerSource`.
 
     Attributes:
         activations: `[layer, stimulus, response, d_model]`, or `[layer, head, stimulus, response, d_head]`.
@@ -63,6 +110,16 @@ class SourceData:
     def has_heads(self) -> bool:
         """Whether the activations have an axis of heads."""
         return self.activations.ndim == 5
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """The layers that are here."""
+        return tuple(Reading("", layer, layer) for layer in self.layers)
+
+    def read(self, readings: Sequence[Reading]) -> Float[Tensor, "layer *head stimulus response d"]:
+        """Some of the layers, which lie side by side."""
+        first = self.layers.index(readings[0].layer)
+        return self.activations[first : first + len(readings)]
 
     def rows(self, rows: Int[np.ndarray, " row"]) -> Float[Tensor, "layer *head stimulus row d"]:
         """The activations of some responses."""

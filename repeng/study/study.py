@@ -15,9 +15,9 @@ from repeng.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from repeng.distributions.schema import Shift, Split
 from repeng.errors import BadInput
 from repeng.methods.base import Kind, Method, MethodSettings, RequiredActivations
-from repeng.methods.probes import check_layers
 from repeng.methods.registry import BASELINE, make_method, make_methods
 from repeng.models.fingerprint import slug
+from repeng.probes.selection import check_layers
 from repeng.results import ResultRow, layer_rows, row_from, write_layers, write_results
 from repeng.study.augment import augment
 from repeng.study.capability import Capability, target_tuned_capability, write_capability

@@ -14,7 +14,7 @@ from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput
 from repeng.methods.token_scores import token_scorer
 from repeng.models.load import load_model
-from repeng.study.probing import fit_from_store
+from repeng.study.steps import fit
 
 EXAMPLES = tuple(
     Example(f"### Instruction:\nSay {number} again.\n\n### Response:\n", (f"{number} it is.", f"Not {number}."), 0)
@@ -30,7 +30,7 @@ def test_the_last_token_scores_as_the_stored_response_does_and_every_token_is_th
     request = Request((get_stimulus("plain"),), sites=(site,), logprob=False)
     found = capture(lm, [split], request, store, storage_dtype="float32")
     stored = store.capture(found.capture_id)
-    fitted = fit_from_store(stored, "numbers", "mms", layers="1", site=site).fitted
+    fitted = fit(stored, "numbers", "mms", layers="1", site=site)
     vectors = stored.open(split, "plain", site).layer(1).float()
     whole = vectors[None, None] if site == "resid_post" else vectors.permute(1, 0, 2)[None, :, None]
     expected = fitted.scores(whole, (1,))
@@ -50,6 +50,6 @@ def test_a_probe_of_two_texts_is_refused(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     request = Request((get_stimulus("contrast_yes"), get_stimulus("contrast_no")), logprob=False)
     found = capture(lm, [split], request, store)
-    fitted = fit_from_store(store.capture(found.capture_id), "numbers", "cra").fitted
+    fitted = fit(store.capture(found.capture_id), "numbers", "cra")
     with pytest.raises(BadInput, match="contrast_yes and contrast_no"):
         token_scorer(lm, fitted)

@@ -8,6 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from repeng.probes.base import Probe
+from repeng.probes.fitted import FittedProbe
+from repeng.probes.fitting import ProbeSpec
+from repeng.probes.fitting import fit_probe as fit_spec
 from repeng.probes.source import SourceData
 
 
@@ -67,3 +71,10 @@ def planted(
         groups=torch.arange(n_pairs).repeat_interleave(2),
         direction=direction,
     )
+
+
+def fit_probe(
+    probe: Probe, data: SourceData, *, provenance: dict[str, object] | None = None, **spec: object
+) -> FittedProbe:
+    """A probe fitted as a spec of these settings says."""
+    return fit_spec(ProbeSpec(probe, **spec), data, provenance=provenance)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from planted import planted
+from sklearn.base import clone
 from torch import Tensor
 
 from repeng.errors import BadInput
@@ -85,8 +86,8 @@ def test_it_finds_a_planted_direction_that_labels_never_named() -> None:
 def test_labels_set_nothing_but_the_sign() -> None:
     part = planted(stimuli=2, n_pairs=100, layers=1)
     probe = CCS(epochs=300, learning_rate=0.01)
-    right = probe.clone().fit(part.activations, part.labels, part.groups)
-    wrong = probe.clone().fit(part.activations, 1 - part.labels, part.groups)
+    right = clone(probe).fit(part.activations, part.labels, part.groups)
+    wrong = clone(probe).fit(part.activations, 1 - part.labels, part.groups)
     assert torch.equal(right.sign_, -wrong.sign_)
     torch.testing.assert_close(right.decision_function(part.activations), -wrong.decision_function(part.activations))
     best, worse = (part.activations[:, :, rows] for rows in part.pairs.T)
@@ -121,11 +122,11 @@ def test_statistics_of_the_target_undo_a_shift_of_one_side() -> None:
 def test_the_preset_learns_from_the_first_examples_alone_drawn_with_replacement() -> None:
     part = planted(stimuli=2, n_pairs=50)
     probe = CCSGenies(n_examples=10, epochs=5)
-    drawn = probe.draw(part.labels, part.groups)
+    drawn = probe.draw(torch.from_numpy(part.pairs))
     assert drawn is not None
     assert len(drawn) == 20
     assert set(drawn.tolist()) < set(range(20))
-    fitted = probe.clone().fit(part.activations, part.labels, part.groups)
+    fitted = clone(probe).fit(part.activations, part.labels, part.groups)
     torch.testing.assert_close(fitted.mean_, part.activations[:, :, drawn].mean(dim=-2))
     centred = part.activations[:, :, drawn] - fitted.mean_[..., None, :]
     direction, _, _ = fit_contrast(centred, restarts=10, epochs=5, learning_rate=1e-3, weight_decay=0.01, seed=0)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import sklearn.base
 import torch
-from planted import Planted, planted
+from planted import Planted, fit_probe, planted
 
 from repeng.errors import BadInput, NonFinite
-from repeng.probes.base import Probe, all_finite
-from repeng.probes.fitting import fit_probe
+from repeng.probes.base import Probe
+from repeng.probes.inputs import all_finite
 from repeng.probes.registry import PROBES, get_probe, known_probes
 
 QUICK = {name: {"epochs": 300, "learning_rate": 0.02} for name in ("ccs", "ccs-genies")}
@@ -192,11 +192,11 @@ def test_scoring_before_fitting_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_clone_has_the_parameters_and_nothing_learned(name: str) -> None:
     probe = fit(name, data(name))
-    for copy in (probe.clone(), sklearn.base.clone(probe)):
-        assert copy is not probe
-        assert copy.get_params() == probe.get_params()
-        with pytest.raises(BadInput, match="not fitted"):
-            copy.state()
+    copy = sklearn.base.clone(probe)
+    assert copy is not probe
+    assert copy.get_params() == probe.get_params()
+    with pytest.raises(BadInput, match="not fitted"):
+        copy.state()
 
 
 @pytest.mark.parametrize("name", NAMES)

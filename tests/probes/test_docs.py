@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from planted import planted
+from planted import fit_probe, planted
 
 import repeng.probes.registry as registry
 from repeng.errors import BadInput
-from repeng.methods.text_baselines import TEXT_BASELINES
+from repeng.methods.text import SCORERS
 from repeng.probes.base import Probe
-from repeng.probes.fitting import fit_probe
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -27,7 +26,7 @@ def documented_probe() -> type[Probe]:
     return module.MedianShift
 
 
-@pytest.mark.parametrize("name", [*registry.PROBES, *TEXT_BASELINES])
+@pytest.mark.parametrize("name", [*registry.PROBES, *SCORERS])
 def test_every_method_has_a_page(name: str) -> None:
     page = DOCS / "methods" / f"{name}.md"
     index = (DOCS / "methods" / "README.md").read_text()

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from planted import planted
+from planted import fit_probe, planted
 from sklearn.linear_model import LogisticRegression
 
 from repeng.errors import BadInput
 from repeng.probes.calibration import LogisticCalibration
-from repeng.probes.fitting import fit_probe
-from repeng.probes.genies import LATGenies, best_units
+from repeng.probes.genies import RELEASED_RULES, LATGenies
 from repeng.probes.registry import get_probe
+from repeng.probes.selection import Ranking, choose
 from repeng.probes.source import SourceData, split_source
 
 HEADS = 3
@@ -126,7 +126,8 @@ def test_a_choice_of_layers_narrows_what_is_ranked() -> None:
 
 def test_ties_go_to_the_later_unit() -> None:
     accuracy = np.array([[0.5, 0.9], [0.9, 0.9]])
-    assert best_units(accuracy, (0, 1), "auto", 2) == [(1, 1), (1, 0)]
+    ranking = Ranking((0, 1), accuracy, np.zeros((2, 2)))
+    assert choose(RELEASED_RULES, ranking, "auto", 2) == [(1, 1), (1, 0)]
 
 
 def test_lat_reads_the_embeddings_and_every_block_but_the_last() -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from planted import planted
+from planted import fit_probe, planted
 
 from repeng.errors import BadInput, UnknownName
 from repeng.probes.fitted import FittedProbe
-from repeng.probes.fitting import fit_probe
 from repeng.probes.io import load, save
 from repeng.probes.registry import PROBES, get_probe
 

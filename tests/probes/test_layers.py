@@ -6,13 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from planted import planted
+from planted import fit_probe, planted
 
 from repeng.errors import BadInput, CaptureMismatch, NonFinite
 from repeng.maths import sigmoid
-from repeng.probes.fitting import fit_probe
 from repeng.probes.mms import MMS
-from repeng.probes.selection import choose
+from repeng.probes.selection import RULES, Ranking, choose
 from repeng.probes.source import SourceData, split_source
 
 
@@ -61,8 +60,8 @@ def test_the_chosen_layer_alone_gives_what_all_layers_give() -> None:
     whole = fitted.pair_probabilities(target.activations, target.pairs)
     np.testing.assert_array_equal(whole, fitted.pair_probabilities(target.activations[1:2], target.pairs))
     np.testing.assert_array_equal(whole, fitted.pair_probabilities(target.activations[1:], target.pairs, layers=(1, 2)))
-    by_layer = fitted.pair_probabilities_by_layer(target.activations, target.pairs)
-    np.testing.assert_allclose(whole, by_layer[1], rtol=1e-6)
+    by_layer = fitted.pair_scores_at(fitted.layer_units, target.activations, target.pairs)
+    np.testing.assert_allclose(whole, sigmoid(by_layer[1] / fitted.layer_temperatures[1]), rtol=1e-6)
 
 
 def test_an_ensemble_is_the_mean_of_standardised_scores() -> None:
@@ -89,9 +88,11 @@ def test_top_k_takes_the_best_layers_in_order_of_accuracy() -> None:
 
 def test_ties_go_to_the_lower_log_loss_and_then_to_the_lower_layer_and_head() -> None:
     accuracy = np.array([[0.7, 0.8], [0.8, 0.8]])
-    assert choose(accuracy, np.array([[0.1, 0.5], [0.4, 0.5]]), (0, 1), "auto") == [(1, 0)]
-    assert choose(accuracy, np.full((2, 2), 0.5), (0, 1), "auto") == [(0, 1)]
-    assert choose(accuracy, np.full((2, 2), 0.5), (0, 1), "top-k:3") == [(0, 1), (1, 0), (1, 1)]
+    losses = Ranking((0, 1), accuracy, np.array([[0.1, 0.5], [0.4, 0.5]]))
+    alike = Ranking((0, 1), accuracy, np.full((2, 2), 0.5))
+    assert choose(RULES, losses, "auto", 1) == [(1, 0)]
+    assert choose(RULES, alike, "auto", 1) == [(0, 1)]
+    assert choose(RULES, alike, "top-k:3", 1) == [(0, 1), (1, 0), (1, 1)]
 
 
 def test_the_best_head_of_all_layers_is_chosen() -> None:

@@ -160,5 +160,7 @@ def test_an_unknown_probe_or_parameter_names_the_choices() -> None:
     with pytest.raises(BadInput, match="probe 'lat' has no parameter 'sed'; choose from seed"):
         get_probe("lat", sed=1)
     with pytest.raises(BadInput, match="probe 'cra' has no parameter 'beta'; choose from alpha"):
+        get_probe("cra", beta=1)
+    with pytest.raises(ValueError, match="'beta'"):
         CRA().set_params(beta=1)
     assert CRA().set_params(alpha=3.0).get_params() == {"alpha": 3.0}

@@ -26,8 +26,9 @@ from repeng.distributions.schema import Example, Shift
 from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput
 from repeng.methods.base import Source
-from repeng.methods.probe_fitting import fit_on_source
+from repeng.methods.probes import CachedSource
 from repeng.models.load import load_model
+from repeng.probes.fitting import ProbeSpec, fit_probe
 from repeng.probes.registry import get_probe
 from repeng.study.settings import Study
 from repeng.study.study import StudyOutcome, plan_study, run_study
@@ -271,10 +272,10 @@ def test_a_mixed_source_fits_as_its_own_capture_does_and_stands_beside_the_unmix
     mixture = result.plan.mixed[SHIFTS[0]]
     request = Request((get_stimulus("contrast_yes"), get_stimulus("contrast_no")), logprob=False)
     capture(load_model(str(tiny_model), device="cpu"), [mixture], request, runner.store)
-    probe = get_probe("cra")
+    spec = ProbeSpec(get_probe("cra"))
     mixed, own = runner.source(mixture), Source(mixture, lambda: CachedSplit.of(runner.capture, mixture))
     assert isinstance(mixed.activations, MixedSplit)
-    one, other = (fit_on_source(probe, source, probe.reads(3), seed=0).fitted for source in (mixed, own))
+    one, other = (fit_probe(spec, CachedSource.of(spec, 3, s.activations, s.labels)) for s in (mixed, own))
     assert one.layers == other.layers
     # bfloat16 may round a sum of another order in the last bit.
     np.testing.assert_allclose(one.probe.state()["direction_"], other.probe.state()["direction_"], rtol=0.02, atol=0.02)

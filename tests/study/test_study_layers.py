@@ -13,13 +13,13 @@ from small_world import NAMES, SHIFTS, flip, silent, with_split, world, write_wo
 
 from repeng.errors import NonFinite
 from repeng.methods.base import LayerScores, ResponseScores, Target
-from repeng.methods.probe_fitting import fit_on_source
-from repeng.methods.probes import FittedOnCache
+from repeng.methods.probes import CachedSource, FittedOnCache
+from repeng.probes.fitting import ProbeSpec, fit_probe
 from repeng.probes.registry import get_probe
 from repeng.results import LayerRow, read_layers, read_results
 from repeng.study.evaluations import Task
-from repeng.study.probing import choose_capture, sweep_probes
 from repeng.study.settings import Study
+from repeng.study.steps import sweep
 from repeng.study.study import StudyOutcome, plan_study, run_study
 
 LAYERS = 3
@@ -68,8 +68,7 @@ def test_the_chosen_layers_figures_are_those_of_the_results(finished: StudyOutco
 
 
 def test_the_table_is_what_a_sweep_of_the_store_finds(finished: StudyOutcome) -> None:
-    capture = choose_capture(Path(finished.plan.study.store))
-    swept = list(sweep_probes(capture, "easy", ["easy", "hard", "polite"], ["mms", "cra"]))
+    swept = sweep(finished.plan.study.store, "easy", ["easy", "hard", "polite"], ["mms", "cra"])
     written = {(row.probe, row.target, row.layer): row for row in layers_in(finished.out) if row.source == "easy"}
     assert len(swept) == 3 * 2 * LAYERS
     for row in swept:
@@ -82,10 +81,9 @@ def test_the_table_is_what_a_sweep_of_the_store_finds(finished: StudyOutcome) ->
 def test_a_large_source_is_swept_by_the_fits_that_chose_its_layer(finished: StudyOutcome) -> None:
     runner = finished.plan.runner
     source, target = world()["easy"].train, world()["hard"].test
-    probe = get_probe("mms")
-    found = fit_on_source(probe, runner.source(source), probe.reads(LAYERS), block_bytes=1)
-    assert found.fitted.fitted_layers == found.fitted.layers
-    curve = runner.by_layer(FittedOnCache(found, LAYERS), Task("mms", source, target))
+    spec, own = ProbeSpec(get_probe("mms")), runner.source(source)
+    fitted = fit_probe(spec, CachedSource.of(spec, LAYERS, own.activations, own.labels), block_bytes=1)
+    curve = runner.by_layer(FittedOnCache(fitted, LAYERS), Task("mms", source, target))
     written = [row for row in layers_in(finished.out) if (row.probe, row.source, row.target) == ("mms", "easy", "hard")]
     assert [figure.accuracy for figure in curve] == [row.accuracy for row in written]
 

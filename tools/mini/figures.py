@@ -18,8 +18,8 @@ import numpy as np
 from repeng.activations.store.store import Store, StoredCapture
 from repeng.benchmarks.loaded import export
 from repeng.benchmarks.mini import mini_benchmark
-from repeng.study.probing import sweep_probes
 from repeng.study.settings import DEFAULT_METHODS, Study
+from repeng.study.steps import sweep
 from repeng.study.study import plan_study, run_study
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def layer_table(capture: StoredCapture) -> str:
     """In-distribution accuracy of mms and logistic at every layer, in percent."""
     rows: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for source in LAYER_SOURCES:
-        for row in sweep_probes(capture, source, [source], ["mms", "logistic"]):
+        for row in sweep(capture, source, [source], ["mms", "logistic"]):
             rows[row.probe, source][row.layer] = 100 * row.accuracy
     layers = sorted({layer for values in rows.values() for layer in values})
     return table(

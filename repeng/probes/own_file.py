@@ -1,0 +1,84 @@
+"""A probe in a file of the user's: `FILE.py:NAME`."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+from repeng.errors import BadInput
+from repeng.probes.base import Probe
+
+ROOM = "repeng.probes"
+
+
+def is_reference(name: str) -> bool:
+    """Whether a name has the form `FILE.py:NAME`."""
+    file, colon, found = name.rpartition(":")
+    return bool(colon) and file.endswith(".py") and found.isidentifier()
+
+
+def is_probe_reference(text: str) -> bool:
+    """Whether `FILE.py:NAME` is a probe: a class derived from one of `repeng.probes`. Nothing is imported.
+
+    False where there is no such file or class, where the file is not Python, and where the class is something else,
+    such as a plug-in.
+    """
+    file, _, name = text.rpartition(":")
+    if not is_reference(text) or not Path(file).is_file():
+        return False
+    try:
+        body = ast.parse(Path(file).read_bytes()).body
+    except (SyntaxError, ValueError):
+        return False
+    # What each name stands for; a class of the file for its bases.
+    known: dict[str, str] = {}
+    for node in body:
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            known |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            known |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ClassDef):
+            full = [_full_name(base, known) for base in node.bases]
+            known[node.name] = next((base for base in full if base.startswith(f"{ROOM}.")), "")
+            if node.name == name:
+                return bool(known[name])
+    return False
+
+
+def class_in_file(reference: str) -> type[Probe]:
+    """The probe that `FILE.py:NAME` means. The file is run, once for each content that it has had.
+
+    Raises:
+        BadInput: there is no such file or class, it is no probe, or the file fails.
+    """
+    file, _, name = reference.rpartition(":")
+    path = Path(file).expanduser().resolve()
+    if not path.is_file():
+        raise BadInput(f"{path}: there is no such file; a probe of your own is named as FILE.py:NAME")
+    module_name = f"{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+    module = sys.modules.get(module_name)
+    if module is None:
+        spec = spec_from_file_location(module_name, path)
+        assert spec is not None and spec.loader is not None
+        module = module_from_spec(spec)
+        # The module is known by its name while it runs, as dataclasses and pickles want it.
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            raise BadInput(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    found = getattr(module, name, None)
+    if not (isinstance(found, type) and issubclass(found, Probe)):
+        raise BadInput(f"{path}: {name} is no subclass of repeng.probes.Probe; see docs/add-a-probe.md")
+    found.reference = f"{path}:{name}"
+    return found
+
+
+def _full_name(node: ast.expr, known: dict[str, str]) -> str:
+    """A base as written, its first word replaced by what it stands for."""
+    first, *rest = ast.unparse(node).split(".")
+    return ".".join([known.get(first, first), *rest])

@@ -1,0 +1,449 @@
+"""A study step by step: capture, fit, evaluate, sweep, transfer matrix. What `import repeng` and the commands call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from repeng.activations.capture import capture as capture_activations
+from repeng.activations.store.cached_split import CachedSplit
+from repeng.activations.store.files import SplitKey
+from repeng.activations.store.request import Request
+from repeng.activations.store.store import Store, StoredCapture
+from repeng.benchmarks.loaded import load_named
+from repeng.distributions.schema import Distribution, ResponseLabels, Split
+from repeng.distributions.stimuli import Stimulus, get_stimulus
+from repeng.errors import BadInput, CaptureMismatch, UnknownName
+from repeng.methods.answers import evaluate as judge
+from repeng.methods.answers import layer_figures
+from repeng.methods.base import Target
+from repeng.methods.names import parse_name, with_parameters
+from repeng.methods.probes import CachedSource, FittedOnCache
+from repeng.metrics import Evaluation
+from repeng.models.fingerprint import slug
+from repeng.probes.base import Probe
+from repeng.probes.fitted import NO_HEAD, FittedProbe
+from repeng.probes.fitting import ProbeSpec, fit_probe
+from repeng.probes.registry import get_probe
+from repeng.probes.selection import LayerChoice, check_layers
+from repeng.probes.source import BLOCK_BYTES
+from repeng.results import LayerRow, layer_rows
+from repeng.study.capture_plan import ModelSettings
+from repeng.version import __version__
+
+if TYPE_CHECKING:
+    from repeng.models.load import LanguageModel
+
+Data = str | Path | Distribution | Split | Sequence[Distribution | Split]
+
+
+@dataclass(frozen=True)
+class CachedData:
+    """One model's cached activations, and which version of each split's data is meant.
+
+    Attributes:
+        capture: where they are.
+        versions: the data hash of some (distribution, split). Of others, the version of most examples is taken.
+    """
+
+    capture: StoredCapture
+    versions: Mapping[tuple[str, str], str] = field(default_factory=dict, repr=False)
+
+    def find(self, distribution: str, split: str = "train") -> SplitKey:
+        """Which data a distribution's split means.
+
+        Raises:
+            UnknownName: nothing of it is here.
+        """
+        keys = self.capture.splits()
+        meant = self.versions.get((distribution, split))
+        found = [key for key in keys if key[:2] == (distribution, split) and meant in (None, key.data_hash)]
+        if not found:
+            raise UnknownName(f"{split} split in {self.capture.id}", distribution, {key.distribution for key in keys})
+        if len(found) == 1:
+            return found[0]
+        sizes = {key: len(set(self.capture.index(key).numbers("example"))) for key in found}
+        return max(found, key=lambda key: (sizes[key], key.data_hash))
+
+    def split(self, distribution: str, split: str = "train") -> CachedSplit:
+        """The cached activations of a split, to be read layer by layer.
+
+        Raises:
+            UnknownName: nothing of it is here.
+        """
+        return CachedSplit(self.capture, *self.find(distribution, split))
+
+    def labels(self, distribution: str, split: str = "train") -> ResponseLabels:
+        """`StoredCapture.labels` of a split: label, example and prompt group of each response."""
+        return _labels(self.split(distribution, split))
+
+    def activations(
+        self, distribution: str, split: str = "train", *, layer: int | Sequence[int] | None = None, **where: str
+    ) -> Float[np.ndarray, ...]:
+        """`StoredCapture.activations` of a split: float32, `[response, d_model]` of one layer.
+
+        `where` says which site, token and stimulus.
+        """
+        version = self.find(distribution, split).data_hash
+        return self.capture.activations(distribution, split, layer=layer, data_hash=version, **where)
+
+
+Cached = CachedData | StoredCapture | Store | str | Path
+"""Cached activations: what `capture` gives, or a store (or its folder) that holds one model's."""
+
+
+def capture(
+    model: str | LanguageModel,
+    data: Data,
+    *,
+    store: str | Path | Store = "store",
+    limit: int | None = None,
+    stimuli: Sequence[str | Stimulus] = ("plain", "contrast_yes", "contrast_no"),
+    sites: Sequence[str] = ("resid_post",),
+    tokens: Sequence[str] = ("last",),
+    layers: Sequence[int] | None = None,
+    logprob: bool = True,
+    storage_dtype: str = "bfloat16",
+) -> CachedData:
+    """Run a model once over some data and keep what its layers said. What the store holds already is not done again.
+
+    Args:
+        model: hub id, folder or `mini`, loaded only where something is missing; or what `load_model` gives.
+        data: `mini`, `genies`, a folder or file of data, or a hub dataset; or distributions or splits.
+        store: folder that keeps the activations.
+        limit: only the first so many examples of each split.
+        stimuli: how prompt and response become text; `plain` is what most probes read, ccs and cra the contrasts.
+        sites: hook sites: `resid_post`, `hook_z`, `mlp_out`, ...
+        tokens: where a vector is taken: `last`, `response_mean`, `prompt_last`.
+        layers: 0-based blocks; None for all.
+        logprob: also each response's log-probability in nats.
+        storage_dtype: `bfloat16`, `float32` or `float16`.
+
+    Raises:
+        BadInput: there is no such model, or data; no such layer, or a text that cannot be tokenized.
+        BadData: the data is wrong.
+        UnknownName: no such stimulus, site or token.
+        NonFinite: a value is infinite or not a number.
+    """
+    splits = _splits(data, limit)
+    kept = store if isinstance(store, Store) else Store(store)
+    request = Request(
+        stimuli=tuple(get_stimulus(each) if isinstance(each, str) else each for each in stimuli),
+        sites=tuple(sites),
+        tokens=tuple(tokens),
+        layers=None if layers is None else tuple(layers),
+        logprob=logprob,
+    )
+    how: dict[str, Any] = {"storage_dtype": storage_dtype}
+    if isinstance(model, str):
+        named = ModelSettings(model)
+        done = capture_activations(named.load, splits, request, kept, identity=named.identity, **how)
+    else:
+        done = capture_activations(model, splits, request, kept, **how)
+    versions = {(split.distribution, split.name): split.data_hash for split in splits}
+    return CachedData(kept.capture(done.capture_id), versions)
+
+
+def open_store(store: str | Path | Store, model: str | None = None) -> CachedData:
+    """A store's activations of a model; of its only one where no model is named.
+
+    Raises:
+        BadInput: the store holds none, or several that the name does not tell apart.
+    """
+    opened = store if isinstance(store, Store) else Store(store)
+    found = [each for each in opened.captures() if model in (None, each.model, each.id, slug(each.model))]
+    if not found:
+        raise BadInput(
+            f"{opened.root}: no capture{f' of {model}' if model else ''} here; make one with: "
+            f"repeng cache --store {opened.root} --model {model or 'MODEL'}"
+        )
+    if len(found) > 1:
+        listing = ", ".join(f"{each.id} ({each.model}, {each.dtype})" for each in found)
+        raise BadInput(f"{opened.root} holds several captures: {listing}; choose one with --model, by its id")
+    return CachedData(found[0])
+
+
+def open_for(fitted: FittedProbe, store: str | Path | Store, model: str | None = None) -> CachedData:
+    """A store's activations of the capture that a probe was fitted on.
+
+    Raises:
+        BadInput: the store holds no capture, or none of the model that was asked for.
+        CaptureMismatch: it holds others alone, or another was asked for.
+    """
+    opened = store if isinstance(store, Store) else Store(store)
+    own = fitted.provenance.get("capture_id")
+    held = [each.id for each in opened.captures()]
+    if model is None and own is not None and held:
+        if own in held:
+            return CachedData(opened.capture(str(own)))
+        raise CaptureMismatch(
+            f"probe {fitted.name!r} was fitted on capture {own!r}, which is not in {opened.root}; "
+            f"there are {', '.join(held)}"
+        )
+    chosen = open_store(opened, model)
+    fitted.check_capture(chosen.capture.id)
+    return chosen
+
+
+def fit(
+    cached: Cached,
+    source: str,
+    probe: str | Probe,
+    *,
+    layers: LayerChoice = "auto",
+    site: str | None = None,
+    token: str | None = None,
+    seed: int = 0,
+    block_bytes: int = BLOCK_BYTES,
+) -> FittedProbe:
+    """Fit a probe on a source's train split: every layer, then layer and calibration on held-out prompts of it.
+
+    Args:
+        cached: the activations.
+        source: a distribution.
+        probe: `mms`, `lat`, `ccs`, `cra`, `logistic(C=0.1)`, `FILE.py:NAME`, ...; or an unfitted probe.
+        layers: `auto`, `all`, `top-k:N`, `3`, `4-8`, or a tuple of layers; see `repeng.probes.ProbeSpec`.
+        site: hook site to read, where it is not the probe's own; `token` alike.
+        seed: of the split into training and held-out prompts.
+        block_bytes: of float32 activations that are in memory at a time (one layer's, if it has more).
+
+    Returns:
+        What scores and ranks responses; `held_out_accuracy` is `[layer]`. `repeng.probes.save` writes it to a folder.
+
+    Raises:
+        UnknownName: no such probe or source.
+        BadInput: no such layer, or a source that is too small.
+        StoreError: what the probe reads was not captured.
+        NonFinite: an activation is infinite or not a number.
+    """
+    data = _opened(cached)
+    if isinstance(layers, str):
+        check_layers(layers, data.capture.n_layers, data.capture.model)
+    _, made = _probe(probe)
+    spec = ProbeSpec(made, layers, site=site or "", token=token or "", seed=seed)
+    split = data.split(source, "train")
+    provenance = {
+        "capture_id": split.capture.id,
+        "model": split.capture.model,
+        "source": split.distribution,
+        "data_hash": split.data_hash,
+        "repeng_version": __version__,
+    }
+    labelled = CachedSource.of(spec, split.capture.n_layers, split, _labels(split))
+    return fit_probe(spec, labelled, provenance=provenance, block_bytes=block_bytes)
+
+
+def evaluate(fitted: FittedProbe, cached: Cached, target: str, *, split: str = "test") -> Evaluation:
+    """Score a fitted probe on a target: p(best) of each pair whose texts were not too long.
+
+    Args:
+        fitted: what `fit` gives, or `repeng.probes.load`.
+        cached: activations of the capture that it was fitted on.
+        target: a distribution.
+        split: of the target.
+
+    Returns:
+        `accuracy`, `probabilities` `[pair]`, `example` and `group` of each pair; `repeng.metrics` has intervals.
+
+    Raises:
+        UnknownName: nothing of the target is here.
+        CaptureMismatch: the activations are of another capture.
+        RepengError: no pair is left.
+    """
+    path = isinstance(cached, str | Path | Store)
+    data = open_for(fitted, cached) if path else _opened(cached)  # type: ignore[arg-type]
+    fitted.check_capture(data.capture.id)
+    asked = data.split(target, split)
+    labels = _labels(asked)
+    question = _target(asked, labels)
+    return judge(FittedOnCache(fitted, data.capture.n_layers).answer(question), question, labels)
+
+
+def evaluation_provenance(fitted: FittedProbe, cached: CachedData, target: str) -> dict[str, Any]:
+    """What an evaluation file says of a fitted probe's answer about a target's test split."""
+    return {
+        "model": cached.capture.model,
+        "capture": cached.capture.id,
+        "method": fitted.name,
+        "source": fitted.provenance.get("source", ""),
+        "target": target,
+        "layers": " ".join(map(str, fitted.layers)),
+        "seed": fitted.seed,
+        "source_data_hash": fitted.provenance.get("data_hash", ""),
+        "target_data_hash": cached.split(target, "test").data_hash,
+        "repeng_version": __version__,
+    }
+
+
+def sweep(
+    cached: Cached,
+    source: str,
+    targets: str | Sequence[str],
+    probes: str | Probe | Sequence[str | Probe] = ("mms", "lat", "ccs", "cra"),
+    *,
+    site: str | None = None,
+    token: str | None = None,
+    seed: int = 0,
+    block_bytes: int = BLOCK_BYTES,
+) -> list[LayerRow]:
+    """Every probe at every layer, and every head where the site has heads, on every target's test split.
+
+    Memory does not grow with the store: fitting holds `block_bytes` of the source's float32 activations (one layer, if
+    that has more) and two or three copies of them, scoring one layer of one target.
+
+    Args:
+        cached: the activations.
+        source: the distribution to fit on.
+        targets: the distributions to score.
+        probes: as in `fit`.
+        site: hook site to read, where it is not a probe's own; `token` alike.
+        seed: of the source's split, and of the intervals.
+        block_bytes: as in `fit`.
+
+    Returns:
+        One row a probe, target, layer and head, with accuracy and its 95 % interval; `pandas.DataFrame(rows)` is a
+        table. `chosen` marks what the source alone chose, `oracle` what the target's labels would have: not to use.
+
+    Raises:
+        UnknownName: no such probe, source or target.
+        StoreError: what a probe reads was not captured.
+    """
+    data = _opened(cached)
+    targets = (targets,) if isinstance(targets, str) else targets
+    asked = [data.split(target, "test") for target in targets]
+    named = [_probe(probe) for probe in ((probes,) if isinstance(probes, str | Probe) else probes)]
+    rows: list[LayerRow] = []
+    for name, probe in named:
+        fitted = fit(data, source, probe, site=site, token=token, seed=seed, block_bytes=block_bytes)
+        units = [unit for layer in fitted.fitted_layers for unit in fitted.heads_of(layer)]
+        for target in asked:
+            labels = _labels(target)
+            question = _target(target, labels)
+            found = FittedOnCache(fitted, data.capture.n_layers).unit_scores(question, units)
+            target.forget()
+            figures = layer_figures(found, question, labels, seed=seed)
+            chosen = [unit in fitted.units for unit in units]
+            names = {"model": data.capture.model, "probe": name, "source": source, "target": target.distribution}
+            rows += layer_rows(figures, chosen, **names)
+    return rows
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One probe fitted on each of some distributions and tested on each.
+
+    Attributes:
+        accuracy: `[source][target]`.
+        cosine: `[source][source]`, of the directions at one layer that all sources share; None where the probe has
+            no direction, and where sources chose different heads.
+        layer: that layer: the one of highest mean held-out accuracy over the sources.
+    """
+
+    probe: str
+    names: tuple[str, ...]
+    accuracy: list[list[float]]
+    cosine: list[list[float]] | None
+    layer: int
+
+
+def transfer_matrix(
+    cached: Cached,
+    distributions: Sequence[str],
+    probe: str | Probe = "mms",
+    *,
+    site: str | None = None,
+    token: str | None = None,
+    seed: int = 0,
+) -> Transfer:
+    """Fit on each distribution's train split, test on each one's test split, all at one shared layer.
+
+    Is it one truth direction (Marks and Tegmark 2023, arXiv:2310.06824)? Then every accuracy is high and every cosine
+    near 1.
+
+    Args:
+        cached: the activations.
+        distributions: two or more.
+        probe: as in `fit`.
+        site: hook site to read, where it is not the probe's own; `token` alike.
+        seed: of the sources' splits.
+
+    Raises:
+        BadInput: fewer than two distributions.
+        UnknownName: no such probe or distribution.
+        StoreError: what the probe reads was not captured.
+    """
+    data = _opened(cached)
+    name, made = _probe(probe)
+    if len(distributions) < 2:
+        listing = ", ".join(distributions) or "none"
+        raise BadInput(f"a transfer matrix needs 2 distributions or more; given {listing}")
+    targets = [data.split(each, "test") for each in distributions]
+    fits = [fit(data, each, made, site=site, token=token, seed=seed) for each in distributions]
+    place = int(np.mean([fitted.held_out_accuracy for fitted in fits], axis=0).argmax())
+    accuracy: list[list[float]] = [[] for _ in distributions]
+    for target in targets:
+        labels = _labels(target)
+        question = _target(target, labels)
+        for row, fitted in zip(accuracy, fits, strict=True):
+            found = FittedOnCache(fitted, data.capture.n_layers).unit_scores(question, [fitted.layer_units[place]])
+            row.append(layer_figures(found, question, labels)[0].accuracy)
+        target.forget()
+    cosine = None
+    units = [_unit_direction(fitted, place) for fitted in fits]
+    if len({fitted.layer_heads[place] for fitted in fits}) == 1 and all(unit is not None for unit in units):
+        stacked = np.stack([unit for unit in units if unit is not None])
+        cosine = (stacked @ stacked.T).tolist()
+    return Transfer(name, tuple(distributions), accuracy, cosine, fits[0].fitted_layers[place])
+
+
+def _opened(cached: Cached) -> CachedData:
+    if isinstance(cached, CachedData):
+        return cached
+    return CachedData(cached) if isinstance(cached, StoredCapture) else open_store(cached)
+
+
+def _probe(given: str | Probe) -> tuple[str, Probe]:
+    """A probe and its name, with the parameters that the user gave."""
+    if isinstance(given, Probe):
+        return given.name, given
+    name, parameters = parse_name(given)
+    probe = get_probe(name, **parameters)
+    return with_parameters(probe.name, parameters), probe
+
+
+def _splits(data: Data, limit: int | None) -> list[Split]:
+    """The splits that some data means, each cut to `limit` examples."""
+    if isinstance(data, str | Path):
+        data = tuple(load_named(str(data), limit=limit).values())
+    elif isinstance(data, Distribution | Split):
+        data = (data,)
+    found = [split for each in data for split in (each.splits.values() if isinstance(each, Distribution) else (each,))]
+    return [split.first(limit) for split in found]
+
+
+def _labels(cached: CachedSplit) -> ResponseLabels:
+    """The labels of a split that is only known from a store."""
+    return cached.capture.labels(cached.distribution, cached.split, data_hash=cached.data_hash)
+
+
+def _target(cached: CachedSplit, labels: ResponseLabels) -> Target:
+    """A split that is only known from a store, without its labels."""
+    return Target(cached.distribution, cached.data_hash, labels.examples, (), lambda: cached)
+
+
+def _unit_direction(fitted: FittedProbe, place: int) -> Float[np.ndarray, " d"] | None:
+    """The direction at a layer (and its best head), of length 1, towards what scores higher; None if there is none."""
+    state = fitted.probe.state()
+    if "direction_" not in state:
+        return None
+    head = fitted.layer_heads[place]
+    index = (place,) if head == NO_HEAD else (place, head)
+    # CCS keeps the sign that labels gave it beside a direction that knew none.
+    direction = state["direction_"][index] * (state["sign_"][index] if "sign_" in state else 1)
+    values: Float[np.ndarray, " d"] = direction.double().numpy()
+    return values / max(float(np.linalg.norm(values)), 1e-12)
