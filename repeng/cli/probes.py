@@ -121,14 +121,15 @@ def sweep(
     `*` marks the layer (and head) that the source alone would have chosen, `o` the one that the target's labels would
     have: an oracle, to look at and not to use.
     """
-    from repeng.cli.show import sweep_tables, write_csv
+    from repeng.cli.show import sweep_tables
     from repeng.methods.names import split_names
+    from repeng.results import record_of, write_csv
     from repeng.study.steps import open_store
     from repeng.study.steps import sweep as sweep_over
 
     talk = Talk(json=json, quiet=quiet)
     found = sweep_over(open_store(store, model), source, target, split_names(probe), site=site, token=token, seed=seed)
-    rows = [asdict(row) for row in found]
+    rows = [record_of(row) for row in found]
     if csv:
         write_csv(rows, csv)
         talk.note(f"wrote {csv}")

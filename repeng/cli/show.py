@@ -156,17 +156,3 @@ def store_listing(store: Path) -> tuple[list[dict[str, Any]], Table]:
             )
             rows.append((capture.id, f"{key.distribution}/{key.split}", ", ".join(names), f"{size / 1e6:.1f}"))
     return plain, table_of(("capture", "split", "parts", "MB"), rows)
-
-
-def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Rows of equal keys as a table file."""
-    import csv
-    import io
-
-    from repeng.atomic import write_atomically
-
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
