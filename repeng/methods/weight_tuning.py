@@ -13,9 +13,9 @@ from repeng.distributions.schema import Split
 from repeng.methods.base import Context, RequiredActivations
 from repeng.metrics import Evaluation
 from repeng.models.fingerprint import find_model
+from repeng.tuning.progress import TuneProgress
 from repeng.tuning.reward_model import RewardModel
 from repeng.tuning.scoring import load_tuned, score_split
-from repeng.tuning.train import TuneProgress
 from repeng.tuning.tuned_model import TunedModel, TuningRun, carry_out, plan_tuning
 
 log = logging.getLogger(__name__)
