@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,12 @@ from jaxtyping import Bool
 from repeng.distributions.chat import chat_renderer
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput
+from repeng.maths import independent_groups
 
 log = logging.getLogger(__name__)
 
-MIN_GROUPS = 30
+Rows = tuple[tuple[int, tuple[int, ...]], ...]
+"""For each example its best row and its worse rows among the split's responses."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class EncodedSplit:
     def kept(self) -> Bool[np.ndarray, " response"]:
         """Which responses can be scored."""
         return np.array([ids is not None for ids in self.ids], dtype=bool)
+
+    def texts(self, rows: Iterable[int]) -> list[list[int]]:
+        """Token ids of some responses that are kept."""
+        return [self.ids[row] or [] for row in rows]
 
 
 def encode_split(split: Split, tokenizer: Any, max_length: int) -> EncodedSplit:
@@ -57,40 +63,44 @@ def encode_split(split: Split, tokenizer: Any, max_length: int) -> EncodedSplit:
     return EncodedSplit(split, tuple(ids))
 
 
-@dataclass(frozen=True)
+@dataclass
 class PairStream:
-    """The pairs of each step: every epoch takes each example once, in a new order, with one of its worse responses.
+    """Training pairs, as a dataset: an epoch takes each example once, in a new order, with one of its worse responses.
 
-    A step's pairs depend on the seed and the step alone, so that a resumed run sees what it would have seen.
+    An epoch's pairs depend on the seed and the epoch alone, so that a resumed run sees what it would have seen.
 
     Attributes:
         rows: for each example, its best row and its worse rows among the split's responses.
-        batch_size: pairs a step; an epoch's last step may hold fewer.
         seed: of order and choice.
         redraw: choose the worse response anew in every epoch.
+        pairs: the (best, worse) rows of the epoch in hand, at first epoch 0.
     """
 
-    rows: tuple[tuple[int, tuple[int, ...]], ...]
-    batch_size: int
+    rows: Rows
     seed: int
     redraw: bool
+    pairs: list[tuple[int, int]] = field(init=False)
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps in which each example is seen once."""
-        return -(-len(self.rows) // self.batch_size)
+    def __post_init__(self) -> None:
+        self.set_epoch(0)
 
-    def pairs(self, step: int) -> list[tuple[int, int]]:
-        """The (best, worse) rows of a 0-based step."""
-        epoch, number = divmod(step, self.steps_per_epoch)
+    def set_epoch(self, epoch: int) -> None:
+        """Go to a 0-based epoch."""
         order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.rows))
-        choose = np.random.default_rng([self.seed, 1, epoch if self.redraw else 0])
-        choices = choose.random(len(self.rows))
-        taken = order[number * self.batch_size : (number + 1) * self.batch_size]
-        return [(self.rows[i][0], self.rows[i][1][int(choices[i] * len(self.rows[i][1]))]) for i in map(int, taken)]
+        choices = np.random.default_rng([self.seed, 1, epoch if self.redraw else 0]).random(len(self.rows))
+        self.pairs = []
+        for place in order.tolist():
+            best, worse = self.rows[place]
+            self.pairs.append((best, worse[int(choices[place] * len(worse))]))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> tuple[int, int]:
+        return self.pairs[number]
 
 
-def example_rows(encoded: EncodedSplit, examples: Sequence[int]) -> tuple[tuple[int, tuple[int, ...]], ...]:
+def example_rows(encoded: EncodedSplit, examples: Sequence[int]) -> Rows:
     """Best and worse rows of those examples all of whose responses can be scored."""
     split, kept = encoded.split, encoded.kept
     found = []
@@ -124,14 +134,13 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[list[int], list[int
     """
     if share == 0:
         return list(range(len(split.examples))), []
-    groups = split.groups
-    if len(set(groups.tolist())) < MIN_GROUPS and len(groups) > len(set(groups.tolist())):
+    groups, by_example = independent_groups(split.groups, np.arange(len(split.examples)))
+    if by_example:
         log.warning(
             "%s: %d prompt texts are too few to hold some out; examples are held out instead",
             split.distribution,
-            len(set(groups.tolist())),
+            len(np.unique(split.groups)),
         )
-        groups = np.arange(len(groups))
     names = np.unique(groups)
     if len(names) < 2:
         raise BadInput(f"{split.distribution}: 1 example cannot be divided into training and held-out; give 2 or more")
@@ -139,15 +148,3 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[list[int], list[int
     chosen = np.random.default_rng([seed, 2]).permutation(names)[:number]
     held = np.isin(groups, chosen)
     return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist()
-
-
-def length_batches(ids: Sequence[list[int]], batch_tokens: int) -> list[list[int]]:
-    """Positions of the texts in batches of like length, none over `batch_tokens` once padded (one text may be)."""
-    batches: list[list[int]] = []
-    for position in sorted(range(len(ids)), key=lambda place: (len(ids[place]), place)):
-        longest = len(ids[position])
-        if batches and longest * (len(batches[-1]) + 1) <= batch_tokens:
-            batches[-1].append(position)
-        else:
-            batches.append([position])
-    return batches

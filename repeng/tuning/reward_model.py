@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,14 +11,21 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from repeng.errors import BadInput
-from repeng.models.load import LOADING, find_model, first_line, resolve_device
-from repeng.tuning.data import length_batches
-from repeng.tuning.sharing import packed_logits, shares_prefixes
+from repeng.tuning.batches import Pass, length_batches, packed, padded
+from repeng.tuning.loading import quiet_transformers
 
 log = logging.getLogger(__name__)
 
 HEADS = ("score", "classifier")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+ROW_TOKENS = {"cpu": 512}
+"""Longest packed row by type of device. Its mask is dense, so that its attention costs its length squared."""
+ROW_TOKENS_ELSEWHERE = 2048
+FEW = 6
+"""Texts that both ways of computing are tried on before packed rows are trusted."""
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+"""How far apart the two ways may be, in parts of the largest logit."""
+WORTHWHILE = 0.9
+"""Share of all tokens that must remain for packed rows to be worth their masks."""
 
 
 def pair_loss(best: Float[Tensor, "pair logit"], worse: Float[Tensor, "pair logit"]) -> Float[Tensor, ""]:
@@ -34,7 +38,7 @@ def response_scores(logits: Float[Tensor, "response logit"]) -> Float[Tensor, " 
     return logits.mean(dim=-1)
 
 
-class RewardModel:
+class RewardModel(nn.Module):
     """A sequence classification model with two labels, a peft model around one, or neither's twin after full tuning.
 
     Logits are read at each text's last token wherever padding stands, and the head computes in float32: half
@@ -50,40 +54,26 @@ class RewardModel:
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, dtype: torch.dtype, max_length: int | None = None) -> None:
-        self.model: nn.Module = model
+        super().__init__()
+        self.model: Any = model
         self.tokenizer = tokenizer
         self.dtype = dtype
-        self.device = next(model.parameters()).device
+        self.device: torch.device = next(model.parameters()).device
         self.virtual_tokens = _virtual_tokens(model)
+        self.packs: bool | None = None
         config = model.config.get_text_config()
         if config.pad_token_id is None:
             # The library refuses batches without one. Nothing reads it: this class pads, masks and pools itself.
             config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-        self._autocasts = dtype == torch.bfloat16
-        self.packs: bool | None = None
-        self.head = _head(model)
-        self.head.float()
+        self.head = _head(model).float()
         limits = [getattr(config, "max_position_embeddings", None), tokenizer.model_max_length, max_length]
         self.max_length = min(int(limit) for limit in limits if limit) - self.virtual_tokens
 
-    def logits(self, ids: Sequence[list[int]]) -> Float[Tensor, "response logit"]:
-        """Two logits for each text, in float32. All texts are computed in one padded batch."""
-        longest = max(len(text) for text in ids)
-        tokens = torch.zeros(len(ids), longest, dtype=torch.long)
-        mask = torch.zeros(len(ids), longest, dtype=torch.long)
-        for row, text in enumerate(ids):
-            tokens[row, : len(text)] = torch.tensor(text)
-            mask[row, : len(text)] = 1
-        last = mask.sum(dim=1) - 1 + self.virtual_tokens
-        return self.logits_at(torch.arange(len(ids)), last, input_ids=tokens, attention_mask=mask)
-
-    def shared_logits(self, ids: Sequence[list[int]]) -> Float[Tensor, "response logit"]:
-        """As `logits`, what texts begin with in common computed once where this model is seen to give the same so."""
-        if not shares_prefixes(self, ids):
-            return self.logits(ids)
-        texts, logits = zip(*packed_logits(self, ids), strict=True)
-        order = torch.tensor([number for row in texts for number in row])
-        return torch.cat(logits)[order.argsort().to(self.device)]
+    def forward(self, passes: Sequence[Pass]) -> Float[Tensor, "response logit"]:
+        """Two logits for each text of some passes, in float32, in the order of the texts' numbers."""
+        logits = torch.cat([self._run(one) for one in passes])
+        order = torch.cat([one["texts"] for one in passes]).argsort()
+        return logits[order.to(logits.device)]
 
     def logits_at(
         self, rows: Int[Tensor, " response"], columns: Int[Tensor, " response"], **inputs: Tensor
@@ -103,16 +93,20 @@ class RewardModel:
             with torch.autocast(hidden.device.type, enabled=False):
                 found.append(module.forward(pooled.float()))
 
-        model: Any = self.model
         # peft puts its virtual tokens before ids; embeddings come here with theirs.
-        called = model.base_model if "inputs_embeds" in inputs else model
+        called = self.model.base_model if "inputs_embeds" in inputs else self.model
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
         handle = self.head.register_forward_hook(read)
         try:
-            with quiet_transformers(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocasts):
+            with quiet_transformers(), autocast:
                 called(**{name: value.to(self.device) for name, value in inputs.items()}, use_cache=False)
         finally:
             handle.remove()
         return found[-1]
+
+    def passes(self, ids: Sequence[list[int]]) -> list[Pass]:
+        """Texts as `forward` takes them: packed where this model is seen to give the same so, else in one batch."""
+        return list(packed(ids, self._row_tokens)) if self.shares_prefixes(ids) else [padded(ids)]
 
     @torch.no_grad()
     def scores(
@@ -126,136 +120,84 @@ class RewardModel:
             share: compute what texts begin with in common once, where this model is seen to give the same so; else,
                 and elsewhere, texts of like length are computed together.
         """
-        training = self.model.training
-        self.model.eval()
+        training = self.training
+        self.eval()
         scores = torch.zeros(len(ids))
         try:
-            if share and shares_prefixes(self, ids):
-                for texts, logits in packed_logits(self, ids, batch_tokens):
-                    scores[texts] = response_scores(logits).cpu()
+            if share and self.shares_prefixes(ids):
+                passes = packed(ids, min(batch_tokens, self._row_tokens))
             else:
-                for batch in length_batches(ids, batch_tokens):
-                    scores[batch] = response_scores(self.logits([ids[i] for i in batch])).cpu()
+                passes = (padded(ids, batch) for batch in length_batches(ids, batch_tokens))
+            for one in passes:
+                scores[one["texts"]] = response_scores(self._run(one)).cpu()
         finally:
-            self.model.train(training)
+            self.train(training)
         return scores
+
+    def shares_prefixes(self, ids: Sequence[list[int]]) -> bool:
+        """Whether these texts share enough to be packed, and this model gives the same when they are.
+
+        What it says of a model is found out once, on a few of the texts: no list of architectures knows every way of
+        reading a mask. Sliding windows and models that refuse such a mask mean no.
+        """
+        if self.packs is False or len(ids) < 2:
+            return False
+        tokens = sum(one["input_ids"].shape[1] for one in packed(ids, self._row_tokens))
+        if tokens > WORTHWHILE * sum(map(len, ids)):
+            return False
+        if self.packs is None:
+            self.packs = self._same_when_packed(sorted(ids)[:FEW])
+        return self.packs
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """What is trained, by name, in a fixed order."""
-        return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
+    @property
+    def _row_tokens(self) -> int:
+        return ROW_TOKENS.get(self.device.type, ROW_TOKENS_ELSEWHERE)
 
-def load_classifier(
-    source: str, *, seed: int, device: torch.device, dtype: torch.dtype, quantization: str = "none"
-) -> nn.Module:
-    """A base model with a head of two logits, randomly initialised from the seed where the weights hold none.
-
-    Args:
-        source: hub id, folder or `mini`.
-        seed: of the head.
-        device: where to put it.
-        dtype: of its weights.
-        quantization: `none` or `nf4`.
-
-    Raises:
-        BadInput: the model cannot be loaded so, or 4 bits are asked for where they cannot be had.
-    """
-    from transformers import AutoModelForSequenceClassification
-
-    found = find_model(source)
-    options: dict[str, Any] = {"num_labels": 2, "dtype": dtype, "use_safetensors": True, "revision": found.commit}
-    if quantization == "nf4":
-        require_bitsandbytes(device)
-        from transformers import BitsAndBytesConfig
-
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_compute_dtype=torch.bfloat16,
-        )
-        options["device_map"] = {"": device}
-    with forked_rng(seed, device), quiet_transformers(), LOADING:
+    @torch.no_grad()
+    def _same_when_packed(self, few: Sequence[list[int]]) -> bool:
+        config = self.model.config.get_text_config()
+        if getattr(config, "sliding_window", None) or len(set(getattr(config, "layer_types", None) or ())) > 1:
+            return False
+        if self.virtual_tokens and self.model.active_peft_config.peft_type != "PROMPT_TUNING":
+            return False
+        training = self.training
+        self.eval()
         try:
-            model = AutoModelForSequenceClassification.from_pretrained(found.path, **options)
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{source}: cannot be loaded as a reward model: {first_line(error)}") from error
-    if quantization == "nf4":
-        from peft import prepare_model_for_kbit_training
+            alone = torch.cat([self([padded([text])]) for text in few])
+            together = self(list(packed(few, self._row_tokens)))
+        except (TypeError, ValueError, RuntimeError, IndexError) as error:
+            log.warning("this model takes no packed rows (%s); plain batches are used", error)
+            return False
+        finally:
+            self.train(training)
+        apart = (together - alone).abs().max() / alone.abs().max().clamp(min=1e-6)
+        if not bool(apart <= TOLERANCE[self.dtype]):
+            log.warning("this model gives other scores in packed rows (off by %.1e); plain batches are used", apart)
+            return False
+        return True
 
-        return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    return model.to(device)
-
-
-def torch_device(device: str) -> torch.device:
-    """The device of a name; `auto` is the best that is here."""
-    return torch.device(resolve_device(device))
-
-
-def require_bitsandbytes(device: torch.device) -> None:
-    """Raise unless 4-bit weights can be had.
-
-    Raises:
-        BadInput: bitsandbytes is not installed, or the device is no CUDA GPU.
-    """
-    if device.type != "cuda":
-        raise BadInput(
-            f"quantization 'nf4' needs a CUDA GPU and the device is {device.type!r}; use quantization 'none'"
-        )
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise BadInput("quantization 'nf4' needs bitsandbytes; pip install bitsandbytes, or use quantization 'none'")
-
-
-def load_tokenizer(source: str) -> Any:
-    """The tokenizer of a hub id, folder or `mini`."""
-    from transformers import AutoTokenizer
-
-    try:
-        found = find_model(source)
-        return AutoTokenizer.from_pretrained(found.path, revision=found.commit)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{source}: no tokenizer can be loaded: {first_line(error)}") from error
-
-
-def compute_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The dtype to compute in: `auto` is bfloat16 on a GPU and float32 on a CPU.
-
-    Raises:
-        BadInput: neither `auto`, `float32` nor `bfloat16` (float16 overflows on massive activations).
-    """
-    if dtype == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if dtype not in DTYPES:
-        raise BadInput(f"dtype is {dtype!r}; reward models compute in {' or '.join(DTYPES)}")
-    return DTYPES[dtype]
-
-
-@contextlib.contextmanager
-def forked_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch for a library that reads its global generator, and put that generator back as it was."""
-    devices = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
-
-
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Without transformers' bars and warnings: of a head that is new on purpose, of padding that it will not find, of
-    what peft still calls by an old name."""
-    from transformers.utils import logging as hf_logging
-
-    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        hf_logging.set_verbosity(level)
-        if bars:
-            hf_logging.enable_progress_bar()
+    def _run(self, one: Pass) -> Float[Tensor, "response logit"]:
+        """Logits of one pass, in the order in which it names its texts."""
+        inputs: Pass = {name: one[name] for name in ("input_ids", "attention_mask", "position_ids") if name in one}
+        count, seen = self.virtual_tokens, one["attention_mask"]
+        if seen.dtype == torch.bool:
+            if count:
+                # Behind the virtual tokens, which every text sees.
+                ids = inputs.pop("input_ids").to(self.device)
+                words = self.model.word_embeddings(ids)
+                inputs["inputs_embeds"] = torch.cat([self.model.get_prompt(batch_size=1).to(words), words], dim=1)
+                before = torch.arange(count, device=ids.device)[None]
+                inputs["position_ids"] = torch.cat([before, one["position_ids"].to(ids.device) + count], dim=1)
+                seen = torch.ones(count + len(seen), count + len(seen), dtype=torch.bool).tril().to(seen.device)
+                seen[count:, count:] = one["attention_mask"]
+            # 0 where a token is seen and the dtype's minimum where not: some models misread a mask of booleans.
+            mask = torch.zeros(seen.shape, dtype=self.dtype, device=seen.device)
+            inputs["attention_mask"] = mask.masked_fill_(~seen, torch.finfo(self.dtype).min)[None, None]
+        return self.logits_at(one["rows"], one["columns"] + count, **inputs)
 
 
 def _head(model: nn.Module) -> nn.Module:

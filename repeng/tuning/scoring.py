@@ -14,14 +14,8 @@ from repeng.distributions.schema import Split
 from repeng.errors import BadInput
 from repeng.maths import sigmoid
 from repeng.tuning.data import encode_split
-from repeng.tuning.reward_model import (
-    RewardModel,
-    compute_dtype,
-    load_classifier,
-    load_tokenizer,
-    quiet_transformers,
-    torch_device,
-)
+from repeng.tuning.loading import compute_dtype, load_classifier, load_tokenizer, quiet_transformers, torch_device
+from repeng.tuning.reward_model import RewardModel
 from repeng.tuning.tuned_model import TunedModel, place_of
 
 
@@ -127,6 +121,6 @@ def score_split(
     scores = np.full(split.n_responses, np.nan)
     kept = np.flatnonzero(encoded.kept)
     if len(kept):
-        scores[kept] = reward.scores([encoded.ids[row] or [] for row in kept], batch_tokens=batch_tokens).numpy()
+        scores[kept] = reward.scores(encoded.texts(kept.tolist()), batch_tokens=batch_tokens).numpy()
     gaps = np.array([scores[pair.best] - scores[pair.worse] for pair in split.pairs])
     return sigmoid(gaps), scores

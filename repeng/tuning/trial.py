@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from repeng.tuning.train import judge, train
+from repeng.tuning.progress import judge
 from repeng.tuning.tuned_model import TuningRun, begin
 
 STEPS = 4
@@ -15,6 +15,8 @@ STEPS = 4
 
 def trial_seconds(run: TuningRun) -> float:
     """About how long the run takes if nothing stops it early: its steps at most, timed on a few. Writes nothing."""
+    from repeng.tuning.trainer import train
+
     began = time.perf_counter()
     reward, encoded, rows, held_rows = begin(run)
     loading = time.perf_counter() - began

@@ -21,19 +21,12 @@ from filelock import FileLock
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput
 from repeng.models.load import find_model, identify
-from repeng.tuning.data import EncodedSplit, encode_split, example_rows, hold_out
-from repeng.tuning.lora import add_lora
-from repeng.tuning.prompt_tuning import add_prompt
-from repeng.tuning.reward_model import (
-    RewardModel,
-    compute_dtype,
-    load_classifier,
-    load_tokenizer,
-    quiet_transformers,
-    torch_device,
-)
+from repeng.tuning.adapters import add_adapter
+from repeng.tuning.data import EncodedSplit, Rows, encode_split, example_rows, hold_out
+from repeng.tuning.loading import compute_dtype, load_classifier, load_tokenizer, quiet_transformers, torch_device
+from repeng.tuning.progress import TuneProgress
+from repeng.tuning.reward_model import RewardModel
 from repeng.tuning.settings import TuneSettings, preset_settings
-from repeng.tuning.train import Rows, TuneProgress, train
 
 log = logging.getLogger(__name__)
 
@@ -209,32 +202,28 @@ def carry_out(run: TuningRun, progress: Callable[[TuneProgress], None] | None = 
 
 def _carry_out(run: TuningRun, progress: Callable[[TuneProgress], None] | None) -> int | None:
     reward, encoded, rows, held_rows = begin(run)
-    settings = run.settings
-    state, resumed_from = train(
-        reward,
-        encoded,
-        rows,
-        held_rows,
-        settings,
+    # Trainer takes seconds to import, and most studies tune nothing.
+    from repeng.tuning.trainer import train
+
+    history, steps, resumed_from = train(
+        *(reward, encoded, rows, held_rows, run.settings),
         seed=run.seed,
         checkpoints=run.folder / CHECKPOINTS,
         progress=progress,
     )
     _save(reward, run.folder)
-    kept_step = state.best_step if settings.patience and state.best_step is not None else state.step
-    evaluated = {record["step"]: record.get("held_out_accuracy") for record in state.history}
     record = {
         **run.determined,
         "model": run.model,
         "source": run.source.distribution,
         "split": run.source.name,
-        "settings": asdict(settings),
-        "held_out_accuracy": evaluated[kept_step],
-        "steps": kept_step,
-        "steps_run": state.step,
+        "settings": asdict(run.settings),
+        "held_out_accuracy": history[steps - 1].get("held_out_accuracy"),
+        "steps": steps,
+        "steps_run": len(history),
         "examples": len(rows),
         "held_out_examples": len(held_rows),
-        "history": state.history,
+        "history": history,
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")},
     }
     temporary = run.folder / f".{MARKER}.{os.getpid()}"
@@ -267,10 +256,8 @@ def new_reward_model(
     """
     weights = torch.float32 if settings.method == "full" else dtype
     base = load_classifier(model, seed=seed, device=device, dtype=weights, quantization=settings.quantization)
-    if settings.method == "lora":
-        base = add_lora(base, settings, seed=seed + 1, device=device)
-    elif settings.method == "prompt-tuning":
-        base = add_prompt(base, settings, seed=seed + 1, device=device)
+    if settings.method != "full":
+        base = add_adapter(base, settings, seed=seed + 1)
     if settings.gradient_checkpointing:
         inner: Any = base
         with quiet_transformers():

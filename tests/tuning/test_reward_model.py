@@ -10,17 +10,10 @@ import torch
 from tiny_models import make_model
 
 from repeng.errors import BadInput
-from repeng.tuning.reward_model import (
-    RewardModel,
-    compute_dtype,
-    load_classifier,
-    load_tokenizer,
-    pair_loss,
-    require_bitsandbytes,
-    response_scores,
-)
+from repeng.tuning.batches import padded
+from repeng.tuning.loading import compute_dtype, load_classifier, load_tokenizer, require_bitsandbytes
+from repeng.tuning.reward_model import RewardModel, pair_loss, response_scores
 from repeng.tuning.settings import preset_settings
-from repeng.tuning.sharing import shares_prefixes
 from repeng.tuning.tuned_model import new_reward_model
 
 CPU = torch.device("cpu")
@@ -52,7 +45,7 @@ def test_a_text_in_a_batch_has_the_logits_of_the_text_alone(architecture: str, t
     reward.model.eval()
     texts = [[5, 6, 7, 8, 9, 2], [11, 2], [20, 21, 22, 2]]
     with torch.no_grad():
-        together = reward.logits(texts)
+        together = reward([padded(texts)])
         alone = torch.stack([reward.model(input_ids=torch.tensor([text])).logits[0] for text in texts])
     assert torch.allclose(together, alone, atol=1e-5)
     assert together.std() > 0.01
@@ -101,13 +94,12 @@ def test_shared_prompts_give_the_gradient_of_plain_batches(method: str, base: st
         return forward(*arguments, **inputs)
 
     gradients = []
-    for logits in (reward.logits, reward.shared_logits):
-        pair_loss(*logits(texts).chunk(2)).backward()
-        gradients.append({name: weight.grad for name, weight in reward.trainable().items()})
-        reward.model.zero_grad(set_to_none=True)
-        if logits == reward.logits:
-            assert shares_prefixes(reward, texts)
+    for passes in ([padded(texts)], reward.passes(texts)):
+        if len(gradients) == 1:
             reward.logits_at = counted  # type: ignore[method-assign]
+        pair_loss(*reward(passes).chunk(2)).backward()
+        gradients.append({name: weight.grad for name, weight in reward.trainable().items()})
+        reward.zero_grad(set_to_none=True)
     plain, shared = gradients
     assert sizes == [4 * (9 + 2 * 3) + reward.virtual_tokens]
     assert any(gradient.abs().max() > 1e-3 for gradient in plain.values())

@@ -18,10 +18,9 @@ from safetensors.torch import load_file
 from tiny_models import make_model
 
 from repeng.errors import BadInput, UnknownName
-from repeng.tuning.checkpoint import RunState
+from repeng.tuning.progress import TuneProgress, verdict
 from repeng.tuning.scoring import published, score
 from repeng.tuning.settings import TuneSettings, preset_settings
-from repeng.tuning.train import TuneProgress, note_judgement
 from repeng.tuning.tuned_model import TunedModel, tune
 
 SHORT: dict[str, Any] = {"steps": 6, "batch_size": 4, "micro_batch_size": 4, "evaluate_every": 2, "checkpoint_every": 2}
@@ -189,15 +188,14 @@ def test_early_stopping_keeps_the_weights_of_the_best_step(base: str, root: Path
 
 
 def test_a_loss_that_creeps_at_equal_accuracy_ends_a_run_and_the_lowest_is_kept() -> None:
-    state, stale = RunState(), []
-    for state.step, (accuracy, loss) in enumerate([(0.9, 0.5), (1.0, 0.6), (1.0, 0.58), (1.0, 0.575), (1.0, 0.571)], 1):
-        assert note_judgement(state, accuracy, loss) == (state.best_step == state.step)
-        stale.append(state.stale)
-    assert stale == [0, 0, 0, 1, 2]
-    assert (state.best_step, state.best_accuracy, state.best_loss) == (5, 1.0, 0.571)
-    state.step = 6
-    assert not note_judgement(state, 0.95, 0.1)
-    assert (state.best_step, state.stale) == (5, 3)
+    judged = [(0.9, 0.5), (1.0, 0.6), (1.0, 0.58), (1.0, 0.575), (1.0, 0.571), (0.95, 0.1)]
+    log: list[dict[str, Any]] = [{"step": 1, "loss": 0.7}]
+    verdicts = [verdict(log)]
+    for step, (accuracy, loss) in enumerate(judged, 1):
+        log.append({"step": step, "held_out_accuracy": accuracy, "held_out_loss": loss})
+        verdicts.append(verdict(log))
+    assert [best for best, _ in verdicts] == [None, 1, 2, 3, 4, 5, 5]
+    assert [stale for _, stale in verdicts] == [0, 0, 0, 0, 1, 2, 3]
 
 
 def test_the_genies_preset_trains_on_every_pair_and_holds_nothing_out(base: str, root: Path) -> None:
@@ -281,8 +279,13 @@ def test_a_checkpoint_that_was_cut_while_being_written_is_passed_over(base: str,
     with pytest.raises(Killed):
         tune(base, source, method="lora", root=root, settings=settings, progress=kill)
     checkpoints = next(root.glob("lora-*/checkpoints"))
-    (checkpoints / ".step-000004.77").mkdir()
-    (checkpoints / ".step-000004.77" / "weights.safetensors").write_bytes(b"torn")
+    whole = (checkpoints / "checkpoint-2" / "trainer_state.json").read_text()
+    for step, state in ((4, None), (6, whole[: len(whole) // 2])):
+        torn = checkpoints / f"checkpoint-{step}"
+        torn.mkdir()
+        (torn / "model.safetensors").write_bytes(b"torn")
+        if state is not None:
+            (torn / "trainer_state.json").write_text(state)
     assert tune(base, source, method="lora", root=root, settings=settings).resumed_from == 2
 
 

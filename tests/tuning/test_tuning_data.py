@@ -7,8 +7,9 @@ import pytest
 
 from repeng.distributions.schema import Example, Split
 from repeng.errors import BadInput, UnknownName
-from repeng.tuning.data import PairStream, encode_split, example_rows, hold_out, length_batches
-from repeng.tuning.reward_model import load_tokenizer
+from repeng.tuning.batches import length_batches
+from repeng.tuning.data import PairStream, encode_split, example_rows, hold_out
+from repeng.tuning.loading import load_tokenizer
 from repeng.tuning.settings import TuneSettings, preset_settings
 
 
@@ -21,10 +22,15 @@ def test_a_text_has_no_bos_and_ends_with_eos(base: str) -> None:
     assert tokenizer.decode(ids[1]) == "Question: </s>"
 
 
+def epoch_of(stream: PairStream, epoch: int) -> list[tuple[int, int]]:
+    stream.set_epoch(epoch)
+    return [stream[number] for number in range(len(stream))]
+
+
 def test_an_epoch_takes_each_example_once_and_the_next_in_another_order() -> None:
     rows = tuple((10 * n, (10 * n + 1, 10 * n + 2)) for n in range(10))
-    stream = PairStream(rows, batch_size=4, seed=0, redraw=True)
-    epochs = [[pair for step in range(3 * e, 3 * e + 3) for pair in stream.pairs(step)] for e in range(2)]
+    stream = PairStream(rows, seed=0, redraw=True)
+    epochs = [epoch_of(stream, number) for number in range(2)]
     for epoch in epochs:
         assert sorted(best for best, _ in epoch) == [10 * n for n in range(10)]
         assert all(worse - best in (1, 2) for best, worse in epoch)
@@ -34,8 +40,8 @@ def test_an_epoch_takes_each_example_once_and_the_next_in_another_order() -> Non
 
 def test_without_redrawing_a_prompt_keeps_its_worse_response() -> None:
     rows = tuple((10 * n, tuple(range(10 * n + 1, 10 * n + 4))) for n in range(10))
-    stream = PairStream(rows, batch_size=10, seed=0, redraw=False)
-    assert dict(stream.pairs(0)) == dict(stream.pairs(1))
+    stream = PairStream(rows, seed=0, redraw=False)
+    assert dict(epoch_of(stream, 0)) == dict(epoch_of(stream, 1))
 
 
 def test_held_out_prompts_share_no_text_with_those_trained_on() -> None:
@@ -97,10 +103,10 @@ def test_an_unknown_setting_is_named() -> None:
         preset_settings("lora", rnak=4)
 
 
-def test_the_data_of_a_step_does_not_depend_on_what_was_drawn_before() -> None:
+def test_the_data_of_an_epoch_do_not_depend_on_what_was_drawn_before() -> None:
     rows = tuple((2 * n, (2 * n + 1,)) for n in range(7))
-    stream = PairStream(rows, batch_size=3, seed=4, redraw=True)
-    later = stream.pairs(5)
-    for step in range(5):
-        stream.pairs(step)
-    assert stream.pairs(5) == later
+    stream = PairStream(rows, seed=4, redraw=True)
+    later = epoch_of(stream, 5)
+    for epoch in range(5):
+        stream.set_epoch(epoch)
+    assert epoch_of(stream, 5) == later == epoch_of(PairStream(rows, seed=4, redraw=True), 5)
