@@ -47,8 +47,8 @@ class Ours:
             stored = store.capture(self.summary.capture_id)
             if self.logprob:
                 self.n_scored = sum(int(stored.logprobs(split, "plain")[1].sum()) for split in work.splits)
-            parts = [stored.part(split, "plain", "resid_post").read() for split in work.splits]
-            return torch.cat([part.float() for part in parts], dim=1)
+            found = [stored.open(split, "plain", "resid_post").read() for split in work.splits]
+            return torch.cat([vectors.float() for vectors in found], dim=1)
 
 
 def _last(mask: Tensor) -> Tensor:

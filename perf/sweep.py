@@ -23,7 +23,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from repeng.activations.store.request import capture_record
 from repeng.distributions.stimuli import get_stimulus
+from repeng.models.fingerprint import Identity
 from repeng.study.probing import choose_capture, sweep_probes
 
 HASH = "0123456789ab"
@@ -64,9 +66,9 @@ def write_store(root: Path, gigabytes: float, layers: int, width: int, responses
     """A store of about that size; returns its distributions and bytes."""
     capture = root / "toy-000000000000"
     capture.mkdir(parents=True)
-    model = {"model": "toy", "slug": "toy", "dtype": "float32", "n_layers": layers, "d_model": width}
-    record = {"format": 1, "id": capture.name, "model": model, "storage_dtype": "bfloat16"}
-    (capture / "capture.json").write_text(json.dumps(record))
+    identity = Identity("toy", "toy", "", "", "", "float32", layers, width, None)
+    record = capture_record(identity, storage_dtype="bfloat16").model_copy(update={"id": capture.name})
+    record.write(capture / "capture.json")
     generator = torch.Generator().manual_seed(0)
     count = size = 0
     while size < gigabytes * 1e9 or count == 0:

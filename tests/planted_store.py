@@ -44,8 +44,18 @@ def write_store(
     model: str = "toy",
 ) -> Path:
     """Write STORE/CAPTURE with parts by (distribution, split, stimulus, site), at the last token, in float32."""
-    description = {"model": model, "slug": model, "dtype": "float32", "n_layers": LAYERS, "d_model": WIDTH}
-    record = {"format": 1, "id": capture, "model": description, "storage_dtype": "float32"}
+    hashes = {"weights": "", "config": "", "tokenizer": ""}
+    size = {"dtype": "float32", "n_layers": LAYERS, "d_model": WIDTH, "max_length": None}
+    record = {
+        "format": 1,
+        "id": capture,
+        "model": {"model": model, "slug": model, **hashes, **size},
+        "storage_dtype": "float32",
+        "joining": 1,
+        "max_length": None,
+        "too_long": "skip",
+        "versions": {},
+    }
     (root / capture).mkdir(parents=True, exist_ok=True)
     (root / capture / "capture.json").write_text(json.dumps(record))
     for (distribution, split, stimulus, site), values in parts.items():

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from repeng.activations.capture_run import CaptureRun, Progress
-from repeng.activations.store.files import INDEX, read_json, split_folder, split_key
-from repeng.activations.store.request import Request, capture_id, capture_record, needed
+from repeng.activations.store.files import INDEX, split_folder
+from repeng.activations.store.records import Index
+from repeng.activations.store.request import Request, capture_record, needed
 from repeng.activations.store.store import Store
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput, UnknownName
 from repeng.models.fingerprint import Identity
 from repeng.models.load import LanguageModel
 
-__all__ = ["CaptureSummary", "Request", "capture", "capture_id", "needed"]
+__all__ = ["CaptureSummary", "Request", "capture"]
 
 METHODS = ("auto", "packed", "batched")
 Model = LanguageModel | Identity | Callable[[], LanguageModel]
@@ -30,8 +31,9 @@ class CaptureSummary:
         n_texts: distinct texts that the model read.
         n_tokens: tokens that it computed, padding included.
         skipped: texts left out as too long, over all that was asked for.
-        parts_written: parts written, or added to.
-        parts_reused: parts that were there.
+        parts_written: how many of what was asked for (a stimulus, site and token of a split each) were written, or
+            added to.
+        parts_reused: how many of them were there.
         method: "packed" or "batched"; "none" where the model was not run.
         seconds: spent.
     """
@@ -109,45 +111,47 @@ def capture(
         identity = lm
     elif identity is None:
         lm = lm if isinstance(lm, LanguageModel) else lm()
-        identity = Identity(**lm.identity())
+        identity = lm.identity
     record = capture_record(identity, storage_dtype=storage_dtype, max_length=max_length, too_long=too_long)
     splits = list(dict.fromkeys(splits))
     empty = [split for split in splits if not split.examples]
     if empty:
         raise BadInput(f"{empty[0].distribution}/{empty[0].name} has no examples; there is nothing to capture")
-    missing = needed(record["id"], identity.n_layers, splits, request, store)
-    n_parts = len(splits) * len(request.parts(identity.n_layers))
-    work = CaptureRun(store, record, request, progress or _quiet)
+    missing = needed(record.id, identity.n_layers, splits, request, store)
+    n_asked = len(splits) * len(request.layers_by_key(identity.n_layers))
+    summary = CaptureSummary(record.id, 0, 0, 0, 0, n_asked, "none", 0.0)
     if missing:
         if isinstance(lm, Identity):
-            raise BadInput(f"{len(missing)} part(s) are not in {store.root}, and no model was given to capture them")
+            lacking = f"{missing[0].key} of {missing[0].split.distribution}/{missing[0].split.split}"
+            raise BadInput(f"{lacking} is not in {store.root}, and no model was given to capture it")
         lm = lm if isinstance(lm, LanguageModel) else lm()
-        if (loaded := Identity(**lm.identity())) != identity:
-            raise BadInput(f"the model that was loaded, {loaded}, is not the one that was announced, {identity}")
-        work.prepare(lm, splits, missing, method, batch_tokens)
-        work.run_all()
-    return CaptureSummary(
-        capture_id=record["id"],
-        n_texts=work.n_texts,
-        n_tokens=work.n_tokens,
-        skipped=_skipped(store, record["id"], splits, request),
-        parts_written=work.parts_written,
-        parts_reused=n_parts - work.parts_written,
-        method=work.method,
-        seconds=time.monotonic() - started,
-    )
-
-
-def _quiet(done: int, total: int) -> None:  # noqa: ARG001  (shows no progress)
-    """For who wants no progress shown."""
+        if lm.identity != identity:
+            raise BadInput(f"the model that was loaded, {lm.identity}, is not the one that was announced, {identity}")
+        run = CaptureRun(
+            lm,
+            splits,
+            missing,
+            request,
+            store,
+            record,
+            method=method,
+            batch_tokens=batch_tokens,
+            progress=progress,
+        )
+        run.run_all()
+        summary = CaptureSummary(
+            record.id, run.n_texts, run.n_tokens, 0, run.n_written, n_asked - run.n_written, run.method, 0.0
+        )
+    skipped = _skipped(store, record.id, splits, request)
+    return replace(summary, skipped=skipped, seconds=time.monotonic() - started)
 
 
 def _skipped(store: Store, capture: str, splits: Sequence[Split], request: Request) -> int:
     """Texts that were left out as too long, each stimulus counted."""
     total = 0
     for split in splits:
-        folder = split_folder(store.root / capture, split_key(split))
+        folder = split_folder(store.root / capture, split)
         for stimulus in request.stimuli:
             index = next(iter(sorted(folder.glob(f"{stimulus.name}.*/{INDEX}"))), None)
-            total += len(read_json(index)["skipped"]) if index is not None else 0
+            total += len(Index.read(index).skipped) if index is not None else 0
     return total

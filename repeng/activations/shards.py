@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ Tokenized = Mapping[str, Sequence[TokenizedText | None]]
 """Of each stimulus the texts of some responses, None for one that was skipped."""
 Slots = Int[np.ndarray, " response"]
 """Where each response's value stands among all values of its kind; -1 where it has none."""
+KINDS = {"last": "positions", "prompt_last": "positions", "response_mean": "means", "": "logprobs"}
+"""What a text is asked for by each token; log-probabilities have no token."""
 
 
 @dataclass(frozen=True)
@@ -30,116 +32,75 @@ class Questions:
     Attributes:
         texts: distinct by their ids, in the order of stimuli and responses; they do not depend on what is wanted.
         owners: of each text, every (stimulus, response) that has it.
-        positions: of each stimulus and token, the slot of each response's vector.
-        means: of each stimulus, the slot of each response's mean.
-        logprobs: of each stimulus, the slot of each response's log-probability.
+        slots: of each stimulus and token, the slot of each response's value.
     """
 
     texts: tuple[TextRequest, ...]
     owners: tuple[tuple[tuple[str, int], ...], ...]
-    positions: dict[tuple[str, str], Slots]
-    means: dict[str, Slots]
-    logprobs: dict[str, Slots]
-
-    def slots(self, part: ActivationKey) -> Slots:
-        """The slots of a part's rows."""
-        if part.site == LOGPROB:
-            return self.logprobs[part.stimulus]
-        if part.token == "response_mean":
-            return self.means[part.stimulus]
-        return self.positions[part.stimulus, part.token]
+    slots: dict[tuple[str, str], Slots]
 
 
-def ask(tokenized: Tokenized, parts: Sequence[ActivationKey]) -> Questions:
-    """Put together what must be asked for some parts. Every text of `tokenized` is among the texts, wanted or not."""
+def ask(tokenized: Tokenized, keys: Collection[ActivationKey]) -> Questions:
+    """Put together what must be asked for some activations.
+
+    Every text of `tokenized` is among the texts, wanted or not.
+    """
     numbers: dict[tuple[int, ...], int] = {}
     owners: list[list[tuple[str, int]]] = []
+    text_of: dict[str, list[int]] = {}
     for stimulus, texts in tokenized.items():
-        for row, text in enumerate(texts):
-            if text is not None:
-                number = numbers.setdefault(tuple(text.ids), len(numbers))
-                if number == len(owners):
-                    owners.append([])
-                owners[number].append((stimulus, row))
-    places: dict[tuple[str, str], list[tuple[int, Span] | None]] = {}
-    for part in parts:
-        key = (part.stimulus, _kind(part))
-        places[key] = [
-            None if text is None or (span := _span(text, key[1])) is None else (numbers[tuple(text.ids)], span)
-            for text in tokenized[part.stimulus]
+        text_of[stimulus] = [
+            -1 if text is None else numbers.setdefault(tuple(text.ids), len(numbers)) for text in texts
         ]
-    positions = _Slots.of([(key, found) for key, found in places.items() if key[1] in ("last", "prompt_last")], numbers)
-    means = _Slots.of([(key, found) for key, found in places.items() if key[1] == "response_mean"], numbers)
-    logprobs = _Slots.of([(key, found) for key, found in places.items() if key[1] == LOGPROB], numbers)
+        owners += [[] for _ in range(len(numbers) - len(owners))]
+        for row, number in enumerate(text_of[stimulus]):
+            if number >= 0:
+                owners[number].append((stimulus, row))
+    spans = {
+        (stimulus, token): [None if text is None else wanted_span(text, token) for text in tokenized[stimulus]]
+        for stimulus, token in {(key.stimulus, key.token) for key in keys}
+    }
+    # Of each kind, the distinct spans of each text in ascending order; a slot is a span's place among all of them.
+    wanted: dict[str, list[list[Span]]] = {}
+    slots: dict[tuple[str, str], Slots] = {}
+    for kind in set(KINDS.values()):
+        places = {
+            (stimulus, token): [
+                None if span is None else (number, span) for number, span in zip(text_of[stimulus], found, strict=True)
+            ]
+            for (stimulus, token), found in spans.items()
+            if KINDS[token] == kind
+        }
+        slot: dict[tuple[int, Span] | None, int] = {None: -1}
+        wanted[kind] = [[] for _ in numbers]
+        for place in sorted({place for found in places.values() for place in found if place is not None}):
+            slot[place] = len(slot) - 1
+            wanted[kind][place[0]].append(place[1])
+        slots |= {key: np.array([slot[place] for place in found], dtype=np.int64) for key, found in places.items()}
     return Questions(
         texts=tuple(
             TextRequest(
                 ids,
-                positions=tuple(start for start, _ in positions.spans[number]),
-                means=tuple(means.spans[number]),
-                logprobs=tuple(logprobs.spans[number]),
+                positions=tuple(start for start, _ in wanted["positions"][number]),
+                means=tuple(wanted["means"][number]),
+                logprobs=tuple(wanted["logprobs"][number]),
             )
             for ids, number in numbers.items()
         ),
         owners=tuple(map(tuple, owners)),
-        positions=positions.slots,
-        means={stimulus: slots for (stimulus, _), slots in means.slots.items()},
-        logprobs={stimulus: slots for (stimulus, _), slots in logprobs.slots.items()},
+        slots=slots,
     )
 
 
-def is_blank(text: TokenizedText | None, part: ActivationKey) -> bool:
-    """Whether a part has nothing to take of a text: no prompt token, or the mean over no token."""
-    return text is not None and _span(text, _kind(part)) is None
-
-
-def _kind(part: ActivationKey) -> str:
-    return part.token or LOGPROB
-
-
-def _span(text: TokenizedText, kind: str) -> Span | None:
-    """The tokens of a text that are wanted."""
-    if kind == "last":
+def wanted_span(text: TokenizedText, token: str) -> Span | None:
+    """The tokens of a text that are wanted; None where there are none: no prompt token, or the mean over no token."""
+    if token == "last":
         return text.last, text.last + 1
-    if kind == "prompt_last":
+    if token == "prompt_last":
         return (text.prompt_last, text.prompt_last + 1) if text.prompt_last >= 0 else None
-    if kind == "response_mean" and text.response_start == text.response_end:
+    if token == "response_mean" and text.response_start == text.response_end:
         return None
     return text.response_start, text.response_end
-
-
-@dataclass(frozen=True)
-class _Slots:
-    """Each text's distinct spans in ascending order, and where each response's is among all of them."""
-
-    spans: list[list[Span]]
-    slots: dict[tuple[str, str], Slots]
-
-    @classmethod
-    def of(
-        cls,
-        places: Sequence[tuple[tuple[str, str], list[tuple[int, Span] | None]]],
-        numbers: Mapping[tuple[int, ...], int],
-    ) -> _Slots:
-        wanted: list[set[Span]] = [set() for _ in numbers]
-        for _, found in places:
-            for place in found:
-                if place is not None:
-                    wanted[place[0]].add(place[1])
-        spans = [sorted(some) for some in wanted]
-        first = np.cumsum([0, *map(len, spans)])
-        slot = {
-            (number, span): int(first[number]) + index
-            for number, some in enumerate(spans)
-            for index, span in enumerate(some)
-        }
-        return cls(
-            spans,
-            {
-                key: np.array([-1 if place is None else slot[place] for place in found], dtype=np.int64)
-                for key, found in places
-            },
-        )
 
 
 class ShardTensors:
@@ -147,14 +108,8 @@ class ShardTensors:
 
     def __init__(self, questions: Questions) -> None:
         self._questions = questions
-        texts = questions.texts
-        self._position_slots = _ranges([len(text.positions) for text in texts])
-        self._mean_slots = _ranges([len(text.means) for text in texts])
-        self._logprob_slots = _ranges([len(text.logprobs) for text in texts])
-        self._vectors: dict[Hook, Tensor] = {}
-        self._means: dict[Hook, Tensor] = {}
-        self._shapes: dict[Hook, Tensor] = {}
-        self._logprobs = np.zeros(sum(len(text.logprobs) for text in texts))
+        self._slots = {kind: _ranges([len(getattr(text, kind)) for text in questions.texts]) for kind in KINDS.values()}
+        self._values: dict[tuple[str, Hook | None], Tensor] = {}
 
     def add(self, chunk: Chunk) -> None:
         """Take in what a batch gave.
@@ -162,52 +117,46 @@ class ShardTensors:
         Raises:
             NonFinite: a value is infinite or not a number. The message names the lowest such layer.
         """
-        for kept, new, slots in (
-            (self._vectors, chunk.vectors, self._position_slots),
-            (self._means, chunk.means, self._mean_slots),
-        ):
-            here = np.concatenate([np.zeros(0, dtype=np.int64), *(slots[text] for text in chunk.texts)])
-            total = sum(map(len, slots))
-            for hook in sorted(new, key=lambda hook: (hook[1], hook[0])):
-                values = new[hook]
-                finite = torch.isfinite(values).flatten(1).all(1)
-                if not finite.all():
-                    owner = np.repeat(chunk.texts, [len(slots[text]) for text in chunk.texts])
-                    self._refuse(hook_name(*hook), int(owner[int(finite.int().argmin())]))
-                if hook not in kept:
-                    kept[hook] = torch.zeros(total, *values.shape[1:], dtype=values.dtype)
-                kept[hook][torch.from_numpy(here)] = values
-        if len(chunk.logprobs):
-            here = np.concatenate([self._logprob_slots[text] for text in chunk.texts])
-            if not np.isfinite(chunk.logprobs).all():
-                owner = np.repeat(chunk.texts, [len(self._logprob_slots[text]) for text in chunk.texts])
-                self._refuse("the log-probability", int(owner[int(np.isfinite(chunk.logprobs).argmin())]))
-            self._logprobs[here] = chunk.logprobs
+        for kind, values in (("positions", chunk.vectors), ("means", chunk.means)):
+            for hook in sorted(values, key=lambda hook: (hook[1], hook[0])):
+                self._keep(kind, hook, values[hook], chunk.texts)
+        self._keep("logprobs", None, torch.from_numpy(chunk.logprobs), chunk.texts)
 
     def learn_shapes(self, chunk: Chunk) -> None:
         """Take from a batch of any text the shape of each hook's vectors, for a shard whose texts were all skipped."""
-        self._shapes = {hook: values[:0] for hook, values in chunk.vectors.items()}
+        self._values |= {("shape", hook): values[:0] for hook, values in chunk.vectors.items()}
 
-    def tensors(self, part: ActivationKey, layers: Sequence[int], tokenized: Tokenized) -> dict[str, Tensor]:
-        """A part's shard: of each layer [response, ...] under its hook name; or the tensors of log-probabilities."""
-        slots = torch.from_numpy(self._questions.slots(part))
-        if part.site == LOGPROB:
-            counts = [0 if text is None else _scored(text) for text in tokenized[part.stimulus]]
-            totals = torch.from_numpy(self._logprobs)
-            lengths = [0 if text is None else len(text.ids) for text in tokenized[part.stimulus]]
+    def tensors(self, key: ActivationKey, layers: Sequence[int], tokenized: Tokenized) -> dict[str, Tensor]:
+        """A shard: of each layer [response, ...] under its hook name; or the tensors of log-probabilities."""
+        slots = torch.from_numpy(self._questions.slots[key.stimulus, key.token])
+        if key.site == LOGPROB:
+            counts = [0 if text is None else _scored(text) for text in tokenized[key.stimulus]]
+            lengths = [0 if text is None else len(text.ids) for text in tokenized[key.stimulus]]
             return {
-                "logprob": _rows(totals, slots),
+                "logprob": _rows(self._values.get(("logprobs", None), torch.zeros(0).double()), slots),
                 "token_count": torch.tensor(counts, dtype=torch.int64),
                 "text_length": torch.tensor(lengths, dtype=torch.int64),
             }
-        source = self._means if part.token == "response_mean" else self._vectors
-        # Where every response is empty there are vectors, but no mean.
-        like = {**self._shapes, **self._vectors, **source}
-        return {hook_name(part.site, layer): _rows(like[part.site, layer], slots) for layer in layers}
+        tensors = {}
+        for layer in layers:
+            hook = (key.site, layer)
+            # Where every response is empty there are vectors, but no mean; where all texts were skipped, a shape alone.
+            places = [(KINDS[key.token], hook), ("positions", hook), ("shape", hook)]
+            values = next(self._values[place] for place in places if place in self._values)
+            tensors[hook_name(*hook)] = _rows(values, slots)
+        return tensors
 
-    def _refuse(self, what: str, text: int) -> None:
-        stimulus, row = self._questions.owners[text][0]
-        raise NonFiniteRow(what, stimulus, row)
+    def _keep(self, kind: str, hook: Hook | None, values: Tensor, texts: Sequence[int]) -> None:
+        """Put what some texts gave in its slots."""
+        slots = self._slots[kind]
+        finite = torch.isfinite(values).flatten(1).all(1) if values.ndim > 1 else torch.isfinite(values)
+        if not finite.all():
+            owner = np.repeat(texts, [len(slots[text]) for text in texts])[int(finite.int().argmin())]
+            what = "the log-probability" if hook is None else hook_name(*hook)
+            raise NonFiniteRow(what, *self._questions.owners[owner][0])
+        if (kind, hook) not in self._values:
+            self._values[kind, hook] = torch.zeros(sum(map(len, slots)), *values.shape[1:], dtype=values.dtype)
+        self._values[kind, hook][torch.from_numpy(np.concatenate([slots[text] for text in texts]))] = values
 
 
 class NonFiniteRow(NonFinite):

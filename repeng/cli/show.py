@@ -147,13 +147,14 @@ def store_listing(store: Path) -> tuple[list[dict[str, Any]], Table]:
     from repeng.activations.store.store import Store
 
     plain, rows = [], []
-    for info in Store(store).captures():
-        capture = Store(store).capture(info.id)
-        for key, parts in capture.parts_by_split().items():
-            size = sum(part.n_bytes for part in parts)
-            names = sorted(part.name for part in parts)
-            plain.append({"capture": info.id, "model": info.model, "split": list(key), "parts": names, "bytes": size})
-            rows.append((info.id, "/".join(key[:2]), ", ".join(names), f"{size / 1e6:.1f}"))
+    for capture in Store(store).captures():
+        for key, held in capture.contents().items():
+            size = sum(activations.n_bytes for activations in held)
+            names = sorted(str(activations.key) for activations in held)
+            plain.append(
+                {"capture": capture.id, "model": capture.model, "split": list(key), "parts": names, "bytes": size}
+            )
+            rows.append((capture.id, f"{key.distribution}/{key.split}", ", ".join(names), f"{size / 1e6:.1f}"))
     return plain, table_of(("capture", "split", "parts", "MB"), rows)
 
 

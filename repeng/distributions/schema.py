@@ -133,6 +133,23 @@ class Split:
         return self if limit is None else replace(self, examples=self.examples[:limit])
 
 
+@dataclass(frozen=True, eq=False)
+class ResponseLabels:
+    """What is known of a split's responses besides their texts, in file order.
+
+    Attributes:
+        name: the distribution and split, for messages.
+        labels: 1.0 for an example's best response, 0.0 for the others.
+        examples: the example of each response.
+        groups: the prompt group of each response.
+    """
+
+    name: str
+    labels: Float[np.ndarray, " response"]
+    examples: Int[np.ndarray, " response"]
+    groups: Int[np.ndarray, " response"]
+
+
 @dataclass(frozen=True)
 class Distribution:
     """A named distribution of instructions and its splits, usually `train` and `test`."""

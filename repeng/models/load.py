@@ -36,6 +36,7 @@ class LanguageModel:
         model: the Hugging Face model.
         tokenizer: its tokenizer. Batches are padded by repeng itself, so it needs no padding token and its padding
             side does not matter.
+        identity: what determines its numbers: weights, configuration, tokenizer and dtype; and its size.
         name: what the user called it.
         base: the inner model that gives the last hidden state.
         blocks: its blocks.
@@ -44,7 +45,7 @@ class LanguageModel:
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, identity: Identity) -> None:
-        self.model, self.tokenizer, self._identity = model, tokenizer, identity
+        self.model, self.tokenizer, self.identity = model, tokenizer, identity
         self.name = identity.model
         self._anatomy = dissect(model)
         self._sites = Sites(self._anatomy)
@@ -55,12 +56,12 @@ class LanguageModel:
         self.unembed: nn.Module = self._anatomy.unembed
 
     def __repr__(self) -> str:
-        return f"LanguageModel({self.name!r}, {self.n_layers} layers, {self._identity.dtype}, {self.device})"
+        return f"LanguageModel({self.name!r}, {self.n_layers} layers, {self.identity.dtype}, {self.device})"
 
     @property
     def slug(self) -> str:
         """The name as part of a file name."""
-        return self._identity.slug
+        return self.identity.slug
 
     @property
     def device(self) -> torch.device:
@@ -75,7 +76,7 @@ class LanguageModel:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype that the model computes in."""
-        dtype: torch.dtype = getattr(torch, self._identity.dtype)
+        dtype: torch.dtype = getattr(torch, self.identity.dtype)
         return dtype
 
     @property
@@ -105,7 +106,7 @@ class LanguageModel:
     @property
     def max_length(self) -> int | None:
         """The longest text in tokens; None where the model names no limit."""
-        return self._identity.max_length
+        return self.identity.max_length
 
     @property
     def pad_id(self) -> int:
@@ -115,22 +116,13 @@ class LanguageModel:
                 return int(getattr(self.tokenizer, name))
         return 0
 
-    def identity(self) -> dict[str, Any]:
-        """What determines the numbers: weights, configuration, tokenizer, dtype; and the model's size. Plain values."""
-        return self._identity.as_dict()
-
-    def hook_module(self, site: str, layer: int) -> tuple[nn.Module, str]:
-        """The module to hook for a site at a layer, and whether its "input" or its "output" is meant.
+    def hook_point(self, site: str, layer: int) -> HookPoint:
+        """The module to hook for a site at a layer, whether its input or its output is meant, and the tensor's name.
 
         Raises:
             UnknownName: no such site here; the message lists those that there are.
-            BadInput: there is no such layer, or that layer has no such part.
+            BadInput: there is no such layer, or that layer has no such site.
         """
-        point = self.hook_point(site, layer)
-        return point.module, point.side
-
-    def hook_point(self, site: str, layer: int) -> HookPoint:
-        """As `hook_module`, with the tensor's hook name and what else reading it takes."""
         return self._sites.point(site, layer)
 
     def sites(self) -> tuple[str, ...]:

@@ -44,7 +44,13 @@ class TokenizedText:
 
 
 def tokenize(
-    split: Split, stimulus: Stimulus, lm: LanguageModel, max_length: int | None = None, too_long: str = "skip"
+    split: Split,
+    stimulus: Stimulus,
+    lm: LanguageModel,
+    max_length: int | None = None,
+    too_long: str = "skip",
+    *,
+    examples: Sequence[int] | None = None,
 ) -> list[TokenizedText | None]:
     """Tokenize every response of a split under a stimulus.
 
@@ -55,24 +61,13 @@ def tokenize(
         max_length: longest text in tokens; None takes the model's own limit.
         too_long: "skip" leaves a longer text out (None stands in its place), "cut" drops tokens at its left but for
             special tokens at the very beginning, "refuse" raises.
+        examples: only these, by their numbers; None for all.
 
     Raises:
         UnknownName: `too_long` is none of these.
         BadInput: a longer text is to be refused; a text has no token at all; the stimulus ends with an end-of-sequence
             token and the tokenizer has none; a prompt is a chat and the tokenizer has no template.
     """
-    return tokenize_examples(split, range(len(split.examples)), stimulus, lm, max_length, too_long)
-
-
-def tokenize_examples(
-    split: Split,
-    numbers: Sequence[int],
-    stimulus: Stimulus,
-    lm: LanguageModel,
-    max_length: int | None = None,
-    too_long: str = "skip",
-) -> list[TokenizedText | None]:
-    """As `tokenize`, for some examples of the split."""
     if too_long not in TOO_LONG:
         raise UnknownName("way with too long texts", too_long, TOO_LONG)
     if stimulus.eos and lm.tokenizer.eos_token_id is None:
@@ -80,6 +75,7 @@ def tokenize_examples(
             f"the stimulus {stimulus.name!r} ends with an end-of-sequence token, and {lm.name}'s tokenizer has none"
         )
     limit = lm.max_length if max_length is None else max_length
+    numbers = range(len(split.examples)) if examples is None else examples
     texts = stimulus_texts(split, numbers, stimulus, lm.tokenizer)
     owners = [number for number in numbers for _ in split.examples[number].responses]
     whole = _joint(texts, stimulus, lm.tokenizer) if stimulus.join == "joint" else _apart(texts, stimulus, lm.tokenizer)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from repeng.activations.capture import CaptureSummary, capture
 from repeng.activations.store.files import LOGPROB, ActivationKey, SplitKey, split_key
-from repeng.activations.store.request import MissingActivations, Request, capture_id, needed
+from repeng.activations.store.request import MissingActivations, Request, capture_record, needed
 from repeng.activations.store.store import Store
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
@@ -73,13 +73,8 @@ class ModelSettings:
     @cached_property
     def capture_id(self) -> str:
         """Where its activations go in a store."""
-        return capture_id(
-            self.model,
-            dtype=self.dtype,
-            storage_dtype=self.storage_dtype,
-            too_long=self.too_long,
-            device=self.device,
-        )
+        record = capture_record(self.identity, storage_dtype=self.storage_dtype, too_long=self.too_long)
+        return record.id
 
     def load(self) -> LanguageModel:
         """The model, with its weights."""
@@ -210,13 +205,13 @@ def plan_cache(
     opened = Store(store)
     missing = [lack for job in jobs for lack in needed(settings.capture_id, n_layers, job.splits, job.request, opened)]
     of = {split_key(split): split for split in wanted}
-    texts = {(lack.split, lack.part.stimulus) for lack in missing}
+    texts = {(lack.split, lack.key.stimulus) for lack in missing}
     plan = CachePlan(
         settings,
         store,
         jobs,
         tuple(missing),
-        n_parts=sum(len(job.splits) * len(job.request.parts(n_layers)) for job in jobs),
+        n_parts=sum(len(job.splits) * len(job.request.layers_by_key(n_layers)) for job in jobs),
         n_texts=sum(of[key].n_responses for key, _ in texts),
     )
     return _with_trial(plan) if trial and missing else plan
@@ -263,7 +258,7 @@ def _with_trial(plan: CachePlan) -> CachePlan:
     lm = plan.settings.load()
     lacking: dict[SplitKey, set[str]] = {}
     for lack in plan.missing:
-        lacking.setdefault(lack.split, set()).add(lack.part.stimulus)
+        lacking.setdefault(lack.split, set()).add(lack.key.stimulus)
     todo = [
         Job(
             (split,),

@@ -96,7 +96,7 @@ def fit_from_store(
         BadInput: no such layer.
     """
     probe = get_probe(probe_name)
-    check_layers(layers, capture.n_layers, capture.info.model)
+    check_layers(layers, capture.n_layers, capture.model)
     cached = find_split(capture, source, "train")
     return fit_on_source(
         probe,
@@ -115,7 +115,7 @@ def provenance_of(source: CachedSplit) -> dict[str, Any]:
     """What a probe fitted on a cached split carries of it."""
     return {
         "capture_id": source.capture.id,
-        "model": source.capture.info.model,
+        "model": source.capture.model,
         "source": source.distribution,
         "data_hash": source.data_hash,
         "repeng_version": __version__,
@@ -125,7 +125,7 @@ def provenance_of(source: CachedSplit) -> dict[str, Any]:
 def evaluation_provenance(fitted: FittedProbe, target: CachedSplit) -> dict[str, Any]:
     """What an evaluation file says of a fitted probe's answer."""
     return {
-        "model": target.capture.info.model,
+        "model": target.capture.model,
         "capture": target.capture.id,
         "method": fitted.name,
         "source": fitted.provenance.get("source", ""),
@@ -171,7 +171,7 @@ def sweep_probes(
             figures = every_head(fits, cached, site=site, token=token, seed=seed)
             units = [(figure.layer, NO_HEAD if figure.head is None else figure.head) for figure in figures]
             chosen = [unit in fits.chosen for unit in units]
-            names = {"model": capture.info.model, "probe": name, "source": source, "target": target}
+            names = {"model": capture.model, "probe": name, "source": source, "target": target}
             yield from layer_rows(figures, chosen, **names)
 
 

@@ -11,7 +11,8 @@ from tiny_models import ARCHITECTURES
 from repeng.activations import capture_run as work
 from repeng.activations.budget import budget_of, token_budget, widest
 from repeng.activations.capture import Request, capture
-from repeng.activations.store.files import CAPTURE, INDEX, read_json
+from repeng.activations.store.files import CAPTURE, INDEX
+from repeng.activations.store.records import CaptureRecord, Index
 from repeng.activations.store.store import Store
 from repeng.distributions.stimuli import get_stimulus
 from repeng.models.load import LanguageModel
@@ -53,8 +54,8 @@ def test_a_resumed_run_takes_the_budget_that_was_recorded_first(
     capture(llama, [first, second], REQUEST, store)
     capture(llama, [made_up(5, "c")], REQUEST, store, batch_tokens=300)
     folder = tmp_path / summary.capture_id
-    assert read_json(folder / CAPTURE)["batch_tokens"] == 2048
-    budgets = {file.parts[-4]: read_json(file)["layout"]["batch_tokens"] for file in folder.rglob(INDEX)}
+    assert CaptureRecord.read(folder / CAPTURE).batch_tokens == 2048
+    budgets = {file.parts[-4]: Index.read(file).layout.batch_tokens for file in folder.rglob(INDEX)}
     assert budgets == {"a": 2048, "b": 2048, "c": 300}
 
 

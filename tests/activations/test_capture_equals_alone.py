@@ -38,7 +38,7 @@ def test_every_stored_vector_and_log_probability_is_that_of_the_text_alone(
     for split in real_splits:
         for stimulus in REQUEST.stimuli:
             parts = {
-                (site, token): stored.part(split, stimulus.name, site, token)
+                (site, token): stored.open(split, stimulus.name, site, token)
                 for site in REQUEST.sites
                 for token in REQUEST.tokens
             }
@@ -77,9 +77,9 @@ def test_the_last_layer_is_the_last_block_and_not_what_the_final_norm_makes_of_i
     ids = torch.tensor([llama.tokenizer(prompt + response)["input_ids"]])
     with torch.no_grad():
         states = llama.model(input_ids=ids, output_hidden_states=True).hidden_states
-    block = stored.part(split, "plain", "resid_post").layer(2)[0]
-    assert_close(stored.part(split, "plain", "ln_final").layer(2)[0], states[-1][0, -1], rtol=1e-5, atol=1e-5)
-    assert_close(stored.part(split, "plain", "resid_post").layer(1)[0], states[2][0, -1], rtol=1e-5, atol=1e-5)
+    block = stored.open(split, "plain", "resid_post").layer(2)[0]
+    assert_close(stored.open(split, "plain", "ln_final").layer(2)[0], states[-1][0, -1], rtol=1e-5, atol=1e-5)
+    assert_close(stored.open(split, "plain", "resid_post").layer(1)[0], states[2][0, -1], rtol=1e-5, atol=1e-5)
     assert not torch.allclose(block, states[-1][0, -1], atol=0.1)
 
 
@@ -91,9 +91,9 @@ def test_what_is_stored_in_bfloat16_is_the_float32_vector_rounded_once(
     wide = store.capture(capture(llama, [split], request, store, storage_dtype="float32").capture_id)
     assert narrow.id != wide.id
     for token in request.tokens:
-        ours = narrow.part(split, "plain", "resid_post", token).read()
+        ours = narrow.open(split, "plain", "resid_post", token).read()
         assert ours.dtype == torch.bfloat16
-        assert torch.equal(ours, wide.part(split, "plain", "resid_post", token).read().bfloat16())
+        assert torch.equal(ours, wide.open(split, "plain", "resid_post", token).read().bfloat16())
 
 
 def test_an_empty_response_has_its_last_token_at_the_end_of_the_text_and_a_log_probability_of_zero(
@@ -104,9 +104,9 @@ def test_an_empty_response_has_its_last_token_at_the_end_of_the_text_and_a_log_p
     empty = [row for row, (_, response) in enumerate(texts_of(split)) if not response]
     assert empty
     logprobs, counts = stored.logprobs(split)
-    last, before = (stored.part(split, "plain", "resid_post", token) for token in ("last", "prompt_last"))
-    mean = stored.part(split, "plain", "resid_post", "response_mean")
-    assert np.flatnonzero(counts == 0).tolist() == empty == np.flatnonzero(~mean.kept).tolist() == mean.index["blank"]
+    last, before = (stored.open(split, "plain", "resid_post", token) for token in ("last", "prompt_last"))
+    mean = stored.open(split, "plain", "resid_post", "response_mean")
+    assert np.flatnonzero(counts == 0).tolist() == empty == np.flatnonzero(~mean.kept).tolist() == [*mean.index.blank]
     assert not logprobs[empty].any()
     assert torch.equal(last.layer(1)[empty], before.layer(1)[empty])
     assert last.kept.all() and last.layer(1)[empty].any()

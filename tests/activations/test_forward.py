@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from layout_check import check_layout
 from tiny_models import ARCHITECTURES
 
 from repeng.activations.forward import run
-from repeng.activations.layouts.batch import Chunk, Run, TextRequest, check_layout
+from repeng.activations.layouts.batch import Chunk, Run, TextRequest
 from repeng.activations.layouts.padded import padded_batches
 from repeng.errors import RepengError
 from repeng.models.load import LanguageModel

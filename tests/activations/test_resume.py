@@ -15,13 +15,14 @@ from repeng.activations import capture_run as work
 from repeng.activations.capture import Request, capture
 from repeng.activations.layouts.batch import Chunk, Layout, Run
 from repeng.activations.store import files as parts
-from repeng.activations.store import writing
+from repeng.activations.store import records, writing
+from repeng.activations.store.request import capture_record
 from repeng.activations.store.store import Store
 from repeng.atomic import write_atomically
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus, get_stimulus
 from repeng.errors import BadInput
-from repeng.models.fingerprint import Identity, identify
+from repeng.models.fingerprint import identify
 from repeng.models.load import LanguageModel, load_model
 
 REQUEST = Request((get_stimulus("plain"), get_stimulus("contrast_yes")), tokens=("last", "response_mean"))
@@ -67,12 +68,12 @@ def test_a_run_stopped_before_any_write_goes_on_to_the_same_bytes(
     write = write_atomically
 
     def failing(stop_at: int) -> Callable[..., None]:
-        def write_or_stop(path: Path, data: bytes, *, flush: bool = True) -> None:
+        def write_or_stop(path: Path, data: bytes | str, *, flush: bool = True) -> None:
             nonlocal n_writes
             if n_writes == stop_at:
                 # What a killed process leaves of a file.
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.with_name(f".{path.name}.99.tmp").write_bytes(data[: len(data) // 2])
+                path.with_name(f".{path.name}.99.tmp").write_bytes(bytes(len(data) // 2))
                 raise Stop
             n_writes += 1
             write(path, data, flush=flush)
@@ -84,7 +85,7 @@ def test_a_run_stopped_before_any_write_goes_on_to_the_same_bytes(
         n_writes = 0
         store = Store(tmp_path / f"stopped-{stop_at}")
         with monkeypatch.context() as patched:
-            for module in (work, writing):
+            for module in (records, writing):
                 patched.setattr(module, "write_atomically", failing(stop_at))
             try:
                 run(store)
@@ -102,7 +103,7 @@ def test_a_run_stopped_before_any_write_goes_on_to_the_same_bytes(
 def test_a_second_capture_of_the_same_request_loads_and_runs_no_model(
     llama: LanguageModel, split: Split, tmp_path: Path
 ) -> None:
-    store, identity = Store(tmp_path), Identity(**llama.identity())
+    store, identity = Store(tmp_path), llama.identity
     first = capture(llama, [split], REQUEST, store)
     before = content(tmp_path)
     again = capture(never, [split], REQUEST, store, identity=identity)
@@ -136,12 +137,12 @@ def test_more_layers_of_a_part_are_added_to_it(llama: LanguageModel, split: Spli
         summary = capture(llama, [split], Request(stimuli, layers=layers, logprob=False), store)
         assert summary.parts_written == 1
     capture(llama, [split], Request(stimuli, logprob=False), whole)
-    ours = store.capture(summary.capture_id).part(split, "plain", "resid_post")
-    theirs = whole.capture(summary.capture_id).part(split, "plain", "resid_post")
+    ours = store.capture(summary.capture_id).open(split, "plain", "resid_post")
+    theirs = whole.capture(summary.capture_id).open(split, "plain", "resid_post")
     assert ours.layers == theirs.layers == (0, 1, 2)
     assert (ours.read() == theirs.read()).all()
     assert store.verify() == []
-    reused = capture(never, [split], Request(stimuli, logprob=False), store, identity=Identity(**llama.identity()))
+    reused = capture(never, [split], Request(stimuli, logprob=False), store, identity=llama.identity)
     assert reused.parts_reused == 1
 
 
@@ -154,10 +155,10 @@ def test_layers_begun_for_one_wish_are_begun_anew_for_another(
         raise Stop
 
     with monkeypatch.context() as patched, pytest.raises(Stop):
-        patched.setattr(work, "finish", stop)
+        patched.setattr(writing.ActivationsWriter, "finish", stop)
         capture(llama, [split], Request(stimuli, layers=(0,), logprob=False), store)
     summary = capture(llama, [split], Request(stimuli, layers=(1, 2), logprob=False), store)
-    assert store.capture(summary.capture_id).part(split, "plain", "resid_post").layers == (1, 2)
+    assert store.capture(summary.capture_id).open(split, "plain", "resid_post").layers == (1, 2)
     assert store.verify() == []
 
 
@@ -192,7 +193,7 @@ def test_the_budget_of_tokens_and_the_method_change_no_number(
     for name, options in {"a": {"batch_tokens": 60}, "b": {"batch_tokens": 5000}, "c": {"method": "batched"}}.items():
         store = Store(tmp_path / name)
         summary = capture(llama, [split], REQUEST, store, storage_dtype="float32", **options)
-        stored.append(store.capture(summary.capture_id).part(split, "plain", "resid_post").read())
+        stored.append(store.capture(summary.capture_id).open(split, "plain", "resid_post").read())
     assert stored[0].allclose(stored[1], atol=1e-5) and stored[0].allclose(stored[2], atol=1e-5)
 
 
@@ -203,8 +204,8 @@ def test_other_data_has_another_place_and_never_mixes(llama: LanguageModel, tmp_
         capture_id = capture(llama, [split], request, store).capture_id
     stored = store.capture(capture_id)
     assert len(stored.splits()) == 2
-    assert stored.part(whole, "plain", "resid_post").layer(0).shape == (whole.n_responses, 32)
-    assert stored.part(some, "plain", "resid_post").layer(0).shape == (some.n_responses, 32)
+    assert stored.open(whole, "plain", "resid_post").layer(0).shape == (whole.n_responses, 32)
+    assert stored.open(some, "plain", "resid_post").layer(0).shape == (some.n_responses, 32)
 
 
 def test_a_stimulus_that_means_another_text_under_the_same_name_is_refused(
@@ -275,7 +276,7 @@ def test_processes_that_are_killed_or_run_side_by_side_leave_the_same_bytes(
 
     killed = start("killed", 3)
     assert killed.wait() == -9
-    assert Store(tmp_path / "killed").capture(Store(tmp_path / "killed").captures()[0].id).parts() == ()
+    assert Store(tmp_path / "killed").capture(Store(tmp_path / "killed").captures()[0].id).splits() == ()
     assert start("killed", 0).wait() == 0
     side_by_side = [start("shared", 0), start("shared", 0)]
     assert [process.wait() for process in side_by_side] == [0, 0]
@@ -286,12 +287,10 @@ def test_processes_that_are_killed_or_run_side_by_side_leave_the_same_bytes(
 def test_a_capture_id_needs_no_weights_and_is_the_one_that_a_capture_gets(
     folder_of: Callable[[str], Path], llama: LanguageModel, split: Split, tmp_path: Path
 ) -> None:
-    from repeng.activations.capture import capture_id
-
     folder = str(folder_of("llama"))
     summary = capture(llama, [split], REQUEST, Store(tmp_path))
-    assert capture_id(folder, device="cpu") == summary.capture_id == Store(tmp_path).captures()[0].id
-    assert identify(folder, device="cpu").as_dict() == llama.identity()
+    assert capture_record(identify(folder, device="cpu")).id == summary.capture_id == Store(tmp_path).captures()[0].id
+    assert identify(folder, device="cpu") == llama.identity
 
 
 def test_the_model_goes_on_while_a_split_is_written_and_the_split_stays_locked_until_it_is(
@@ -306,7 +305,7 @@ def test_the_model_goes_on_while_a_split_is_written_and_the_split_stays_locked_u
     seen: list[tuple[bool, bool]] = []
     run, write = work.run, write_atomically
 
-    def slow(path: Path, content: bytes, *, flush: bool = True) -> None:
+    def slow(path: Path, content: bytes | str, *, flush: bool = True) -> None:
         if folder in path.parents and path.suffix == ".safetensors" and not seen:
             passed = went_on.wait(60)
             with parts.locked(folder, wait=False) as free:
@@ -336,7 +335,7 @@ def test_a_disk_that_fills_up_is_an_error_and_nothing_half_written_is_taken_for_
     capture_id = capture(llama, splits, REQUEST, expected).capture_id
     write, written = write_atomically, []
 
-    def full(path: Path, content: bytes, *, flush: bool = True) -> None:
+    def full(path: Path, content: bytes | str, *, flush: bool = True) -> None:
         if path.suffix == ".safetensors" and (written.append(path) or len(written) > 8):
             raise OSError(28, "No space left on device")
         write(path, content, flush=flush)

@@ -31,7 +31,7 @@ def test_the_last_token_scores_as_the_stored_response_does_and_every_token_is_th
     found = capture(lm, [split], request, store, storage_dtype="float32")
     stored = store.capture(found.capture_id)
     fitted = fit_from_store(stored, "numbers", "mms", layers="1", site=site).fitted
-    vectors = stored.part(split, "plain", site).layer(1).float()
+    vectors = stored.open(split, "plain", site).layer(1).float()
     whole = vectors[None, None] if site == "resid_post" else vectors.permute(1, 0, 2)[None, :, None]
     expected = fitted.scores(whole, (1,))
 

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from repeng.activations.capture import capture_id
 from repeng.activations.store.request import capture_record
 from repeng.errors import BadInput, UnknownName
 from repeng.models import fingerprint
@@ -25,6 +25,10 @@ from repeng.models.fingerprint import file_hash, identify, resolve_dtype, slug
 def folder(folder_of: Callable[[str], Path], tmp_path: Path) -> Path:
     """A model's folder that may be changed."""
     return Path(shutil.copytree(folder_of("llama"), tmp_path / "model"))
+
+
+def capture_id(name: str, *, dtype: str = "auto", device: str = "auto", **options: Any) -> str:
+    return capture_record(identify(name, dtype=dtype, device=device), **options).id
 
 
 def test_the_same_files_elsewhere_are_the_same_model(folder: Path, tmp_path: Path) -> None:
@@ -130,9 +134,9 @@ def test_a_name_becomes_part_of_a_file_s_name(folder: Path) -> None:
 
 def test_a_record_says_what_determines_the_numbers(folder: Path) -> None:
     record = capture_record(identify(str(folder), device="cpu"))
-    assert record["id"] == capture_id(str(folder), device="cpu")
-    assert record["model"]["weights"].startswith("sha256:") and record["model"]["n_layers"] == 3
-    assert record["max_length"] == 2048 and set(record["versions"]) >= {"torch", "transformers", "python"}
+    assert record.id == capture_id(str(folder), device="cpu")
+    assert record.model.weights.startswith("sha256:") and record.model.n_layers == 3
+    assert record.max_length == 2048 and set(record.versions) >= {"torch", "transformers", "python"}
 
 
 def test_folders_that_hold_no_model_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -146,14 +150,14 @@ def test_folders_that_hold_no_model_are_refused(folder: Path, tmp_path: Path) ->
 
 
 HUB = """
-from repeng.activations.capture import capture_id
+from repeng.activations.store.request import capture_record
 from repeng.models.fingerprint import identify
 from repeng.models.load import load_model
 from repeng.errors import BadInput
 identity = identify("org/tiny", device="cpu")
 assert identity.weights == identity.tokenizer == "org/tiny@" + "0123456789" * 4
-assert load_model("org/tiny", device="cpu").identity() == identity.as_dict()
-assert capture_id("org/tiny").startswith("org--tiny-")
+assert load_model("org/tiny", device="cpu").identity == identity
+assert capture_record(identity).id.startswith("org--tiny-")
 try:
     identify("org/absent")
 except BadInput as error:

@@ -25,20 +25,21 @@ def test_every_architecture_loads_with_its_parts(architecture: str, model_of: Ca
     assert lm.dtype == torch.float32 == next(lm.model.parameters()).dtype
     assert not lm.model.training and not any(parameter.requires_grad for parameter in lm.model.parameters())
     assert lm.final_norm is not None and lm.unembed is lm.model.get_output_embeddings()
-    assert lm.identity()["n_layers"] == 3 and lm.identity()["dtype"] == "float32"
+    assert lm.identity.n_layers == 3 and lm.identity.dtype == "float32"
     if architecture != "mamba":
         assert lm.n_heads == 4
         assert lm.d_head == (12 if architecture in ("gemma", "gemma2", "gemma3_text", "qwen3") else 8)
-        module, side = lm.hook_module("hook_z", 1)
-        assert side == "input" and lm.d_head * 4 in module.weight.shape
-    assert lm.hook_module("resid_post", 2) == (lm.blocks[2], "output")
+        point = lm.hook_point("hook_z", 1)
+        assert point.side == "input" and lm.d_head * 4 in point.module.weight.shape
+    point = lm.hook_point("resid_post", 2)
+    assert (point.module, point.side) == (lm.blocks[2], "output")
     assert lm.max_length == 2048
 
 
 def test_a_dtype_can_be_asked_for(folder_of: Callable[[str], Path]) -> None:
     lm = load_model(str(folder_of("llama")), device="cpu", dtype="bfloat16")
     assert lm.dtype == torch.bfloat16 == next(lm.model.parameters()).dtype
-    assert lm.identity()["dtype"] == "bfloat16"
+    assert lm.identity.dtype == "bfloat16"
     lm.check_logits()
 
 
@@ -51,7 +52,7 @@ def test_a_device_map_is_taken(folder_of: Callable[[str], Path], llama: Language
     assert lm.device == torch.device("cpu")
     request = Request((get_stimulus("plain"),))
     found = [capture(model, [split], request, Store(root)) for model, root in zip((llama, lm), stores, strict=True)]
-    first, second = (Store(root).capture(found[0].capture_id).part(split, "plain", "resid_post") for root in stores)
+    first, second = (Store(root).capture(found[0].capture_id).open(split, "plain", "resid_post") for root in stores)
     assert torch.equal(first.read(), second.read())
 
 
@@ -80,7 +81,7 @@ def test_opt_with_its_norms_behind_or_a_narrow_embedding_is_refused_or_right(tmp
     assert narrow.d_model == 32
     with pytest.raises(BadInput, match="has no ln_final"):
         behind = make_model("opt", tmp_path / "b", config={"do_layer_norm_before": False})
-        load_model(str(behind), device="cpu").hook_module("ln_final", 2)
+        load_model(str(behind), device="cpu").hook_point("ln_final", 2)
 
 
 def test_models_that_threads_load_at_once_keep_their_tied_weights(tmp_path: Path) -> None:

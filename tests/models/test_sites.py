@@ -43,21 +43,21 @@ def test_every_site_holds_what_transformer_lens_caches_under_its_name(
 
 def test_an_unknown_site_is_refused_with_the_sites_that_there_are(llama: LanguageModel) -> None:
     with pytest.raises(UnknownName, match=r"unknown hook site 'resid_mid'; choose from .*hook_resid_mid.*resid_post"):
-        llama.hook_module("resid_mid", 0)
+        llama.hook_point("resid_mid", 0)
     with pytest.raises(UnknownName, match="attn.hook_pattern"):
-        llama.hook_module("attn.hook_pattern", 0)
+        llama.hook_point("attn.hook_pattern", 0)
 
 
 def test_a_layer_that_is_not_there_is_refused(llama: LanguageModel) -> None:
     with pytest.raises(BadInput, match="no layer 3; this model has layers 0 to 2"):
-        llama.hook_module("resid_post", 3)
+        llama.hook_point("resid_post", 3)
     with pytest.raises(BadInput, match="no layer 3"):
         site_layers("resid_post", (1, 3), 3)
 
 
 def test_a_part_that_a_model_does_not_have_is_refused_by_name(model_of: Callable[[str], LanguageModel]) -> None:
     with pytest.raises(BadInput, match="block 0 of this mamba model has no hook_z"):
-        model_of("mamba").hook_module("hook_z", 0)
+        model_of("mamba").hook_point("hook_z", 0)
     assert "hook_z" not in model_of("mamba").sites()
 
 

@@ -24,7 +24,7 @@ def needs_of(*probes: str) -> frozenset[RequiredActivations]:
 
 def test_a_request_asks_for_the_layers_that_somebody_reads_and_no_others() -> None:
     def parts(*probes: str) -> dict[str, tuple[int, ...]]:
-        return {str(name): layers for name, layers in request_of(needs_of(*probes)).parts(3).items()}
+        return {str(name): layers for name, layers in request_of(needs_of(*probes)).layers_by_key(3).items()}
 
     assert parts("lat-genies") == {"plain.resid_pre.last": (0,), "plain.resid_post.last": (0, 1)}
     assert parts("lat-genies", "mms")["plain.resid_post.last"] == (0, 1, 2)
@@ -43,14 +43,14 @@ def test_a_request_asks_for_the_layers_that_somebody_reads_and_no_others() -> No
 
 def test_a_need_of_all_layers_beats_one_of_some() -> None:
     some, every = RequiredActivations(PLAIN, "resid_post", "last", (1,)), RequiredActivations(YES, "resid_post", "last")
-    assert set(request_of(frozenset({some, every})).parts(3).values()) == {(0, 1, 2)}
-    assert set(request_of(frozenset({some})).parts(3).values()) == {(1,)}
-    assert set(request_of(frozenset({every}), (2,)).parts(3).values()) == {(2,)}
+    assert set(request_of(frozenset({some, every})).layers_by_key(3).values()) == {(0, 1, 2)}
+    assert set(request_of(frozenset({some})).layers_by_key(3).values()) == {(1,)}
+    assert set(request_of(frozenset({every}), (2,)).layers_by_key(3).values()) == {(2,)}
 
 
 def test_log_probabilities_are_of_the_first_stimulus_alone() -> None:
     needs = cache_needs([PLAIN, YES], ["resid_post", "mlp_out"], ["last"], logprob=True)
-    names = {str(name) for name in request_of(needs).parts(3)}
+    names = {str(name) for name in request_of(needs).layers_by_key(3)}
     assert "plain.logprob" in names and "contrast_yes.logprob" not in names
     assert len(names) == 5
 
@@ -100,7 +100,7 @@ def test_what_was_captured_is_not_missing_again_and_the_model_is_not_loaded(
     assert summary is not None and (summary.parts_written, summary.parts_reused) == (0, 2)
 
     more = plan_cache(settings, tmp_path, {split_of("easy", "train", 6): needs_of("mms")})
-    assert [(str(lack.part), lack.layers) for lack in more.missing] == [("plain.resid_post.last", (2,))]
+    assert [(str(lack.key), lack.layers) for lack in more.missing] == [("plain.resid_post.last", (2,))]
 
 
 def test_texts_to_be_refused_end_a_capture_at_once(tiny_model: Path, tmp_path: Path) -> None:

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import torch
 
-from repeng.activations.layouts.batch import Run
-from repeng.activations.layouts.packed import FLEX, TREES, PackedLayout
+from repeng.activations.layouts.batch import Layout, Run
+from repeng.activations.layouts.packed import FLEX, MASKS, TREES, PackedLayout
+from repeng.activations.layouts.padded import padded_batches
 from repeng.activations.layouts.selfcheck import Check, limits_passed, packed_layout
 from repeng.activations.layouts.timing import faster_layout
-from repeng.activations.store.files import read_json, to_json
-from repeng.atomic import write_atomically
+from repeng.activations.store.records import CaptureRecord
 from repeng.errors import RepengError
 from repeng.models.load import LanguageModel
 
 log = logging.getLogger(__name__)
+
+
+LAYOUTS: dict[str, Layout] = {"padded": padded_batches, "trees": TREES, "flex": FLEX, "masks": MASKS}
+"""Every layout, by the name that an index records."""
 
 
 def on_gpu(lm: LanguageModel) -> bool:
@@ -26,8 +30,13 @@ def on_gpu(lm: LanguageModel) -> bool:
     return lm.device.type == "cuda"
 
 
+def usable_layouts(lm: LanguageModel) -> frozenset[str]:
+    """The layouts in which a model may go on: what a GPU began with one kernel for a row, a CPU begins anew."""
+    return frozenset(LAYOUTS if on_gpu(lm) else LAYOUTS.keys() - {"flex"})
+
+
 class Choice:
-    """The layout of the parts that a capture begins.
+    """The layout of what a capture begins.
 
     Found out on the first texts at hand, and again only where texts are longer than some length at which the model may
     behave otherwise, and those seen before were not.
@@ -86,7 +95,7 @@ class Choice:
 
     def _attention(self, plan: Run, n_texts: int) -> PackedLayout:
         """By blocks, or in one kernel."""
-        known = read_json(self._file).get("attention")
+        known = CaptureRecord.read(self._file).attention
         if known is not None:
             return FLEX if known == FLEX.kind and not Check(self._lm, plan).fault(FLEX) else TREES
         length = sum(len(text.ids) for text in plan.texts) / max(1, len(plan.texts))
@@ -97,4 +106,5 @@ class Choice:
         return found
 
     def _record(self, layout: PackedLayout) -> None:
-        write_atomically(self._file, to_json({**read_json(self._file), "attention": layout.kind}))
+        record = CaptureRecord.read(self._file)
+        record.model_copy(update={"attention": layout.kind}).write(self._file)

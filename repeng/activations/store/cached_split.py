@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repeng.activations.store.files import SplitKey
-from repeng.activations.store.store import StoredActivations, StoredCapture
+from repeng.activations.store.records import Index
+from repeng.activations.store.store import StoredCapture
+from repeng.activations.store.stored_activations import StoredActivations
 from repeng.distributions.schema import Split
 from repeng.errors import RepengError
 from repeng.maths import sigmoid
@@ -51,13 +52,12 @@ class ResponseRows:
         return cls(split.labels, split.response_example, split.groups[split.response_example])
 
     @classmethod
-    def from_index(cls, index: dict[str, Any]) -> ResponseRows:
+    def from_index(cls, index: Index) -> ResponseRows:
         """From a part's index.json."""
-        responses = index["responses"]
         return cls(
-            np.array([row["label"] for row in responses], dtype=np.float64),
-            np.array([row["example"] for row in responses], dtype=np.int64),
-            np.array([row["group"] for row in responses], dtype=np.int64),
+            np.array(index.numbers("label"), dtype=np.float64),
+            np.array(index.numbers("example"), dtype=np.int64),
+            np.array(index.numbers("group"), dtype=np.int64),
         )
 
     def pairs(self, kept: Bool[np.ndarray, " response"]) -> Int[np.ndarray, "pair 2"]:
@@ -189,7 +189,7 @@ class CachedSplit(Activations):
 
     def part(self, stimulus: str, site: str, token: str) -> StoredActivations:
         """The stored part of one stimulus, site and token."""
-        return self.capture.part(SplitKey(self.distribution, self.split, self.data_hash), stimulus, site, token)
+        return self.capture.open(SplitKey(self.distribution, self.split, self.data_hash), stimulus, site, token)
 
     @cached_property
     def rows(self) -> ResponseRows:

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
-from repeng.activations.store.files import (
-    FORMAT,
-    INDEX,
-    LOGPROB,
-    ActivationKey,
-    SplitKey,
-    read_json,
-    split_folder,
-    split_key,
-)
+from repeng.activations.store.files import INDEX, LOGPROB, ActivationKey, SplitKey, split_folder, split_key
+from repeng.activations.store.records import FORMAT, CaptureRecord, Index
 from repeng.activations.store.store import Store
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.errors import BadInput, UnknownName
-from repeng.models.fingerprint import Identity, identify, short_hash
+from repeng.models.fingerprint import Identity, short_hash
 from repeng.models.sites import Layers, canonical_site, site_layers
 from repeng.models.tokens import TOO_LONG
 
@@ -43,7 +34,7 @@ class Request:
         tokens: any of "last", "response_mean", "prompt_last".
         layers: None for all, the same for every site, or a map from site to layers (all of a site not named).
         logprob: also each response's total log-probability and token count, for every stimulus.
-        only: of the parts that the above name, keep these alone; None for all of them.
+        only: of what the above name, keep these alone; None for all of it.
 
     Raises:
         BadInput: two different stimuli of one name.
@@ -64,8 +55,8 @@ class Request:
         if len({stimulus.name for stimulus in self.stimuli}) < len(set(self.stimuli)):
             raise BadInput("two different stimuli have one name; rename one, a store keeps activations under it")
 
-    def parts(self, n_layers: int) -> dict[ActivationKey, tuple[int, ...]]:
-        """Every part that this asks for and its layers (none of log-probabilities).
+    def layers_by_key(self, n_layers: int) -> dict[ActivationKey, tuple[int, ...]]:
+        """Every stimulus, site and token that this asks for, and its layers (none of log-probabilities).
 
         Raises:
             BadInput: a layer that the model does not have.
@@ -77,28 +68,34 @@ class Request:
                     wanted[ActivationKey(stimulus.name, site, token)] = site_layers(site, self.layers, n_layers)
             if self.logprob:
                 wanted[ActivationKey(stimulus.name, LOGPROB)] = ()
-        return {name: found for name, found in wanted.items() if self.only is None or name in self.only}
+        return {key: layers for key, layers in wanted.items() if self.only is None or key in self.only}
 
 
 @dataclass(frozen=True)
 class MissingActivations:
-    """A part that is not in the store, or lacks layers.
+    """Activations that are not in the store, or lack layers.
 
     Attributes:
         split: distribution, split, data hash.
-        part: stimulus, site, token.
+        key: stimulus, site, token.
         layers: those that are missing.
     """
 
     split: SplitKey
-    part: ActivationKey
+    key: ActivationKey
     layers: tuple[int, ...]
 
 
 def capture_record(
     identity: Identity, *, storage_dtype: str = "bfloat16", max_length: int | None = None, too_long: str = "skip"
-) -> dict[str, Any]:
-    """What determines the numbers of a capture, and library versions: the content of capture.json.
+) -> CaptureRecord:
+    """What determines the numbers of a capture, its id, and library versions: the content of capture.json.
+
+    Args:
+        identity: of the model (`fingerprint.identify`: no weights are loaded).
+        storage_dtype: stored in.
+        max_length: longest text in tokens; None for the model's own limit.
+        too_long: what is done with a longer text.
 
     Raises:
         UnknownName: an unknown storage dtype or way with too long texts.
@@ -107,6 +104,7 @@ def capture_record(
         raise UnknownName("storage dtype", storage_dtype, STORAGE)
     if too_long not in TOO_LONG:
         raise UnknownName("way with too long texts", too_long, TOO_LONG)
+    max_length = identity.max_length if max_length is None else max_length
     determines = {
         "format": FORMAT,
         "weights": identity.weights,
@@ -115,78 +113,55 @@ def capture_record(
         "dtype": identity.dtype,
         "storage_dtype": storage_dtype,
         "joining": JOINING,
-        "max_length": identity.max_length if max_length is None else max_length,
+        "max_length": max_length,
         "too_long": too_long,
     }
-    return {
-        "format": FORMAT,
-        "id": f"{identity.slug}-{short_hash(determines)}",
-        "model": identity.as_dict(),
-        "storage_dtype": storage_dtype,
-        "joining": JOINING,
-        "max_length": determines["max_length"],
-        "too_long": too_long,
-        "versions": {
+    return CaptureRecord(
+        format=FORMAT,
+        id=f"{identity.slug}-{short_hash(determines)}",
+        model=identity,
+        storage_dtype=storage_dtype,
+        joining=JOINING,
+        max_length=max_length,
+        too_long=too_long,
+        versions={
             "python": platform.python_version(),
             **{name: version(name) for name in ("repeng-toolkit", "torch", "transformers")},
         },
-    }
-
-
-def capture_id(
-    name: str,
-    *,
-    dtype: str = "auto",
-    storage_dtype: str = "bfloat16",
-    max_length: int | None = None,
-    too_long: str = "skip",
-    device: str = "auto",
-) -> str:
-    """The id under which a model's activations are stored, from its files alone: no weights are loaded.
-
-    Args:
-        name: hub id, folder, or `mini`.
-        dtype: computed in; `auto` as `load_model` takes it on `device`.
-        storage_dtype: stored in.
-        max_length: longest text; None for the model's own limit.
-        too_long: what is done with a longer text.
-        device: only says what a dtype of `auto` means.
-    """
-    identity = identify(name, dtype=dtype, device=device)
-    record = capture_record(identity, storage_dtype=storage_dtype, max_length=max_length, too_long=too_long)
-    return str(record["id"])
+    )
 
 
 def needed(
     capture: str, n_layers: int, splits: Sequence[Split], request: Request, store: Store
 ) -> list[MissingActivations]:
-    """What a capture of some splits would have to compute: the parts, or layers of parts, that are not in the store.
+    """What a capture of some splits would have to compute: activations, or layers of them, that are not in the store.
 
     Args:
-        capture: a capture's id, as `capture_id` gives it; the store need not hold it.
+        capture: a capture's id, as `capture_record` gives it; the store need not hold it.
         n_layers: blocks of the model.
         splits: wanted splits.
-        request: wanted parts.
+        request: what is wanted of them.
         store: where to look.
 
     Raises:
-        BadInput: a part is there under the name of a stimulus that meant another text.
+        BadInput: activations are there under the name of a stimulus that meant another text.
     """
-    definitions = {stimulus.name: asdict(stimulus) for stimulus in request.stimuli}
+    # All that the file says of the stimulus counts, also what this version does not know.
+    definitions = {stimulus.name: vars(stimulus) for stimulus in request.stimuli}
+    wanted = request.layers_by_key(n_layers)
     found = []
     for split in dict.fromkeys(splits):
-        folder = split_folder(store.root / capture, split_key(split))
-        for name, layers in request.parts(n_layers).items():
-            index_file = folder / str(name) / INDEX
-            missing, whole = layers, False
-            if index_file.is_file():
-                index = read_json(index_file)
-                if index["stimulus"] != definitions[name.stimulus]:
+        for key, layers in wanted.items():
+            folder = split_folder(store.root / capture, split) / str(key)
+            missing, whole = layers, (folder / INDEX).is_file()
+            if whole:
+                index = Index.read(folder / INDEX)
+                if vars(index.stimulus) != definitions[key.stimulus]:
                     raise BadInput(
-                        f"{folder / str(name)} was captured when the stimulus {name.stimulus!r} meant another text; "
+                        f"{folder} was captured when the stimulus {key.stimulus!r} meant another text; "
                         "give the new one another name, or remove the old activations"
                     )
-                missing, whole = tuple(sorted(set(layers) - set(index["layers"]))), True
+                missing = tuple(sorted(set(layers) - set(index.layers)))
             if missing or not whole:
-                found.append(MissingActivations(split_key(split), name, missing))
+                found.append(MissingActivations(split_key(split), key, missing))
     return found

@@ -9,7 +9,6 @@ import pytest
 import torch
 from made_up import made_up
 
-from repeng.activations import capture_run as work
 from repeng.activations.capture import Request, capture
 from repeng.activations.layouts import choice, timing
 from repeng.activations.layouts import flex_attention as flex
@@ -17,7 +16,8 @@ from repeng.activations.layouts.batch import Run, TextRequest
 from repeng.activations.layouts.packed import FLEX, TREES, PackedLayout
 from repeng.activations.layouts.packing import pack
 from repeng.activations.layouts.timing import faster_layout, fullest_row
-from repeng.activations.store.files import CAPTURE, PLAN, read_json
+from repeng.activations.store.files import CAPTURE, PLAN
+from repeng.activations.store.records import CaptureRecord, Index, Plan
 from repeng.activations.store.store import Store
 from repeng.distributions.stimuli import get_stimulus
 from repeng.models.load import LanguageModel
@@ -32,7 +32,6 @@ MANY = 10**12
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU, with the plain kernel."""
     monkeypatch.setattr(choice, "on_gpu", lambda lm: True)
-    monkeypatch.setattr(work, "on_gpu", lambda lm: True)
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, blocks: float, kernel: float | Except
 
 
 def layouts(store: Path) -> set[str]:
-    return {read_json(file)["layout"]["layout"] for file in store.rglob("index.json")}
+    return {Index.read(file).layout.layout for file in store.rglob("index.json")}
 
 
 @pytest.mark.parametrize(("kernel", "winner"), [(0.5, FLEX), (0.95, TREES), (2.0, TREES)])
@@ -140,11 +139,11 @@ def test_the_choice_is_recorded_and_later_runs_keep_to_it(
     assert asked[0] > split.n_responses
     capture(llama, [made_up(5, "more")], REQUEST, store)
     assert layouts(tmp_path) == {"flex"} and len(asked) == 1
-    assert read_json(store.root / first.capture_id / CAPTURE)["attention"] == "flex"
+    assert CaptureRecord.read(store.root / first.capture_id / CAPTURE).attention == "flex"
     padded = Store(tmp_path / "b")
     assert capture(llama, [split], REQUEST, padded, method="batched").method == "batched"
     ours, theirs = (
-        one.capture(first.capture_id).part(split, "plain", "resid_post").read().float() for one in (store, padded)
+        one.capture(first.capture_id).open(split, "plain", "resid_post").read().float() for one in (store, padded)
     )
     torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.02)
 
@@ -164,10 +163,10 @@ def test_a_kernel_that_fails_in_a_capture_gives_way_to_blocks_of_the_same_budget
     monkeypatch.setattr(flex, "attend_by_flex", broken)
     done = capture(llama, [made_up(12)], REQUEST, Store(tmp_path), batch_tokens=300)
     (index,) = tmp_path.rglob("plain.resid_post.last/index.json")
-    layout = read_json(index)["layout"]
-    assert (layout["layout"], layout["batch_tokens"]) == ("trees", 300)
+    layout = Index.read(index).layout
+    assert (layout.layout, layout.batch_tokens) == ("trees", 300)
     assert "attention by blocks" in caplog.text
-    assert read_json(tmp_path / done.capture_id / CAPTURE)["attention"] == "trees"
+    assert CaptureRecord.read(tmp_path / done.capture_id / CAPTURE).attention == "trees"
 
 
 @pytest.mark.usefixtures("asked")
@@ -179,10 +178,9 @@ def test_what_a_gpu_began_a_cpu_begins_anew(
 
     with monkeypatch.context() as there:
         there.setattr(choice, "on_gpu", lambda lm: True)
-        there.setattr(work, "on_gpu", lambda lm: True)
         there.setattr(flex, "attend_by_flex", stop)
         with pytest.raises(KeyboardInterrupt):
             capture(llama, [made_up(12)], REQUEST, Store(tmp_path))
-    assert {read_json(file)["layout"] for file in tmp_path.rglob(PLAN)} == {"flex"}
+    assert {Plan.read(file).layout for file in tmp_path.rglob(PLAN)} == {"flex"}
     capture(llama, [made_up(12)], REQUEST, Store(tmp_path))
     assert layouts(tmp_path) == {"trees"}

@@ -14,7 +14,7 @@ from repeng.activations.capture import Request, capture
 from repeng.activations.layouts import choice
 from repeng.activations.layouts.batch import Chunk, Layout, Run
 from repeng.activations.store import files as parts
-from repeng.activations.store.files import read_json
+from repeng.activations.store.records import Index
 from repeng.activations.store.store import Store
 from repeng.distributions.schema import Example, Split
 from repeng.distributions.stimuli import get_stimulus
@@ -70,7 +70,7 @@ def test_a_budget_that_does_not_fit_is_halved_and_the_one_that_does_is_recorded(
     for file in files:
         assert (store.root / file).read_bytes() == (expected.root / file).read_bytes()
         if file.name == "index.json":
-            assert read_json(store.root / file)["layout"]["batch_tokens"] == 100
+            assert Index.read(store.root / file).layout.batch_tokens == 100
 
 
 def test_a_model_that_fits_no_batch_is_an_error_that_says_so(

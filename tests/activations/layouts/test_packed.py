@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from layout_check import check_layout
 from tiny_models import ARCHITECTURES, make_model
 
 from repeng.activations.forward import run
-from repeng.activations.layouts.batch import Chunk, Layout, Run, TextRequest, check_layout
+from repeng.activations.layouts.batch import Chunk, Layout, Run, TextRequest
 from repeng.activations.layouts.packed import FLEX, MASKS, TREES, PackedLayout
 from repeng.activations.layouts.padded import padded_batches
 from repeng.activations.layouts.selfcheck import packed_layout

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from repeng.activations.capture import CaptureSummary, Request, capture
 from repeng.activations.store import files as parts
-from repeng.activations.store.files import ActivationKey, SplitKey, blocks, file_name, original_name
+from repeng.activations.store.files import SplitKey, blocks, file_name, split_key
 from repeng.activations.store.store import Store, StoredCapture
 from repeng.atomic import write_atomically
 from repeng.distributions.schema import Example, Split
@@ -50,19 +50,19 @@ def test_files_lie_as_documented(stored: StoredCapture, split: Split) -> None:
 
 def test_an_index_says_of_each_response_what_it_is(stored: StoredCapture, split: Split) -> None:
     index = stored.index(split)
-    responses = index["responses"]
+    responses = index.responses
     assert [row["example"] for row in responses] == split.response_example.tolist()
     assert [row["label"] for row in responses] == split.labels.tolist()
     assert [row["group"] for row in responses] == split.groups[split.response_example].tolist()
     assert [row["response"] for row in responses if row["example"] == 1] == [0, 1, 2]
     assert len({row["text_hash"] for row in responses}) == split.n_responses
-    assert (index["distribution"], index["split"], index["data_hash"]) == ("made_up", "train", split.data_hash)
-    assert index["layout"]["batch_tokens"] == 2048 and index["layout"]["stimuli"] == ["plain"]
-    json.dumps(index)
+    assert (index.distribution, index.split, index.data_hash) == ("made_up", "train", split.data_hash)
+    assert index.layout is not None
+    assert index.layout.batch_tokens == 2048 and index.layout.stimuli == ("plain",)
 
 
 def test_one_layer_is_read_alone(stored: StoredCapture, split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
-    part = stored.part(split, "plain", "resid_post")
+    part = stored.open(split, "plain", "resid_post")
     read: list[str] = []
     opened = safe_open
 
@@ -92,11 +92,9 @@ def test_a_part_can_be_found_by_any_name_of_its_site_and_by_key(stored: StoredCa
     key = SplitKey("made_up", "train", split.data_hash)
     assert stored.splits() == (key,) and stored.trained_distributions() == ("made_up",)
     assert torch.equal(
-        stored.part(key, "plain", "hook_resid_post").layer(0), stored.part(split, "plain", "resid_post").layer(0)
+        stored.open(key, "plain", "hook_resid_post").layer(0), stored.open(split, "plain", "resid_post").layer(0)
     )
-    assert stored.has(split, "plain", "attn.hook_z", "last") and stored.has(key, "plain", "logprob")
-    assert not stored.has(split, "plain", "resid_post", "response_mean")
-    assert [part.name for part in stored.parts_by_split()[key]] == [
+    assert [str(held.key) for held in stored.contents()[key]] == [
         "plain.hook_z.last",
         "plain.logprob",
         "plain.resid_post.last",
@@ -105,9 +103,9 @@ def test_a_part_can_be_found_by_any_name_of_its_site_and_by_key(stored: StoredCa
 
 def test_what_is_not_there_is_refused_with_a_way_to_get_it(stored: StoredCapture, split: Split, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no plain.mlp_out.last of made_up/train .*repeng cache .*--sites mlp_out"):
-        stored.part(split, "plain", "mlp_out")
+        stored.open(split, "plain", "mlp_out")
     with pytest.raises(StoreError, match="no layer 7 here, only 0, 1, 2"):
-        stored.part(split, "plain", "resid_post").layer(7)
+        stored.open(split, "plain", "resid_post").layer(7)
     with pytest.raises(StoreError, match="contrast_yes.logprob"):
         stored.logprobs(split, "contrast_yes")
     with pytest.raises(StoreError, match="holds nothing of made_up/train"):
@@ -119,7 +117,7 @@ def test_what_is_not_there_is_refused_with_a_way_to_get_it(stored: StoredCapture
 def test_damage_is_found_and_named(stored: StoredCapture, split: Split, tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.verify() == []
-    shards = [part.folder / "shard-00000.safetensors" for part in stored.parts()]
+    shards = [held.folder / "shard-00000.safetensors" for held in stored.contents()[split_key(split)]]
     content = bytearray(shards[0].read_bytes())
     content[-1] ^= 1
     shards[0].write_bytes(content)
@@ -128,8 +126,8 @@ def test_damage_is_found_and_named(stored: StoredCapture, split: Split, tmp_path
     problems = store.verify()
     assert [problem.rpartition(": ")[2].split()[0] for problem in problems] == ["its", "has", "is"]
     with pytest.raises(StoreError, match="cannot be read"):
-        stored.part(split, "plain", "resid_post").layer(0)
-    (stored.parts()[0].folder / "index.json").write_text("{")
+        stored.open(split, "plain", "resid_post").layer(0)
+    (shards[0].parent / "index.json").write_text("{")
     assert "cannot be read" in store.verify()[0]
 
 
@@ -140,7 +138,7 @@ def test_a_distribution_or_a_capture_can_be_removed(llama: LanguageModel, tmp_pa
     assert {key[0] for key in stored.splits()} == {"one/with a slash", "two"}
     with pytest.raises(UnknownName, match="choose from one/with a slash, two"):
         store.remove(stored.id, "three")
-    size = sum(part.n_bytes for part in stored.parts() if part.index["distribution"] == "two")
+    size = sum(held.n_bytes for key, some in stored.contents().items() for held in some if key.distribution == "two")
     assert store.remove(stored.id, "two") > size > 0
     assert {key[0] for key in stored.splits()} == {"one/with a slash"}
     assert capture(llama, splits, PLAIN, store).parts_written == 6
@@ -172,14 +170,14 @@ def test_too_long_texts_are_skipped_and_counted_or_cut_or_refused(llama: Languag
     summary, stored = run()
     assert summary.skipped == 1 == run()[0].skipped
     for token in request.tokens:
-        part = stored.part(split, "plain", "resid_post", token)
-        assert part.kept.tolist() == [True, True, True, False] and part.index["skipped"] == [3]
+        part = stored.open(split, "plain", "resid_post", token)
+        assert part.kept.tolist() == [True, True, True, False] and part.index.skipped == (3,)
         assert not part.layer(0)[3].any() and part.layer(0)[2].any()
     logprobs, counts = stored.logprobs(split)
     assert np.isnan(logprobs[3]) and counts[3] == 0 and np.isfinite(logprobs[:3]).all()
     cut, stored_cut = run(too_long="cut")
     assert cut.skipped == 0 and cut.capture_id != summary.capture_id
-    part = stored_cut.part(split, "plain", "resid_post", "last")
+    part = stored_cut.open(split, "plain", "resid_post", "last")
     ids = llama.tokenizer("Q:" + " no" * 40)["input_ids"]
     with torch.no_grad():
         # The cut text keeps what it begins with: the token that the tokenizer puts before every text.
@@ -198,7 +196,7 @@ def test_a_split_whose_texts_are_all_too_long_is_a_part_of_zeros(llama: Language
     stored = store.capture(summary.capture_id)
     assert summary.skipped == split.n_responses and summary.n_texts == 0
     for token in request.tokens:
-        part = stored.part(split, "plain", "hook_z", token)
+        part = stored.open(split, "plain", "hook_z", token)
         assert part.read().shape == (3, split.n_responses, 4, 8) and not part.read().any()
         assert not part.kept.any()
     assert np.isnan(stored.logprobs(split)[0]).all()
@@ -209,7 +207,7 @@ def test_weights_that_are_not_finite_are_refused_by_layer(folder_of: FolderOf, t
     lm.blocks[1].mlp.down_proj.weight[3, 3] = torch.nan
     with pytest.raises(NonFinite, match=r"^blocks.1.hook_mlp_out is .*made_up/train, example 0, response 0"):
         capture(lm, [made_up(4)], Request((get_stimulus("plain"),), ("resid_post", "mlp_out")), store)
-    assert store.capture(store.captures()[0].id).parts() == () and not list(tmp_path.rglob("*.safetensors"))
+    assert store.capture(store.captures()[0].id).contents() == {} and not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_the_example_that_is_not_finite_is_named(
@@ -245,20 +243,9 @@ def test_shards_hold_whole_examples(split: Split, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("name", ["plain", "org/name", ".hidden", "..", "100%", "ünï", "a b.c", "%2F"])
 def test_any_name_is_a_file_name_and_back(name: str, tmp_path: Path) -> None:
-    assert original_name(file_name(name)) == name
+    assert unquote(file_name(name)) == name
     write_atomically(tmp_path / file_name(name) / "file", b"x")
     assert [place.name for place in tmp_path.iterdir()] == [file_name(name)]
-
-
-def test_a_part_s_name_can_be_taken_apart() -> None:
-    for name in (
-        ActivationKey("plain", "attn.hook_q", "last"),
-        ActivationKey("a-1", "logprob"),
-        ActivationKey("b", "resid_post", "last"),
-    ):
-        assert ActivationKey.parse(str(name)) == name
-    with pytest.raises(StoreError, match="no part's name"):
-        ActivationKey.parse("plain")
 
 
 def test_a_split_without_examples_is_refused(llama: LanguageModel, tmp_path: Path) -> None:

@@ -1,0 +1,206 @@
+"""One model's activations in a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from repeng.activations.store.files import CAPTURE, INDEX, LOGPROB, ActivationKey, SplitKey, split_folder, split_key
+from repeng.activations.store.records import CaptureRecord, Index
+from repeng.activations.store.stored_activations import StoredActivations
+from repeng.distributions.schema import ResponseLabels, Split
+from repeng.errors import BadInput, StoreError, UnknownName
+from repeng.models.sites import canonical_site
+
+
+class StoredCapture:
+    """One model's activations in a store.
+
+    What a method reads is named by a loaded `Split` or by a `SplitKey`; `find` makes one of names.
+
+    Attributes:
+        folder: that holds them.
+        id: the folder's name.
+        record: the content of capture.json.
+        model: what the model was called: a hub id, a folder, or `mini`.
+        model_slug: that, as part of a file name.
+        dtype: that the model computed in.
+        storage_dtype: that activations are stored in.
+        n_layers: blocks of the model.
+        d_model: width of its residual stream.
+
+    Raises:
+        StoreError: capture.json cannot be read, or is of another format.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.id = folder, folder.name
+        self.record = CaptureRecord.read(folder / CAPTURE)
+        model = self.record.model
+        self.model, self.model_slug, self.dtype = model.model, model.slug, model.dtype
+        self.n_layers, self.d_model = model.n_layers, model.d_model
+        self.storage_dtype = self.record.storage_dtype
+
+    def __repr__(self) -> str:
+        return f"StoredCapture({self.id!r}, {self.model!r}, {self.n_layers} layers, {self.dtype})"
+
+    def splits(self) -> tuple[SplitKey, ...]:
+        """Every split of which any activations are whole."""
+        return tuple(key for key in self.begun() if self._folders(key))
+
+    def begun(self) -> tuple[SplitKey, ...]:
+        """Every split that has a folder, also one of which nothing is whole yet."""
+        keys = []
+        for folder in sorted(self.folder.glob("*/*.*/")):
+            split, _, data_hash = folder.name.rpartition(".")
+            keys.append(SplitKey(unquote(folder.parent.name), unquote(split), data_hash))
+        return tuple(keys)
+
+    def trained_distributions(self) -> tuple[str, ...]:
+        """Distributions of which a `train` split is here."""
+        return tuple(sorted({key.distribution for key in self.splits() if key.split == "train"}))
+
+    def contents(self) -> dict[SplitKey, tuple[StoredActivations, ...]]:
+        """All activations that are whole, by split."""
+        return {key: tuple(map(StoredActivations, self._folders(key))) for key in self.splits()}
+
+    def find(self, distribution: str, split: str, *, data_hash: str | None = None) -> SplitKey:
+        """The key of a split by its names.
+
+        Args:
+            distribution: its name.
+            split: `train`, `test`, or another split of it.
+            data_hash: of which version of its data; needed where several were captured, as with `--limit` and without.
+
+        Raises:
+            UnknownName: nothing of that name, or of that version, is here.
+            BadInput: several versions are here, and none was chosen; the message lists them.
+        """
+        splits = self.splits()
+        named = [key for key in splits if key[:2] == (distribution, split)]
+        if not named:
+            raise UnknownName(f"split in {self.id}", f"{distribution}/{split}", {"/".join(key[:2]) for key in splits})
+        found = [key for key in named if data_hash in (None, key.data_hash)]
+        if not found:
+            raise UnknownName(f"version of {distribution}/{split}", str(data_hash), {key.data_hash for key in named})
+        if len(found) > 1:
+            versions = ", ".join(f"{key.data_hash} ({len(self.index(key).responses)} responses)" for key in found)
+            raise BadInput(
+                f"{self.id} holds {len(found)} versions of {distribution}/{split}: {versions}; choose by data_hash"
+            )
+        return found[0]
+
+    def activations(
+        self,
+        distribution: str,
+        split: str,
+        *,
+        layer: int | Sequence[int] | None = None,
+        site: str = "resid_post",
+        token: str = "last",
+        stimulus: str = "plain",
+        data_hash: str | None = None,
+    ) -> Float[np.ndarray, ...]:
+        """Activations of every response of a split, in file order, as float32 numpy.
+
+            facts = capture.activations("facts", "train", layer=3)  # [response, d_model]
+
+        Args:
+            distribution: name of a distribution.
+            split: `train` or `test`.
+            layer: a 0-based block, whose axis is left out, or several; None for every layer that is here.
+            site: `resid_post`, `hook_z`, `mlp_out`, or any hook site that was captured, by TransformerLens' name.
+            token: "last" of the whole text, "response_mean", or "prompt_last", the token before the response.
+            stimulus: name of the stimulus.
+            data_hash: of which version of the split's data; needed where several were captured.
+
+        Returns:
+            [response, d_model] for one layer, [layer, response, d_model] otherwise; the sites that are stored by head,
+            such as `hook_z`, have [head, d_head] in place of d_model. Rows are NaN where a text was skipped as too
+            long, or had nothing to take, such as the mean of an empty response.
+
+        Raises:
+            UnknownName: no such split is here.
+            BadInput: several versions of its data are here; the message lists them.
+            StoreError: this site, token, stimulus or layer was not captured, or a file is damaged.
+        """
+        key = self.find(distribution, split, data_hash=data_hash)
+        return self.open(key, stimulus, site, token).numpy(layer)
+
+    def labels(self, distribution: str, split: str, *, data_hash: str | None = None) -> ResponseLabels:
+        """What is known of every response of a split, in the order of `activations`.
+
+        Returns:
+            `labels`, 1.0 for an example's best response and 0.0 for the others; `examples`, the example of each
+            response; `groups`, the group of prompts of equal text that each belongs to; each a numpy array [response].
+
+        Raises:
+            UnknownName: no such split is here.
+            BadInput: several versions of its data are here; the message lists them.
+        """
+        index = self.index(self.find(distribution, split, data_hash=data_hash))
+        return ResponseLabels(
+            f"{distribution}/{split}",
+            labels=np.array(index.numbers("label"), dtype=np.float64),
+            examples=np.array(index.numbers("example"), dtype=np.int64),
+            groups=np.array(index.numbers("group"), dtype=np.int64),
+        )
+
+    def open(self, split: Split | SplitKey, stimulus: str, site: str, token: str = "last") -> StoredActivations:
+        """Activations of one stimulus, site and token; for log-probabilities the site is `logprob`.
+
+        Raises:
+            StoreError: they are not here, or their index is damaged.
+        """
+        site = canonical_site(site)
+        name = ActivationKey(stimulus, site, "" if site == LOGPROB else token)
+        folder = split_folder(self.folder, split) / str(name)
+        if not (folder / INDEX).is_file():
+            key = split_key(split)
+            raise StoreError(
+                f"{self.id} holds no {name} of {key.distribution}/{key.split} (data {key.data_hash}); capture it with: "
+                f"repeng cache --model {self.model} --stimuli {stimulus}"
+                + ("" if site == LOGPROB else f" --sites {site} --tokens {token}")
+            )
+        return StoredActivations(folder)
+
+    def logprobs(
+        self, split: Split | SplitKey, stimulus: str = "plain"
+    ) -> tuple[Float[np.ndarray, " response"], Int[np.ndarray, " response"]]:
+        """Total log-probability of each response in nats, and over how many tokens.
+
+        A text that was skipped as too long has NaN and 0; an empty response 0 and 0.
+
+        Raises:
+            StoreError: they are not here.
+        """
+        return self.open(split, stimulus, LOGPROB).logprobs()
+
+    def text_lengths(self, split: Split | SplitKey, stimulus: str = "plain") -> Int[np.ndarray, " response"]:
+        """Tokens of each whole text whose log-probabilities are kept; 0 for a skipped one.
+
+        Raises:
+            StoreError: they are not here.
+        """
+        return self.open(split, stimulus, LOGPROB).text_lengths()
+
+    def index(self, split: Split | SplitKey) -> Index:
+        """The index of any activations of a split: what it says of the responses is the same in all.
+
+        Raises:
+            StoreError: nothing of the split is here.
+        """
+        folders = self._folders(split)
+        if not folders:
+            key = split_key(split)
+            raise StoreError(
+                f"{self.id} holds nothing of {key.distribution}/{key.split}; capture it with: repeng cache"
+            )
+        return Index.read(folders[0] / INDEX)
+
+    def _folders(self, split: Split | SplitKey) -> list[Path]:
+        return sorted(index.parent for index in split_folder(self.folder, split).glob(f"*/{INDEX}"))
