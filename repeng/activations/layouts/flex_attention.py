@@ -124,7 +124,7 @@ def block_mask_of(ends: Int[Tensor, " pos"], positions: Int[Tensor, " pos"], win
         *_listed(some & ~every),
         *_listed(every),
         BLOCK_SIZE=TILE,
-        # The rule of `packing.sees` written out: torch's compiler cannot look into a function that tests wrap in checks.
+        # The rule of `packing.sees`, written out: torch's compiler does not enter a function that tests wrap in checks.
         mask_mod=(
             (lambda _batch, _head, asking, asked: (asked <= asking) & (asking < ends[asked]))
             if window is None
