@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,30 +75,6 @@ class _Scoring:
         return totals
 
 
-@dataclass(frozen=True)
-class _Sent:
-    """What a batch gave, on its way. The batch itself is let go of: its mask may be large."""
-
-    texts: tuple[int, ...]
-    n_tokens: int
-    vectors: tuple[Hook, ...]
-    means: tuple[Hook, ...]
-    scoring: _Scoring | None
-    parcel: Parcel
-
-    def receive(self) -> Chunk:
-        """What the batch gave."""
-        values = self.parcel.open()
-        n_vectors, n_means = len(self.vectors), len(self.means)
-        return Chunk(
-            texts=self.texts,
-            vectors=dict(zip(self.vectors, values[:n_vectors], strict=True)),
-            means=dict(zip(self.means, values[n_vectors : n_vectors + n_means], strict=True)),
-            logprobs=self.scoring.totals(values[-1]) if self.scoring is not None else np.zeros(0),
-            n_tokens=self.n_tokens,
-        )
-
-
 def run(lm: LanguageModel, plan: Run, layout: Layout) -> Iterator[Chunk]:
     """Lay texts out and take every batch through the model.
 
@@ -108,22 +84,15 @@ def run(lm: LanguageModel, plan: Run, layout: Layout) -> Iterator[Chunk]:
         UnknownName, BadInput: a hook that the model does not have.
     """
     points = {hook: lm.hook_point(*hook) for hook in plan.hooks}
-    batches = layout(lm, plan.texts, plan.batch_tokens)
-    before: _Sent | None = None
-    try:
-        with using_fast_linear(lm.model):
-            for batch in batches:
-                sent = _send(lm, batch, plan.texts, points, plan.storage_dtype)
-                if before is not None:
-                    yield before.receive()
-                before = sent
+    receive: Callable[[], Chunk] | None = None
+    # A layout may have changed the model's attention for as long as it is iterated.
+    with closing(layout(lm, plan.texts, plan.batch_tokens)) as batches, using_fast_linear(lm.model):
+        for batch in batches:
+            before, receive = receive, _send(lm, batch, plan.texts, points, plan.storage_dtype)
             if before is not None:
-                yield before.receive()
-    finally:
-        # A layout may have changed the model's attention for as long as it is iterated.
-        close = getattr(batches, "close", None)
-        if close is not None:
-            close()
+                yield before()
+        if receive is not None:
+            yield receive()
 
 
 @torch.no_grad()
@@ -133,8 +102,8 @@ def _send(
     texts: Sequence[TextRequest],
     points: Mapping[Hook, HookPoint],
     storage_dtype: torch.dtype,
-) -> _Sent:
-    """Take one batch through the model and send what its texts want on its way.
+) -> Callable[[], Chunk]:
+    """Take one batch through the model and send what its texts want on its way; the result waits for it.
 
     Nothing above the highest hook is computed unless log-probabilities are wanted.
     """
@@ -161,7 +130,16 @@ def _send(
             cells, targets = torch.from_numpy(scoring.cells).to(hidden.device)
             scores.append(lm.token_logprobs(hidden[cells], targets).double())
     parcel = Parcel([*vectors.values(), *means.values(), *scores])
-    return _Sent(batch.texts, batch.input_ids.numel(), tuple(vectors), tuple(means), scoring, parcel)
+    # The batch is let go of, since its mask may be large, and so is what lies on the device.
+    texts_here, n_tokens, hooks = batch.texts, batch.input_ids.numel(), (tuple(vectors), tuple(means))
+
+    def receive() -> Chunk:
+        values = iter(parcel.open())
+        found = [dict(zip(some, values, strict=False)) for some in hooks]
+        logprobs = scoring.totals(next(values)) if scoring is not None else np.zeros(0)
+        return Chunk(texts_here, found[0], found[1], logprobs, n_tokens)
+
+    return receive
 
 
 def _cells(slots: Sequence[tuple[int, Int[np.ndarray, " _"]]]) -> _Cells:
@@ -199,15 +177,14 @@ def _stored(value: Tensor, point: HookPoint, dtype: torch.dtype) -> Tensor:
 def _hooked(points: Mapping[Hook, HookPoint], keep: Callable[[Hook, Tensor], None]) -> Iterator[None]:
     """Hooks on every point, that always come off."""
 
-    def on_input(hook: Hook) -> Callable[..., None]:
-        def read(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            keep(hook, args[0] if args else next(value for value in kwargs.values() if isinstance(value, Tensor)))
-
-        return read
-
-    def on_output(hook: Hook) -> Callable[..., None]:
-        def read(_: Any, args: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001  (torch's signature)
-            keep(hook, output[0] if isinstance(output, tuple) else output)
+    def reader(hook: Hook, side: str) -> Callable[..., None]:
+        def read(_: Any, args: tuple[Any, ...], last: Any) -> None:
+            """`last` holds the keyword arguments where the input is read, else the output."""
+            if side == "output":
+                value = last[0] if isinstance(last, tuple) else last
+            else:
+                value = args[0] if args else next(value for value in last.values() if isinstance(value, Tensor))
+            keep(hook, value)
 
         return read
 
@@ -215,9 +192,9 @@ def _hooked(points: Mapping[Hook, HookPoint], keep: Callable[[Hook, Tensor], Non
     try:
         for hook, point in points.items():
             if point.side == "input":
-                handles.append(point.module.register_forward_pre_hook(on_input(hook), with_kwargs=True))
+                handles.append(point.module.register_forward_pre_hook(reader(hook, point.side), with_kwargs=True))
             else:
-                handles.append(point.module.register_forward_hook(on_output(hook)))
+                handles.append(point.module.register_forward_hook(reader(hook, point.side)))
         yield
     finally:
         for handle in handles:

@@ -13,12 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from repeng.errors import BadInput, RepengError
 from repeng.models.architectures import dissect
-from repeng.models.fingerprint import Identity, find_model, first_line, identify, resolve_device, slug
+from repeng.models.fingerprint import Identity, find_model, first_line, identify, resolve_device
 from repeng.models.sites import HookPoint, Sites
 
 log = logging.getLogger(__name__)
-
-__all__ = ["LOADING", "LanguageModel", "load_model", "slug"]
 
 LOADING = threading.Lock()
 """Held while weights are loaded: transformers switches the tying of weights off for the whole process meanwhile, and
@@ -57,11 +55,6 @@ class LanguageModel:
 
     def __repr__(self) -> str:
         return f"LanguageModel({self.name!r}, {self.n_layers} layers, {self.identity.dtype}, {self.device})"
-
-    @property
-    def slug(self) -> str:
-        """The name as part of a file name."""
-        return self.identity.slug
 
     @property
     def device(self) -> torch.device:

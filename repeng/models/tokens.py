@@ -152,8 +152,8 @@ def _after(real: Sequence[int], length: int) -> int:
 def _by_common_prefix(text: StimulusText, stimulus: Stimulus, tokenizer: Any) -> TokenizedText:
     """Positions for a tokenizer without offsets: where the text parts from its prompt tokenized alone."""
     ids = list(tokenizer(text.text, add_special_tokens=stimulus.bos)["input_ids"])
-    start = _common(ids, tokenizer(text.prefix, add_special_tokens=stimulus.bos)["input_ids"])
-    until = _common(ids, tokenizer(text.prefix + text.response, add_special_tokens=stimulus.bos)["input_ids"])
+    start = common_prefix(ids, tokenizer(text.prefix, add_special_tokens=stimulus.bos)["input_ids"])
+    until = common_prefix(ids, tokenizer(text.prefix + text.response, add_special_tokens=stimulus.bos)["input_ids"])
     if not text.response:
         end = start
     elif text.suffix:
@@ -165,7 +165,8 @@ def _by_common_prefix(text: StimulusText, stimulus: Stimulus, tokenizer: Any) ->
     return TokenizedText(ids, len(ids) - 1, start, min(end, len(ids)), start - 1)
 
 
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many first tokens two texts share."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((place for place, (one, other) in pairs if one != other), min(len(first), len(second)))
 

@@ -122,7 +122,7 @@ class PairTrainer(Trainer):
         """Judge the held-out pairs. The best step is saved; a run that no longer improves clearly ends."""
         metrics = judge(self.reward, self.encoded, self.held_out)
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         if self.settings.patience:
             self.state.best_global_step, _ = verdict(self.state.log_history)
             self.control.should_training_stop |= ended(self.state, self.settings)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,14 +50,12 @@ def assert_near(ours: torch.Tensor, theirs: torch.Tensor) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("padding_side", ["left", "right"])
 @pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "mamba"])
-def test_a_batch_padded_on_either_side_gives_what_the_stock_model_gives_each_text_alone(
-    architecture: str, padding_side: str, model_of: Callable[[str], LanguageModel]
+def test_a_padded_batch_gives_what_the_stock_model_gives_each_text_alone(
+    architecture: str, model_of: Callable[[str], LanguageModel]
 ) -> None:
     lm = model_of(architecture)
-    layout = partial(padded_batches, padding_side=padding_side)
-    found = rows(list(run(lm, Run(TEXTS, HOOKS, 100, torch.float32), layout)), TEXTS)
+    found = rows(list(run(lm, Run(TEXTS, HOOKS, 100, torch.float32), padded_batches)), TEXTS)
     for number, text in enumerate(TEXTS):
         with torch.no_grad():
             out = lm.model(input_ids=torch.tensor([text.ids]), output_hidden_states=True)
@@ -75,10 +72,9 @@ def test_a_batch_padded_on_either_side_gives_what_the_stock_model_gives_each_tex
         assert float(found[number]["logprob"]) == pytest.approx(total, abs=1e-3)
 
 
-@pytest.mark.parametrize("padding_side", ["left", "right"])
 @pytest.mark.parametrize("budget", [1, 50, 100, 10_000])
-def test_padded_batches_keep_what_a_layout_promises(llama: LanguageModel, padding_side: str, budget: int) -> None:
-    batches = list(padded_batches(llama, TEXTS, budget, padding_side=padding_side))
+def test_padded_batches_keep_what_a_layout_promises(llama: LanguageModel, budget: int) -> None:
+    batches = list(padded_batches(llama, TEXTS, budget))
     assert check_layout(TEXTS, batches) == []
     assert all(batch.input_ids.numel() <= budget or len(batch.texts) == 1 for batch in batches)
 

@@ -1,6 +1,6 @@
 """What is asked of one forward pass, and what it gives: the seam between laying texts out and everything else.
 
-A *layout* turns distinct texts into batches: `batched.padded_batches` gives each text a row of its own, padded;
+A *layout* turns distinct texts into batches: `padded.padded_batches` gives each text a row of its own, padded;
 `packed.PackedLayout` lets texts with a common prefix share its tokens under a tree mask. Both yield `Batch`, which
 says where each token of each text stands, and `forward.run` does the rest for either: hooks, gathering, means,
 log-probabilities. So the two paths differ in the layout alone.
@@ -8,7 +8,7 @@ log-probabilities. So the two paths differ in the layout alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -50,8 +50,8 @@ class Batch:
     Attributes:
         input_ids: token ids; cells that belong to no text hold any valid id.
         position_ids: position of each token within its own text (any number in cells of no text).
-        attention_mask: as the model takes it: None (plain causal), [row, pos] of 1 and 0, [row, 1, pos, pos] of 0 and
-            the dtype's minimum, or a dict of such by layer type.
+        attention_mask: as the model takes it: None (plain causal), [row, 1, pos, pos] of 0 and the dtype's minimum or a
+            dict of such by layer type, or a compact mask (`tree_attention`).
         texts: number of each text that stands here, counted over all texts given to the layout.
         rows: row of each of these texts.
         columns: for each of these texts, the column of each of its tokens. Texts may share columns.
@@ -65,6 +65,9 @@ class Batch:
     columns: tuple[Int[np.ndarray, " _"], ...]
 
 
+Batches = Generator[Batch, None, None]
+
+
 @runtime_checkable
 class Layout(Protocol):
     """Cuts texts into batches, each text into exactly one.
@@ -73,7 +76,7 @@ class Layout(Protocol):
     mask): never on the hooks, on the device, or on what was computed before.
     """
 
-    def __call__(self, lm: LanguageModel, texts: Sequence[TextRequest], batch_tokens: int) -> Iterator[Batch]:
+    def __call__(self, lm: LanguageModel, texts: Sequence[TextRequest], batch_tokens: int) -> Batches:
         """Yield batches of at most `batch_tokens` cells (more only where one text, or one tree, alone is longer)."""
         ...
 
@@ -99,7 +102,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Run:
-    """One run over distinct texts: what `forward.run` needs beside the model.
+    """One run over distinct texts: what `forward.run` needs besides the model.
 
     Attributes:
         texts: distinct by their ids, in a fixed order.

@@ -1,8 +1,8 @@
 """Attention over a row of trees by PyTorch's FlexAttention: one kernel for the whole row, blind to what no token sees.
 
-On a GPU a row is long and a kernel's start is dear, so one kernel over a block mask may beat the several of
-`attention`. Whether it does is found out on the GPU itself (`selfcheck`). The compact mask is the same, and so are the
-values.
+On a GPU a row is long and a kernel's start is costly, so one kernel over a block mask may beat the several of
+`tree_attention`. Whether it does is found out on the GPU itself (`timing`). The compact mask and the values are the
+same.
 """
 
 from __future__ import annotations
@@ -124,6 +124,7 @@ def block_mask_of(ends: Int[Tensor, " pos"], positions: Int[Tensor, " pos"], win
         *_listed(some & ~every),
         *_listed(every),
         BLOCK_SIZE=TILE,
+        # The rule of `packing.sees`, written out: torch's compiler does not enter a function that tests wrap in checks.
         mask_mod=(
             (lambda _batch, _head, asking, asked: (asked <= asking) & (asking < ends[asked]))
             if window is None

@@ -1,13 +1,13 @@
 """Rows of trees as batches for one forward pass, in the form of mask that a model takes.
 
-`TREES` hands the model compact masks and computes attention by blocks (see `attention`), `FLEX` the same masks and one
-kernel for the whole row (see `flex`); `MASKS` hands it dense ones, for models with attention code of their own. None is
-taken on trust: `selfcheck` tries them on the texts at hand, and `timing` tries `FLEX` before a GPU uses it.
+`TREES` hands the model compact masks and computes attention by blocks (`tree_attention`), `FLEX` the same masks and one
+kernel for the whole row (`flex_attention`); `MASKS` hands it dense ones, for models with attention code of their own.
+None is taken on trust: `selfcheck` tries them on the texts at hand, and `timing` tries `FLEX` before a GPU uses it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,15 +16,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from repeng.activations.layouts.batch import Batch, TextRequest
-from repeng.activations.layouts.packing import Row, pack
+from repeng.activations.layouts.batch import Batch, Batches, TextRequest
+from repeng.activations.layouts.packing import Row, pack, sees
 from repeng.activations.layouts.tree_attention import compact_mask, using_tree_attention
 from repeng.models.load import LanguageModel
 
 
 @dataclass(frozen=True)
 class PackedLayout:
-    """A `plan.Layout`: each text shares a row with others, and every shared prefix is computed once a row.
+    """A `batch.Layout`: each text shares a row with others, and every shared prefix is computed once a row.
 
     Take each batch through the model before the next is asked for: with `kind` "trees" or "flex" the model attends in
     our way from the first batch until the iterator ends or is closed, and as it did before from then on.
@@ -36,7 +36,7 @@ class PackedLayout:
 
     kind: Literal["trees", "flex", "masks"]
 
-    def __call__(self, lm: LanguageModel, texts: Sequence[TextRequest], batch_tokens: int) -> Iterator[Batch]:
+    def __call__(self, lm: LanguageModel, texts: Sequence[TextRequest], batch_tokens: int) -> Batches:
         """Yield batches of one row each, of about `batch_tokens` tokens.
 
         Raises:
@@ -97,10 +97,7 @@ def dense_masks(row: Row, config: Any, dtype: torch.dtype, device: torch.device)
 
 
 def _dense(row: Row, window: int | None, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "1 1 pos pos"]:
-    ends = torch.from_numpy(row.ends).to(device)
+    ends, positions = torch.from_numpy(row.ends).to(device), torch.from_numpy(row.positions).to(device)
     place = torch.arange(row.n_tokens, device=device)
-    seen = (place[None, :] <= place[:, None]) & (place[:, None] < ends[None, :])
-    if window is not None:
-        positions = torch.from_numpy(row.positions).to(device)
-        seen &= positions[:, None] - positions[None, :] < window
+    seen = sees(ends, positions, place[:, None], place[None, :], window)
     return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, torch.finfo(dtype).min)[None, None]

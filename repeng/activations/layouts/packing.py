@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -79,21 +80,24 @@ def pack(texts: Sequence[Sequence[int]], budget: int) -> tuple[Row, ...]:
     return tuple(_lay_out(members, order, ordered) for members in rows)
 
 
-def tree_mask(
-    row: Row, queries: tuple[int, int] | None = None, window: int | None = None
-) -> Bool[np.ndarray, "query key"]:
-    """Which tokens each token of a row attends to: its ancestors and itself.
+def sees(ends: Any, positions: Any, asking: Any, asked: Any, window: Any = None) -> Any:
+    """Whether each asking token of a row attends to each asked one: to its ancestors and itself.
 
     Args:
-        row: the row.
-        queries: only these tokens ask, from start to stop; all of them for None.
+        ends: of the row.
+        positions: of the row.
+        asking: places of tokens in the row, of any shape.
+        asked: likewise; both are broadcast. All are arrays of numpy, or all tensors.
         window: only ancestors less than this many positions away, as a sliding window of that size sees.
     """
-    start, stop = queries if queries is not None else (0, row.n_tokens)
-    asking, asked = np.arange(start, stop)[:, None], np.arange(row.n_tokens)[None, :]
-    mask: Bool[np.ndarray, "query key"] = (asked <= asking) & (asking < row.ends[None, :])
-    if window is not None:
-        mask &= row.positions[start:stop, None] - row.positions[None, :] < window
+    seen = (asked <= asking) & (asking < ends[asked])
+    return seen if window is None else seen & (positions[asking] - positions[asked] < window)
+
+
+def tree_mask(row: Row, window: int | None = None) -> Bool[np.ndarray, "query key"]:
+    """Which tokens each token of a row attends to; `window` as of `sees`."""
+    place = np.arange(row.n_tokens)
+    mask: Bool[np.ndarray, "query key"] = sees(row.ends, row.positions, place[:, None], place[None, :], window)
     return mask
 
 

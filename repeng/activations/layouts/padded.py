@@ -5,56 +5,40 @@ It is what the prefix-tree layout falls back to where a model cannot take its ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from repeng.activations.layouts.batch import Batch, TextRequest
+from repeng.activations.layouts.batch import Batch, Batches, TextRequest
 from repeng.models.load import LanguageModel
 
 
-def padded_batches(
-    lm: LanguageModel, texts: Sequence[TextRequest], batch_tokens: int, *, padding_side: str = "right"
-) -> Iterator[Batch]:
-    """Cut texts into padded batches, the longest first.
+def padded_batches(lm: LanguageModel, texts: Sequence[TextRequest], batch_tokens: int) -> Batches:
+    """Cut texts into batches padded on the right, the longest first.
 
-    With padding on the right no mask is needed: a causal model reads nothing behind a token, and the positions of what
-    comes before are right. With padding on the left there is a mask and positions restart after it.
+    No mask is needed: a causal model reads nothing behind a token, and the positions of what comes before are right.
 
     Args:
         lm: for the id that padding is filled with.
         texts: what to lay out.
         batch_tokens: cells in a batch; one text alone may take more.
-        padding_side: "right" or "left".
     """
     order = sorted(range(len(texts)), key=lambda number: (-len(texts[number].ids), number))
     start = 0
     while start < len(order):
         longest = len(texts[order[start]].ids)
         stop = start + max(1, batch_tokens // max(longest, 1))
-        yield _batch(texts, order[start:stop], longest, lm.pad_id, left=padding_side == "left")
+        chosen = order[start:stop]
+        ids = np.full((len(chosen), longest), lm.pad_id, dtype=np.int64)
+        for row, number in zip(ids, chosen, strict=True):
+            row[: len(texts[number].ids)] = texts[number].ids
+        yield Batch(
+            input_ids=torch.from_numpy(ids),
+            position_ids=torch.arange(longest).repeat(len(chosen), 1),
+            attention_mask=None,
+            texts=tuple(chosen),
+            rows=tuple(range(len(chosen))),
+            columns=tuple(np.arange(len(texts[number].ids)) for number in chosen),
+        )
         start = stop
-
-
-def _batch(texts: Sequence[TextRequest], chosen: Sequence[int], longest: int, pad_id: int, *, left: bool) -> Batch:
-    ids = np.full((len(chosen), longest), pad_id, dtype=np.int64)
-    positions = np.tile(np.arange(longest), (len(chosen), 1))
-    mask = np.zeros((len(chosen), longest), dtype=np.int64)
-    columns = []
-    for row, number in enumerate(chosen):
-        length = len(texts[number].ids)
-        first = longest - length if left else 0
-        ids[row, first : first + length] = texts[number].ids
-        mask[row, first : first + length] = 1
-        if left:
-            positions[row] = np.maximum(np.arange(longest) - first, 0)
-        columns.append(np.arange(first, first + length))
-    return Batch(
-        input_ids=torch.from_numpy(ids),
-        position_ids=torch.from_numpy(positions),
-        attention_mask=torch.from_numpy(mask) if left else None,
-        texts=tuple(chosen),
-        rows=tuple(range(len(chosen))),
-        columns=tuple(columns),
-    )

@@ -18,10 +18,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repeng.activations.forward import run
-from repeng.activations.layouts.batch import Batch, Hook, Layout, Run, TextRequest
+from repeng.activations.layouts.batch import Batches, Hook, Layout, Run, TextRequest
 from repeng.activations.layouts.packed import MASKS, TREES, PackedLayout
 from repeng.activations.layouts.padded import padded_batches
 from repeng.models.load import LanguageModel
+from repeng.models.tokens import common_prefix
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def choose_texts(texts: Sequence[TextRequest], config: Mapping[str, Any]) -> tup
     by_length = sorted(range(len(texts)), key=lambda number: (len(texts[number].ids), number))
     short, longest = by_length[len(texts) // 4], by_length[-1]
     place = by_ids.index(short)
-    shared = {number: _shared_prefix(texts[number].ids, texts[short].ids) for number in by_length}
+    shared = {number: common_prefix(texts[number].ids, texts[short].ids) for number in by_length}
     beside = [*by_ids[max(place - 1, 0) : place], *by_ids[place + 1 : place + 2]]
     relative = max(beside, key=lambda number: (shared[number], -len(texts[number].ids)), default=short)
     stranger = min(by_length, key=lambda number: shared[number])
@@ -145,10 +146,6 @@ def limits_passed(length: int, config: Mapping[str, Any]) -> frozenset[int]:
     return frozenset(limit for limit in _limits(config) if limit < length)
 
 
-def _shared_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-
-
 def _limits(config: Mapping[Any, Any]) -> Iterator[int]:
     """Every number of tokens in a configuration at which a model may begin to behave otherwise: 0 and False are off."""
     for name, value in config.items():
@@ -158,7 +155,7 @@ def _limits(config: Mapping[Any, Any]) -> Iterator[int]:
             yield value
 
 
-def _one_by_one(lm: LanguageModel, texts: Sequence[TextRequest], batch_tokens: int) -> Iterator[Batch]:  # noqa: ARG001
+def _one_by_one(lm: LanguageModel, texts: Sequence[TextRequest], batch_tokens: int) -> Batches:  # noqa: ARG001
     """Each text a batch of its own, so without padding."""
     yield from padded_batches(lm, texts, 1)
 

@@ -15,7 +15,8 @@ from repeng.activations.layouts import flex_attention as flex
 from repeng.activations.layouts import tree_attention as attention
 from repeng.activations.layouts.flex_attention import attend_by_flex
 from repeng.activations.layouts.packing import Row, pack, tree_mask
-from repeng.activations.layouts.tree_attention import attend_to_ancestors, compact_mask, cut_blocks
+from repeng.activations.layouts.tree_attention import attend_to_ancestors, compact_mask
+from repeng.activations.layouts.tree_blocks import cut_blocks
 
 token = st.integers(0, 2)
 rows = st.lists(st.lists(token, min_size=1, max_size=12), min_size=1, max_size=14).map(
