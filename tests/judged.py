@@ -23,9 +23,13 @@ class Taken(CachedSplit):
         return np.where(kept, -1.0, np.nan), kept.astype(np.int64)
 
 
+def unread(split: Split) -> Target:
+    """A target of which nothing in a store is read."""
+    return Target.of(split, lambda: Taken(np.empty(0)))
+
+
 def judged(answer: Answer, split: Split) -> Evaluation:
-    target = Target.of(split, lambda: Taken(np.empty(0)))
-    return evaluate(answer, target, ResponseLabels.of(split))
+    return evaluate(answer, unread(split), ResponseLabels.of(split))
 
 
 def judged_text(fitted: FittedText, split: Split, kept: np.ndarray | None = None) -> Evaluation:

@@ -9,9 +9,8 @@ from repeng.errors import BadInput, UnknownName
 from repeng.methods.base import Method, MethodSettings
 from repeng.methods.few_shot import FewShot
 from repeng.methods.names import parse_name, with_parameters
-from repeng.methods.plugins.genies_folder import FolderPlugin
-from repeng.methods.plugins.methods import Folder, PythonObject
-from repeng.methods.plugins.python_object import PythonPlugin, entry_point_references
+from repeng.methods.plugins.genies_folder import FolderPlugin, GeniesFolder
+from repeng.methods.plugins.python_object import PythonObject, entry_point_references
 from repeng.methods.probes import ProbeMethod
 from repeng.methods.prompted import Truthfulness, ZeroShot
 from repeng.methods.text import SCORERS, TextMethod
@@ -68,9 +67,9 @@ def make_method(text: str, settings: MethodSettings) -> Method:
     if name == "truthfulness":
         return Truthfulness()
     if Path(name).is_dir():
-        return Folder(FolderPlugin.at(name), settings)
+        return GeniesFolder(FolderPlugin.at(name), settings)
     if ":" in name or name in entry_point_references():
-        return PythonObject(PythonPlugin.at(name), settings)
+        return PythonObject.at(name, settings)
     raise UnknownName("method", name, (*method_names(), "all", "a folder with train.py and eval.py"))
 
 

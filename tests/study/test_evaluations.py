@@ -9,9 +9,8 @@ import pytest
 from small_world import silent
 
 from repeng.methods.base import Method
-from repeng.methods.plugins.genies_folder import FolderPlugin
-from repeng.methods.plugins.methods import Folder, PythonObject
-from repeng.methods.plugins.python_object import PythonPlugin
+from repeng.methods.plugins.genies_folder import FolderPlugin, GeniesFolder
+from repeng.methods.plugins.python_object import PythonObject
 from repeng.methods.registry import make_method
 from repeng.study.evaluations import StudyEvaluations, Task
 from repeng.study.settings import Study
@@ -79,9 +78,9 @@ def test_a_method_that_hangs_ends_at_its_time_limit_and_the_next_one_answers(
     settings = plan.runner.settings
     stuck: Method
     if kind == "folder":
-        stuck = Folder(FolderPlugin.at(plugin(tmp_path / "stuck", train=hang), time_limit=1.0), settings)
+        stuck = GeniesFolder(FolderPlugin.at(plugin(tmp_path / "stuck", train=hang), time_limit=1.0), settings)
     else:
-        stuck = PythonObject(PythonPlugin.at(f"{tmp_path / 'hangs.py'}:hangs", time_limit=1.0), settings)
+        stuck = PythonObject.at(f"{tmp_path / 'hangs.py'}:hangs", settings, time_limit=4.0)
     length = make_method("length", settings)
     world = plan.world.distributions
     tasks = [Task(name, world["easy"].train, world["hard"].test) for name in (stuck.name, "length")]

@@ -10,9 +10,10 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,13 +21,12 @@ from repeng.atomic import write_atomically
 from repeng.distributions.load import write_genies
 from repeng.distributions.schema import Distribution, Split
 from repeng.errors import BadInput, RepengError
-from repeng.methods.plugins.processes import run_script
+from repeng.methods.base import Kind, Method, MethodSettings, Note, Source, no_note
+from repeng.methods.code_hash import files_hash
+from repeng.methods.plugins.processes import TIME_LIMIT, run_script
 from repeng.metrics import Evaluation
 from repeng.models.fingerprint import find_model, identify
 from repeng.results import read_evaluation
-
-TIME_LIMIT = 6 * 3600.0
-"""Seconds that a script may run unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,59 @@ class TrainedPlugin:
             except RepengError as error:
                 found[target.name] = error
         return found
+
+
+@dataclass(frozen=True)
+class GeniesFolder(Method):
+    """GENIES' plug-in protocol as a method. Its eval.py is handed labelled files, as the protocol has it."""
+
+    plugin: FolderPlugin
+    settings: MethodSettings
+    kind: Kind = "plugin"
+    title: str = "a folder with train.py and eval.py"
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The folder's name."""
+        return self.plugin.name
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The seed."""
+        return {"seed": self.settings.seed}
+
+    def code(self) -> str:
+        """Over every file of the folder."""
+        return files_hash(self.plugin.directory)
+
+    def fit(self, source: Source, note: Note = no_note) -> FittedFolder:  # noqa: ARG002
+        """Run its train.py. The protocol's folders have a test split too: it is the train split once more."""
+        split = source.split
+        trained = self.plugin.train(
+            self.settings.model,
+            Distribution(split.distribution, {"train": split, "test": replace(split, name="test")}),
+            (),
+            self.settings.plugins,
+            seed=self.settings.seed,
+        )
+        return FittedFolder(trained, self.settings.plugins)
+
+
+@dataclass(frozen=True)
+class FittedFolder:
+    """A trained plug-in; eval.py is run once for all targets of a source."""
+
+    trained: TrainedPlugin
+    folder: Path
+    layers: str = ""
+    held_out_accuracy: float | None = None
+
+    def evaluate_all(self, targets: Sequence[Split]) -> Iterator[Evaluation | RepengError]:
+        """Run its eval.py once on all of them."""
+        asked = [Distribution(target.distribution, {"test": target}) for target in targets]
+        found = self.trained.evaluate(asked, self.folder)
+        for target in targets:
+            yield found[target.distribution]
 
 
 def train_arguments(

@@ -15,22 +15,23 @@ from repeng.errors import RepengError
 GRACE = 3.0
 """Seconds between asking a process group to end and ending it."""
 LAST_WORDS = 1500
+TIME_LIMIT = 6 * 3600.0
+"""Seconds that a program may run unless told otherwise."""
 POLL = 0.02
 
 
 @contextlib.contextmanager
-def own_group(command: Sequence[str], log: Path, *, stdin: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[str]]:
+def own_group(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process in a group of its own, all of which is gone when the block is left, however it is left.
 
     Args:
         command: program and arguments; no shell reads them.
         log: file that takes its output and errors.
-        stdin: nothing, or `subprocess.PIPE` to write to it.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdin=stdin, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, text=True
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
         yield process
@@ -38,11 +39,8 @@ def own_group(command: Sequence[str], log: Path, *, stdin: int = subprocess.DEVN
         end_group(process)
 
 
-def end_group(process: subprocess.Popen[str]) -> None:
+def end_group(process: subprocess.Popen[bytes]) -> None:
     """End a process that leads a group, and every process that it left in it: asked first, then made to."""
-    if process.stdin is not None:
-        with contextlib.suppress(OSError):
-            process.stdin.close()
     until = time.monotonic() + GRACE
     _signal(process.pid, signal.SIGTERM)
     while _alive(process) and time.monotonic() < until:
@@ -90,7 +88,7 @@ def _signal(group: int, number: int) -> None:
         os.killpg(group, number)
 
 
-def _alive(process: subprocess.Popen[str]) -> bool:
+def _alive(process: subprocess.Popen[bytes]) -> bool:
     # Reaps the leader if it ended; the group lives on while any member does.
     process.poll()
     try:

@@ -1,7 +1,7 @@
-"""The child process of a Python method: imports it, fits it, and answers questions until its input ends.
+"""The child process of a Python method: imports it, fits it, and answers about targets.
 
-Each line of input names a request file and an answer file. Answers are whole JSON files; what the method prints
-goes to the log. Nothing here ever holds a target's labels.
+Its one argument is a folder with request.json. Answers are whole JSON files in it; what the method prints goes to the
+log. Nothing here ever holds a target's labels.
 """
 
 from __future__ import annotations
@@ -77,34 +77,37 @@ def prompt_from(value: Any) -> Prompt:
     return value if isinstance(value, str) else tuple(Message(role, content) for role, content in value)
 
 
-def serve() -> None:
-    """Answer requests until the input ends. The first must be a fit."""
-    method: PythonMethod | None = None
-    for line in sys.stdin:
-        request_path, answer_path = json.loads(line)
-        request = json.loads(Path(request_path).read_text(encoding="utf-8"))
+def serve(folder: Path) -> None:
+    """Fit, then answer about each target; what goes wrong in one answer is said in its file."""
+    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    examples = tuple(Example(prompt_from(prompt), tuple(texts), best) for prompt, texts, best in request["examples"])
+    source = Split(request["distribution"], request["split"], examples)
+    try:
+        method = load_object(request["object"])
+        method.fit(request["model"], source, seed=request["seed"])
+    except Exception as error:
+        # Somebody else's code raises what it likes; the parent says so.
+        _write(folder / "fitted.json", _told(error))
+        return
+    _write(folder / "fitted.json", {})
+    for number, target in enumerate(request["targets"]):
+        questions = [Question(prompt_from(prompt), tuple(responses)) for prompt, responses in target]
         try:
-            if method is None:
-                method = load_object(request["object"])
-                examples = tuple(
-                    Example(prompt_from(prompt), tuple(responses), best)
-                    for prompt, responses, best in request["examples"]
-                )
-                source = Split(request["distribution"], request["split"], examples)
-                method.fit(request["model"], source, seed=request["seed"])
-                answer: dict[str, Any] = {"fitted": True}
-            else:
-                questions = [
-                    Question(prompt_from(prompt), tuple(responses)) for prompt, responses in request["questions"]
-                ]
-                scores = method.score(questions)
-                answer = {"scores": [[float(score) for score in each] for each in scores]}
-        except Exception as error:  # somebody else's code raises what it likes; the parent says so
-            traceback.print_exc()
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        write_atomically(Path(answer_path), json.dumps(answer))
-        sys.stdout.flush()
+            answer = {"scores": [[float(score) for score in each] for each in method.score(questions)]}
+        except Exception as error:
+            answer = _told(error)
+        _write(folder / f"answer-{number}.json", answer)
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    traceback.print_exc()
+    return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    sys.stdout.flush()
+    write_atomically(path, json.dumps(value))
 
 
 if __name__ == "__main__":
-    serve()
+    serve(Path(sys.argv[1]))

@@ -7,43 +7,65 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plugin_samples import EXAMPLES, alive, gone, split
+from judged import judged, unread
+from plugin_samples import EXAMPLES, gone, split
 
 from repeng.errors import BadInput, RepengError
-from repeng.methods.plugins.python_object import PythonPlugin
+from repeng.methods.base import MethodSettings, ResponseScores, Source
+from repeng.methods.plugins.python_object import FittedObject, PythonObject
 
 
-def python_plugin(tmp_path: Path, body: str) -> PythonPlugin:
-    (tmp_path / "mine.py").write_text(body)
-    return PythonPlugin.at(f"{tmp_path / 'mine.py'}:Mine", time_limit=60.0)
+@pytest.fixture
+def settings(model: str, tmp_path: Path) -> MethodSettings:
+    return MethodSettings(model, 3, 256, "capture", tmp_path / "work", tmp_path / "tuned")
 
 
-def test_the_example_class_learns_its_source(model: str, tmp_path: Path) -> None:
-    plugin = PythonPlugin.at(f"{EXAMPLES / 'python_method' / 'word_votes.py'}:WordVotes")
-    with plugin.fit(model, split("easy", "train", 12), tmp_path) as fitted:
-        for name in ("easy", "hard"):
-            target = split(name, "test", 7)
-            evaluation = fitted.evaluate(target)
-            assert evaluation.accuracy == 1.0
-            assert evaluation.scores is not None
-            assert (evaluation.scores[:, 0] > evaluation.scores[:, 1]).all()
-            assert evaluation.n_pairs == len(target.pairs)
+def python_object(settings: MethodSettings, body: str, time_limit: float = 60.0) -> PythonObject:
+    file = settings.plugins.parent / "mine.py"
+    file.write_text(body)
+    return PythonObject.at(f"{file}:Mine", settings, time_limit=time_limit)
 
 
-def test_an_entry_point_is_a_method_by_its_name(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def fitted(method: PythonObject) -> FittedObject:
+    source = split("easy", "train", 12)
+    return method.fit(Source(source, lambda: pytest.fail("nothing is read")))
+
+
+def test_the_example_class_learns_its_source(settings: MethodSettings) -> None:
+    method = PythonObject.at(f"{EXAMPLES / 'python_method' / 'word_votes.py'}:WordVotes", settings)
+    targets = [split(name, "test", 7) for name in ("easy", "hard")]
+    for target, answer in zip(targets, fitted(method).answer_all([unread(one) for one in targets]), strict=True):
+        assert isinstance(answer, ResponseScores)
+        evaluation = judged(answer, target)
+        assert evaluation.accuracy == 1.0
+        assert evaluation.scores is not None
+        assert (evaluation.scores[:, 0] > evaluation.scores[:, 1]).all()
+        assert evaluation.n_pairs == len(target.pairs)
+
+
+@pytest.mark.parametrize("group", ["repeng.methods", "repeng.interventions"])
+def test_an_entry_point_is_a_method_by_its_name(
+    settings: MethodSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str
+) -> None:
     info = tmp_path / "word_votes-0.1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: word-votes\nVersion: 0.1.0\n")
-    (info / "entry_points.txt").write_text("[repeng.interventions]\nword-votes = word_votes:WordVotes\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\nword-votes = word_votes:WordVotes\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES / "python_method"))
-    plugin = PythonPlugin.at("word-votes")
-    assert (plugin.name, plugin.reference) == ("word-votes", "word_votes:WordVotes")
-    with plugin.fit(model, split("easy", "train", 12), tmp_path / "work") as fitted:
-        assert fitted.evaluate(split("hard", "test", 7)).accuracy == 1.0
+    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES / "python_method"), prepend=":")
+    method = PythonObject.at("word-votes", settings)
+    assert (method.name, method.reference) == ("word-votes", "word_votes:WordVotes")
+    target = split("hard", "test", 7)
+    assert judged(fitted(method).answer(unread(target)), target).accuracy == 1.0
 
 
-def test_a_target_is_shown_without_labels_and_in_no_telling_order(model: str, tmp_path: Path) -> None:
+def test_an_edited_object_is_another_method(settings: MethodSettings) -> None:
+    before = python_object(settings, "class Mine: ...").identity()
+    assert python_object(settings, "class Mine: ...").identity() == before
+    assert python_object(settings, "class Mine: pass").identity() != before
+
+
+def test_a_target_is_shown_without_labels_and_in_no_telling_order(settings: MethodSettings) -> None:
     body = (
         "class Mine:\n"
         "    def fit(self, model, source, *, seed): assert source.examples[0].best == 1\n"
@@ -52,10 +74,10 @@ def test_a_target_is_shown_without_labels_and_in_no_telling_order(model: str, tm
         "        return [[-float(i) for i in range(len(q.responses))] for q in questions]\n"
     )
     target = split("hard", "test", 400)
-    with python_plugin(tmp_path, body).fit(model, split("easy", "train", 12), tmp_path) as fitted:
-        always_the_first = fitted.evaluate(target)
-        assert abs(always_the_first.accuracy - 0.5) < 0.1
-        assert np.array_equal(fitted.evaluate(target).scores, always_the_first.scores)
+    method = python_object(settings, body)
+    always_the_first, again = (judged(fitted(method).answer(unread(target)), target) for _ in range(2))
+    assert abs(always_the_first.accuracy - 0.5) < 0.1
+    assert np.array_equal(again.scores, always_the_first.scores)
 
 
 FAULTS = {
@@ -70,17 +92,21 @@ FAULTS = {
         "import os\nclass Mine:\n def fit(self, *a, **k): os._exit(3)\n def score(self, q): return []",
         "its process ended with exit code 3",
     ),
+    "ends its process as if all were well": (
+        "import os\nclass Mine:\n def fit(self, *a, **k): os._exit(0)\n def score(self, q): return []",
+        "its process ended before it was fitted",
+    ),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_class_that_cannot_be_fitted_is_reported(fault: str, model: str, tmp_path: Path) -> None:
+def test_a_class_that_cannot_be_fitted_is_reported(fault: str, settings: MethodSettings) -> None:
     body, message = FAULTS[fault]
     with pytest.raises(RepengError, match=message):
-        python_plugin(tmp_path, body).fit(model, split("easy", "train", 12), tmp_path)
+        fitted(python_object(settings, body)).answer(unread(split("hard", "test", 7)))
 
 
-def test_wrong_answers_are_reported_and_the_next_target_is_still_answered(model: str, tmp_path: Path) -> None:
+def test_wrong_answers_are_reported_and_the_next_target_is_still_answered(settings: MethodSettings) -> None:
     body = (
         "class Mine:\n"
         "    def fit(self, model, source, *, seed): self.asked = 0\n"
@@ -102,40 +128,36 @@ def test_wrong_answers_are_reported_and_the_next_target_is_still_answered(model:
         "ValueError",
         "KeyError: 'hm'",
     ]
-    with python_plugin(tmp_path, body).fit(model, split("easy", "train", 12), tmp_path) as fitted:
-        for message in messages:
-            with pytest.raises(RepengError, match=message):
-                fitted.evaluate(target)
-        assert fitted.evaluate(target).accuracy == 1.0
+    *wrong, right = fitted(python_object(settings, body)).answer_all([unread(target)] * 6)
+    for message, answer in zip(messages, wrong, strict=True):
+        assert isinstance(answer, RepengError)
+        assert message in str(answer)
+    assert isinstance(right, ResponseScores)
+    assert judged(right, target).accuracy == 1.0
 
 
-def test_a_class_that_hangs_is_ended(model: str, tmp_path: Path) -> None:
+def test_a_class_that_hangs_is_ended_and_what_it_said_before_counts(settings: MethodSettings) -> None:
+    pid = settings.plugins.parent / "pid"
     body = (
         "import os, time\n"
         "class Mine:\n"
-        f"    def fit(self, model, source, *, seed): open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
-        "    def score(self, questions): time.sleep(600)\n"
+        f"    def fit(self, model, source, *, seed): open({str(pid)!r}, 'w').write(str(os.getpid()))\n"
+        "    def score(self, questions):\n"
+        "        if 'hard' in questions[0].prompt: time.sleep(600)\n"
+        "        return [[float(r.startswith('Yes')) for r in q.responses] for q in questions]\n"
     )
-    fitted = python_plugin(tmp_path, body).fit(model, split("easy", "train", 12), tmp_path)
-    fitted.plugin = replace(fitted.plugin, time_limit=1.0)
-    with pytest.raises(RepengError, match="scoring hard was ended: it had not finished after 1 s"):
-        fitted.evaluate(split("hard", "test", 7))
-    assert gone(int((tmp_path / "pid").read_text()))
-    with pytest.raises(RepengError, match="ended after an earlier failure"):
-        fitted.evaluate(split("hard", "test", 7))
+    easy, hard = split("easy", "test", 7), split("hard", "test", 7)
+    method = replace(python_object(settings, body), time_limit=10.0)
+    first, second, third = fitted(method).answer_all([unread(easy), unread(hard), unread(easy)])
+    assert isinstance(first, ResponseScores)
+    assert judged(first, easy).accuracy == 1.0
+    assert "was ended: it had not finished after 10 s" in str(second)
+    assert isinstance(third, RepengError)
+    assert gone(int(pid.read_text()))
 
 
-def test_a_name_that_is_no_plugin_is_refused() -> None:
-    with pytest.raises(BadInput, match="no entry point of repeng.interventions"):
-        PythonPlugin.at("nothing")
+def test_a_name_that_is_no_plugin_is_refused(settings: MethodSettings) -> None:
+    with pytest.raises(BadInput, match="no entry point of repeng.methods"):
+        PythonObject.at("nothing", settings)
     with pytest.raises(BadInput, match="no such Python file"):
-        PythonPlugin.at("nowhere/mine.py:Mine")
-
-
-def test_closing_a_session_leaves_no_process(model: str, tmp_path: Path) -> None:
-    plugin = PythonPlugin.at(f"{EXAMPLES / 'python_method' / 'word_votes.py'}:WordVotes")
-    fitted = plugin.fit(model, split("easy", "train", 12), tmp_path)
-    pid = fitted.pid
-    assert alive(pid)
-    fitted.close()
-    assert gone(pid)
+        PythonObject.at("nowhere/mine.py:Mine", settings)
