@@ -28,7 +28,7 @@ TOKENS_AT_ONCE_ON_CPU = 128
 
 
 class LanguageModel:
-    """A causal language model in eval mode with its tokenizer, and its parts by name.
+    """A causal language model in eval mode with its tokenizer, and its modules by name.
 
     Attributes:
         model: the Hugging Face model.

@@ -150,14 +150,14 @@ def _after(real: Sequence[int], length: int) -> int:
 
 
 def _by_common_prefix(text: StimulusText, stimulus: Stimulus, tokenizer: Any) -> TokenizedText:
-    """Positions for a tokenizer without offsets: where the text parts from its prompt tokenized alone."""
+    """Positions for a tokenizer without offsets: where the text diverges from its prompt tokenized alone."""
     ids = list(tokenizer(text.text, add_special_tokens=stimulus.bos)["input_ids"])
     start = common_prefix(ids, tokenizer(text.prefix, add_special_tokens=stimulus.bos)["input_ids"])
     until = common_prefix(ids, tokenizer(text.prefix + text.response, add_special_tokens=stimulus.bos)["input_ids"])
     if not text.response:
         end = start
     elif text.suffix:
-        # The token in which text and suffix part holds something of the response unless it was whole before.
+        # The token at which text and suffix diverge holds something of the response unless it was whole before.
         whole = tokenizer(text.prefix + text.response, add_special_tokens=stimulus.bos)["input_ids"]
         end = max(until if until == len(whole) else until + 1, start + 1)
     else:

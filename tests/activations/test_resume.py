@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from made_up import made_up
 
-from repeng.activations import capture_run as work
+from repeng.activations import shards
 from repeng.activations.capture import Request, capture
 from repeng.activations.layouts.batch import Chunk, Layout, Run
 from repeng.activations.store import files as parts
@@ -303,7 +303,7 @@ def test_the_model_goes_on_while_a_split_is_written_and_the_split_stays_locked_u
     folder = parts.split_folder(store.root / capture_id, parts.split_key(first))
     went_on = threading.Event()
     seen: list[tuple[bool, bool]] = []
-    run, write = work.run, write_atomically
+    run, write = shards.run, write_atomically
 
     def slow(path: Path, content: bytes | str, *, flush: bool = True) -> None:
         if folder in path.parents and path.suffix == ".safetensors" and not seen:
@@ -319,7 +319,7 @@ def test_the_model_goes_on_while_a_split_is_written_and_the_split_stays_locked_u
 
     runs: list[Run] = []
     monkeypatch.setattr(writing, "write_atomically", slow)
-    monkeypatch.setattr(work, "run", noted)
+    monkeypatch.setattr(shards, "run", noted)
     capture(llama, [first, second], REQUEST, store)
     assert seen == [(True, False)]
     assert content(store.root) == content(expected.root)

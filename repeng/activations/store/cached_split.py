@@ -53,7 +53,7 @@ class ResponseRows:
 
     @classmethod
     def from_index(cls, index: Index) -> ResponseRows:
-        """From a part's index.json."""
+        """From an index.json."""
         return cls(
             np.array(index.numbers("label"), dtype=np.float64),
             np.array(index.numbers("example"), dtype=np.int64),
@@ -187,8 +187,8 @@ class CachedSplit(Activations):
         """The distribution and split."""
         return f"{self.distribution}/{self.split}"
 
-    def part(self, stimulus: str, site: str, token: str) -> StoredActivations:
-        """The stored part of one stimulus, site and token."""
+    def stored(self, stimulus: str, site: str, token: str) -> StoredActivations:
+        """What the store holds of one stimulus, site and token."""
         return self.capture.open(SplitKey(self.distribution, self.split, self.data_hash), stimulus, site, token)
 
     @cached_property
@@ -198,14 +198,14 @@ class CachedSplit(Activations):
 
     def kept_of(self, stimulus: str, site: str, token: str) -> Bool[np.ndarray, " response"]:
         """False where a response's text was skipped as too long."""
-        return self.part(stimulus, site, token).kept
+        return self.stored(stimulus, site, token).kept
 
     def tensor(self, stimulus: str, reading: Reading, token: str) -> Float[Tensor, response * feature]:
         """One layer, in the stored dtype."""
         key = (stimulus, reading, token)
         if key in self._read:
             return self._read[key]
-        tensor = self.part(stimulus, reading.site, token).layer(reading.block)
+        tensor = self.stored(stimulus, reading.site, token).layer(reading.block)
         if tensor.nbytes + sum(held.nbytes for held in self._read.values()) <= READ_BYTES:
             self._read[key] = tensor
         return tensor
