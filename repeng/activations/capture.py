@@ -76,7 +76,11 @@ def capture(
     progress: Progress | None = None,
     identity: Identity | None = None,
 ) -> CaptureSummary:
-    """Capture what is not in the store yet.
+    """Run a model once over some splits and keep its activations; what is in the store already is not computed again.
+
+        request = Request((get_stimulus("plain"),), sites=("resid_post",), tokens=("last",))
+        summary = capture(load_model("mini"), [split], request, Store("store"))
+        vectors = Store("store").capture(summary.capture_id).activations("facts", "train", layer=3)
 
     A run that was stopped is taken up where it was; what another process is working on at the same time is left to it
     and waited for at the end. Where nothing is missing the model is not run, and not even loaded if `lm` is a function.
