@@ -1,1 +1,1 @@
-"""One pass over a model, and the store that keeps what its layers said."""
+"""One pass over a model, and the store that keeps its activations."""

@@ -19,7 +19,7 @@ from repeng.models.load import LanguageModel
 __all__ = ["CaptureSummary", "Request", "capture"]
 
 METHODS = ("auto", "packed", "batched")
-Model = LanguageModel | Identity | Callable[[], LanguageModel]
+Model = LanguageModel | Callable[[], LanguageModel]
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,17 @@ def capture(
     progress: Progress | None = None,
     identity: Identity | None = None,
 ) -> CaptureSummary:
-    """Capture what is not in the store yet.
+    """Run a model once over some splits and keep its activations; what is in the store already is not computed again.
+
+        request = Request((get_stimulus("plain"),), sites=("resid_post",), tokens=("last",))
+        summary = capture(load_model("mini"), [split], request, Store("store"))
+        vectors = Store("store").capture(summary.capture_id).activations("facts", "train", layer=3)
 
     A run that was stopped is taken up where it was; what another process is working on at the same time is left to it
     and waited for at the end. Where nothing is missing the model is not run, and not even loaded if `lm` is a function.
 
     Args:
-        lm: the model, or a function that loads it; or a model's identity, where everything is known to be there.
+        lm: the model, or a function that loads it.
         splits: what to read.
         request: what to keep of it.
         store: where to.
@@ -96,6 +100,9 @@ def capture(
         progress: called with the number of responses done, and of all, each stimulus counted.
         identity: of the model that the function loads (`fingerprint.identify`); None loads it to know.
 
+    Returns:
+        What was done, and the id under which the store keeps the activations.
+
     Raises:
         UnknownName: an unknown site, method or option.
         BadInput: a text that cannot be tokenized, or is too long and to be refused; a layer that is not there.
@@ -107,9 +114,7 @@ def capture(
         raise UnknownName("method of capturing", method, METHODS)
     if batch_tokens is not None and batch_tokens < 1:
         raise BadInput(f"a token budget of {batch_tokens} holds nothing; give 1 or more")
-    if isinstance(lm, Identity):
-        identity = lm
-    elif identity is None:
+    if identity is None:
         lm = lm if isinstance(lm, LanguageModel) else lm()
         identity = lm.identity
     record = capture_record(identity, storage_dtype=storage_dtype, max_length=max_length, too_long=too_long)
@@ -121,9 +126,6 @@ def capture(
     n_asked = len(splits) * len(request.layers_by_key(identity.n_layers))
     summary = CaptureSummary(record.id, 0, 0, 0, 0, n_asked, "none", 0.0)
     if missing:
-        if isinstance(lm, Identity):
-            lacking = f"{missing[0].key} of {missing[0].split.distribution}/{missing[0].split.split}"
-            raise BadInput(f"{lacking} is not in {store.root}, and no model was given to capture it")
         lm = lm if isinstance(lm, LanguageModel) else lm()
         if lm.identity != identity:
             raise BadInput(f"the model that was loaded, {lm.identity}, is not the one that was announced, {identity}")

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import torch
 
 from repeng.activations.budget import budget_of
-from repeng.activations.forward import run
-from repeng.activations.layouts.batch import Run, TextRequest
+from repeng.activations.layouts.batch import Chunk, Run
 from repeng.activations.layouts.choice import LAYOUTS, Choice, usable_layouts
-from repeng.activations.layouts.padded import padded_batches
-from repeng.activations.shards import NonFiniteRow, Questions, ShardTensors, Tokenized, ask, wanted_span
+from repeng.activations.shards import NonFiniteRow, Tokenized, answer, ask, wanted_span
 from repeng.activations.store.background import Background
 from repeng.activations.store.files import (
     CAPTURE,
@@ -201,7 +198,6 @@ class CaptureRun:
     def _run_plan(self, split: Split, plan: LayoutPlan, writers: Sequence[ActivationsWriter]) -> None:
         """Write activations whose texts are laid out together, block by block, and then their indexes."""
         skipped: dict[str, list[int]] = {stimulus.name: [] for stimulus in plan.stimuli}
-        hashes: dict[str, list[str]] = {stimulus.name: [] for stimulus in plan.stimuli}
         blank: dict[ActivationKey, list[int]] = {writer.key: [] for writer in writers}
         edges = []
         for number, examples in enumerate(blocks(split)):
@@ -209,8 +205,6 @@ class CaptureRun:
             first = int(split.offsets[examples.start])
             edges.append((first, len(tokenized[plan.stimuli[0].name])))
             for stimulus in plan.stimuli:
-                texts = stimulus_texts(split, examples, stimulus, self._lm.tokenizer)
-                hashes[stimulus.name] += [text_hash(text.prefix, text.response, text.suffix) for text in texts]
                 skipped[stimulus.name] += [first + row for row, t in enumerate(tokenized[stimulus.name]) if t is None]
             for key, rows in blank.items():
                 kept = [(row, text) for row, text in enumerate(tokenized[key.stimulus]) if text is not None]
@@ -218,6 +212,14 @@ class CaptureRun:
             todo = [writer for writer in writers if not writer.shard(number).is_file()]
             if todo:
                 self._run_block(split, first, tokenized, plan, todo, number)
+
+        hashes = {
+            stimulus.name: [
+                text_hash(text)
+                for text in stimulus_texts(split, range(len(split.examples)), stimulus, self._lm.tokenizer)
+            ]
+            for stimulus in plan.stimuli
+        }
 
         def write_indexes() -> None:
             for writer in writers:
@@ -251,29 +253,23 @@ class CaptureRun:
     ) -> None:
         """Take the texts of some examples through the model and write their shards."""
         questions = ask(tokenized, [writer.key for writer in todo])
-        answers = ShardTensors(questions)
         hooks = tuple(dict.fromkeys((writer.key.site, layer) for writer in todo for layer in writer.layers))
         job = Run(questions.texts, hooks, plan.batch_tokens, getattr(torch, self._record.storage_dtype))
         wanted = {writer.key.stimulus for writer in todo}
         self._step(sum(text is None for name in wanted for text in tokenized[name]))
+
+        def count(chunk: Chunk) -> None:
+            self.n_tokens += chunk.n_tokens
+            self._step(sum(name in wanted for text in chunk.texts for name, _ in questions.owners[text]))
+
         try:
-            for chunk in run(self._lm, job, LAYOUTS[plan.layout]):
-                try:
-                    answers.add(chunk)
-                except NonFiniteRow:
-                    self._find_culprit(job, questions, chunk.texts)
-                    raise
-                self.n_tokens += chunk.n_tokens
-                self._step(sum(name in wanted for text in chunk.texts for name, _ in questions.owners[text]))
+            answers = answer(self._lm, questions, job, LAYOUTS[plan.layout], count)
         except NonFiniteRow as error:
             raise error.explained(split, first) from None
         except RuntimeError as error:
             if plan.layout == "flex":
                 raise _KernelFailed from error
             raise
-        if not questions.texts and hooks:
-            sample = TextRequest((self._lm.pad_id,), positions=(0,))
-            answers.learn_shapes(next(run(self._lm, replace(job, texts=(sample,)), padded_batches)))
         self.n_texts += len(questions.texts)
         self.method = "batched" if plan.layout == "padded" else "packed"
 
@@ -282,17 +278,6 @@ class CaptureRun:
                 writer.write_shard(number, answers.tensors(writer.key, writer.layers, tokenized))
 
         self._writing.submit(write_shards)
-
-    def _find_culprit(self, job: Run, questions: Questions, texts: Collection[int]) -> None:
-        """Read texts of one batch each alone: in a packed row one that is not finite spoils the others.
-
-        Raises:
-            NonFiniteRow: of the first that is not finite alone.
-        """
-        answers = ShardTensors(questions)
-        for number in sorted(texts):
-            for chunk in run(self._lm, replace(job, texts=(questions.texts[number],)), padded_batches):
-                answers.add(replace(chunk, texts=(number,)))
 
     def _sample(self, split: Split, stimuli: tuple[Stimulus, ...]) -> Run:
         """The texts of a split's first shard, and what is asked of them: what a layout is chosen by."""

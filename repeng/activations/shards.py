@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repeng.activations.layouts.batch import Chunk, Hook, Span, TextRequest
+from repeng.activations.forward import run
+from repeng.activations.layouts.batch import Chunk, Hook, Layout, Run, Span, TextRequest
+from repeng.activations.layouts.padded import padded_batches
 from repeng.activations.store.files import LOGPROB, ActivationKey
 from repeng.distributions.schema import Split
 from repeng.errors import NonFinite
+from repeng.models.load import LanguageModel
 from repeng.models.sites import hook_name
 from repeng.models.tokens import TokenizedText
 
@@ -157,6 +160,38 @@ class ShardTensors:
         if (kind, hook) not in self._values:
             self._values[kind, hook] = torch.zeros(sum(map(len, slots)), *values.shape[1:], dtype=values.dtype)
         self._values[kind, hook][torch.from_numpy(np.concatenate([slots[text] for text in texts]))] = values
+
+
+def answer(
+    lm: LanguageModel, questions: Questions, job: Run, layout: Layout, progress: Callable[[Chunk], None]
+) -> ShardTensors:
+    """Take the texts of some questions through the model.
+
+    Args:
+        lm: the model.
+        questions: whose texts are those of `job`.
+        job: what is computed.
+        layout: of the texts.
+        progress: told of every batch.
+
+    Raises:
+        NonFiniteRow: a value is infinite or not a number.
+    """
+    answers = ShardTensors(questions)
+    for chunk in run(lm, job, layout):
+        try:
+            answers.add(chunk)
+        except NonFiniteRow:
+            # In a packed row a text that is not finite spoils the others: the first that is not finite alone is named.
+            for number in sorted(chunk.texts):
+                for alone in run(lm, replace(job, texts=(questions.texts[number],)), padded_batches):
+                    answers.add(replace(alone, texts=(number,)))
+            raise
+        progress(chunk)
+    if not questions.texts and job.hooks:
+        sample = TextRequest((lm.pad_id,), positions=(0,))
+        answers.learn_shapes(next(run(lm, replace(job, texts=(sample,)), padded_batches)))
+    return answers
 
 
 class NonFiniteRow(NonFinite):

@@ -1,4 +1,4 @@
-"""Where the parts of a transformer are, by the names that architectures give them.
+"""Where the modules of a transformer are, by the names that architectures give them.
 
 One table for all: a block is looked into for the first name that it has. An architecture that fits none is refused by
 name rather than guessed at.
@@ -56,7 +56,7 @@ class Anatomy:
 
     Attributes:
         model: the whole.
-        config: of its text part.
+        config: of its text model.
         base: gives the last hidden state, after the final norm.
         blocks: in order.
         final_norm: between the last block and the unembedding; None where a model has none.
@@ -97,7 +97,7 @@ def find(module: nn.Module, names: Sequence[str]) -> nn.Module | None:
 
 
 def dissect(model: Any) -> Anatomy:
-    """Find a causal language model's parts.
+    """Find the modules of a causal language model.
 
     Raises:
         BadInput: the architecture fits no entry of the table.

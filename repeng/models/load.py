@@ -28,7 +28,7 @@ TOKENS_AT_ONCE_ON_CPU = 128
 
 
 class LanguageModel:
-    """A causal language model in eval mode with its tokenizer, and its parts by name.
+    """A causal language model in eval mode with its tokenizer, and its modules by name.
 
     Attributes:
         model: the Hugging Face model.
@@ -178,7 +178,14 @@ def load_model(
     device_map: str | None = None,
     trust_remote_code: bool = False,
 ) -> LanguageModel:
-    """Load a causal language model and its tokenizer.
+    """Load a causal language model and its tokenizer, from the hub, a folder, or this package.
+
+        lm = load_model("mini")
+        lm.n_layers, lm.d_model  # size: blocks, and the width of the residual stream
+        lm.sites()               # hook sites that can be captured, by TransformerLens' names
+
+    Weights are read from safetensors alone, by transformers' `AutoModelForCausalLM`; no module is replaced, and no
+    gradient is kept. Give the result to `capture`.
 
     Args:
         name: hub id, folder, or `mini` for the embedded model.
@@ -188,8 +195,12 @@ def load_model(
         device_map: as in transformers (`auto` spreads the model over all devices); takes the place of `device`.
         trust_remote_code: whether to run code that comes with the model.
 
+    Returns:
+        The model in eval mode with its tokenizer. Its `identity` is what the id of its captures follows from.
+
     Raises:
-        BadInput: no such model, one that is no causal language model, or one of an unknown architecture.
+        BadInput: no such model, one that is no causal language model, one without safetensors, or one of an unknown
+            architecture; the message says which.
     """
     identity = identify(name, dtype=dtype, device=device if device_map is None else "auto")
     source = find_model(name)

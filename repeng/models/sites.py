@@ -47,7 +47,7 @@ SAME = {
 }
 """Other names of a site."""
 NOT_A_VECTOR_A_TOKEN = ("qkv", "q_norm", "k_norm")
-"""Parts of TransformerLens' map whose tensors stand in another order of axes, or are no site of their own there."""
+"""Components of TransformerLens' map whose tensors have another order of axes, or are no site of their own there."""
 
 Layers = Sequence[int] | Mapping[str, Sequence[int]] | None
 """Layers asked for: all for None, the same of every site, or of each site its own (all of a site not named)."""
@@ -121,11 +121,11 @@ class Sites:
     def known(self) -> tuple[str, ...]:
         """Every site of the model by its one name, sorted."""
         norm = [LN_FINAL] if self.anatomy.final_norm is not None else []
-        parts = {"hook_z": attention_out, "mlp_out": mlp_out}
+        found_by = {"hook_z": attention_out, "mlp_out": mlp_out}
         own = [
             site
             for site in FIRST_CLASS
-            if site not in parts or any(parts[site](block) is not None for block in self.anatomy.blocks)
+            if site not in found_by or any(found_by[site](block) is not None for block in self.anatomy.blocks)
         ]
         return tuple(sorted({*own, *norm, *(canonical_site(site) for site in self.lens)}))
 
@@ -134,7 +134,7 @@ class Sites:
 
         Raises:
             UnknownName: no such site here; the message lists those that there are.
-            BadInput: no such layer, or that layer has no such part.
+            BadInput: no such layer, or that layer has no such site.
         """
         site = canonical_site(site)
         blocks, config = self.anatomy.blocks, self.anatomy.config
@@ -163,12 +163,12 @@ class Sites:
 def _walk(component: Any, prefix: str, path: str, blocks: Sequence[nn.Module]) -> dict[str, tuple[str, str]]:
     """The sites of a component of TransformerLens' map and of those under it."""
     sites = {f"{prefix}hook_in": (path, "input"), f"{prefix}hook_out": (path, "output")}
-    for name, part in (component.submodules or {}).items():
-        if part.name is None or name in NOT_A_VECTOR_A_TOKEN:
+    for name, inner in (component.submodules or {}).items():
+        if inner.name is None or name in NOT_A_VECTOR_A_TOKEN:
             continue
-        below = f"{path}.{part.name}" if path else part.name
+        below = f"{path}.{inner.name}" if path else inner.name
         if any(find(block, [below]) is not None for block in blocks):
-            sites |= _walk(part, f"{prefix}{name}.", below, blocks)
+            sites |= _walk(inner, f"{prefix}{name}.", below, blocks)
     for alias, target in (component.hook_aliases or {}).items():
         if isinstance(target, str) and prefix + target in sites:
             sites[prefix + alias] = sites[prefix + target]

@@ -30,17 +30,23 @@ class TokenizedText:
 
     Attributes:
         ids: token ids, special tokens included.
-        last: position of the last token of the whole text.
         response_start: position of the response's first token. Where the response is empty, of what would follow it.
         response_end: one past the response's last token; equal to `response_start` where the response is empty.
-        prompt_last: position of the token before the response; -1 where there is none.
     """
 
     ids: list[int]
-    last: int
     response_start: int
     response_end: int
-    prompt_last: int
+
+    @property
+    def last(self) -> int:
+        """Position of the last token of the whole text."""
+        return len(self.ids) - 1
+
+    @property
+    def prompt_last(self) -> int:
+        """Position of the token before the response; -1 where there is none."""
+        return self.response_start - 1
 
 
 def tokenize(
@@ -134,35 +140,28 @@ def _by_offsets(
     end = begin + len(text.response)
     # Special tokens and markers of no width belong to nobody: they are passed over at either border.
     real = [place for place, (first, past) in enumerate(offsets) if past > first and not special[place]]
-    if not text.response:
-        start = next((place for place in real if offsets[place][0] >= begin), _after(real, len(ids)))
-        return TokenizedText(list(ids), len(ids) - 1, start, start, start - 1)
-    inside = [place for place in real if offsets[place][1] > begin and offsets[place][0] < end]
-    if not inside:
-        # The response is nothing but characters that the tokenizer drops.
-        start = next((place for place in real if offsets[place][0] >= end), _after(real, len(ids)))
-        return TokenizedText(list(ids), len(ids) - 1, start, start, start - 1)
-    return TokenizedText(list(ids), len(ids) - 1, inside[0], inside[-1] + 1, inside[0] - 1)
-
-
-def _after(real: Sequence[int], length: int) -> int:
-    return real[-1] + 1 if real else length
+    inside = [place for place in real if offsets[place][1] > begin and offsets[place][0] < end] if text.response else []
+    if inside:
+        return TokenizedText(list(ids), inside[0], inside[-1] + 1)
+    # The response is empty, or nothing but characters that the tokenizer drops.
+    start = next((place for place in real if offsets[place][0] >= end), real[-1] + 1 if real else len(ids))
+    return TokenizedText(list(ids), start, start)
 
 
 def _by_common_prefix(text: StimulusText, stimulus: Stimulus, tokenizer: Any) -> TokenizedText:
-    """Positions for a tokenizer without offsets: where the text parts from its prompt tokenized alone."""
+    """Positions for a tokenizer without offsets: where the text diverges from its prompt tokenized alone."""
     ids = list(tokenizer(text.text, add_special_tokens=stimulus.bos)["input_ids"])
     start = common_prefix(ids, tokenizer(text.prefix, add_special_tokens=stimulus.bos)["input_ids"])
     until = common_prefix(ids, tokenizer(text.prefix + text.response, add_special_tokens=stimulus.bos)["input_ids"])
     if not text.response:
         end = start
     elif text.suffix:
-        # The token in which text and suffix part holds something of the response unless it was whole before.
+        # The token at which text and suffix diverge holds something of the response unless it was whole before.
         whole = tokenizer(text.prefix + text.response, add_special_tokens=stimulus.bos)["input_ids"]
         end = max(until if until == len(whole) else until + 1, start + 1)
     else:
         end = len(ids)
-    return TokenizedText(ids, len(ids) - 1, start, min(end, len(ids)), start - 1)
+    return TokenizedText(ids, start, min(end, len(ids)))
 
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
@@ -178,27 +177,17 @@ def _apart(texts: Sequence[StimulusText], stimulus: Stimulus, tokenizer: Any) ->
     )
     prefixes = [text.prefix for text in texts]
     starts = tokenizer(prefixes, add_special_tokens=stimulus.bos)["input_ids"] if prefixes else []
-    result = []
-    for start, rest in zip(starts, rests, strict=True):
-        shift = len(start)
-        ids = [*start, *rest.ids]
-        result.append(
-            TokenizedText(
-                ids,
-                len(ids) - 1,
-                rest.response_start + shift,
-                rest.response_end + shift,
-                rest.response_start + shift - 1,
-            )
-        )
-    return result
+    return [
+        TokenizedText([*start, *rest.ids], len(start) + rest.response_start, len(start) + rest.response_end)
+        for start, rest in zip(starts, rests, strict=True)
+    ]
 
 
 def _with_eos(tokens: TokenizedText, eos: int, *, follows_response: bool) -> TokenizedText:
     """The text with the end-of-sequence token, if it does not stand there already."""
     ids = tokens.ids if tokens.ids and tokens.ids[-1] == eos else [*tokens.ids, eos]
     end = len(ids) if follows_response else tokens.response_end
-    return replace(tokens, ids=ids, last=len(ids) - 1, response_end=end)
+    return replace(tokens, ids=ids, response_end=end)
 
 
 def _cut(tokens: TokenizedText, limit: int, tokenizer: Any) -> TokenizedText:
@@ -213,4 +202,4 @@ def _cut(tokens: TokenizedText, limit: int, tokenizer: Any) -> TokenizedText:
         return position if position < head else max(position - dropped, head)
 
     start = moved(tokens.response_start)
-    return TokenizedText(ids, len(ids) - 1, start, max(moved(tokens.response_end), start), start - 1)
+    return TokenizedText(ids, start, max(moved(tokens.response_end), start))

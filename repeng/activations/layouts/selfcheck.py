@@ -27,14 +27,14 @@ from repeng.models.tokens import common_prefix
 log = logging.getLogger(__name__)
 
 ALLOWED = {torch.float32: 5e-4, torch.float16: 1e-2, torch.bfloat16: 3e-2}
-"""How far a packed vector may be from the one alone, in parts of its length, before padded batches are asked too."""
+"""How far a packed vector may be from the one alone, as a share of its length, before padded batches are tried too."""
 NOISE = 4.0
 """Packed may be this many times as far off as the same texts in plain padded batches are."""
 
 SMALL_SHARE = 0.01
-"""Of all tokens: as much may be checked without a thought."""
+"""Texts of this share of all tokens are checked whole."""
 AROUND = 16
-"""Tokens of a checked text on either side of the place where it parts from another, where that is more."""
+"""Where the checked texts are more than that: tokens of each on either side of the place where it diverges."""
 
 
 def packed_layout(lm: LanguageModel, plan: Run) -> PackedLayout | None:
@@ -101,7 +101,7 @@ def choose_texts(texts: Sequence[TextRequest], config: Mapping[str, Any]) -> tup
     """A few texts that would show what packing can do wrong: some that share a prefix, some that do not.
 
     Where they are more than a small share of all texts, of each only the first token and those around the place where
-    it parts from the others are taken, as each goes through the model twice. But where the longest text reaches past
+    it diverges from the others are taken, as each goes through the model twice. But where the longest text reaches past
     some length at which the model behaves otherwise (a sliding window, the original length of stretched positions), it
     is among them, and all are taken whole.
     """
@@ -184,7 +184,7 @@ class Results:
         return results
 
     def distance(self, other: Results) -> float:
-        """The furthest that a vector is from the other's, in parts of its length; infinite where one is not finite."""
+        """The furthest that a vector is from the other's, relative to its length; infinite where one is not finite."""
         distances = [0.0]
         for key, theirs in other.vectors.items():
             ours = self.vectors[key].flatten(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -72,7 +72,7 @@ class StoredActivations:
                 f"{self.folder}: no layer {layer} here, only {', '.join(map(str, self.layers)) or 'none'}; "
                 "capture it by asking for this layer, or for all"
             )
-        return self._tensor(hook_name(self.key.site, layer), layer)
+        return self.tensor(hook_name(self.key.site, layer), layer)
 
     def read(self, layers: Sequence[int] | None = None) -> Float[Tensor, "layer response ..."]:
         """Some layers, all by default, in the stored dtype, stacked."""
@@ -96,17 +96,12 @@ class StoredActivations:
         values[:, ~self.kept] = np.nan
         return values[0] if isinstance(layer, int) else values
 
-    def logprobs(self) -> tuple[Float[np.ndarray, " response"], Int[np.ndarray, " response"]]:
-        """Total log-probability of each response and how many tokens it is over; NaN and 0 for a skipped text."""
-        total = self._tensor("logprob", None).numpy().astype(np.float64)
-        return np.where(self.kept, total, np.nan), self._tensor("token_count", None).numpy().astype(np.int64)
+    def tensor(self, name: str, layer: int | None = None) -> Tensor:
+        """A tensor of every response, by its name in the shards; of log-probabilities without a layer.
 
-    def text_lengths(self) -> Int[np.ndarray, " response"]:
-        """Of log-probabilities: how many tokens each whole text has; 0 for a skipped one."""
-        lengths: Int[np.ndarray, " response"] = self._tensor("text_length", None).numpy().astype(np.int64)
-        return lengths
-
-    def _tensor(self, name: str, layer: int | None) -> Tensor:
+        Raises:
+            StoreError: a shard is missing or damaged.
+        """
         shards = sorted(
             (shard for shard in self.index.shards if layer is None or layer in shard.layers),
             key=lambda shard: shard.first,

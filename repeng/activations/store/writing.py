@@ -16,7 +16,7 @@ from repeng.activations.store.records import FORMAT, Index, Plan, ResponseRow, S
 from repeng.activations.store.request import MissingActivations
 from repeng.atomic import write_atomically
 from repeng.distributions.schema import Split
-from repeng.distributions.stimuli import Stimulus
+from repeng.distributions.stimuli import Stimulus, StimulusText
 from repeng.errors import StoreError
 
 
@@ -161,6 +161,6 @@ def _begun(folder: Path, item: MissingActivations, first_file: int) -> LayoutPla
     return LayoutPlan(plan.layout, plan.batch_tokens, plan.stimuli)
 
 
-def text_hash(prefix: str, response: str, suffix: str) -> str:
+def text_hash(text: StimulusText) -> str:
     """Twelve hex digits over a text in its pieces."""
-    return hashlib.sha256("\0".join((prefix, response, suffix)).encode()).hexdigest()[:12]
+    return hashlib.sha256("\0".join((text.prefix, text.response, text.suffix)).encode()).hexdigest()[:12]

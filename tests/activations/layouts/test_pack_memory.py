@@ -9,7 +9,7 @@ import pytest
 import torch
 from made_up import made_up
 
-from repeng.activations import capture_run as work
+from repeng.activations import shards
 from repeng.activations.capture import Request, capture
 from repeng.activations.layouts import choice
 from repeng.activations.layouts.batch import Chunk, Layout, Run
@@ -26,7 +26,7 @@ REQUEST = Request((get_stimulus("plain"),))
 
 def device_of(tokens: int, monkeypatch: pytest.MonkeyPatch, *, after: int = 0) -> None:
     """Let a batch of a greater budget run out of memory, once `after` batches have passed."""
-    run, passed = work.run, 0
+    run, passed = shards.run, 0
 
     def small(lm: LanguageModel, plan: Run, layout: Layout) -> Iterator[Chunk]:
         nonlocal passed
@@ -36,7 +36,7 @@ def device_of(tokens: int, monkeypatch: pytest.MonkeyPatch, *, after: int = 0) -
             passed += 1
             yield chunk
 
-    monkeypatch.setattr(work, "run", small)
+    monkeypatch.setattr(shards, "run", small)
 
 
 @pytest.mark.parametrize("after", [0, 2])
