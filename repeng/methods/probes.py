@@ -136,11 +136,11 @@ class FittedOnCache:
         asked = _asked(fitted, target, list(readings.values()))
         scores = np.full((len(units), len(target.pairs)), np.nan)
         for layer in dict.fromkeys(layer for layer, _ in units) if asked.any() else ():
-            places = np.flatnonzero([unit[0] == layer for unit in units])
+            places = [place for place, unit in enumerate(units) if unit[0] == layer]
             activations = target.activations.stack(fitted.stimuli, _hooks([readings[layer]]), fitted.token)
             here = [units[place] for place in places.tolist()]
             found = fitted.pair_scores_at(here, activations, target.pairs[asked], (layer,))
-            scores[np.ix_(places, np.flatnonzero(asked))] = found
+            scores[np.ix_(np.array(places), asked)] = found
         held_out = [fitted.head_accuracy[fitted.fitted_layers.index(layer), max(head, 0)] for layer, head in units]
         named = tuple((layer, None if head == NO_HEAD else head) for layer, head in units)
         return LayerScores(named, scores, np.array(held_out))

@@ -85,6 +85,46 @@ def test_wide_tables_are_not_cut_in_a_pipe(repeng: Repeng, tmp_path: Path) -> No
     assert len(found["cosine"]) == 14
 
 
+def test_a_probe_of_ones_own_is_named_by_its_file(repeng: Repeng, place: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("from repeng.probes import MMS\n\n\nclass Mine(MMS):\n    name = 'of-mine'\n")
+    flags = ("--store", place / "planted", "--probe", f"{mine}:Mine")
+    fitted = repeng("fit", *flags, "--source", "near", "--out", tmp_path / "p", "--json").json
+    assert (fitted["probe"], fitted["layers"]) == ("of-mine", [2])
+    swept = repeng("sweep", *flags, "--source", "near", "--target", "near", "--json").json
+    assert {row["probe"] for row in swept} == {"of-mine"}
+    assert repeng("matrix", *flags, "--json").json["probe"] == "of-mine"
+    scored = repeng("score", "--store", place / "planted", "--probe", tmp_path / "p", "--target", "near", "--json")
+    assert scored.json[0]["accuracy"] > 0.95
+    said = repeng(
+        "fit", "--store", place / "planted", "--probe", f"{mine}:Yours", "--source", "near", "--out", tmp_path
+    )
+    assert said.code == 2
+    assert "Yours is no subclass of repeng.probes.Probe" in said.err
+
+
+def test_a_probe_of_ones_own_is_a_method_of_a_study(
+    repeng: Repeng, study_flags: tuple[object, ...], tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("from repeng.probes import MMS\n\n\nclass Mine(MMS):\n    name = 'of-mine'\n")
+    flags = ("run", *study_flags, "--store", tmp_path / "s", "--out", tmp_path / "o", "--methods", f"mms,{mine}:Mine")
+    assert repeng(*flags, "--quiet").code == 0
+    with (tmp_path / "o" / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    accuracies = {name: [row["accuracy"] for row in rows if row["method"] == name] for name in ("mms", "of-mine")}
+    assert accuracies["mms"] == accuracies["of-mine"] != []
+    assert {row["kind"] for row in rows if row["method"] == "of-mine"} == {"probe"}
+    plan = repeng(*flags, "--dry-run", "--json").json
+    assert plan["evaluations_done"] == plan["evaluations"]
+    # An edited file is another method: its old answers are not believed.
+    mine.write_text(
+        mine.read_text() + "\n    def features(self, activations):\n        return -activations[..., 0, :, :]\n"
+    )
+    plan = repeng(*flags, "--dry-run", "--json").json
+    assert plan["evaluations_done"] < plan["evaluations"]
+
+
 def test_several_captures_in_a_store_make_a_question(repeng: Repeng, tmp_path: Path) -> None:
     parts = {("near", "train", "plain", "resid_post"): planted({2: (0, 4.0)}, seed=0)}
     for name in ("toy-aaaa", "toy-bbbb"):
