@@ -138,7 +138,7 @@ class FittedOnCache:
         for layer in dict.fromkeys(layer for layer, _ in units) if asked.any() else ():
             places = [place for place, unit in enumerate(units) if unit[0] == layer]
             activations = target.activations.stack(fitted.stimuli, _hooks([readings[layer]]), fitted.token)
-            here = [units[place] for place in places.tolist()]
+            here = [units[place] for place in places]
             found = fitted.pair_scores_at(here, activations, target.pairs[asked], (layer,))
             scores[np.ix_(np.array(places), asked)] = found
         held_out = [fitted.head_accuracy[fitted.fitted_layers.index(layer), max(head, 0)] for layer, head in units]
