@@ -1,14 +1,17 @@
 """Evaluations to figures, with intervals. Pure numpy: knows no model, file or torch."""
 
-from repeng.metrics.comparison import ShiftMean, correlation, holm, mean_over_shifts, mistake_kappa, on_shared_examples
+from repeng.metrics.comparison import correlation, holm, mistake_kappa, on_shared_examples
 from repeng.metrics.evaluation import AGREES, Evaluation
 from repeng.metrics.figures import (
+    Figures,
     ReliabilityBin,
     accuracy,
     auroc,
     brier,
     differential_elicitation,
     elicitation,
+    figure_inputs,
+    figures_of,
     genies_rms_calibration_error,
     reliability_bins,
     rms_calibration_error,
@@ -28,8 +31,8 @@ __all__ = [
     "Difference",
     "Estimate",
     "Evaluation",
+    "Figures",
     "ReliabilityBin",
-    "ShiftMean",
     "accuracy",
     "accuracy_interval",
     "accuracy_intervals",
@@ -38,10 +41,11 @@ __all__ = [
     "correlation",
     "differential_elicitation",
     "elicitation",
+    "figure_inputs",
+    "figures_of",
     "genies_rms_calibration_error",
     "holm",
     "mean_accuracy_interval",
-    "mean_over_shifts",
     "mean_paired_difference",
     "mistake_kappa",
     "on_shared_examples",

@@ -1,11 +1,10 @@
-"""Methods beside each other: shared mistakes, correlation across models, means over shifts, many comparisons."""
+"""Methods next to each other: shared mistakes, correlation across models, correction for many comparisons."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Literal
 
@@ -14,47 +13,8 @@ from jaxtyping import Bool, Float
 
 from repeng.errors import BadInput
 from repeng.metrics.evaluation import Evaluation
+from repeng.metrics.figures import ranks
 from repeng.metrics.resampling import Estimate, check_same_pairs, check_settings, draw, ends, resampling_units
-
-
-@dataclass(frozen=True)
-class ShiftMean:
-    """The mean of a figure over shifts, and how many of them had it."""
-
-    value: float | None
-    n_shifts: int
-    n_blank: int
-
-
-def mean_over_shifts(
-    rows: Iterable[object], figure: str = "accuracy", *, by: Sequence[str] = ("model", "method", "label")
-) -> dict[tuple[str, ...], ShiftMean]:
-    """Means of a figure over the rows of a results table, by what they have in common. Repeated rows count again.
-
-    Args:
-        rows: anything with the columns of results.csv as attributes. A blank (None) figure is left out of the mean
-            and counted.
-        figure: the column to average.
-        by: the columns that rows of one mean share; `()` for one mean over all.
-
-    Returns:
-        The means in order of first appearance, each under its rows' values of `by`.
-
-    Raises:
-        BadInput: a row has no such column.
-    """
-    gathered: dict[tuple[str, ...], list[float | None]] = {}
-    for row in rows:
-        for name in (figure, *by):
-            if not hasattr(row, name):
-                raise BadInput(f"a row has no column {name!r}; name a column of results.csv")
-        gathered.setdefault(tuple(str(getattr(row, name)) for name in by), []).append(getattr(row, figure))
-    return {key: _shift_mean(values) for key, values in gathered.items()}
-
-
-def _shift_mean(values: Sequence[float | None]) -> ShiftMean:
-    known = [value for value in values if value is not None]
-    return ShiftMean(math.fsum(known) / len(known) if known else None, len(known), len(values) - len(known))
 
 
 def on_shared_examples(a: Evaluation, b: Evaluation) -> tuple[Evaluation, Evaluation, int]:
@@ -97,7 +57,7 @@ def mistake_kappa(
 ) -> Estimate | None:
     """Cohen's kappa between two methods' wins and mistakes on the same pairs: 1 if they fail alike, 0 if by chance.
 
-    A tie is a third verdict beside right and wrong. The interval is by bootstrap over prompt groups, and blank where
+    A tie is a third verdict besides right and wrong. The interval is by bootstrap over prompt groups, and blank where
     groups are unknown or some resample leaves kappa undefined.
 
     Returns:
@@ -153,16 +113,14 @@ def correlation(
     check_settings(1, level)
     if len(x) != len(y):
         raise BadInput(f"{len(x)} values on one side and {len(y)} on the other; give one of each for every model")
-    sides = np.array([x, y], dtype=np.float64).reshape(2, -1)
-    if not np.isfinite(sides).all():
+    both = np.array([x, y], dtype=np.float64).reshape(2, -1)
+    if not np.isfinite(both).all():
         raise BadInput("a value is not finite; leave out models that lack one of the figures")
-    if len(x) < 2 or bool((np.ptp(sides, axis=1) == 0).any()):
+    if len(x) < 2 or bool((np.ptp(both, axis=1) == 0).any()):
         return None
     if method == "spearman":
-        sides = np.array([_ranks(side) for side in sides])
-    centred = sides - sides.mean(axis=1, keepdims=True)
-    value = float(centred[0] @ centred[1] / math.sqrt((centred[0] @ centred[0]) * (centred[1] @ centred[1])))
-    value = min(1.0, max(-1.0, value))
+        both = np.array([ranks(side) for side in both])
+    value = float(np.asarray(np.corrcoef(both))[0, 1])
     if len(x) < 4:
         return Estimate(value)
     if abs(value) > 1 - 1e-12:
@@ -170,13 +128,6 @@ def correlation(
     variance = (1 + value**2 / 2 if method == "spearman" else 1.0) / (len(x) - 3)
     reach = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(variance)
     return Estimate(value, math.tanh(math.atanh(value) - reach), math.tanh(math.atanh(value) + reach))
-
-
-def _ranks(values: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:
-    """Ranks from 1, equal values sharing their mean rank."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2.0)[place]
-    return ranks
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:

@@ -1,16 +1,19 @@
-"""Figures of one evaluation: elicitation, calibration, Brier score and AUROC."""
+"""Figures of one evaluation: elicitation, calibration, Brier score and AUROC; `Figures` lists those of results.csv."""
 
 from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from repeng.errors import BadInput
 from repeng.metrics.evaluation import Evaluation
+from repeng.metrics.intervals import accuracy_interval
 
 GENIES_SEED = 42
 GENIES_BINS = 5
@@ -137,11 +140,91 @@ def auroc(scores: Float[np.ndarray, " response"], best: Bool[np.ndarray, " respo
     n_worse = len(best) - n_best
     if not n_best or not n_worse:
         raise BadInput(f"AUROC of {n_best} best and {n_worse} worse responses; it needs one of each at least")
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - (counts - 1) / 2.0
-    return float((middle[place][best].sum() - n_best * (n_best + 1) / 2.0) / (n_best * n_worse))
+    return float((ranks(scores)[best].sum() - n_best * (n_best + 1) / 2.0) / (n_best * n_worse))
+
+
+def ranks(values: Float[np.ndarray, " value"]) -> Float[np.ndarray, " value"]:
+    """Ranks from 1, equal values sharing their mean rank."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    found: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2.0)[place]
+    return found
 
 
 def _check_pairs(probabilities: Float[np.ndarray, " pair"]) -> None:
     if len(probabilities) == 0:
         raise BadInput("no pair to compute a figure of; give one probability for each pair")
+
+
+def figure_inputs(
+    evaluation: Evaluation | None,
+    *,
+    source_id: Evaluation | None = None,
+    baseline: Evaluation | None = None,
+    capability: float | None = None,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> dict[str, Any]:
+    """Everything that a figure of a row of results may be made of, by name; None where it is unknown.
+
+    Args:
+        evaluation: fitted on the shift's source, scored on its target; None leaves every figure of it blank.
+        source_id: the same method on its source's test split.
+        baseline: zero-shot on the target.
+        capability: what the best method reaches when tuned on the target's reference.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+    """
+    interval = evaluation and accuracy_interval(evaluation, seed=seed, resamples=resamples)
+    scores = evaluation and evaluation.response_scores
+    return {
+        "evaluation": evaluation,
+        "accuracy": evaluation and evaluation.accuracy,
+        "accuracy_low": interval and interval[0],
+        "accuracy_high": interval and interval[1],
+        "source_id_accuracy": source_id and source_id.accuracy,
+        "baseline_accuracy": baseline and baseline.accuracy,
+        "capability": capability,
+        "capability_above_0": capability or None,
+        "probabilities": evaluation and evaluation.probabilities,
+        "scores": scores and scores[0],
+        "best": scores and scores[1],
+    }
+
+
+def made_by(function: Callable[..., float], *needs: str) -> Any:
+    """An entry of `Figures`: the function, and the names of its arguments among `figure_inputs`."""
+    return field(default=None, metadata={"function": function, "needs": needs})
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of a row of results, each with what makes it; the columns of results.csv follow.
+
+    A figure is blank (None) where one of its needs is unknown, or where its function gives nan. A new one is a
+    function and an entry here.
+    """
+
+    accuracy: float | None = made_by(float, "accuracy")
+    accuracy_low: float | None = made_by(float, "accuracy_low")
+    accuracy_high: float | None = made_by(float, "accuracy_high")
+    source_id_accuracy: float | None = made_by(float, "source_id_accuracy")
+    baseline_accuracy: float | None = made_by(float, "baseline_accuracy")
+    target_tuned_capability: float | None = made_by(float, "capability")
+    elicitation: float | None = made_by(elicitation, "accuracy", "capability_above_0")
+    differential_elicitation: float | None = made_by(
+        differential_elicitation, "accuracy", "baseline_accuracy", "capability_above_0"
+    )
+    rms_calibration_error: float | None = made_by(rms_calibration_error, "probabilities")
+    genies_rms_calibration_error: float | None = made_by(genies_rms_calibration_error, "probabilities")
+    brier: float | None = made_by(brier, "probabilities")
+    auroc: float | None = made_by(auroc, "scores", "best")
+
+
+def figures_of(inputs: dict[str, Any]) -> dict[str, float | None]:
+    """Every figure of `Figures` by name, from `figure_inputs`."""
+    found: dict[str, float | None] = {}
+    for figure in fields(Figures):
+        given = [inputs[need] for need in figure.metadata["needs"]]
+        value = math.nan if any(one is None for one in given) else float(figure.metadata["function"](*given))
+        found[figure.name] = None if math.isnan(value) else value
+    return found

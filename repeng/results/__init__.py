@@ -1,22 +1,30 @@
 """The results table and evaluation files: reading and writing."""
 
+from repeng.results.csv_table import record_of, write_csv
 from repeng.results.evaluations import evaluation_path, read_evaluation, read_provenance, write_evaluation
+from repeng.results.kinds import CAPABILITY, FITTED, kind_of, our_name
 from repeng.results.layer_table import LayerFigure, LayerRow, layer_rows, read_layers, write_layers
-from repeng.results.table import COLUMNS, ResultRow, ShiftNames, read_results, row_from, write_results
+from repeng.results.table import COLUMNS, ResultRow, read_results, results_frame, row_from, write_results
 
 __all__ = [
+    "CAPABILITY",
     "COLUMNS",
+    "FITTED",
     "LayerFigure",
     "LayerRow",
     "ResultRow",
-    "ShiftNames",
     "evaluation_path",
+    "kind_of",
     "layer_rows",
+    "our_name",
     "read_evaluation",
     "read_layers",
     "read_provenance",
     "read_results",
+    "record_of",
+    "results_frame",
     "row_from",
+    "write_csv",
     "write_evaluation",
     "write_layers",
     "write_results",

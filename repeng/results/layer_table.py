@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from repeng.atomic import write_atomically
-from repeng.errors import BadInput
+from repeng.results.csv_table import read_rows, write_rows
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,7 @@ class LayerRow:
     Attributes:
         chosen: the source alone chose this layer and head.
         oracle: the target's labels would have; no method may use it.
+        others: cells of columns that are none of ours, as text.
     """
 
     model: str
@@ -50,9 +48,7 @@ class LayerRow:
     held_out_accuracy: float
     chosen: bool
     oracle: bool
-
-
-COLUMNS = tuple(field.name for field in fields(LayerRow))
+    others: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 def layer_rows(
@@ -69,38 +65,14 @@ def layer_rows(
 
 def write_layers(rows: Sequence[LayerRow], path: Path) -> None:
     """Write a table of layers atomically; figures to the last bit, blanks as nothing between commas."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(["" if value is None else value for value in asdict(row).values()] for row in rows)
-    write_atomically(path, text.getvalue())
+    write_rows(rows, path, LayerRow)
 
 
 def read_layers(path: Path) -> list[LayerRow]:
-    """Read a table of layers. Columns may stand in any order; others than ours are passed over.
+    """Read a table of layers by column names. Columns that are none of ours are kept.
 
     Raises:
         BadInput: there is no such file, or a cell is missing or not what its column holds.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [_row(cells) for cells in csv.DictReader(file)]
-    except OSError as error:
-        raise BadInput(f"{path}: cannot read the layers: {error.strerror}; give a study's layers.csv") from error
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise BadInput(f"{path}: not a table of layers ({error!r}); run the study again") from error
-
-
-def _row(cells: dict[str, Any]) -> LayerRow:
-    names: dict[str, Any] = {name: cells[name] for name in COLUMNS[:4]}
-    marks: dict[str, Any] = {name: {"True": True, "False": False}[cells[name]] for name in COLUMNS[-2:]}
-    return LayerRow(
-        **names,
-        **marks,
-        layer=int(cells["layer"]),
-        head=int(cells["head"]) if cells["head"] else None,
-        accuracy=float(cells["accuracy"]),
-        accuracy_low=float(cells["accuracy_low"]) if cells["accuracy_low"] else None,
-        accuracy_high=float(cells["accuracy_high"]) if cells["accuracy_high"] else None,
-        held_out_accuracy=float(cells["held_out_accuracy"]),
-    )
+    needed = ("model", "probe", "source", "target", "layer", "accuracy", "held_out_accuracy", "chosen", "oracle")
+    return read_rows(path, LayerRow, what="layers", needed=needed)

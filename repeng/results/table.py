@@ -2,60 +2,39 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from repeng.atomic import write_atomically
+import pandas as pd
+
 from repeng.errors import BadInput
-from repeng.metrics import (
-    Evaluation,
-    accuracy_interval,
-    auroc,
-    brier,
-    differential_elicitation,
-    elicitation,
-    genies_rms_calibration_error,
-    rms_calibration_error,
-)
+from repeng.metrics import Evaluation, Figures, figure_inputs, figures_of
+from repeng.results.csv_table import columns_of, read_rows, record_of, write_rows
+from repeng.results.kinds import kind_of
 
 
 @runtime_checkable
-class ShiftNames(Protocol):
+class _Shift(Protocol):
     """What a row takes from a shift; `distributions.schema.Shift` has it."""
 
     @property
-    def source(self) -> str:
-        """Fitted on."""
-
+    def source(self) -> str: ...
     @property
-    def target(self) -> str:
-        """Tested on."""
-
+    def target(self) -> str: ...
     @property
-    def target_reference(self) -> str:
-        """The target with its spurious cue removed."""
-
+    def target_reference(self) -> str: ...
     @property
-    def label(self) -> str:
-        """Extreme or probing."""
-
+    def label(self) -> str: ...
     @property
-    def category(self) -> str:
-        """What changes."""
+    def category(self) -> str: ...
 
 
 @dataclass(frozen=True)
-class ResultRow:
-    """One row of results.csv: a model, a method and a shift. None is a blank; fields are the columns, in order.
-
-    Raises:
-        BadInput: a figure is not finite.
-    """
+class RowNames:
+    """What a row of results is about, and how much was scored for it."""
 
     model: str
     method: str
@@ -67,30 +46,34 @@ class ResultRow:
     category: str
     n_pairs: int | None = None
     n_prompts: int | None = None
-    accuracy: float | None = None
-    accuracy_low: float | None = None
-    accuracy_high: float | None = None
-    source_id_accuracy: float | None = None
-    baseline_accuracy: float | None = None
-    target_tuned_capability: float | None = None
-    elicitation: float | None = None
-    differential_elicitation: float | None = None
-    rms_calibration_error: float | None = None
-    genies_rms_calibration_error: float | None = None
-    brier: float | None = None
-    auroc: float | None = None
+
+
+@dataclass(frozen=True)
+class ResultRow(Figures, RowNames):
+    """One row of results.csv: a model, a method and a shift. None is a blank; fields are the columns, in order.
+
+    Attributes:
+        kind: what the method is: `probe`, `prompted`, `tuned`, `text`, `plugin`, `published` or `chance`. Where it is
+            not given, `kind_of` tells it from the method's name.
+        others: cells of columns that are none of ours, as text.
+
+    Raises:
+        BadInput: a figure is not finite.
+    """
+
+    kind: str = ""
+    others: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        for name in FIGURES:
-            value = getattr(self, name)
+        if not self.kind:
+            object.__setattr__(self, "kind", kind_of(self.method))
+        for figure in fields(Figures):
+            value = getattr(self, figure.name)
             if value is not None and not math.isfinite(value):
-                raise BadInput(f"{name} is {value}; leave it blank (None) where it is unknown")
+                raise BadInput(f"{figure.name} is {value}; leave it blank (None) where it is unknown")
 
 
-COLUMNS = tuple(field.name for field in fields(ResultRow))
-TEXTS = COLUMNS[:8]
-COUNTS = COLUMNS[8:10]
-FIGURES = COLUMNS[10:]
+COLUMNS = columns_of(ResultRow)
 
 
 def row_from(
@@ -99,10 +82,11 @@ def row_from(
     model: str,
     method: str,
     layers: str,
-    shift: ShiftNames,
+    shift: _Shift,
     source_id: Evaluation | None = None,
     baseline: Evaluation | None = None,
     capability: float | None = None,
+    kind: str = "",
     seed: int = 0,
     resamples: int = 2000,
 ) -> ResultRow:
@@ -117,95 +101,53 @@ def row_from(
         source_id: the same method on its source's test split.
         baseline: zero-shot on the target.
         capability: what the best method reaches when tuned on the target's reference.
+        kind: what the method is; by default what its name tells.
         seed: of the bootstrap.
         resamples: of the bootstrap.
     """
-    names: dict[str, Any] = {
-        name: getattr(shift, name) for name in ("source", "target", "target_reference", "label", "category")
-    }
-    beside: dict[str, Any] = {
-        "source_id_accuracy": None if source_id is None else source_id.accuracy,
-        "baseline_accuracy": None if baseline is None else baseline.accuracy,
-        "target_tuned_capability": capability,
-    }
-    found: dict[str, Any] = {}
-    if evaluation is not None:
-        found |= {"n_pairs": evaluation.n_pairs, "n_prompts": evaluation.n_prompts, "accuracy": evaluation.accuracy}
-        interval = accuracy_interval(evaluation, seed=seed, resamples=resamples)
-        if interval is not None:
-            found |= dict(zip(("accuracy_low", "accuracy_high"), interval, strict=True))
-        if capability:
-            found["elicitation"] = elicitation(evaluation.accuracy, capability)
-            if baseline is not None:
-                found["differential_elicitation"] = differential_elicitation(
-                    evaluation.accuracy, baseline.accuracy, capability
-                )
-        found |= _figures_of_pairs(evaluation)
-    return ResultRow(model=model, method=method, layers=layers, **names, **beside, **found)
-
-
-def _figures_of_pairs(evaluation: Evaluation) -> dict[str, float | None]:
-    """Calibration, Brier score and AUROC, as far as the evaluation goes."""
-    found: dict[str, float | None] = {}
-    if evaluation.probabilities is not None:
-        found["rms_calibration_error"] = rms_calibration_error(evaluation.probabilities)
-        released = genies_rms_calibration_error(evaluation.probabilities)
-        found["genies_rms_calibration_error"] = None if math.isnan(released) else released
-        found["brier"] = brier(evaluation.probabilities)
-    if evaluation.response_scores is not None:
-        found["auroc"] = auroc(*evaluation.response_scores)
-    return found
+    figures: dict[str, Any] = figures_of(
+        figure_inputs(
+            evaluation, source_id=source_id, baseline=baseline, capability=capability, seed=seed, resamples=resamples
+        )
+    )
+    return ResultRow(
+        model=model,
+        method=method,
+        layers=layers,
+        source=shift.source,
+        target=shift.target,
+        target_reference=shift.target_reference,
+        label=shift.label,
+        category=shift.category,
+        n_pairs=evaluation.n_pairs if evaluation else None,
+        n_prompts=evaluation.n_prompts if evaluation else None,
+        kind=kind,
+        **figures,
+    )
 
 
 def write_results(rows: Sequence[ResultRow], path: Path) -> None:
     """Write results.csv atomically; figures to the last bit, blanks as nothing between commas."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([_cell(getattr(row, name)) for name in COLUMNS] for row in rows)
-    write_atomically(path, text.getvalue())
-
-
-def _cell(value: str | int | float | None) -> str:
-    if value is None:
-        return ""
-    return repr(float(value)) if isinstance(value, float) else str(value)
+    write_rows(rows, path, ResultRow)
 
 
 def read_results(path: Path) -> list[ResultRow]:
-    """Read a results table. Columns may stand in any order; others than ours are passed over.
+    """Read a results table by column names. Columns that are none of ours are kept, missing ones are blank.
 
     Raises:
-        BadInput: there is no such file, a column is missing, or a cell is not what its column holds.
+        BadInput: there is no such file, no column of names, or a cell is not what its column holds.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            absent = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if absent:
-                raise BadInput(
-                    f"{path}: no column {', '.join(absent)}; its first line must name the columns {', '.join(COLUMNS)}"
-                )
-            return [_row(cells, f"{path}: row {number}") for number, cells in enumerate(reader, start=1)]
-    except OSError as error:
-        raise BadInput(f"{path}: cannot read the results: {error.strerror}; give a study's results.csv") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{path}: not a CSV file in UTF-8: {error}; give a study's results.csv") from error
+    return read_rows(path, ResultRow, what="results", needed=("model", "method", "source", "target"))
 
 
-def _row(cells: dict[str | None, Any], where: str) -> ResultRow:
-    if None in cells or None in cells.values():
-        raise BadInput(f"{where}: more or fewer cells than there are columns; quote cells that hold a comma")
-    values: dict[str, Any] = {name: cells[name] for name in TEXTS}
-    for name in COUNTS + FIGURES:
-        text, kind = cells[name].strip(), int if name in COUNTS else float
-        try:
-            values[name] = kind(text) if text else None
-            if text and not math.isfinite(values[name]):
-                raise ValueError
-        except ValueError as error:
-            wanted = "a whole number" if kind is int else "a number"
-            raise BadInput(
-                f"{where}, column {name}: {text!r} is not {wanted}; write one, or nothing if unknown"
-            ) from error
-    return ResultRow(**values)
+def results_frame(rows: Iterable[ResultRow]) -> pd.DataFrame:
+    """Rows as a frame with the columns of results.csv, others after them; blanks are NaN."""
+    records = [record_of(row) for row in rows]
+    frame = pd.DataFrame(records, columns=None if records else list(COLUMNS))
+    for name in [*(figure.name for figure in fields(Figures)), "n_pairs", "n_prompts"]:
+        frame[name] = frame[name].astype(float)
+    for name in frame.columns[len(COLUMNS) :]:
+        numbers = pd.to_numeric(frame[name], errors="coerce")
+        if (numbers.isna() == (frame[name].fillna("") == "")).all():
+            frame[name] = numbers
+    return frame

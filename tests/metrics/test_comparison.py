@@ -1,9 +1,8 @@
-"""Methods beside each other: shared mistakes, correlations, many comparisons, means over shifts."""
+"""Methods next to each other: shared mistakes, correlations, many comparisons."""
 
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from repeng.metrics import (
     Evaluation,
     correlation,
     holm,
-    mean_over_shifts,
     mistake_kappa,
     on_shared_examples,
     paired_difference,
@@ -120,19 +118,3 @@ def test_holm_of_a_worked_example() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
     with pytest.raises(BadInput, match="between 0 and 1"):
         holm([0.5, math.nan])
-
-
-def test_means_over_shifts_keep_repeats_count_blanks_and_follow_the_order_of_rows() -> None:
-    def row(label: str, value: float | None) -> SimpleNamespace:
-        return SimpleNamespace(model="m", method="mms", label=label, category="c", accuracy=value)
-
-    rows = [row("probing", 0.2), row("extreme", 0.9), row("probing", 0.2), row("probing", 0.8), row("extreme", None)]
-    means = mean_over_shifts(rows)
-    assert list(means) == [("m", "mms", "probing"), ("m", "mms", "extreme")]
-    probing, extreme = means.values()
-    assert (probing.value, probing.n_shifts, probing.n_blank) == (pytest.approx(0.4), 3, 0)
-    assert (extreme.value, extreme.n_shifts, extreme.n_blank) == (0.9, 1, 1)
-    assert mean_over_shifts([row("x", None)], by=())[()].value is None
-    assert set(mean_over_shifts(rows, by=("category",))) == {("c",)}
-    with pytest.raises(BadInput, match="no column 'acuracy'"):
-        mean_over_shifts(rows, "acuracy")

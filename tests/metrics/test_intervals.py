@@ -10,7 +10,7 @@ import pytest
 from metric_samples import clustered, from_wins
 
 from repeng.errors import BadInput
-from repeng.metrics import Evaluation, accuracy_interval, mean_accuracy_interval
+from repeng.metrics import Evaluation, accuracy_interval, mean_accuracy_interval, paired_difference
 
 
 def slow_interval(evaluation: Evaluation, *, seed: int, resamples: int) -> tuple[float, float]:
@@ -32,6 +32,27 @@ def test_the_interval_equals_that_of_a_plain_loop_up_to_chance() -> None:
     evaluation = Evaluation(generator.choice([0.1, 0.5, 0.8], size=160), group, group)
     fast = accuracy_interval(evaluation, resamples=20_000)
     assert fast == pytest.approx(slow_interval(evaluation, seed=1, resamples=5_000), abs=0.006)
+
+
+def repeated_prompts(n_prompts: int = 40, examples: int = 5) -> Evaluation:
+    """Several examples share each prompt and its verdict, so that drawing examples would halve the interval."""
+    example = np.arange(n_prompts * examples)
+    right = np.random.default_rng(6).random(n_prompts) < 0.7
+    return Evaluation(np.where(np.repeat(right, examples), 0.9, 0.1), example, example // examples)
+
+
+def test_prompts_are_drawn_where_several_examples_share_each() -> None:
+    evaluation = repeated_prompts()
+    slow = slow_interval(evaluation, seed=1, resamples=5_000)
+    by_example = Evaluation(evaluation.probabilities, evaluation.example, evaluation.example)
+    of_examples = slow_interval(by_example, seed=1, resamples=5_000)
+    assert slow[1] - slow[0] > 2 * (of_examples[1] - of_examples[0])
+    assert accuracy_interval(evaluation, resamples=20_000) == pytest.approx(slow, abs=0.02)
+    mean = mean_accuracy_interval([evaluation], ["t"], resamples=20_000)
+    assert (mean.low, mean.high) == pytest.approx(slow, abs=0.02)
+    lost = Evaluation(np.zeros(len(evaluation.wins)), evaluation.example, evaluation.group)
+    difference = paired_difference(evaluation, lost, resamples=20_000, permutations=10)
+    assert (difference.low, difference.high) == pytest.approx(slow, abs=0.02)
 
 
 def coverage(evaluations: list[Evaluation], truth: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,18 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     heads = layer_rows([LayerFigure(3, 0, 0.5, 0.4, 0.6, 0.5)], [True], model="m", probe="p", source="s", target="t")
     write_layers(ROWS + heads, tmp_path / "layers.csv")
     assert read_layers(tmp_path / "layers.csv") == ROWS + heads
+
+
+def test_columns_of_others_are_kept(tmp_path: Path) -> None:
+    write_layers(ROWS, tmp_path / "layers.csv")
+    lines = (tmp_path / "layers.csv").read_text().splitlines()
+    text = "".join(f"{cell},{line}\n" for cell, line in zip(["seconds", "1.50", "2", ""], lines, strict=True))
+    (tmp_path / "theirs.csv").write_text(text)
+    found = read_layers(tmp_path / "theirs.csv")
+    assert [replace(row, others={}) for row in found] == ROWS
+    write_layers(found, tmp_path / "again.csv")
+    again = (tmp_path / "again.csv").read_text().splitlines()
+    assert [line.rpartition(",")[2] for line in again] == ["seconds", "1.50", "2", ""]
 
 
 @pytest.mark.parametrize("damage", ["layer,accuracy\n1,0.5\n", "model,probe\n\x00,\n"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 
 from repeng.atomic import write_atomically
@@ -20,6 +22,7 @@ from repeng.results import (
     evaluation_path,
     read_evaluation,
     read_results,
+    results_frame,
     row_from,
     write_evaluation,
     write_results,
@@ -47,8 +50,14 @@ def test_columns_are_those_of_the_design_in_their_order() -> None:
     assert ",".join(COLUMNS) == (
         "model,method,layers,source,target,target_reference,label,category,n_pairs,n_prompts,accuracy,accuracy_low,"
         "accuracy_high,source_id_accuracy,baseline_accuracy,target_tuned_capability,elicitation,"
-        "differential_elicitation,rms_calibration_error,genies_rms_calibration_error,brier,auroc"
+        "differential_elicitation,rms_calibration_error,genies_rms_calibration_error,brier,auroc,kind"
     )
+
+
+def test_every_column_is_described_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "results.md").read_text().split("## layers.csv")[0]
+    described = set(", ".join(re.findall(r"^\| ([a-z_, ]+) \|", text, flags=re.MULTILINE)).split(", "))
+    assert set(COLUMNS) <= described
 
 
 def test_a_table_reads_back_as_it_was_written_to_the_last_bit(tmp_path: Path) -> None:
@@ -59,17 +68,48 @@ def test_a_table_reads_back_as_it_was_written_to_the_last_bit(tmp_path: Path) ->
 
 def test_a_blank_is_nothing_between_commas(tmp_path: Path) -> None:
     write_results([a_row(auroc=None)], tmp_path / "results.csv")
-    assert (tmp_path / "results.csv").read_text().splitlines()[1].endswith(",")
+    assert (tmp_path / "results.csv").read_text().splitlines()[1].endswith(",,probe")
 
 
-def test_columns_in_another_order_and_foreign_columns_are_read(tmp_path: Path) -> None:
-    import pandas
+def test_columns_in_another_order_are_read_and_foreign_ones_kept(tmp_path: Path) -> None:
+    rows = [a_row(), a_row(n_pairs=None)]
+    write_results(rows, tmp_path / "ours.csv")
+    table = pandas.read_csv(tmp_path / "ours.csv", float_precision="round_trip")
+    table = table.assign(note="x, y", cost=[1.50, 2.0])
+    table[["note", *reversed(COLUMNS), "cost"]].to_csv(tmp_path / "theirs.csv", index=False)
+    found = read_results(tmp_path / "theirs.csv")
+    assert [dataclasses.replace(row, others={}) for row in found] == rows
+    frame = results_frame(found)
+    assert list(frame.columns) == [*COLUMNS, "note", "cost"]
+    assert frame["note"].tolist() == ["x, y", "x, y"] and frame["cost"].tolist() == [1.5, 2.0]
+    write_results(found, tmp_path / "again.csv")
+    assert read_results(tmp_path / "again.csv") == found
 
-    row = a_row()
-    write_results([row], tmp_path / "ours.csv")
-    table = pandas.read_csv(tmp_path / "ours.csv")
-    table.assign(note="x")[["note", *reversed(COLUMNS)]].to_csv(tmp_path / "theirs.csv", index=False)
-    assert read_results(tmp_path / "theirs.csv") == [row]
+
+def test_a_table_of_before_a_column_was_there_is_read_with_a_blank(tmp_path: Path) -> None:
+    row = a_row(method="zero-shot-mean")
+    write_results([row], tmp_path / "new.csv")
+    table = pandas.read_csv(tmp_path / "new.csv", dtype=str)
+    table.drop(columns=["auroc", "kind", "category"]).to_csv(tmp_path / "old.csv", index=False)
+    (found,) = read_results(tmp_path / "old.csv")
+    assert found == dataclasses.replace(row, auroc=None, category="", kind="prompted")
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        ("lat-stimulus-2-genies", "probe"),
+        ("mms+10%", "probe"),
+        ("zero-shot-genies", "prompted"),
+        ("target-tuned:lora", "tuned"),
+        ("tfidf", "text"),
+        ("random", "chance"),
+        ("someone_elses", "published"),
+    ],
+)
+def test_a_name_tells_the_kind_only_where_none_is_given(method: str, kind: str) -> None:
+    assert a_row(method=method, kind="").kind == kind
+    assert a_row(method=method, kind="plugin").kind == "plugin"
 
 
 @pytest.mark.parametrize(
@@ -94,10 +134,13 @@ def test_a_wrong_cell_is_named_by_file_row_and_column(tmp_path: Path, column: st
 
 def test_a_missing_column_a_short_row_and_a_missing_file_are_named(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
-    path.write_text(",".join(COLUMNS[:-1]) + "\n")
-    with pytest.raises(BadInput, match="no column auroc"):
+    path.write_text(",".join(COLUMNS[2:]) + "\n")
+    with pytest.raises(BadInput, match="no column model, method"):
         read_results(path)
     path.write_text(",".join(COLUMNS) + "\ntiny,mms\n")
+    with pytest.raises(BadInput, match="row 1: more or fewer cells"):
+        read_results(path)
+    path.write_text(",".join(COLUMNS) + "\n" + "x," * len(COLUMNS) + "x\n")
     with pytest.raises(BadInput, match="row 1: more or fewer cells"):
         read_results(path)
     path.write_bytes(b"\xff\xfe\x00")
@@ -137,13 +180,13 @@ def test_what_an_evaluation_cannot_support_stays_blank() -> None:
         return row_from(evaluation, model="m", method="x", layers="", shift=SHIFT, capability=capability)
 
     bare = row(Evaluation(reported_accuracy=0.7))
-    assert {name for name in COLUMNS[8:] if getattr(bare, name) is not None} == {"accuracy"}
+    assert {name for name in COLUMNS[8:-1] if getattr(bare, name) is not None} == {"accuracy"}
     without_groups = row(Evaluation(np.linspace(0, 1, 100)))
     assert without_groups.accuracy_low is without_groups.auroc is without_groups.n_prompts is None
     assert without_groups.brier is not None and without_groups.n_pairs == 100
     assert row(Evaluation(np.full(15, 0.4))).genies_rms_calibration_error is None
     assert row(Evaluation(reported_accuracy=0.7), capability=0.0).elicitation is None
-    assert {name for name in COLUMNS[8:] if getattr(row(None), name) is not None} == set()
+    assert {name for name in COLUMNS[8:-1] if getattr(row(None), name) is not None} == set()
 
 
 def test_an_evaluation_reads_back_as_it_was_written(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from repeng.benchmarks.shift_lists import BENCHMARKS, CATEGORIES, LABELS, get_be
 from repeng.distributions.load import load_distributions
 from repeng.distributions.schema import Benchmark, Shift
 from repeng.errors import BadData, BadInput, UnknownName
-from repeng.metrics import Evaluation, accuracy_interval, brier, mean_over_shifts
-from repeng.results import evaluation_path, read_evaluation, write_evaluation
+from repeng.metrics import Evaluation, accuracy_interval, brier
+from repeng.results import evaluation_path, read_evaluation, results_frame, write_evaluation
 from repeng.study.rescore import (
     PUBLISHED_COLUMNS,
     Rescored,
@@ -149,12 +149,12 @@ def test_our_brier_score_is_the_one_in_every_published_file(genies_root: Path) -
 def test_published_means_keep_repeats_and_the_headline_is_the_papers(genies_root: Path) -> None:
     evaluations = genies_root / "results" / "evaluations"
     headline = [row.row for row in rescore(evaluations, "genies", "llama-30b", methods=["mms", "lora"])]
-    means = mean_over_shifts(headline, by=("method",))
-    assert {key[0]: round(mean.value or 0, 3) for key, mean in means.items()} == {"mms": 0.620, "lora": 0.561}
+    means = results_frame(headline).groupby("method")["accuracy"].mean()
+    assert means.round(3).to_dict() == {"mms": 0.620, "lora": 0.561}
     every = [row.row for row in rescore(evaluations, "genies-all", "llama-30b", methods=["mms"])]
-    mean = mean_over_shifts(every, by=())[()]
-    assert mean.n_shifts == 69 and mean.value == pytest.approx(np.mean([row.accuracy for row in every]))
-    assert mean.value != pytest.approx(np.mean([row.accuracy for row in set(every)]), abs=1e-4)
+    accuracies = results_frame(every)["accuracy"]
+    assert len(accuracies) == 69 and accuracies.mean() == pytest.approx(np.mean([row.accuracy for row in every]))
+    assert accuracies.mean() != pytest.approx(np.mean([row.accuracy for row in set(every)]), abs=1e-4)
 
 
 def test_our_names_and_the_published_ones_give_the_same_rows_under_our_names(genies_root: Path) -> None:

@@ -1,0 +1,114 @@
+"""Tables as CSV files, read and written by column name through pandas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import pandas as pd
+
+from repeng.atomic import write_atomically
+from repeng.errors import BadInput
+
+RowT = TypeVar("RowT")
+OTHERS = "others"
+"""The field of a row that holds the cells of columns which the row's class does not know."""
+
+
+def columns_of(row_type: type) -> tuple[str, ...]:
+    """The columns that a class of rows knows, in order."""
+    return tuple(field.name for field in fields(row_type) if field.name != OTHERS)
+
+
+def record_of(row: Any) -> dict[str, Any]:
+    """A row as plain values by column: those that its class knows, then the others."""
+    return {**{name: getattr(row, name) for name in columns_of(type(row))}, **getattr(row, OTHERS)}
+
+
+def write_csv(records: Iterable[Mapping[str, Any]], path: Path, columns: Sequence[str] = ()) -> None:
+    """Write records atomically: figures to the last bit, None as nothing between commas.
+
+    Args:
+        records: cells by column; a column that some lack is blank there.
+        path: the file.
+        columns: the header where there is no record.
+    """
+    listed = list(records)
+    frame = pd.DataFrame(listed, columns=None if listed else list(columns), dtype=object)
+    write_atomically(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def write_rows(rows: Sequence[Any], path: Path, row_type: type) -> None:
+    """Write rows of a class as `read_rows` reads them."""
+    write_csv(map(record_of, rows), path, columns_of(row_type))
+
+
+def read_rows(path: Path, row_type: Callable[..., RowT], *, what: str, needed: Sequence[str]) -> list[RowT]:
+    """Read a table by the names of its columns, in any order; those that the class does not know go to `others`.
+
+    A column that is missing is blank: None, or an empty text.
+
+    Args:
+        path: the file.
+        row_type: a dataclass whose fields are columns of type str, bool, int or float, or one of these or None.
+        what: what the table is of, for errors.
+        needed: the columns without which it is no such table.
+
+    Raises:
+        BadInput: there is no such file, a needed column is missing, or a cell is not what its column holds.
+    """
+    no_table = f"{path}: not a table of {what}"
+    try:
+        # The other engine fills a row that is too short with blanks.
+        cells = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", engine="python")
+    except OSError as error:
+        raise BadInput(f"{path}: cannot read the {what}: {error.strerror}; give a study's {what}.csv") from error
+    except ValueError as error:
+        raise BadInput(f"{no_table}: not a CSV file in UTF-8: {error}; give a study's {what}.csv") from error
+    absent = [name for name in needed if name not in cells]
+    if absent:
+        raise BadInput(f"{no_table}: no column {', '.join(absent)}; its first line must name its columns")
+    short = cells.isna().any(axis=1).to_numpy().nonzero()[0]
+    if len(short) or not isinstance(cells.index, pd.RangeIndex):
+        number = short[0] + 1 if len(short) else 1
+        raise BadInput(
+            f"{no_table}: row {number}: more or fewer cells than there are columns; quote cells with a comma"
+        )
+    kinds: dict[str, Any] = {name: kind for name, kind in get_type_hints(row_type).items() if name != OTHERS}
+    unknown = [name for name in cells if name not in kinds]
+    blank: dict[str, str] = dict.fromkeys(kinds.keys() - set(cells), "")
+    rows = []
+    records: list[dict[Any, str]] = cells.to_dict("records")
+    for number, record in enumerate(records, start=1):
+        others = {name: record.pop(name) for name in unknown}
+        known = {
+            name: _value(text, kinds[name], f"{no_table}: row {number}, column {name}")
+            for name, text in (blank | record).items()
+        }
+        rows.append(row_type(**known, others=others))
+    return rows
+
+
+def _value(cell: str, kind: Any, where: str) -> Any:
+    """A cell as its column holds it; a blank one of a column that may be blank is None."""
+    if kind is str:
+        return cell
+    text = cell.strip()
+    if not text and kind not in (bool, int, float):
+        return None
+    if kind is bool:
+        if text not in ("True", "False"):
+            raise BadInput(f"{where}: {text!r} is neither True nor False; write one of them")
+        return text == "True"
+    whole = kind in (int, int | None)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or (whole and not value.is_integer()):
+        wanted = "a whole number" if whole else "a number"
+        raise BadInput(f"{where}: {text!r} is not {wanted}; write one, or nothing if unknown")
+    return int(value) if whole else value
