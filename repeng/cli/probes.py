@@ -120,13 +120,14 @@ def sweep(
     `*` marks the layer (and head) that the source alone would have chosen, `o` the one that the target's labels would
     have: an oracle, to look at and not to use.
     """
-    from repeng.cli.show import sweep_tables, write_csv
+    from repeng.cli.show import sweep_tables
+    from repeng.results import record_of, write_csv
     from repeng.study.probing import choose_capture, sweep_probes
 
     talk = Talk(json=json, quiet=quiet)
     capture = choose_capture(store, model)
     found = list(sweep_probes(capture, source, target, o.names(probe), site=site, token=token, seed=seed))
-    rows = [asdict(row) for row in found]
+    rows = [record_of(row) for row in found]
     if csv:
         write_csv(rows, csv)
         talk.note(f"wrote {csv}")

@@ -24,6 +24,7 @@ def write_outputs(result: StudyOutcome, talk: Talk) -> None:
     from repeng.report.html import write_report
     from repeng.report.tables import study_table, summary_sentence
     from repeng.report.text_solved import text_solved_sentence, text_solved_sources
+    from repeng.results import record_of
 
     if result.captured is not None:
         for line in captured_lines(result.captured):
@@ -31,12 +32,12 @@ def write_outputs(result: StudyOutcome, talk: Talk) -> None:
     page = result.out / "report.html"
     if result.changed or result.evaluations_made or not page.is_file():
         page = write_report(result.out, distributions=result.plan.world.distributions)
-    rows = [asdict(row) for row in result.rows]
+    rows = [record_of(row) for row in result.rows]
     failed = [asdict(failure) for failure in result.failures]
-    surface = [asdict(source) for source in text_solved_sources(result.rows)]
-    plain = {"out": str(result.out), "rows": rows, "failures": failed, "surface_sources": surface}
+    text_solved = [asdict(source) for source in text_solved_sources(result.rows)]
+    plain = {"out": str(result.out), "rows": rows, "failures": failed, "surface_sources": text_solved}
     shown: list[Any] = [study_table(result.rows), "", summary_sentence(result.rows)]
-    shown += [text_solved_sentence(result.rows)] if surface else []
+    shown += [text_solved_sentence(result.rows)] if text_solved else []
     shown.append("")
     shown.append(f"results: {result.out / 'results.csv'}  report: {page}  predictions: {result.plan.predictions}")
     talk.result(plain, *shown)
@@ -64,7 +65,7 @@ def failure_lines(result: StudyOutcome) -> list[str]:
 def rescore_outputs(found: Sequence[Rescored], out: Path | None, talk: Talk) -> None:
     """Show rescored figures; with a folder, keep them as our table and as GENIES' own, one file a method."""
     from repeng.report.tables import study_table, summary_sentence
-    from repeng.results import write_results
+    from repeng.results import record_of, write_results
     from repeng.study.rescore import write_published
 
     rows = [one.row for one in found]
@@ -73,7 +74,7 @@ def rescore_outputs(found: Sequence[Rescored], out: Path | None, talk: Talk) -> 
         for method in dict.fromkeys(row.method for row in rows):
             write_published([one for one in found if one.row.method == method], out / "published" / f"{method}.csv")
         talk.note(f"wrote {out / 'results.csv'} and {out / 'published'}")
-    plain = [asdict(one.row) | {"published_columns": one.published()} for one in found]
+    plain = [record_of(one.row) | {"published_columns": one.published()} for one in found]
     talk.result(plain, study_table(rows), "", summary_sentence(rows))
 
 

@@ -155,17 +155,3 @@ def store_listing(store: Path) -> tuple[list[dict[str, Any]], Table]:
             plain.append({"capture": info.id, "model": info.model, "split": list(key), "parts": names, "bytes": size})
             rows.append((info.id, "/".join(key[:2]), ", ".join(names), f"{size / 1e6:.1f}"))
     return plain, table_of(("capture", "split", "parts", "MB"), rows)
-
-
-def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Rows of equal keys as a table file."""
-    import csv
-    import io
-
-    from repeng.atomic import write_atomically
-
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())

@@ -1,30 +1,52 @@
-"""Several models, methods or studies beside each other: `repeng compare`."""
+"""Several models, methods or studies next to each other: `repeng compare`, in the terminal and as a page."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import pandas as pd
 from rich.table import Table
 
 from repeng.atomic import write_atomically
-from repeng.report import comparisons
-from repeng.report.compared_studies import read_compared_studies
-from repeng.report.comparisons import Field, Row
+from repeng.report.compare_charts import agreement_chart, scatter_chart, size_chart
+from repeng.report.compared_studies import compared_methods, method_pairs, read_compared_studies
+from repeng.report.comparisons import QUESTIONS, Row, scatter_rows
+from repeng.report.page import Picture, draw, grid_of, write_page
+from repeng.report.pictures import save_chart
+from repeng.report.tables import grid_table
+from repeng.results import write_csv
 
-TABLES = (
-    ("elicitation_by_size", "Elicitation by model size", comparisons.elicitation_by_size),
-    ("model_correlations", "Accuracy over shifts, one model against another", comparisons.model_correlations),
-    ("zero_shot_correlations", "Accuracy against zero-shot accuracy, over shifts", comparisons.zero_shot_correlations),
-    ("paired_tests", "Paired tests, corrected by Holm for all of them", comparisons.paired_tests),
-    ("mistake_agreement", "Agreement of mistakes (Cohen's kappa)", comparisons.mistake_agreement),
-    ("capability_measures", "Elicitation under other measures of capability", comparisons.capability_measures),
+PICTURES = (
+    (
+        "scatter",
+        "y_accuracy",
+        "scatter",
+        "Shift by shift",
+        "A point a shift; on the diagonal both are alike.",
+        scatter_chart,
+    ),
+    (
+        "elicitation_by_size",
+        "elicitation",
+        "elicitation-by-size",
+        "Elicitation by model size",
+        "Mean elicitation of each method, one panel a label.",
+        size_chart,
+    ),
+    (
+        "mistake_agreement",
+        "kappa",
+        "mistakes",
+        "Do they fail on the same pairs?",
+        "Cohen's kappa of every two; the table has its intervals.",
+        agreement_chart,
+    ),
 )
+"""Of each picture the table and the figure that it draws, its name, title, caption and chart."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +55,13 @@ class Comparison:
 
     Attributes:
         tables: rows by question, in reading order; a question without an answer in these data has none.
-        scatter: accuracy of two entrants on each shift that both have.
-        entrants: every method, with its model and study where there are several.
+        scatter: accuracy of two methods on each shift that both have.
+        methods: every method, with its model and study where there are several.
     """
 
     tables: dict[str, list[Row]]
     scatter: list[Row]
-    entrants: tuple[str, ...]
+    methods: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -48,26 +70,10 @@ class Comparison:
     def renderables(self) -> list[Table | str]:
         """For a terminal: one table a question that has an answer, and a line for each that has none."""
         shown: list[Table | str] = []
-        for name, title, _ in TABLES:
-            shown.append(_table(title, self.tables[name]) if self.tables[name] else f"{title}: {MISSING[name]}")
-            shown.append("")
+        for one in QUESTIONS:
+            rows = self.tables[one.name]
+            shown += [grid_table(one.title, grid_of(rows)) if rows else f"{one.title}: {one.missing}", ""]
         return shown[:-1]
-
-    def frame(self, name: str) -> Any:
-        """One question's rows as a pandas frame."""
-        import pandas as pd
-
-        return pd.DataFrame(self.scatter if name == "scatter" else self.tables[name])
-
-
-MISSING = {
-    "elicitation_by_size": "there are no rows.",
-    "model_correlations": "needs one method on two models or in two studies.",
-    "zero_shot_correlations": "needs a fitted method and a zero-shot baseline.",
-    "paired_tests": "needs two methods with predictions on the same pairs.",
-    "mistake_agreement": "needs two methods with predictions on the same pairs.",
-    "capability_measures": "needs predictions of methods fitted on the targets themselves.",
-}
 
 
 def compare_results(paths: Sequence[Path], out: Path | None = None, *, against: str | None = None) -> Comparison:
@@ -82,62 +88,37 @@ def compare_results(paths: Sequence[Path], out: Path | None = None, *, against: 
         BadInput: a path is none of these.
         UnknownName: no such method to compare against.
     """
-    field = Field(read_compared_studies(paths), against)
-    tables = {name: compute(field) for name, _, compute in TABLES}
-    entrants = tuple(field.title(entrant) for entrant in field.entrants)
-    found = Comparison(tables, comparisons.scatter_rows(field), entrants)
+    methods = compared_methods(read_compared_studies(paths))
+    pairs = method_pairs(methods, against)
+    tables = {one.name: one.answer(pairs if one.of_pairs else methods) for one in QUESTIONS}
+    found = Comparison(tables, scatter_rows(methods), tuple(one.title for one in methods))
     if out is not None:
         _write(found, out)
     return found
 
 
 def _write(found: Comparison, out: Path) -> None:
-    from repeng.report.compare_page import drawings_of, write_page
-    from repeng.report.pictures import save_chart
-
-    write_atomically(
-        out / "comparison.json", json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False, indent=1)
-    )
-    for name, rows in found.as_dict().items():
+    tables = found.as_dict()
+    write_atomically(out / "comparison.json", json.dumps(tables, ensure_ascii=False, allow_nan=False, indent=1))
+    for name, rows in tables.items():
         if rows:
-            write_atomically(out / f"{name}.csv", _csv(rows))
-    drawings = drawings_of(found)
-    for drawing in drawings:
-        save_chart(drawing.chart, out / f"{drawing.id}.png")
-    write_page(found, drawings, out / "comparison.html")
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _table(title: str, rows: Sequence[Row]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
-    names = columns_of(rows)
-    for name in names:
-        justify: Literal["left", "right"] = "right" if is_numeric(rows, name) else "left"
-        table.add_column(name.replace("_", " "), justify=justify, overflow="fold")
-    for row in rows:
-        table.add_row(*(cell_text(row[name]) for name in names))
-    return table
-
-
-def columns_of(rows: Sequence[Row]) -> list[str]:
-    """The columns of a table in which something is known."""
-    return [name for name in rows[0] if any(row[name] is not None for row in rows)]
-
-
-def is_numeric(rows: Sequence[Row], name: str) -> bool:
-    """Whether a column holds figures alone."""
-    return all(row[name] is None or isinstance(row[name], int | float) for row in rows)
-
-
-def cell_text(value: object) -> str:
-    """A figure of three decimals, or four where it is small; nothing for what is unknown."""
-    if isinstance(value, float):
-        return f"{value:.4f}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
-    return "" if value is None else str(value)
+            write_csv(rows, out / f"{name}.csv")
+    drawn, pictures = [], []
+    for table, figure, name, title, caption, chart in PICTURES:
+        rows = tables[table]
+        if any(row[figure] is not None for row in rows):
+            drawn.append(table)
+            pictures.append(Picture(name, title, caption, chart(pd.DataFrame(rows)), grid_of(rows)))
+            save_chart(pictures[-1].chart, out / f"{name}.png")
+    answers = [(one, grid_of(tables[one.name])) for one in QUESTIONS if one.name not in drawn]
+    sections = [*((one.id, one.title) for one in pictures), *((one.name, one.title) for one, _ in answers)]
+    write_page(
+        out / "comparison.html",
+        "compare.html",
+        title="repeng: compared",
+        methods=found.methods,
+        sections=sections,
+        pictures=draw(pictures, out),
+        answers=answers,
+        pictures_lie="next to it, as SVG and PNG",
+    )

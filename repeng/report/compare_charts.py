@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from repeng.report.theme import METHOD_COLOURS, MUTED, diverging, method_colour, method_shape, themed
+import altair as alt
+import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas as pd
+from repeng.report.frames import in_order
+from repeng.report.theme import colour_by, diagonal, heat_cells, shape_by, themed, tooltips
 
 ACROSS = 3
 
@@ -18,27 +19,21 @@ def scatter_chart(frame: pd.DataFrame) -> Any:
     Args:
         frame: with `x`, `y`, `shift`, `label`, `x_accuracy`, `y_accuracy`.
     """
-    import altair as alt
-
-    labels = list(dict.fromkeys(frame["label"]))
-    scale = alt.Scale(domain=labels, range=list(METHOD_COLOURS[: len(labels)]))
+    labels = in_order(frame["label"])
     axes = alt.Scale(domain=[0, 1])
     panels = []
     for (x_name, y_name), chosen in frame.groupby(["x", "y"], sort=False):
         x = alt.X("x_accuracy:Q", scale=axes, title=str(x_name))
         y = alt.Y("y_accuracy:Q", scale=axes, title=str(y_name))
-        diagonal = alt.Chart(chosen.head(1)).mark_rule(strokeDash=[4, 4], color=MUTED)
-        diagonal = diagonal.encode(x=alt.datum(0), y=alt.datum(0), x2=alt.datum(1), y2=alt.datum(1))
-        figures = [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("x_accuracy", "y_accuracy")]
         points = alt.Chart(chosen).mark_point(filled=True, size=60, opacity=0.9)
         points = points.encode(
             x=x,
             y=y,
-            color=alt.Color("label:N", scale=scale, sort=labels, title=None),
-            shape=alt.Shape("label:N", scale=alt.Scale(domain=labels), sort=labels, title=None),
-            tooltip=["shift:N", "label:N", *figures],
+            color=colour_by("label", labels),
+            shape=shape_by("label", labels),
+            tooltip=tooltips("shift:N", "label:N", figures=("x_accuracy", "y_accuracy")),
         )
-        panels.append(alt.layer(diagonal, points).properties(width=220, height=220))
+        panels.append(alt.layer(diagonal(alt.Chart(chosen.head(1)), 0.0), points).properties(width=220, height=220))
     summary = f"Pair accuracy on each shift, {len(panels)} panels; on the diagonal both are alike."
     return themed(alt.concat(*panels, columns=ACROSS), title="Shift by shift", description=summary)
 
@@ -49,11 +44,9 @@ def size_chart(frame: pd.DataFrame) -> Any:
     Args:
         frame: with `model`, `method`, `billions`, `label`, `elicitation`.
     """
-    import altair as alt
-
-    methods = list(dict.fromkeys(frame["method"]))
+    methods = in_order(frame["method"])
     known = bool(frame["billions"].notna().all())
-    models = list(dict.fromkeys(frame["model"]))
+    models = in_order(frame["model"])
     x = (
         alt.X("billions:Q", scale=alt.Scale(type="log"), title="billions of parameters")
         if known
@@ -62,11 +55,11 @@ def size_chart(frame: pd.DataFrame) -> Any:
     base = alt.Chart(frame).encode(
         x=x,
         y=alt.Y("elicitation:Q", scale=alt.Scale(zero=False), title="mean elicitation"),
-        color=method_colour(methods),
-        tooltip=["model:N", "method:N", "label:N", alt.Tooltip("elicitation:Q", format=".3f"), "shifts:Q"],
+        color=colour_by("method", methods),
+        tooltip=[*tooltips("model:N", "method:N", "label:N", figures=("elicitation",)), "shifts:Q"],
     )
-    points = base.mark_point(filled=True, size=70, opacity=1).encode(shape=method_shape(methods))
-    labels = list(dict.fromkeys(frame["label"]))
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(shape=shape_by("method", methods))
+    labels = in_order(frame["label"])
     chart = (
         alt.layer(base.mark_line(), points)
         .properties(width=260, height=220)
@@ -81,19 +74,15 @@ def agreement_chart(frame: pd.DataFrame) -> Any:
     Args:
         frame: with `a`, `b`, `kappa`.
     """
-    import altair as alt
-    import pandas as pd
-
-    names = list(dict.fromkeys([*frame["a"], *frame["b"]]))
+    names = in_order([*frame["a"], *frame["b"]])
     both = pd.concat([frame, frame.rename(columns={"a": "b", "b": "a"})])
     base = alt.Chart(both).encode(
         x=alt.X("a:N", sort=names, title=None, axis=alt.Axis(orient="top", labelAngle=-40)),
         y=alt.Y("b:N", sort=names, title=None),
-        tooltip=["a:N", "b:N", alt.Tooltip("kappa:Q", format=".3f")],
+        tooltip=tooltips("a:N", "b:N", figures=("kappa",)),
     )
-    cells = base.mark_rect().encode(color=alt.Color("kappa:Q", scale=diverging(-1.0, 0.0, 1.0), title="kappa"))
-    ink = alt.condition("abs(datum.kappa) > 0.9", alt.value("white"), alt.value("black"))
-    figures = base.mark_text(fontSize=11).encode(text=alt.Text("kappa:Q", format=".2f"), color=ink)
-    chart = (cells + figures).properties(width=alt.Step(46), height=alt.Step(24))
+    chart = heat_cells(base, "kappa", (-1.0, 0.0, 1.0), title="kappa").properties(
+        width=alt.Step(46), height=alt.Step(24)
+    )
     summary = "Cohen's kappa between the mistakes of every two: 1 if they fail on the same pairs, 0 if by chance."
     return themed(chart, title="Do they fail on the same pairs?", description=summary)

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import logging
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from repeng.distributions.schema import Shift
-from repeng.errors import BadInput
-from repeng.report.grouping import shift_rows
+from repeng.errors import BadData, BadInput, UnknownName
+from repeng.metrics import Evaluation
 from repeng.report.predictions import Key, Prediction, by_key, read_predictions
-from repeng.results import ResultRow, read_results, row_from
+from repeng.results import CAPABILITY, ResultRow, read_results, results_frame, row_from
+from repeng.study.rescore import read_capability
 
 log = logging.getLogger(__name__)
 
 RESAMPLES = 500
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """One method of one model in one study."""
-
-    study: str
-    model: str
-    method: str
 
 
 @dataclass(frozen=True)
@@ -36,9 +33,100 @@ class ComparedStudy:
     rows: tuple[ResultRow, ...]
     predictions: dict[Key, Prediction]
 
-    def entrants(self) -> tuple[Entrant, ...]:
-        """Its methods and models, by first appearance."""
-        return tuple(dict.fromkeys(Entrant(self.name, row.model, row.method) for row in self.rows))
+
+@dataclass(frozen=True, eq=False)
+class ComparedMethod:
+    """One method of one model in one study.
+
+    Attributes:
+        title: the method, and the model and study where there are several.
+        kind: what it is.
+        rows: its results, as the study lists them.
+        predictions: of its study.
+    """
+
+    study: str
+    model: str
+    method: str
+    title: str
+    kind: str
+    rows: pd.DataFrame
+    predictions: Mapping[Key, Prediction]
+
+    @cached_property
+    def measured(self) -> pd.DataFrame:
+        """Its rows with an accuracy by (source, target), each once."""
+        rows = self.rows.dropna(subset="accuracy").drop_duplicates(["source", "target"], keep="last")
+        return rows.set_index(["source", "target"])
+
+    def prediction(self, source: str, target: str) -> Prediction | None:
+        """Its evaluation, fitted on source and scored on target."""
+        return self.predictions.get((self.model, self.method, source, target))
+
+
+MethodPair = tuple[ComparedMethod, ComparedMethod]
+
+
+def compared_methods(studies: Sequence[ComparedStudy]) -> list[ComparedMethod]:
+    """Every method of every model of every study, by first appearance."""
+    found = [
+        (study, str(model), str(method), rows)
+        for study in studies
+        for (model, method), rows in results_frame(study.rows).groupby(["model", "method"], sort=False)
+    ]
+    many = len({model for _, model, _, _ in found}) > 1
+    studies_with = Counter((model, method) for _, model, method, _ in found)
+    methods = []
+    for study, model, method, rows in found:
+        title = [
+            method,
+            model.rpartition("/")[2] if many else "",
+            study.name if studies_with[model, method] > 1 else "",
+        ]
+        names = (study.name, model, method, " · ".join(filter(None, title)), rows["kind"].iloc[0])
+        methods.append(ComparedMethod(*names, rows, study.predictions))
+    return methods
+
+
+def method_pairs(methods: Sequence[ComparedMethod], against: str | None = None) -> list[MethodPair]:
+    """Pairs worth comparing: methods of one model, and models (or studies) of one method.
+
+    With `against`, every other method with that one.
+
+    Raises:
+        UnknownName: no method has the name `against`.
+    """
+    known = {one.method for one in methods}
+    if against is not None and against not in known:
+        raise UnknownName("method to compare against", against, sorted(known))
+    if against is not None:
+        every = ((a, b) for b in methods for a in methods if b.method == against != a.method)
+        return [(a, b) for a, b in every if (a.model, a.study) == (b.model, b.study)]
+    return [
+        (a, b)
+        for a, b in itertools.combinations(methods, 2)
+        if a.method == b.method or (a.model, a.study) == (b.model, b.study)
+    ]
+
+
+def shared_evaluations(a: ComparedMethod, b: ComparedMethod) -> list[tuple[str, Evaluation, Evaluation]]:
+    """Target and both evaluations of every shift that both scored on the same pairs."""
+    found = []
+    for source, target in a.measured.index:
+        one, other = a.prediction(source, target), b.prediction(source, target)
+        if one is not None and other is not None and _same_pairs(one, other):
+            found.append((target, one.evaluation, other.evaluation))
+    return found
+
+
+def _same_pairs(one: Prediction, other: Prediction) -> bool:
+    """Whether two evaluations are of the same pairs, as far as they tell."""
+    a, b = one.evaluation, other.evaluation
+    if a.n_pairs is None or a.n_pairs != b.n_pairs:
+        return False
+    if one.data_hash and other.data_hash and one.data_hash != other.data_hash:
+        return False
+    return a.example is None or b.example is None or bool(np.array_equal(a.example, b.example))
 
 
 def read_compared_studies(paths: Sequence[Path]) -> tuple[ComparedStudy, ...]:
@@ -53,28 +141,26 @@ def read_compared_studies(paths: Sequence[Path]) -> tuple[ComparedStudy, ...]:
     if not paths:
         raise BadInput("nothing to compare; give a results folder or more")
     names = _names(paths)
-    tables = {path: _table(path) for path in paths}
-    shifts = [_shift(row) for table in tables.values() if table is not None for row in table[0]]
-    sides = []
+    tables = {path: _results(path) for path in paths}
+    shifts = [_shift(row) for rows in tables.values() for row in rows or ()]
+    studies = []
     for path, name in zip(paths, names, strict=True):
-        table = tables[path]
-        if table is None:
-            predictions = read_predictions(path) if path.is_dir() else []
-            if not predictions:
-                raise BadInput(f"{path}: no results.csv and no METHOD/MODEL-SOURCE/TARGET.json; give a study's folder")
-            table = _rows_of_evaluations(path, predictions, shifts), by_key(predictions)
-        sides.append(ComparedStudy(name, tuple(table[0]), table[1]))
-    return tuple(sides)
+        rows = tables[path]
+        has_predictions = path.is_dir() and (rows is None or (path / "predictions").is_dir())
+        predictions = by_key(read_predictions(path)) if has_predictions else {}
+        if rows is None and not predictions:
+            raise BadInput(f"{path}: no results.csv and no METHOD/MODEL-SOURCE/TARGET.json; give a study's folder")
+        rows = _rows_of_evaluations(path, predictions, shifts) if rows is None else rows
+        studies.append(ComparedStudy(name, tuple(rows), predictions))
+    return tuple(studies)
 
 
-def _table(path: Path) -> tuple[list[ResultRow], dict[Key, Prediction]] | None:
-    """Rows and predictions of a study; None for a folder of evaluations."""
-    if path.is_file():
-        return shift_rows(read_results(path)), {}
-    if not (path / "results.csv").is_file():
+def _results(path: Path) -> list[ResultRow] | None:
+    """The rows of a study or of a table, without those of capability; None for a folder of evaluations."""
+    table = path if path.is_file() else path / "results.csv"
+    if not table.is_file():
         return None
-    found = read_predictions(path) if (path / "predictions").is_dir() else []
-    return shift_rows(read_results(path / "results.csv")), by_key(found)
+    return [row for row in read_results(table) if not row.method.startswith(CAPABILITY)]
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -91,45 +177,37 @@ def _shift(row: ResultRow) -> Shift:
     return Shift(row.source, row.target, row.target_reference, row.label, row.category)
 
 
-def _rows_of_evaluations(path: Path, predictions: Iterable[Prediction], shifts: Sequence[Shift]) -> list[ResultRow]:
-    known = by_key(predictions)
+def _rows_of_evaluations(path: Path, known: Mapping[Key, Prediction], shifts: Sequence[Shift]) -> list[ResultRow]:
     wanted = list(dict.fromkeys(shifts)) or [
         Shift(source, target)
         for source, target in dict.fromkeys(key[2:] for key in known)
         if source not in ("", target)
     ]
-    rows = []
-    for model, method in dict.fromkeys(key[:2] for key in known):
-        for shift in wanted:
-            found = known.get((model, method, shift.source, shift.target))
-            if found is None:
-                continue
-            source_id = known.get((model, method, shift.source, shift.source))
-            baseline = known.get((model, "zero-shot", shift.source, shift.target))
-            rows.append(
-                row_from(
-                    found.evaluation,
-                    model=model,
-                    method=method,
-                    layers="",
-                    shift=shift,
-                    source_id=None if source_id is None else source_id.evaluation,
-                    baseline=None if baseline is None else baseline.evaluation,
-                    capability=_capability(path, model, shift.target),
-                    resamples=RESAMPLES,
-                )
-            )
-    return rows
+    evaluations = {key: one.evaluation for key, one in known.items()}
+    return [
+        row_from(
+            evaluations[model, method, shift.source, shift.target],
+            model=model,
+            method=method,
+            layers="",
+            shift=shift,
+            source_id=evaluations.get((model, method, shift.source, shift.source)),
+            baseline=evaluations.get((model, "zero-shot", shift.source, shift.target)),
+            capability=_capability(path, model, shift.target),
+            kind=known[model, method, shift.source, shift.target].kind,
+            resamples=RESAMPLES,
+        )
+        for model, method in dict.fromkeys(key[:2] for key in known)
+        for shift in wanted
+        if (model, method, shift.source, shift.target) in known
+    ]
 
 
 def _capability(path: Path, model: str, target: str) -> float | None:
-    """What the released files say beside the evaluations: ../target_tuned_capability/MODEL/TARGET.json."""
+    """What the released files next to the evaluations say: ../target_tuned_capability/MODEL/TARGET.json."""
     file = path.parent / "target_tuned_capability" / model / f"{target}.json"
-    if not file.is_file():
-        return None
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))["best_intervention_accuracy"]
-    except (ValueError, KeyError, TypeError):
-        log.warning("passed over: %s has no `best_intervention_accuracy`", file)
+        return read_capability(file)[0] if file.is_file() else None
+    except BadData as error:
+        log.warning("passed over: %s", error)
         return None
-    return float(value)

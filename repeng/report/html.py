@@ -1,32 +1,31 @@
-"""The report of a study: one HTML file that opens offline, and its pictures beside it.
+"""The report of a study: one HTML file that opens offline, and its pictures next to it.
 
 Pictures stand in the page as SVG rather than as scripts that draw them: a page of some hundred kilobytes instead of
 megabytes, no script at all, sharp in print, one colour scheme or the other by CSS, and named for screen readers, with
-a table beside each. Interactive ones are `save_chart(chart, "FILE.html")`.
+a table under each. Interactive ones are `save_chart(chart, "FILE.html")`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from repeng.atomic import write_atomically
+import pandas as pd
+
 from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput
-from repeng.report.grouping import Column, column_title, columns_of, labels_of, mean_of, sections_of, shift_rows
-from repeng.report.mistakes import mean_estimate, reliability_frame, rows_of, wrong_pairs
-from repeng.report.page import Cell, Drawing, Grid, Line, draw, environment, figure, static_text
-from repeng.report.predictions import Key, Prediction, by_key, read_predictions
+from repeng.report.frames import in_order, once_each, shift_frame
+from repeng.report.layer_section import layer_pictures
+from repeng.report.mistakes import wrong_pairs
+from repeng.report.page import Cell, Grid, Line, Picture, draw, figure, write_page
+from repeng.report.predictions import Key, Prediction, by_key, mean_estimate, read_predictions, reliability_frame
 from repeng.report.published import GENIES_MEANS, MODEL, is_genies
+from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
 from repeng.report.tables import summary_sentence
 from repeng.report.text_solved import text_solved_sentence
-from repeng.results import LayerRow, ResultRow, read_layers, read_results
-from repeng.version import __version__
+from repeng.results import read_layers, read_results
 
-if TYPE_CHECKING:
-    import pandas as pd
+MEANS = ("elicitation", "differential_elicitation", "source_id_accuracy", "rms_calibration_error")
 
 
 def write_report(
@@ -36,7 +35,7 @@ def write_report(
 
     Args:
         results: a study's folder: `results.csv`, and where there are, `layers.csv`, `predictions/` and `study.toml`.
-        out: the HTML file; `results/report.html` by default. Its pictures go to a folder beside it.
+        out: the HTML file; `results/report.html` by default. Its pictures go to a folder next to it.
         distributions: the texts of the targets, for the most confident mistakes.
 
     Returns:
@@ -45,163 +44,133 @@ def write_report(
     Raises:
         BadInput: there is no results table, or it has no row.
     """
-    rows = shift_rows(read_results(results / "results.csv"))
-    if not rows:
+    rows = read_results(results / "results.csv")
+    frame = shift_frame(rows)
+    if frame.empty:
         raise BadInput(f"{results / 'results.csv'} has no row; run the study first")
     page = out or results / "report.html"
     folder = page.with_name(f"{page.stem}-pictures")
-    shifts = {(row.source, row.target) for row in rows}
+    shifts = set(zip(frame["source"], frame["target"], strict=True))
     predictions = by_key(read_predictions(results, shifts=shifts)) if (results / "predictions").is_dir() else {}
     layers = read_layers(results / "layers.csv") if (results / "layers.csv").is_file() else []
-    pictures = draw(_drawings(rows, predictions, layers), folder)
-    mistakes = _mistakes(rows, predictions, distributions or {})
+    pictures = draw(
+        [*_shift_pictures(frame), *layer_pictures(layers, frame), *_reliability(frame, predictions)], folder
+    )
     study = results / "study.toml"
     sections = [("headline", "Headline"), *((one.id, one.title) for one in pictures), ("mistakes", "Mistakes")]
-    text = (
-        environment()
-        .get_template("report.html")
-        .render(
-            title="repeng: how it generalises",
-            css=static_text("page.css"),
-            sentence=summary_sentence(rows),
-            surface=text_solved_sentence(rows),
-            models=list(dict.fromkeys(row.model for row in rows)),
-            n_shifts=len({(row.source, row.target, row.label, row.category) for row in rows}),
-            n_methods=len({row.method for row in rows}),
-            sections=[*sections, ("study", "The study")] if study.is_file() else sections,
-            headline=_headline(rows, predictions),
-            published=_published(rows) if is_genies(rows) else None,
-            published_model=MODEL,
-            pictures=pictures,
-            mistakes=mistakes,
-            no_mistakes=_why_no_mistakes(predictions, distributions or {}),
-            study=study.read_text(encoding="utf-8") if study.is_file() else "",
-            version=__version__,
-            beside=f"as SVG in {folder.name}/",
-        )
+    mistakes = {
+        name: pairs
+        for name, own in frame.groupby("name", sort=False)
+        if (pairs := wrong_pairs(own, predictions, distributions or {}))
+    }
+    write_page(
+        page,
+        "report.html",
+        title="repeng: how it generalises",
+        sentence=summary_sentence(rows),
+        text_solved=text_solved_sentence(rows),
+        models=in_order(frame["model"]),
+        n_shifts=len(frame[["section", "shift"]].drop_duplicates()),
+        n_methods=frame["method"].nunique(),
+        sections=[*sections, ("study", "The study")] if study.is_file() else sections,
+        headline=_headline(frame, predictions),
+        published=_published(frame) if is_genies(shifts) else None,
+        published_model=MODEL,
+        pictures=pictures,
+        mistakes=mistakes.items(),
+        no_mistakes=_why_no_mistakes(predictions, distributions or {}),
+        study=study.read_text(encoding="utf-8") if study.is_file() else "",
+        pictures_lie=f"as SVG in {folder.name}/",
     )
-    write_atomically(page, text)
     return page
 
 
-def _headline(rows: Sequence[ResultRow], predictions: Mapping[Key, Prediction]) -> Grid:
-    labels = labels_of(rows) if len(labels_of(rows)) > 1 else ()
-    columns = columns_of(rows)
+def _headline(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> Grid:
+    labels = in_order(frame["label"])
+    labels = labels if len(labels) > 1 else []
     lines = []
-    for column in columns:
-        own = rows_of(rows, column)
-        cells = [_mean_cell([row for row in own if (row.label or "") == label], predictions) for label in labels]
-        cells.append(_mean_cell(own, predictions))
-        for name in ("elicitation", "differential_elicitation", "source_id_accuracy", "rms_calibration_error"):
-            cells.append(figure(mean_of(own, attrgetter(name))[0]))
-        lines.append(Line(column_title(column, columns, between=" · "), tuple(cells)))
+    for name, own in frame.groupby("name", sort=False):
+        means = [mean_estimate(rows, predictions) for rows in (*(own[own["label"] == label] for label in labels), own)]
+        cells = [figure(None) if one is None else figure(one.value, one.low, one.high) for one in means]
+        lines.append(Line(str(name), (*cells, *(figure(own[column].mean()) for column in MEANS))))
     names = ["method", *(label or "other" for label in labels), "all", "elicitation", "diff. elicitation", "source-ID"]
     return Grid((*names, "RMS calibration error"), tuple(lines))
 
 
-def _mean_cell(rows: Sequence[ResultRow], predictions: Mapping[Key, Prediction]) -> Cell:
-    found = mean_estimate(rows, predictions)
-    return figure(None) if found is None else figure(found.value, found.low, found.high)
-
-
-def _published(rows: Sequence[ResultRow]) -> Grid:
-    columns = columns_of(rows)
-    models = tuple(dict.fromkeys(column.model for column in columns))
+def _published(frame: pd.DataFrame) -> Grid:
+    means = frame.groupby(["model", "method"])["accuracy"].mean().dropna().to_dict()
+    models = in_order(frame["model"])
     lines = []
     for one in GENIES_MEANS:
-        names = {one.method, f"{one.method}-genies"} if one.method else set()
-        cells = [Cell(f"{one.accuracy:.3f}")]
-        for model in models:
-            shown = []
-            for column in columns:
-                mean = mean_of(rows_of(rows, column), lambda row: row.accuracy)[0]
-                if column.model == model and column.method in names and mean is not None:
-                    shown.append(f"{mean:.3f}" + (" (preset)" if column.method.endswith("-genies") else ""))
-            cells.append(Cell(", ".join(shown) or "–"))
-        lines.append(Line(one.title, tuple(cells)))
+        forms = ((one.method, ""), (f"{one.method}-genies", " (preset)"))
+        ours = [
+            ", ".join(f"{means[model, name]:.3f}{note}" for name, note in forms if (model, name) in means)
+            for model in models
+        ]
+        lines.append(Line(one.title, tuple(Cell(text or "–") for text in (f"{one.accuracy:.3f}", *ours))))
     return Grid(("method", MODEL, *models), tuple(lines))
-
-
-def _mistakes(
-    rows: Sequence[ResultRow], predictions: Mapping[Key, Prediction], distributions: Mapping[str, Distribution]
-) -> list[tuple[str, Any]]:
-    columns = columns_of(rows)
-    found = [
-        (column_title(column, columns, between=" · "), wrong_pairs(rows_of(rows, column), predictions, distributions))
-        for column in columns
-    ]
-    return [(name, pairs) for name, pairs in found if pairs]
 
 
 def _why_no_mistakes(predictions: Mapping[Key, Prediction], distributions: Mapping[str, Distribution]) -> str:
     if not predictions:
-        return "There are no predictions beside these results, so single pairs are unknown."
+        return "There are no predictions with these results, so single pairs are unknown."
     if not distributions:
         return "The texts of these distributions are not at hand; make the report where the data are."
     return "No method is wrong about a pair whose texts are known."
 
 
-def _drawings(
-    rows: Sequence[ResultRow], predictions: Mapping[Key, Prediction], layers: Sequence[LayerRow]
-) -> list[Drawing]:
-    from repeng.report import charts
-    from repeng.report.frames import shift_frame
-    from repeng.report.layer_section import layer_drawings
+def _shift_pictures(frame: pd.DataFrame) -> list[Picture]:
+    if frame["accuracy"].isna().all():
+        return []
+    names = in_order(frame["name"])
 
-    frame = shift_frame(rows)
-    found = []
-    if frame["accuracy"].notna().any():
-        caption = "Orange is below chance, blue above; every cell holds its accuracy."
-        chart = charts.heat_map(frame)
-        found.append(Drawing("heat-map", "Accuracy by shift and method", caption, chart, _shift_grid(rows)))
-        caption = "The nearer a point to the solid mark, the more of what the model can do was elicited."
-        chart = charts.elicitation_plot(frame)
-        found.append(Drawing("elicitation", "Elicitation", caption, chart, _elicitation_grid(rows)))
-    found += layer_drawings(layers, rows)
-    bins = reliability_frame(rows, predictions)
-    if len(bins):
-        caption = "Ten bins of equal mass a label. Under the diagonal a method is surer than it is right."
-        chart = charts.reliability_chart(bins)
-        found.append(Drawing("reliability", "Reliability", caption, chart, _reliability_grid(bins)))
-    return found
+    def accuracies(own: pd.DataFrame) -> list[Cell]:
+        return [figure(*row) for row in own[["accuracy", "accuracy_low", "accuracy_high"]].to_numpy()]
+
+    def elicitations(own: pd.DataFrame) -> list[Cell]:
+        marks: list[float] = own[["baseline_accuracy", "target_tuned_capability"]].bfill().to_numpy()[0].tolist()
+        return [figure(value) for value in (*marks, *own["elicitation"].to_list())]
+
+    return [
+        Picture(
+            "heat-map",
+            "Accuracy by shift and method",
+            "Orange is below chance, blue above; every cell holds its accuracy.",
+            heat_map(frame),
+            _grid_of_shifts(frame, names, accuracies),
+        ),
+        Picture(
+            "elicitation",
+            "Elicitation",
+            "The nearer a point to the solid mark, the more of what the model can do was elicited.",
+            elicitation_plot(frame),
+            _grid_of_shifts(
+                frame, ["baseline", "capability", *(f"elicitation, {name}" for name in names)], elicitations
+            ),
+        ),
+    ]
 
 
-def _reliability_grid(bins: pd.DataFrame) -> Grid:
+def _grid_of_shifts(
+    frame: pd.DataFrame, columns: Sequence[str], cells_of: Callable[[pd.DataFrame], Sequence[Cell]]
+) -> Grid:
+    """Shifts down, by section; `cells_of` gets a shift's rows, one a name of the whole frame and in their order."""
+    names, lines = in_order(frame["name"]), []
+    for section, chosen in once_each(frame).groupby("section", sort=False):
+        lines.append(Line(str(section)))
+        for shift, own in chosen.groupby("shift", sort=False):
+            lines.append(Line(str(shift), tuple(cells_of(own.set_index("name").reindex(names)))))
+    return Grid(("shift", *columns), tuple(lines))
+
+
+def _reliability(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[Picture]:
+    bins = reliability_frame(frame, predictions)
+    if bins.empty:
+        return []
     lines = tuple(
         Line(f"{method}, {label}", (figure(confidence), figure(accuracy), Cell(str(pairs))))
         for method, label, confidence, accuracy, pairs in bins.to_numpy().tolist()
     )
-    return Grid(("method", "mean confidence", "share right", "pairs"), lines)
-
-
-def _shift_grid(rows: Sequence[ResultRow]) -> Grid:
-    columns = columns_of(rows)
-    lines = []
-    for section in sections_of(rows):
-        lines.append(Line(section.title))
-        for key, cells in section.shifts:
-            lines.append(Line(key.title, tuple(_accuracy_cell(cells.get(column)) for column in columns)))
-    return Grid(("shift", *(column_title(column, columns, between=" · ") for column in columns)), tuple(lines))
-
-
-def _accuracy_cell(row: ResultRow | None) -> Cell:
-    return figure(None) if row is None else figure(row.accuracy, row.accuracy_low, row.accuracy_high)
-
-
-def _elicitation_grid(rows: Sequence[ResultRow]) -> Grid:
-    columns = columns_of(rows)
-    lines = []
-    for section in sections_of(rows):
-        lines.append(Line(section.title))
-        for key, cells in section.shifts:
-            first = next(iter(cells.values()))
-            found = (_elicitation_cell(cells, column) for column in columns)
-            marks = (figure(first.baseline_accuracy), figure(first.target_tuned_capability))
-            lines.append(Line(key.title, (*marks, *found)))
-    names = (column_title(column, columns, between=" · ") for column in columns)
-    return Grid(("shift", "baseline", "capability", *(f"elicitation, {name}" for name in names)), tuple(lines))
-
-
-def _elicitation_cell(cells: Mapping[Column, ResultRow], column: Column) -> Cell:
-    row = cells.get(column)
-    return figure(None if row is None else row.elicitation)
+    caption = "Ten bins of equal mass a label. Under the diagonal a method is surer than it is right."
+    table = Grid(("method", "mean confidence", "share right", "pairs"), lines)
+    return [Picture("reliability", "Reliability", caption, reliability_chart(bins), table)]

@@ -1,20 +1,21 @@
-"""Pictures of layers and directions: sweeps, and the transfer matrix beside the directions' cosines."""
+"""Pictures of layers and directions: sweeps, and the transfer matrix next to the directions' cosines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import altair as alt
 import numpy as np
+import pandas as pd
 
 from repeng.errors import BadInput
-from repeng.report.theme import MUTED, diverging, method_colour, themed
-
-if TYPE_CHECKING:
-    import pandas as pd
+from repeng.report.frames import in_order
+from repeng.report.theme import MUTED, colour_by, heat_cells, themed, tooltips
 
 SWEEP_FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "held_out_accuracy")
 FEW_PANELS = 4
+FEW_DISTRIBUTIONS = 25
 
 
 def sweep_chart(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Any:
@@ -31,9 +32,6 @@ def sweep_chart(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Any:
     Raises:
         BadInput: there is no row.
     """
-    import altair as alt
-    import pandas as pd
-
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
     if frame.empty:
         raise BadInput("no layer to draw; sweep one probe at least")
@@ -41,16 +39,16 @@ def sweep_chart(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Any:
     frame = frame.rename(columns={"probe": "method"}).assign(panel=shift)
     if frame.duplicated(["method", "panel", "layer"]).any():
         return _head_map(frame)
-    methods = list(dict.fromkeys(frame["method"]))
+    methods = in_order(frame["method"])
     x = alt.X("layer:Q", axis=alt.Axis(tickMinStep=1, format="d"), title="layer")
-    panels = list(dict.fromkeys(frame["panel"]))
+    panels = in_order(frame["panel"])
     width, height, across = (300, 200, 2) if len(panels) <= FEW_PANELS else (220, 130, 3)
     floor = float(frame[["accuracy_low", "accuracy", "held_out_accuracy"]].min().min())
     scale = alt.Scale(domain=[min(0.4, floor), 1.0], zero=False)
     y = alt.Y("accuracy:Q", scale=scale, title="pair accuracy")
-    colour = method_colour(methods, title="probe")
+    colour = colour_by("method", methods, title="probe")
     base = alt.Chart(frame)
-    tooltip = ["method:N", "layer:Q", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in SWEEP_FIGURES)]
+    tooltip = tooltips("method:N", "layer:Q", figures=SWEEP_FIGURES)
     bands = base.mark_area(opacity=0.15, clip=True).encode(
         x=x, y=alt.Y("accuracy_low:Q", scale=scale, title="pair accuracy"), y2="accuracy_high:Q", color=colour
     )
@@ -77,17 +75,14 @@ def sweep_chart(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Any:
 
 def _head_map(frame: pd.DataFrame) -> Any:
     """Accuracy of every head of every layer, with the source's choice and the target's oracle marked."""
-    import altair as alt
-
-    methods = list(dict.fromkeys(frame["method"]))
+    methods = in_order(frame["method"])
     if len(methods) > 1:
         frame = frame.assign(panel=frame["method"] + ": " + frame["panel"])
     cells = alt.Chart(frame).encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, domain=False)),
         y=alt.Y("head:O", title="head", axis=alt.Axis(domain=False)),
-        tooltip=["layer:O", "head:O", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in SWEEP_FIGURES)],
+        tooltip=tooltips("layer:O", "head:O", figures=SWEEP_FIGURES),
     )
-    colour = alt.Color("accuracy:Q", scale=diverging(0.0, 0.5, 1.0), title="accuracy")
     # Black on white or white on black reads on every colour of the scale.
     marks = [
         cells.transform_filter(f"datum.{which}").mark_point(
@@ -101,9 +96,9 @@ def _head_map(frame: pd.DataFrame) -> Any:
     longest = int(max(frame["layer"].nunique(), frame["head"].nunique()))
     step = max(12, min(24, 400 // longest))
     chart = (
-        alt.layer(cells.mark_rect().encode(color=colour), *marks)
+        alt.layer(heat_cells(cells, "accuracy", (0.0, 0.5, 1.0), title="accuracy", size=None), *marks)
         .properties(width=alt.Step(step), height=alt.Step(step))
-        .facet(facet=alt.Facet("panel:N", sort=list(dict.fromkeys(frame["panel"])), title=None), columns=2)
+        .facet(facet=alt.Facet("panel:N", sort=in_order(frame["panel"]), title=None), columns=2)
     )
     subtitle = "disc: the source's choice; diamond: the target's best, an oracle"
     title = alt.TitleParams(text="Accuracy by layer and head", subtitle=[subtitle])
@@ -113,7 +108,7 @@ def _head_map(frame: pd.DataFrame) -> Any:
 def matrix_chart(
     names: Sequence[str], accuracy: Sequence[Sequence[float]], cosine: Sequence[Sequence[float]] | None
 ) -> Any:
-    """Transfer matrix (fitted on the row, tested on the column) beside the cosines of the fitted directions.
+    """Transfer matrix (fitted on the row, tested on the column) next to the cosines of the fitted directions.
 
     Both are in one order, in which directions that point alike stand together.
 
@@ -125,8 +120,6 @@ def matrix_chart(
     Raises:
         BadInput: a matrix is not N by N.
     """
-    import altair as alt
-
     order = cluster_order(names, accuracy, cosine)
     ordered = [names[i] for i in order]
     panels = [_square(ordered, _cells(names, accuracy, "fitted on", "tested on"), "accuracy", (0.0, 0.5, 1.0))]
@@ -166,31 +159,18 @@ def cluster_order(
 
 
 def _cells(names: Sequence[str], matrix: Sequence[Sequence[float]], down: str, across: str) -> pd.DataFrame:
-    import pandas as pd
-
-    cells = [
-        {down: row, across: column, "value": float(matrix[i][j])}
-        for i, row in enumerate(names)
-        for j, column in enumerate(names)
-    ]
-    return pd.DataFrame(cells)
+    cells = [(row, column, matrix[i][j]) for i, row in enumerate(names) for j, column in enumerate(names)]
+    return pd.DataFrame(cells, columns=[down, across, "value"])
 
 
-def _square(ordered: list[str], cells: pd.DataFrame, title: str, scale: tuple[float, float, float]) -> Any:
-    import altair as alt
-
+def _square(ordered: list[str], cells: pd.DataFrame, title: str, ends: tuple[float, float, float]) -> Any:
     down, across = cells.columns[0], cells.columns[1]
-    low, middle, high = scale
+    few = len(ordered) <= FEW_DISTRIBUTIONS
     base = alt.Chart(cells).encode(
         x=alt.X(f"{across}:N", sort=ordered, axis=alt.Axis(orient="top", labelAngle=-40, domain=False)),
         y=alt.Y(f"{down}:N", sort=ordered, axis=alt.Axis(domain=False, ticks=False)),
         tooltip=[f"{down}:N", f"{across}:N", alt.Tooltip("value:Q", format=".3f", title=title)],
     )
-    drawn = base.mark_rect().encode(color=alt.Color("value:Q", scale=diverging(*scale), title=title))
-    panel = drawn
-    if len(ordered) <= 25:
-        ends = f"abs(datum.value - {middle}) > {0.9 * (high - middle)}"
-        colour = alt.condition(ends, alt.value("white"), alt.value("black"))
-        panel = drawn + base.mark_text(fontSize=10).encode(text=alt.Text("value:Q", format=".2f"), color=colour)
-    step = 36 if len(ordered) <= 25 else 14
+    step = 36 if few else 14
+    panel = heat_cells(base, "value", ends, title=title, size=10 if few else None)
     return panel.properties(width=alt.Step(step), height=alt.Step(max(14, step - 12)))

@@ -9,7 +9,8 @@ from typing import Any
 
 from repeng.distributions.schema import Distribution, Pair, Split
 from repeng.errors import UnknownName
-from repeng.report.predictions import Prediction, prompt_text
+from repeng.report.pair_texts import prompt_text
+from repeng.report.predictions import Prediction
 
 log = logging.getLogger(__name__)
 

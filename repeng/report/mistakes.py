@@ -1,34 +1,20 @@
-"""What a report says beside its pictures: headline means, reliability, and the most confident mistakes."""
+"""The most confident mistakes of a method, with their texts."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from repeng.distributions.schema import Distribution
-from repeng.metrics import Estimate, mean_accuracy_interval, reliability_bins
-from repeng.report.grouping import Column, column_title, columns_of, mean_of
-from repeng.report.predictions import (
-    Key,
-    Prediction,
-    prompt_text,
-    response_text,
-    shortened,
-    target_split,
-    visible,
-)
-from repeng.results import ResultRow
-
-if TYPE_CHECKING:
-    import pandas as pd
+from repeng.report.pair_texts import prompt_text, response_text, shortened, visible
+from repeng.report.predictions import Key, Prediction, predictions_of
 
 MOST_CHARACTERS = 4000
 MOST_OF_ONE_SHIFT = 2
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -44,49 +30,8 @@ class WrongPair:
     preferred: str
 
 
-def rows_of(rows: Iterable[ResultRow], column: Column) -> list[ResultRow]:
-    """The rows of one method of one model."""
-    return [row for row in rows if (row.model, row.method) == (column.model, column.method)]
-
-
-def mean_estimate(rows: Sequence[ResultRow], predictions: Mapping[Key, Prediction]) -> Estimate | None:
-    """Mean accuracy of rows of one method, with an interval over prompts where every evaluation supports one."""
-    known = [row for row in rows if row.accuracy is not None]
-    mean = mean_of(known, lambda row: row.accuracy)[0]
-    if mean is None:
-        return None
-    found = [predictions.get((row.model, row.method, row.source, row.target)) for row in known]
-    evaluations = [prediction.evaluation for prediction in found if prediction is not None]
-    if len(evaluations) < len(known):
-        return Estimate(mean)
-    return mean_accuracy_interval(evaluations, [row.target for row in known], resamples=RESAMPLES)
-
-
-def reliability_frame(rows: Sequence[ResultRow], predictions: Mapping[Key, Prediction]) -> pd.DataFrame:
-    """Reliability bins of every method, pooled over the shifts of a label: the frame of `reliability_chart`.
-
-    A pair of source and target that is listed twice under one label counts once.
-    """
-    import pandas as pd
-
-    columns = columns_of(rows)
-    found = []
-    for column in columns:
-        pooled: dict[str, dict[tuple[str, str], np.ndarray]] = {}
-        for row in rows_of(rows, column):
-            prediction = predictions.get((row.model, row.method, row.source, row.target))
-            if prediction is not None and prediction.evaluation.probabilities is not None:
-                shifts = pooled.setdefault(row.label or "all shifts", {})
-                shifts[row.source, row.target] = prediction.evaluation.probabilities
-        for label, shifts in pooled.items():
-            for one in reliability_bins(np.concatenate(list(shifts.values()))):
-                name = column_title(column, columns, between=" · ")
-                found.append((name, label, one.confidence, one.accuracy, one.n_pairs))
-    return pd.DataFrame(found, columns=["method", "label", "confidence", "accuracy", "n_pairs"])
-
-
 def wrong_pairs(
-    rows: Sequence[ResultRow],
+    rows: pd.DataFrame,
     predictions: Mapping[Key, Prediction],
     distributions: Mapping[str, Distribution],
     *,
@@ -95,41 +40,36 @@ def wrong_pairs(
     """The pairs that one method is surest of and wrong about: lowest p(best) first, at most two of one shift.
 
     Empty where no evaluation has probabilities, or the texts are not at hand.
+
+    Args:
+        rows: of one method, as `shift_frame` gives them.
+        predictions: by key.
+        distributions: the texts, by name of the target.
+        most: how many.
     """
-    candidates: list[tuple[float, str, str, int]] = []
-    for source, target in dict.fromkeys((row.source, row.target) for row in rows):
-        prediction = _of_shift(rows, predictions, source, target)
-        if prediction is None or prediction.evaluation.probabilities is None:
-            continue
-        p = prediction.evaluation.probabilities
-        surest = [int(i) for i in np.argsort(p, kind="stable")[: 4 * most] if p[i] < 0.5]
-        candidates += [(float(p[i]), source, target, i) for i in surest]
-    taken: Counter[tuple[str, str]] = Counter()
+    candidates: list[tuple[float, Key, int]] = []
+    for prediction in predictions_of(rows, predictions):
+        p = None if prediction is None else prediction.evaluation.probabilities
+        if prediction is not None and p is not None:
+            surest = np.argsort(p, kind="stable")[: 4 * most]
+            candidates += [(float(p[i]), prediction.key, int(i)) for i in surest if p[i] < 0.5]
+    taken: Counter[Key] = Counter()
     found: list[WrongPair] = []
-    for probability, source, target, row in sorted(candidates):
-        if len(found) == most:
-            break
-        prediction = _of_shift(rows, predictions, source, target)
-        if taken[source, target] == MOST_OF_ONE_SHIFT or prediction is None:
-            continue
-        pair = _texts(prediction, distributions, row, probability)
-        if pair is not None:
-            found.append(pair)
-            taken[source, target] += 1
+    for probability, key, row in sorted(set(candidates)):
+        if len(found) < most and taken[key] < MOST_OF_ONE_SHIFT:
+            pair = _with_texts(predictions[key], distributions, row, probability)
+            if pair is not None:
+                found.append(pair)
+                taken[key] += 1
     return found
 
 
-def _of_shift(
-    rows: Sequence[ResultRow], predictions: Mapping[Key, Prediction], source: str, target: str
-) -> Prediction | None:
-    row = next(row for row in rows if (row.source, row.target) == (source, target))
-    return predictions.get((row.model, row.method, source, target))
-
-
-def _texts(
+def _with_texts(
     prediction: Prediction, distributions: Mapping[str, Distribution], row: int, probability: float
 ) -> WrongPair | None:
-    split = target_split(distributions, prediction.target)
+    """None where the data are not at hand, or the evaluation's pair cannot be told in them."""
+    distribution = distributions.get(prediction.target)
+    split = distribution.splits.get("test") if distribution is not None else None
     pairs = prediction.pairs_in(split) if split is not None else None
     pair = pairs[row] if pairs is not None else None
     if split is None or pair is None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import jinja2
+import pandas as pd
 
 from repeng.atomic import write_atomically
-
-if TYPE_CHECKING:
-    import jinja2
+from repeng.report.pictures import chart_svg, inline_svg
+from repeng.version import __version__
 
 
 @dataclass(frozen=True)
@@ -41,52 +43,59 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A chart, what to say of it, and the table that says the same."""
+class Picture:
+    """A chart, what to say of it, and the table that says the same; once drawn, also its SVG for the page."""
 
     id: str
     title: str
     caption: str
     chart: Any
     table: Grid
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A drawing, ready for the page."""
-
-    id: str
-    title: str
-    caption: str
-    svg: str
-    table: Grid
+    svg: str = ""
 
 
 def figure(value: float | None, low: float | None = None, high: float | None = None) -> Cell:
-    """A figure of three decimals with its interval; a dash where it is unknown."""
-    if value is None:
+    """A figure of three decimals with its interval; a dash where it is unknown (None or nan)."""
+    if pd.isna(value):
         return Cell("–")
-    return Cell(f"{value:.3f}", "" if low is None or high is None else f"{low:.3f}–{high:.3f}")
+    return Cell(f"{value:.3f}", "" if pd.isna(low) or pd.isna(high) else f"{low:.3f}–{high:.3f}")
 
 
-def draw(drawings: Sequence[Drawing], folder: Path) -> list[Picture]:
-    """Each drawing as SVG for the page, and as `folder/ID.svg`."""
-    from repeng.report.pictures import chart_svg, inline_svg
+def grid_of(rows: Sequence[Mapping[str, Any]]) -> Grid:
+    """Rows of equal keys as a table; columns in which nothing is known are left out, and the first names the row."""
+    frame = pd.DataFrame(rows).dropna(axis=1, how="all").rename(columns=lambda name: name.replace("_", " "))
+    lines = [[_text(value) for value in row.values()] for row in frame.to_dict("records")]
+    words = [str(name) for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
+    rows_of_cells = (Line(name, tuple(map(Cell, cells))) for name, *cells in lines)
+    return Grid(tuple(map(str, frame)), tuple(rows_of_cells), tuple(words))
 
-    found = []
-    for one in drawings:
+
+def _text(value: Any) -> str:
+    """A figure of three decimals, or four where it is small; nothing for what is unknown."""
+    if pd.isna(value):
+        return ""
+    return str(value) if not isinstance(value, float) else f"{value:.{4 if 0 < abs(value) < 0.001 else 3}f}"
+
+
+def draw(pictures: Sequence[Picture], folder: Path) -> list[Picture]:
+    """Each picture with its SVG, which also goes to `folder/ID.svg`."""
+    drawn = []
+    for one in pictures:
         svg = chart_svg(one.chart)
         write_atomically(folder / f"{one.id}.svg", svg)
-        svg = inline_svg(svg, title=one.title, description=one.caption, prefix=one.id)
-        found.append(Picture(one.id, one.title, one.caption, svg, one.table))
-    return found
+        drawn.append(replace(one, svg=inline_svg(svg, title=one.title, description=one.caption, prefix=one.id)))
+    return drawn
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Write a page from a template, with repeng's style and version."""
+    text = environment().get_template(template)
+    write_atomically(path, text.render(css=static_text("page.css"), version=__version__, **values))
 
 
 @cache
 def environment() -> jinja2.Environment:
     """Templates in which every value is escaped unless a template says that it is markup of our own making."""
-    import jinja2
-
     return jinja2.Environment(
         loader=jinja2.PackageLoader("repeng.report"), autoescape=True, undefined=jinja2.StrictUndefined
     )

@@ -1,27 +1,27 @@
-"""Evaluation files of a study, and the pairs of a split that they speak of."""
+"""Evaluation files of a study: which pairs of a split they speak of, and what they say over several shifts."""
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from repeng.distributions.schema import Distribution, Pair, Split
+import numpy as np
+import pandas as pd
+
+from repeng.distributions.schema import Pair, Split
 from repeng.errors import BadData
-from repeng.metrics import Evaluation
-from repeng.results import read_evaluation
+from repeng.metrics import Estimate, Evaluation, mean_accuracy_interval, reliability_bins
+from repeng.results import our_name, read_evaluation, read_provenance
 
 log = logging.getLogger(__name__)
 
 Key = tuple[str, str, str, str]
 """Model, method, source, target."""
 
-PUBLISHED_NAMES = {"lora_fine_tuning": "lora", "classify_lora": "lora", "zero_shot": "zero-shot"}
-"""What the folders of released evaluations call methods; other folders change their underscores to dashes."""
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Prediction:
         target: scored on.
         evaluation: p(best) of each pair, as far as the file goes.
         data_hash: of the target's test split; empty where the file does not say.
+        kind: what the method is; empty where the file does not say.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Prediction:
     target: str
     evaluation: Evaluation
     data_hash: str = ""
+    kind: str = ""
 
     @property
     def key(self) -> Key:
@@ -103,49 +105,52 @@ def by_key(predictions: Iterable[Prediction]) -> dict[Key, Prediction]:
     return {prediction.key: prediction for prediction in predictions}
 
 
-def target_split(distributions: Mapping[str, Distribution], name: str) -> Split | None:
-    """The test split of that name, or None where the data are not at hand."""
-    distribution = distributions.get(name)
-    return distribution.splits.get("test") if distribution is not None else None
+def predictions_of(rows: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[Prediction | None]:
+    """The prediction behind each row of a results frame, None where there is none."""
+    keys = rows[["model", "method", "source", "target"]].itertuples(index=False, name=None)
+    return [predictions.get(key) for key in keys]
 
 
-def response_text(split: Split, example: int, row: int) -> str:
-    """The response that stands at a row of the split."""
-    return split.examples[example].responses[row - int(split.offsets[example])]
+def mean_estimate(rows: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> Estimate | None:
+    """Mean accuracy of rows of one method, with an interval over prompts where every evaluation supports one."""
+    known = rows.dropna(subset="accuracy")
+    if known.empty:
+        return None
+    found = [one.evaluation for one in predictions_of(known, predictions) if one is not None]
+    if len(found) < len(known):
+        return Estimate(float(known["accuracy"].mean()))
+    return mean_accuracy_interval(found, list(known["target"]), resamples=RESAMPLES)
 
 
-def prompt_text(split: Split, example: int) -> str:
-    """An example's prompt; a chat as `role: content`, turn by turn."""
-    prompt = split.examples[example].prompt
-    if isinstance(prompt, str):
-        return prompt
-    return "\n\n".join(f"{message.role}: {message.content}" for message in prompt)
+def reliability_frame(rows: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> pd.DataFrame:
+    """Reliability bins of every method, pooled over the shifts of a label: the frame of `reliability_chart`.
 
+    A pair of source and target that is listed twice under one label counts once.
 
-def visible(text: str) -> str:
-    """The text with control characters as symbols and marks that turn text round as `⟨U+202E⟩`; line ends stay."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", _symbol, text)
-
-
-def _symbol(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"⟨U+{code:04X}⟩" if code > 0x7F else "\u2421" if code == 0x7F else chr(0x2400 + code)
-
-
-def shortened(text: str, most: int) -> str:
-    """The text, or its two ends with a note of how much is left out between them."""
-    if len(text) <= most:
-        return text
-    head, tail = text[: most * 2 // 3], text[-(most // 3) :]
-    return f"{head}\n[… {len(text) - len(head) - len(tail):,} characters left out …]\n{tail}"
+    Args:
+        rows: as `shift_frame` gives them.
+        predictions: by key.
+    """
+    found = []
+    for name, own in rows.groupby("name", sort=False):
+        for label, chosen in own.groupby("label", sort=False):
+            known = {one.key: one.evaluation for one in predictions_of(chosen, predictions) if one is not None}
+            pooled = [one.probabilities for one in known.values() if one.probabilities is not None]
+            for one in reliability_bins(np.concatenate(pooled)) if pooled else ():
+                found.append((name, label or "all shifts", one.confidence, one.accuracy, one.n_pairs))
+    return pd.DataFrame(found, columns=["method", "label", "confidence", "accuracy", "n_pairs"])
 
 
 def _read(path: Path, model: str, source: str) -> Prediction:
     evaluation = read_evaluation(path)
-    held = json.loads(path.read_text(encoding="utf-8"))
-    folder = path.parent.parent.name
-    method = PUBLISHED_NAMES.get(folder, folder.replace("_", "-"))
-    names = {"model": model, "method": method, "source": source, "target": path.stem}
+    held = read_provenance(path)
+    names = {
+        "model": model,
+        "method": our_name(path.parent.parent.name),
+        "source": source,
+        "target": path.stem,
+        "kind": "",
+    }
     stated = {name: held[name] for name in names if isinstance(held.get(name), str)}
     hashed = held.get("target_data_hash", held.get("data_hash", ""))
     return Prediction(**{**names, **stated}, evaluation=evaluation, data_hash=hashed if isinstance(hashed, str) else "")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-
-from repeng.results import ResultRow
 
 MODEL = "LLaMA-30B"
 
@@ -40,7 +38,6 @@ GENIES_TARGETS = frozenset(
 )
 
 
-def is_genies(rows: Iterable[ResultRow]) -> bool:
-    """Whether the rows are about the 15 shifts that the published means are over."""
-    shifts = {(row.source, row.target) for row in rows}
+def is_genies(shifts: Collection[tuple[str, str]]) -> bool:
+    """Whether these sources and targets are the 15 shifts that the published means are over."""
     return len(shifts) == len(GENIES_TARGETS) and {target for _, target in shifts} == GENIES_TARGETS

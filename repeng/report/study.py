@@ -12,14 +12,12 @@ import pandas as pd
 
 from repeng.distributions.schema import Distribution
 from repeng.metrics import Evaluation
-from repeng.report.frames import results_frame, shift_frame
-from repeng.report.grouping import shift_rows
+from repeng.report.frames import shift_frame
 from repeng.report.html import write_report
-from repeng.report.mistakes import reliability_frame
-from repeng.report.predictions import Key, Prediction, by_key, read_predictions
+from repeng.report.predictions import Key, Prediction, by_key, read_predictions, reliability_frame
 from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
 from repeng.report.tables import summary_sentence
-from repeng.results import ResultRow, read_results
+from repeng.results import ResultRow, read_results, results_frame
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class StudyResults:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row a method and shift, with the columns of results.csv."""
+        """One row a method and shift, with the columns of results.csv, also those that are not ours."""
         return results_frame(self.rows)
 
     @cached_property
@@ -67,21 +65,22 @@ class StudyResults:
 
     def heat_map(self) -> Any:
         """Accuracy of every shift and method."""
-        return heat_map(shift_frame(shift_rows(self.rows)))
+        return heat_map(shift_frame(self.rows))
 
     def elicitation(self) -> Any:
         """Accuracy of each method on each shift, between the zero-shot baseline and the target-tuned capability."""
-        return elicitation_plot(shift_frame(shift_rows(self.rows)))
+        return elicitation_plot(shift_frame(self.rows))
 
     def reliability(self) -> Any:
         """How often a method is right against how sure it was."""
-        return reliability_chart(reliability_frame(shift_rows(self.rows), self.predictions))
+        return reliability_chart(reliability_frame(shift_frame(self.rows), self.predictions))
 
     def report(self, out: Path | str | None = None) -> Path:
         """Write the HTML report; returns its path."""
         return write_report(self.folder, None if out is None else Path(out), distributions=self.distributions)
 
     def _repr_html_(self) -> str:
-        rows = results_frame(shift_rows(self.rows))
-        wide = rows.pivot_table(index=["label", "source", "target"], columns="method", values="accuracy")
+        wide = shift_frame(self.rows).pivot_table(
+            index=["label", "source", "target"], columns="method", values="accuracy"
+        )
         return f"<p>{self.summary}</p>{wide.round(3).to_html()}"

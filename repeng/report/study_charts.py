@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from repeng.report.theme import INK, METHOD_COLOURS, MUTED, diverging, method_colour, method_shape, themed
+import altair as alt
+import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas as pd
+from repeng.report.frames import in_order, once_each
+from repeng.report.theme import INK, MUTED, colour_by, diagonal, heat_cells, shape_by, themed, tooltips
 
 STEP = 22
+SHIFT_TOOLTIP = tooltips("shift:N", "name:N", figures=("accuracy", "accuracy_low", "accuracy_high", "elicitation"))
 
 
 def heat_map(frame: pd.DataFrame) -> Any:
@@ -18,29 +20,23 @@ def heat_map(frame: pd.DataFrame) -> Any:
     Args:
         frame: as `shift_frame` gives it.
     """
-    import altair as alt
-
-    names = _in_order(frame["name"])
+    frame = once_each(frame)
+    names = in_order(frame["name"])
     extent = _label_extent(frame["shift"])
     panels = []
-    for number, section in enumerate(_in_order(frame["section"])):
+    for number, section in enumerate(in_order(frame["section"])):
         chosen = frame[frame["section"] == section]
         above = alt.Axis(orient="top", labelAngle=-40, domain=False) if number == 0 else None
-        shifts = _in_order(chosen["shift"])
-        beside = alt.Axis(domain=False, ticks=False, minExtent=extent)
+        shifts = in_order(chosen["shift"])
+        left = alt.Axis(domain=False, ticks=False, minExtent=extent)
         base = alt.Chart(chosen[chosen["accuracy"].notna()]).encode(
             x=alt.X("name:N", sort=names, scale=alt.Scale(domain=names), title=None, axis=above),
-            y=alt.Y("shift:N", sort=None, scale=alt.Scale(domain=shifts), title=None, axis=beside),
-            tooltip=_tooltip(),
+            y=alt.Y("shift:N", sort=None, scale=alt.Scale(domain=shifts), title=None, axis=left),
+            tooltip=SHIFT_TOOLTIP,
         )
-        cells = base.mark_rect(cornerRadius=2).encode(
-            color=alt.Color("accuracy:Q", scale=diverging(0.0, 0.5, 1.0), title="accuracy")
-        )
-        # White on the two ends of the scale, black elsewhere: 4 to 1 or better throughout.
-        ink = alt.condition("abs(datum.accuracy - 0.5) > 0.45", alt.value("white"), alt.value("black"))
-        figures = base.mark_text(fontSize=11).encode(text=alt.Text("accuracy:Q", format=".2f"), color=ink)
+        cells = heat_cells(base, "accuracy", (0.0, 0.5, 1.0), title="accuracy", corner=2)
         size: dict[str, Any] = {"width": 46 * len(names), "height": STEP * len(shifts)}
-        panels.append(alt.layer(cells, figures).properties(title=_panel_title(section), **size))
+        panels.append(cells.properties(title=_panel_title(section), **size))
     summary = f"Pair accuracy of {len(names)} methods on {frame['shift'].nunique()} shifts; 0.5 is chance."
     return themed(
         alt.vconcat(*panels, spacing=4), title=alt.TitleParams("Accuracy by shift and method"), description=summary
@@ -56,12 +52,11 @@ def elicitation_plot(frame: pd.DataFrame) -> Any:
     Args:
         frame: as `shift_frame` gives it.
     """
-    import altair as alt
-
-    methods, models = _in_order(frame["method"]), _in_order(frame["model"])
+    frame = once_each(frame)
+    methods, models = in_order(frame["method"]), in_order(frame["model"])
     extent = _label_extent(frame["shift"])
     panels = []
-    for label in _in_order(frame["label"]):
+    for label in in_order(frame["label"]):
         across = []
         for model in models:
             chosen = frame[(frame["label"] == label) & (frame["model"] == model)]
@@ -77,8 +72,6 @@ def elicitation_plot(frame: pd.DataFrame) -> Any:
 
 
 def _elicitation_panel(frame: pd.DataFrame, methods: list[str], extent: int) -> Any:
-    import altair as alt
-
     row = max(STEP, 8 * len(methods) + 6)
     shifts = alt.Y("shift:N", sort=None, title=None, axis=alt.Axis(minExtent=extent, grid=True))
     x: dict[str, Any] = {"scale": alt.Scale(domain=[0, 1]), "title": "pair accuracy"}
@@ -94,21 +87,25 @@ def _elicitation_panel(frame: pd.DataFrame, methods: list[str], extent: int) -> 
             x=alt.X(f"{figure}:Q", **x),
             y=shifts,
             strokeDash=alt.value(dash),
-            tooltip=["shift:N", "model:N", alt.Tooltip(f"{figure}:Q", format=".3f")],
+            tooltip=tooltips("shift:N", "model:N", figures=(figure,)),
         )
         for figure, width, dash in (("target_tuned_capability", 3, [1, 0]), ("baseline_accuracy", 2, [3, 2]))
         if frame[figure].notna().any()
     ]
     bars = base.mark_rule(strokeWidth=1.5).encode(
-        x=alt.X("accuracy_low:Q", **x), x2="accuracy_high:Q", y=shifts, yOffset=offset, color=method_colour(methods)
+        x=alt.X("accuracy_low:Q", **x),
+        x2="accuracy_high:Q",
+        y=shifts,
+        yOffset=offset,
+        color=colour_by("method", methods),
     )
     points = base.mark_point(filled=True, size=55, opacity=1).encode(
         x=alt.X("accuracy:Q", **x),
         y=shifts,
         yOffset=offset,
-        color=method_colour(methods),
-        shape=method_shape(methods),
-        tooltip=_tooltip(),
+        color=colour_by("method", methods),
+        shape=shape_by("method", methods),
+        tooltip=SHIFT_TOOLTIP,
     )
     chance = known.mark_rule(strokeDash=[4, 4], color=MUTED).encode(x=alt.datum(0.5))
     height = row * frame["shift"].nunique()
@@ -121,43 +118,27 @@ def reliability_chart(frame: pd.DataFrame) -> Any:
     Args:
         frame: one row a bin with `method`, `label`, `confidence`, `accuracy`, `n_pairs`.
     """
-    import altair as alt
-
-    labels = _in_order(frame["label"])
+    labels = in_order(frame["label"])
     # The diagonal's ends would otherwise draw the scale to 0.
     x = alt.X("confidence:Q", scale=alt.Scale(domain=[0.5, 1], zero=False, nice=False), title="confidence")
     y = alt.Y("accuracy:Q", scale=alt.Scale(domain=[0, 1]), title="share right")
-    colour = alt.Color(
-        "label:N", scale=alt.Scale(domain=labels, range=list(METHOD_COLOURS[: len(labels)])), sort=labels, title=None
-    )
     base = alt.Chart(frame)
-    diagonal = base.mark_rule(strokeDash=[4, 4], color=MUTED).encode(
-        x=alt.datum(0.5), y=alt.datum(0.5), x2=alt.datum(1.0), y2=alt.datum(1.0)
-    )
-    tooltip = ["method:N", "label:N", *(alt.Tooltip(f"{n}:Q", format=".3f") for n in ("confidence", "accuracy"))]
-    lines = base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour)
+    lines = base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour_by("label", labels))
     points = base.mark_point(filled=True, opacity=1).encode(
         x=x,
         y=y,
-        color=colour,
-        shape=alt.Shape("label:N", scale=alt.Scale(domain=labels), sort=labels, title=None),
+        color=colour_by("label", labels),
+        shape=shape_by("label", labels),
         size=alt.Size("n_pairs:Q", scale=alt.Scale(range=[20, 120], zero=False), legend=None),
-        tooltip=[*tooltip, "n_pairs:Q"],
+        tooltip=[*tooltips("method:N", "label:N", figures=("confidence", "accuracy")), "n_pairs:Q"],
     )
     chart = (
-        alt.layer(diagonal, lines, points)
+        alt.layer(diagonal(base, 0.5), lines, points)
         .properties(width=190, height=190)
-        .facet(facet=alt.Facet("method:N", sort=_in_order(frame["method"]), title=None), columns=3)
+        .facet(facet=alt.Facet("method:N", sort=in_order(frame["method"]), title=None), columns=3)
     )
     summary = "Share of right pairs against mean confidence, in bins of equal mass, pooled over the shifts of a label."
     return themed(chart, title="Reliability", description=summary)
-
-
-def _tooltip() -> list[Any]:
-    import altair as alt
-
-    figures = ("accuracy", "accuracy_low", "accuracy_high", "elicitation")
-    return ["shift:N", "name:N", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in figures)]
 
 
 def _label_extent(shifts: pd.Series) -> int:
@@ -166,10 +147,4 @@ def _label_extent(shifts: pd.Series) -> int:
 
 
 def _panel_title(text: str) -> Any:
-    import altair as alt
-
     return alt.TitleParams(text or "shifts", fontSize=12, color=MUTED, frame="group", offset=4)
-
-
-def _in_order(values: pd.Series) -> list[str]:
-    return list(dict.fromkeys(values))

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from operator import attrgetter
+import math
+from collections.abc import Sequence
 
+import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from repeng.report.grouping import (
-    BASELINES,
-    Column,
-    Section,
-    column_title,
-    columns_of,
-    labels_of,
-    mean_of,
-    sections_of,
-    shift_rows,
-)
+from repeng.report.frames import fitted, in_order, once_each, shift_frame
+from repeng.report.page import Grid
 from repeng.results import ResultRow
 
 CHANCE = 0.5
@@ -32,9 +24,8 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
     and then two lines a model. Nine methods fit a width of 100 columns; where there are more, the intervals are left
     to results.csv.
     """
-    rows = shift_rows(rows)
-    models = tuple(dict.fromkeys(row.model for row in rows))
-    methods = tuple(dict.fromkeys(row.method for row in rows))
+    frame = shift_frame(rows)
+    models, methods = in_order(frame["model"]), in_order(frame["method"])
     intervals = len(methods) <= MOST_METHODS_WITH_INTERVALS
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", caption_justify="left")
     table.caption = (
@@ -47,140 +38,113 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
         title = method.replace("-", "-\n", 1)
         widest = max(len(line) for line in title.split("\n"))
         table.add_column(title, justify="right", overflow="fold", width=max(7 if intervals else 4, min(widest, 9)))
-    for section in sections_of(rows):
-        _add_section(table, section, models, methods, intervals=intervals)
-    labels = labels_of(rows)
+    for section, chosen in once_each(frame).groupby("section", sort=False):
+        table.add_row(_line(str(section), style="bold underline"))
+        for (source, target), own in chosen.groupby(["source", "target"], sort=False):
+            _add_shift(table, f" {source}\n → {target}", own, models, methods, intervals=intervals)
+        if chosen["shift"].nunique() > 1:
+            _add_means(table, " mean", chosen, models, methods)
+        table.add_row()
+    labels = in_order(frame["label"])
     for label in labels if len(labels) > 1 else ():
-        chosen = [row for row in rows if (row.label or "") == label]
-        _add_means(table, f"mean of {label or 'unlabelled'}", chosen, models, methods)
-    _add_means(table, "mean of all", rows, models, methods)
-    _add_means(table, "mean elicitation", rows, models, methods, figure="elicitation")
-    _add_means(table, "mean source-ID accuracy", rows, models, methods, figure="source_id_accuracy")
+        _add_means(table, f"mean of {label or 'unlabelled'}", frame[frame["label"] == label], models, methods)
+    _add_means(table, "mean of all", frame, models, methods)
+    _add_means(table, "mean elicitation", frame, models, methods, figure="elicitation")
+    _add_means(table, "mean source-ID accuracy", frame, models, methods, figure="source_id_accuracy")
+    return table
+
+
+def grid_table(title: str, grid: Grid) -> Table:
+    """A page's table for the terminal."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    for name in grid.columns:
+        table.add_column(name, justify="left" if name in grid.words else "right", overflow="fold")
+    for line in grid.rows:
+        table.add_row(line.name, *(cell.text for cell in line.cells))
     return table
 
 
 def summary_sentence(rows: Sequence[ResultRow]) -> str:
-    """What the figures show, in one sentence: the best fitted method by label, against zero-shot and chance."""
-    rows = shift_rows(rows)
-    fitted = [row for row in rows if row.method not in BASELINES]
-    pool = fitted or list(rows)
-    if not any(row.accuracy is not None for row in pool):
+    """What the figures show, in one sentence: by label the fitted method with the highest mean, and its spread."""
+    frame = shift_frame(rows)
+    measured = frame[frame["accuracy"].notna()]
+    pool = measured if fitted(measured).empty else fitted(measured)
+    if pool.empty:
         return "No accuracy was measured."
-    clauses = [clause for label in labels_of(rows) if (clause := _label_clause(rows, pool, label))]
-    text = "; ".join(clauses)
-    below = _surely_below_chance(pool)
+    everywhere = "on all shifts" if pool["label"].nunique() == 1 else "on the other shifts"
+    clauses = [
+        f"{f'on {label} shifts' if label else everywhere} {_highest_mean(pool[pool['label'] == label])}"
+        for label in in_order(pool["label"])
+    ]
+    below = int((pool["accuracy_high"] < CHANCE).sum())
     if below:
-        text += f"; {below}"
+        of = "all methods" if fitted(measured).empty else "fitted methods"
+        clauses.append(f"{below} of the {pool['accuracy_high'].count()} intervals of {of} lie wholly below chance")
+    text = "; ".join(clauses)
     return text[0].upper() + text[1:] + "."
 
 
-def verdict(accuracy: float) -> str:
-    """What a mean pair accuracy says, in words; chance is 0.5."""
-    if accuracy >= 0.75:
-        return "generalises"
-    if accuracy >= 0.6:
-        return "generalises in part"
-    if accuracy >= 0.55:
-        return "is a little above chance"
-    return "is at chance" if accuracy > 0.45 else "does worse than chance"
+def _highest_mean(rows: pd.DataFrame) -> str:
+    """`mms has the highest of 6 mean accuracies, 0.91 (9 shifts from 0.72 to 1.00; intervals: ...; zero-shot 0.72)`."""
+    means = rows.groupby("name", sort=False)["accuracy"].mean()
+    best = rows[rows["name"] == means.idxmax()]
+    accuracy, baseline = best["accuracy"], best["baseline_accuracy"]
+    rank = f"the highest of {len(means)} mean accuracies," if len(means) > 1 else "a mean accuracy of"
+    notes = [f"{len(best)} shifts from {accuracy.min():.2f} to {accuracy.max():.2f}" if len(best) > 1 else "1 shift"]
+    if best["accuracy_low"].notna().any():
+        above, below = (best["accuracy_low"] > CHANCE).sum(), (best["accuracy_high"] < CHANCE).sum()
+        notes.append(f"intervals: {above} above chance, {below} below")
+    if baseline.notna().any() and not accuracy.equals(baseline):
+        notes.append(f"zero-shot {baseline.mean():.2f}")
+    return f"{means.idxmax()} has {rank} {accuracy.mean():.2f} ({'; '.join(notes)})"
 
 
-def interval_text(row: ResultRow) -> str:
-    """`.88-.94`, or nothing where the row has no interval."""
-    if row.accuracy_low is None or row.accuracy_high is None:
-        return ""
-    return f"{_short(row.accuracy_low)}-{_short(row.accuracy_high)}"
+def _add_shift(
+    table: Table, title: str, rows: pd.DataFrame, models: list[str], methods: list[str], *, intervals: bool
+) -> None:
+    """One line a model, under the shift's title where there are several."""
+    best = rows["accuracy"].max()
+    if len(models) > 1:
+        table.add_row(_line(title))
+    for model in models:
+        name = f"   {model.rpartition('/')[2]}" if len(models) > 1 else title
+        own = rows[rows["model"] == model].set_index("method").reindex(methods)
+        figures = own[["accuracy", "accuracy_low", "accuracy_high"]].to_numpy()
+        table.add_row(_line(name), *(_cell(*row, best=best, intervals=intervals) for row in figures))
+
+
+def _cell(accuracy: float, low: float = math.nan, high: float = math.nan, *, best: float, intervals: bool) -> Text:
+    if pd.isna(accuracy):
+        return Text("-", style="dim")
+    figure = Text(f"{accuracy:.2f}", style="bold" if accuracy == best else "")
+    interval = "" if pd.isna(low) or pd.isna(high) else f"{_short(low)}-{_short(high)}"
+    return Text.assemble(figure, "\n", (interval, "dim")) if intervals else figure
 
 
 def _short(value: float) -> str:
+    """`.88` of 0.88, `1.0` of 1."""
     text = f"{value:.2f}"
     return text[1:] if text.startswith("0.") else text[:3]
 
 
-def _add_section(
-    table: Table, section: Section, models: Sequence[str], methods: Sequence[str], *, intervals: bool
-) -> None:
-    table.add_row(_line(section.title, style="bold underline"))
-    for key, cells in section.shifts:
-        best = max((row.accuracy for row in cells.values() if row.accuracy is not None), default=None)
-        if len(models) > 1:
-            table.add_row(_line(f" {key.source}\n → {key.target}"))
-        for model in models:
-            title = f"   {model.rpartition('/')[2]}" if len(models) > 1 else f" {key.source}\n → {key.target}"
-            found = [cells.get(Column(model, method)) for method in methods]
-            table.add_row(_line(title), *(_cell(row, best, intervals=intervals) for row in found))
-    if len(section.shifts) > 1:
-        _add_means(table, " mean", section.rows(), models, methods)
-    table.add_row()
-
-
 def _line(text: str, style: str = "") -> Text:
-    """Text of the first column, cut rather than wrapped, so that the second line stays beside the intervals."""
+    """Text of the first column, cut rather than wrapped, so that the second line stays level with the intervals."""
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
-
-
-def _cell(row: ResultRow | None, best: float | None, *, intervals: bool) -> Text:
-    if row is None or row.accuracy is None:
-        return Text("-", style="dim")
-    figure = Text(f"{row.accuracy:.2f}", style="bold" if row.accuracy == best else "")
-    return Text.assemble(figure, "\n", (interval_text(row), "dim")) if intervals else figure
 
 
 def _add_means(
     table: Table,
     title: str,
-    rows: Iterable[ResultRow],
-    models: Sequence[str],
-    methods: Sequence[str],
+    rows: pd.DataFrame,
+    models: list[str],
+    methods: list[str],
     *,
     figure: str = "accuracy",
 ) -> None:
     """One row of means a model, or none where no row has the figure."""
-    rows = list(rows)
     for model in models:
-        means = [
-            mean_of((r for r in rows if (r.model, r.method) == (model, m)), attrgetter(figure))[0] for m in methods
-        ]
-        if all(mean is None for mean in means):
-            continue
-        best = max(mean for mean in means if mean is not None)
-        cells = (Text("-", style="dim") if mean is None else _mean_cell(mean, best) for mean in means)
-        table.add_row(_line(f"{title}, {model.rpartition('/')[2]}" if len(models) > 1 else title, "italic"), *cells)
-
-
-def _mean_cell(mean: float, best: float) -> Text:
-    return Text(f"{mean:.2f}", style="bold" if mean == best else "")
-
-
-def _label_clause(rows: Sequence[ResultRow], pool: Sequence[ResultRow], label: str) -> str:
-    """`on extreme shifts mms is best and generalises (0.91 over 9 shifts; zero-shot 0.72)`."""
-    chosen = [row for row in pool if (row.label or "") == label]
-    columns = columns_of(chosen)
-    means = {column: _column_mean(chosen, column) for column in columns}
-    known = {column: mean for column, mean in means.items() if mean[0] is not None}
-    if not known:
-        return ""
-    best = max(known, key=lambda column: known[column][0] or 0.0)
-    accuracy, count = known[best]
-    if accuracy is None:
-        return ""
-    name = column_title(best, columns_of(rows), between=" on ")
-    zero_shot = _column_mean([row for row in rows if (row.label or "") == label], Column(best.model, "zero-shot"))[0]
-    where = f"on {label} shifts" if label else "over all shifts" if len(labels_of(rows)) == 1 else "on the other shifts"
-    rank = "is best and " if len(known) > 1 else ""
-    against = "" if zero_shot is None or best.method == "zero-shot" else f"; zero-shot {zero_shot:.2f}"
-    shifts = f"{count} shift{'s' if count > 1 else ''}"
-    return f"{where} {name} {rank}{verdict(accuracy)} ({accuracy:.2f} over {shifts}{against})"
-
-
-def _column_mean(rows: Iterable[ResultRow], column: Column) -> tuple[float | None, int]:
-    return mean_of((r for r in rows if (r.model, r.method) == (column.model, column.method)), lambda row: row.accuracy)
-
-
-def _surely_below_chance(rows: Sequence[ResultRow]) -> str:
-    """How many (shift, method) intervals lie wholly under 0.5, or nothing."""
-    measured = [row for row in rows if row.accuracy_high is not None]
-    below = sum(row.accuracy_high is not None and row.accuracy_high < CHANCE for row in measured)
-    if not below:
-        return ""
-    return f"{below} of {len(measured)} results lie wholly below chance, so what was learned there points the wrong way"
+        means = rows[rows["model"] == model].groupby("method")[figure].mean().reindex(methods)
+        if means.notna().any():
+            cells = [_cell(mean, best=means.max(), intervals=False) for mean in means]
+            name = f"{title}, {model.rpartition('/')[2]}" if len(models) > 1 else title
+            table.add_row(_line(name, "italic"), *cells)

@@ -1,22 +1,22 @@
-"""Sources that their surface may solve: where the words alone do as well as anything that was fitted."""
+"""Sources that a text-only baseline solves: where the words alone do as well as anything that was fitted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from repeng.report.grouping import BASELINES, TEXT_BASELINES, shift_rows
+from repeng.report.frames import fitted, shift_frame
 from repeng.results import ResultRow
 
 
 @dataclass(frozen=True)
 class TextSolvedSource:
-    """A source on which no fitted method beats a text baseline, both on the source's own test split.
+    """A source on which no fitted method beats a text-only baseline, both on the source's own test split.
 
     Attributes:
         model: whose.
         source: the distribution.
-        baseline: the text baseline that does best.
+        baseline: the text-only baseline that does best.
         baseline_accuracy: its pair accuracy.
         method: the fitted method that does best.
         accuracy: its pair accuracy.
@@ -31,19 +31,21 @@ class TextSolvedSource:
 
 
 def text_solved_sources(rows: Sequence[ResultRow]) -> list[TextSolvedSource]:
-    """The sources of a study where the best text baseline does at least as well as the best fitted method."""
-    reached: dict[tuple[str, str], dict[str, float]] = {}
-    for row in shift_rows(rows):
-        if row.source_id_accuracy is not None:
-            reached.setdefault((row.model, row.source), {})[row.method] = row.source_id_accuracy
+    """The sources of a study where the best text-only baseline does at least as well as the best fitted method.
+
+    Only methods that are fitted on the source unmixed compete.
+    """
+    frame = shift_frame(rows).dropna(subset="source_id_accuracy")
     found = []
-    for (model, source), accuracy in reached.items():
-        texts = [name for name in accuracy if name in TEXT_BASELINES]
-        fitted = [name for name in accuracy if _is_fitted(name)]
-        if texts and fitted:
-            text, method = max(texts, key=accuracy.__getitem__), max(fitted, key=accuracy.__getitem__)
-            if accuracy[text] >= accuracy[method]:
-                found.append(TextSolvedSource(model, source, text, accuracy[text], method, accuracy[method]))
+    for _, own in frame.groupby(["model", "source"], sort=False):
+        texts, methods = own[own["kind"] == "text"], fitted(own[~own["method"].str.contains("+", regex=False)])
+        if texts.empty or methods.empty:
+            continue
+        text, method = (one.iloc[one["source_id_accuracy"].argmax()] for one in (texts, methods))
+        reached, beaten = float(text["source_id_accuracy"]), float(method["source_id_accuracy"])
+        if reached >= beaten:
+            names = (text["model"], text["source"], text["method"])
+            found.append(TextSolvedSource(*names, reached, method["method"], beaten))
     return found
 
 
@@ -52,18 +54,12 @@ def text_solved_sentence(rows: Sequence[ResultRow]) -> str:
     found = text_solved_sources(rows)
     if not found:
         return ""
-    many = len({row.model for row in shift_rows(rows)}) > 1
+    many = shift_frame(rows)["model"].nunique() > 1
     named = ", ".join(
         f"{one.source}{f' on {one.model}' if many else ''} ({one.baseline} {one.baseline_accuracy:.2f}, "
         f"{one.method} {one.accuracy:.2f})"
         for one in found
     )
     return (
-        "Sources that their surface may solve (no fitted method beats a text baseline on the source's own test split): "
-        f"{named}."
+        f"Sources that a text-only baseline solves (no fitted method beats it on the source's own test split): {named}."
     )
-
-
-def _is_fitted(method: str) -> bool:
-    """Whether it is a probe or a tuned model, fitted on the source unmixed."""
-    return method not in BASELINES and "+" not in method

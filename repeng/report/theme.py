@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import altair as alt
+
 INK, MUTED, GRID = "#1f2430", "#5b6473", "#dfe3e8"
 """Text, secondary text and rules. In a page they become CSS variables, so that one picture serves both schemes."""
 
@@ -31,33 +33,65 @@ def themed(chart: Any, *, title: Any, description: str) -> Any:
         .configure_view(stroke=GRID)
         .configure_axis(labelLimit=320, **text, **rules)
         .configure_legend(symbolLimit=40, labelLimit=260, symbolBaseFillColor=INK, symbolBaseStrokeColor=INK, **text)
-        .configure_header(labelOrient="top", labelAnchor="start", title=None, labelFontWeight=600, **_header(text))
+        .configure_header(
+            labelOrient="top",
+            labelAnchor="start",
+            title=None,
+            labelFontWeight=600,
+            labelColor=INK,
+            labelFontSize=12,
+        )
         .configure_title(anchor="start", color=INK, fontSize=15, subtitleColor=MUTED)
     )
 
 
-def method_colour(names: list[str], *, title: str | None = None) -> Any:
-    """Colour by `method`, in this order; the legend shows it in full, however faint the mark."""
-    import altair as alt
-
+def colour_by(column: str, names: list[str], *, title: str | None = None) -> Any:
+    """Colour by a column, its values in this order; the legend shows it in full, however faint the mark."""
     scale = alt.Scale(domain=names, range=[METHOD_COLOURS[i % len(METHOD_COLOURS)] for i in range(len(names))])
-    return alt.Color("method:N", scale=scale, sort=names, title=title, legend=alt.Legend(symbolOpacity=1))
+    return alt.Color(f"{column}:N", scale=scale, sort=names, title=title, legend=alt.Legend(symbolOpacity=1))
 
 
-def method_shape(names: list[str], *, title: str | None = None) -> Any:
-    """Shape by `method`, in this order: what colour says, said again."""
-    import altair as alt
-
+def shape_by(column: str, names: list[str]) -> Any:
+    """Shape by a column, its values in this order: what colour says, said again."""
     scale = alt.Scale(domain=names, range=[METHOD_SHAPES[i % len(METHOD_SHAPES)] for i in range(len(names))])
-    return alt.Shape("method:N", scale=scale, sort=names, title=title)
+    return alt.Shape(f"{column}:N", scale=scale, sort=names, title=None)
+
+
+def tooltips(*names: str, figures: tuple[str, ...]) -> list[Any]:
+    """What a mark says on hover: columns as they are, then figures of three decimals."""
+    return [*names, *(alt.Tooltip(f"{figure}:Q", format=".3f") for figure in figures)]
 
 
 def diverging(low: float, middle: float, high: float) -> Any:
     """The diverging colour scale."""
-    import altair as alt
-
     return alt.Scale(domain=[low, middle, high], range=[BELOW, CHANCE, ABOVE], clamp=True)
 
 
-def _header(text: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in text.items() if name in ("labelColor", "labelFontSize")}
+def heat_cells(
+    base: Any, figure: str, ends: tuple[float, float, float], *, title: str, corner: int = 0, size: int | None = 11
+) -> Any:
+    """Cells coloured by a figure.
+
+    Args:
+        base: the chart, with its cells' places.
+        figure: the column.
+        ends: of the colour scale, with its middle between them.
+        title: of the legend.
+        corner: radius.
+        size: of the figure written in each cell; None writes none.
+    """
+    cells = base.mark_rect(cornerRadius=corner).encode(
+        color=alt.Color(f"{figure}:Q", scale=diverging(*ends), title=title)
+    )
+    if size is None:
+        return cells
+    # White on the two ends of the scale, black elsewhere: 4 to 1 or better throughout.
+    far = f"abs(datum.{figure} - {ends[1]}) > {0.9 * (ends[2] - ends[1])}"
+    ink = alt.condition(far, alt.value("white"), alt.value("black"))
+    return cells + base.mark_text(fontSize=size).encode(text=alt.Text(f"{figure}:Q", format=".2f"), color=ink)
+
+
+def diagonal(base: Any, low: float) -> Any:
+    """The line on which two figures between `low` and 1 are alike."""
+    rule = base.mark_rule(strokeDash=[4, 4], color=MUTED)
+    return rule.encode(x=alt.datum(low), y=alt.datum(low), x2=alt.datum(1.0), y2=alt.datum(1.0))

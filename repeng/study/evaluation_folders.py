@@ -7,15 +7,7 @@ from pathlib import Path
 
 from repeng.distributions.schema import Benchmark
 from repeng.errors import BadInput, UnknownName
-
-OUR_NAME = {
-    "classify_lora": "lora",
-    "lora_fine_tuning": "lora",
-    "zero_shot": "zero-shot",
-    "few_shot": "few-shot",
-    "prompt_tuning": "prompt-tuning",
-}
-"""Methods that GENIES' files name otherwise than we do. Either name is understood."""
+from repeng.results import our_name
 
 
 def models_by_folder(evaluations: Path, benchmark: Benchmark) -> dict[str, set[str]]:
@@ -77,5 +69,5 @@ def choose_folders(folders: Mapping[str, set[str]], methods: Sequence[str] | Non
 
 def folder_of(method: str, folders: Iterable[str]) -> str | None:
     """The folder of a method under its own name, else under another that means the same."""
-    same = [folder for folder in folders if OUR_NAME.get(folder, folder) == OUR_NAME.get(method, method)]
+    same = [folder for folder in folders if our_name(folder) == our_name(method)]
     return method if method in same else next(iter(same), None)

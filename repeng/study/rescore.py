@@ -1,9 +1,7 @@
-"""Figures from evaluation files, ours or published: every column that GENIES published, and our own beside them."""
+"""Figures from evaluation files, ours or published: every column that GENIES published, and our own."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,14 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from repeng.atomic import write_atomically
 from repeng.benchmarks.shift_lists import get_benchmark
 from repeng.distributions.load import list_distributions, load_distributions
 from repeng.distributions.schema import Benchmark, Shift, Split
 from repeng.errors import BadData
 from repeng.metrics import Evaluation
-from repeng.results import ResultRow, evaluation_path, read_evaluation, read_provenance, row_from
-from repeng.study.evaluation_folders import OUR_NAME, choose_folders, folder_of, models_by_folder, only_model
+from repeng.results import (
+    ResultRow,
+    evaluation_path,
+    our_name,
+    read_evaluation,
+    read_provenance,
+    row_from,
+    write_csv,
+)
+from repeng.study.evaluation_folders import choose_folders, folder_of, models_by_folder, only_model
 
 log = logging.getLogger(__name__)
 
@@ -141,11 +146,7 @@ def rescore_study(
 
 def write_published(rows: Iterable[Rescored], path: Path) -> None:
     """Write rows of one method as GENIES' generalization_metrics/MODEL/METHOD/*.csv, atomically."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, PUBLISHED_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row.published() for row in rows)
-    write_atomically(path, text.getvalue())
+    write_csv([row.published() for row in rows], path, PUBLISHED_COLUMNS)
 
 
 class _Files:
@@ -183,11 +184,13 @@ def _score(files: _Files, folder: str, shift: Shift, *, seed: int, resamples: in
         capability, intervention = read_capability(capability_path)
     else:
         missing.append(capability_path)
+    provenance = _provenance(wanted["evaluation"])
     row = row_from(
         held["evaluation"],
         model=files.model,
-        method=OUR_NAME.get(folder, folder),
-        layers=_layers(wanted["evaluation"]),
+        method=our_name(folder),
+        layers=provenance.get("layers", ""),
+        kind=provenance.get("kind", ""),
         shift=shift,
         source_id=held["source_id"],
         baseline=held["baseline"],
@@ -216,10 +219,10 @@ def read_capability(path: Path) -> tuple[float, str]:
     return float(capability), str(intervention)
 
 
-def _layers(path: Path) -> str:
-    """The layers that an evaluation of ours names; a published one names none."""
-    layers = read_provenance(path).get("layers") if path.is_file() else None
-    return "" if layers is None else str(layers)
+def _provenance(path: Path) -> dict[str, str]:
+    """What an evaluation of ours says of its method; a published one says nothing."""
+    held = read_provenance(path) if path.is_file() else {}
+    return {name: str(held[name]) for name in ("layers", "kind") if held.get(name) is not None}
 
 
 def _with_groups(evaluation: Evaluation, split: Split | None, path: Path) -> Evaluation:

@@ -27,7 +27,8 @@ from repeng.report.charts import (
     save_chart,
     sweep_chart,
 )
-from repeng.report.frames import results_frame, shift_frame
+from repeng.report.frames import shift_frame
+from repeng.results import results_frame
 
 DRAWN = set(
     ["svg", "title", "desc", "g", "path", "line", "rect", "text", "tspan", "defs", "linearGradient", "stop", "clipPath"]
@@ -114,7 +115,7 @@ def test_an_elicitation_plot_without_capability_or_baseline_leaves_out_their_mar
     assert full.count("target_tuned_capability: 0.900") == len(SHIFTS)
 
 
-def test_two_models_stand_beside_each_other() -> None:
+def test_two_models_stand_next_to_each_other() -> None:
     rows = ROWS + make_rows({"mms": (0.6, 0.6, 0.6, 0.6)}, model="org/small")
     assert set(shift_frame(rows)["name"]) == {"mms · tiny", "zero-shot · tiny", "mms · small"}
     assert "org/small" in chart_svg(elicitation_plot(shift_frame(rows)))
@@ -217,7 +218,7 @@ def test_many_panels_are_small_and_held_out_lines_stay_inside() -> None:
 def test_a_frame_has_the_columns_of_the_results_table() -> None:
     frame = results_frame(ROWS)
     assert list(frame["accuracy"]) == [row.accuracy for row in ROWS]
-    assert len(frame.columns) == 22
+    assert len(frame.columns) == 23
 
 
 def test_a_name_that_means_harm_stays_text_in_a_picture() -> None:

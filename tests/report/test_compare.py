@@ -1,4 +1,4 @@
-"""Studies beside each other: what is computed, what is read, and what is written."""
+"""Studies next to each other: what is computed, what is read, and what is written."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rich.console import Console
 
 from repeng.errors import BadInput, UnknownName
 from repeng.metrics import Evaluation, holm, mean_paired_difference
-from repeng.report.compare import TABLES, Comparison, compare_results
-from repeng.report.compared_studies import ComparedStudy, read_compared_studies
-from repeng.report.comparisons import Field, capability_measures, model_size, pooled, zero_shot_correlations
+from repeng.report.compare import Comparison, compare_results
+from repeng.report.compared_studies import ComparedStudy, compared_methods, read_compared_studies
+from repeng.report.comparisons import QUESTIONS, capability_measures, model_size, pooled, zero_shot_correlations
 from repeng.report.predictions import Prediction, by_key, read_predictions
 from repeng.results import evaluation_path, write_evaluation, write_results
 
@@ -105,8 +105,8 @@ def test_zero_shot_accuracy_is_held_against_generalization() -> None:
         make_row(target=str(i), accuracy=0.5 + 0.1 * i, baseline_accuracy=0.2 + 0.05 * i, label="extreme")
         for i in range(4)
     ]
-    field = Field([ComparedStudy("s", tuple(rows), {})])
-    assert zero_shot_correlations(field)[0]["pearson"] == pytest.approx(1.0)
+    methods = compared_methods([ComparedStudy("s", tuple(rows), {})])
+    assert zero_shot_correlations(methods)[0]["pearson"] == pytest.approx(1.0)
 
 
 def test_capability_is_measured_by_probe_or_tuning_on_target_or_reference() -> None:
@@ -121,7 +121,7 @@ def test_capability_is_measured_by_probe_or_tuning_on_target_or_reference() -> N
             ("zero-shot", "cued", 1.0),
         ]
     ]
-    rows = capability_measures(Field([ComparedStudy("s", (row, tuned), by_key(predictions))]))
+    rows = capability_measures(compared_methods([ComparedStudy("s", (row, tuned), by_key(predictions))]))
     values = {(found["method"], found["capability"]): found["elicitation"] for found in rows}
     assert values["mms", "best probe, target"] == pytest.approx(0.6 / 0.8)
     assert values["mms", "best probe, target reference"] == pytest.approx(0.6 / 0.75)
@@ -173,8 +173,8 @@ def test_the_page_answers_every_question_and_has_a_table_for_every_picture(studi
     assert "<script" not in text
     assert not re.search(r"""(src|href)=["'](?!#)""", text)
     assert text.count("<figure>") == text.count("<summary>The same as a table</summary>") == 3
-    for _, title, _ in TABLES[:4]:
-        assert title in text
+    for question in QUESTIONS[:4]:
+        assert question.title in text
     for where in re.findall(r'<a href="#([^"]+)">', text):
         assert f'id="{where}"' in text
     assert "<p>Needs predictions of methods fitted on the targets themselves.</p>" in text
@@ -217,13 +217,13 @@ def test_axe_finds_no_serious_fault_in_the_page(
     page.close()
 
 
-def test_one_study_sets_its_methods_beside_zero_shot(studies: tuple[Path, Path]) -> None:
+def test_one_study_sets_its_methods_against_zero_shot(studies: tuple[Path, Path]) -> None:
     scatter = compare_results([studies[0]]).scatter
     assert {(row["x"], row["y"]) for row in scatter} == {("zero-shot", "mms"), ("zero-shot", "lat")}
     assert len(scatter) == 2 * len(SHIFTS)
 
 
-def test_a_folder_of_released_evaluations_is_a_side_of_its_own(tmp_path: Path) -> None:
+def test_a_folder_of_released_evaluations_is_a_study_of_its_own(tmp_path: Path) -> None:
     write_results(make_rows({"mms": SMALL["mms"]}), tmp_path / "ours" / "results.csv")
     published = tmp_path / "theirs" / "evaluations"
     for method, accuracy in (("lora_fine_tuning", 0.8), ("zero_shot", 0.6)):
@@ -252,10 +252,10 @@ def test_published_evaluations_correlate_across_models(genies_root: Path) -> Non
     assert {found["model"] for found in comparison.tables["elicitation_by_size"]} >= {"llama-30b", "llama-7b"}
 
 
-def test_rows_that_only_name_a_capability_are_no_entrants(tmp_path: Path) -> None:
+def test_rows_that_only_name_a_capability_are_no_methods(tmp_path: Path) -> None:
     rows = [make_row(accuracy=0.8), make_row(method="target-tuned:lora", source="hard", accuracy=0.9)]
     write_results(rows, tmp_path / "results.csv")
-    assert [entrant.method for entrant in read_compared_studies([tmp_path])[0].entrants()] == ["mms"]
+    assert [one.method for one in compared_methods(read_compared_studies([tmp_path]))] == ["mms"]
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path, studies: tuple[Path, Path]) -> None:

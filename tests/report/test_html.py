@@ -12,9 +12,11 @@ from browsers import chromium, open_page, serious_faults  # noqa: F401
 from made_up_study import HOSTILE, make_layers, make_row, write_study
 
 from repeng.errors import BadInput
+from repeng.report.frames import shift_frame
 from repeng.report.html import write_report
-from repeng.report.mistakes import mean_estimate, reliability_frame, wrong_pairs
-from repeng.report.predictions import by_key, read_predictions, shortened, visible
+from repeng.report.mistakes import wrong_pairs
+from repeng.report.pair_texts import shortened, visible
+from repeng.report.predictions import by_key, mean_estimate, read_predictions, reliability_frame
 from repeng.report.published import GENIES_TARGETS
 from repeng.results import read_results, write_layers, write_results
 
@@ -38,7 +40,7 @@ def test_a_report_is_one_page_without_script_or_link_to_anything(study: Path) ->
     assert "url(http" not in text and "@import" not in text
 
 
-def test_its_pictures_lie_beside_it(study: Path) -> None:
+def test_its_pictures_lie_next_to_it(study: Path) -> None:
     names = {path.name for path in (study / "report-pictures").iterdir()}
     layers = {"layers-source.svg", "layers-1.svg", "layers-2.svg"}
     assert names == {"heat-map.svg", "elicitation.svg", "reliability.svg"} | layers
@@ -74,7 +76,7 @@ def test_it_holds_the_means_and_the_texts_of_the_mistakes(study: Path) -> None:
     text = (study / "report.html").read_text()
     mean = np.mean([row.accuracy for row in read_results(study / "results.csv") if row.method == "mms"])
     assert f"<td>{mean:.3f}<small>" in text
-    assert "extreme shifts mms generalises" in text
+    assert "extreme shifts mms has a mean accuracy of 0.93 (2 shifts from" in text
     assert "&lt;script&gt;window.pwned = 1&lt;/script&gt;" in text
     assert "{{ 7 * 7 }}" in text
 
@@ -89,7 +91,7 @@ def test_the_surest_mistakes_come_first_and_no_shift_has_more_than_two(tmp_path:
     distributions = write_study(tmp_path, ACCURACIES)
     rows = [row for row in read_results(tmp_path / "results.csv") if row.method == "mms"]
     predictions = by_key(read_predictions(tmp_path))
-    found = wrong_pairs(rows, predictions, distributions)
+    found = wrong_pairs(shift_frame(rows), predictions, distributions)
     assert [pair.probability for pair in found] == sorted(pair.probability for pair in found)
     assert all(pair.probability < 0.5 for pair in found)
     assert max(sum((p.source, p.target) == (q.source, q.target) for q in found) for p in found) == 2
@@ -104,13 +106,16 @@ def test_the_surest_mistakes_come_first_and_no_shift_has_more_than_two(tmp_path:
 def test_texts_of_other_data_are_not_shown(tmp_path: Path) -> None:
     write_study(tmp_path, ACCURACIES)
     others = write_study(tmp_path / "other", ACCURACIES, hostile=True)
-    assert wrong_pairs(read_results(tmp_path / "results.csv"), by_key(read_predictions(tmp_path)), others) == []
+    assert (
+        wrong_pairs(shift_frame(read_results(tmp_path / "results.csv")), by_key(read_predictions(tmp_path)), others)
+        == []
+    )
 
 
 def test_reliability_pools_the_pairs_of_a_label(tmp_path: Path) -> None:
     write_study(tmp_path, ACCURACIES)
     predictions = by_key(read_predictions(tmp_path))
-    frame = reliability_frame(read_results(tmp_path / "results.csv"), predictions)
+    frame = reliability_frame(shift_frame(read_results(tmp_path / "results.csv")), predictions)
     extreme = frame[(frame["method"] == "mms") & (frame["label"] == "extreme")]
     assert extreme["n_pairs"].sum() == 2 * 80
     right = (extreme["accuracy"] * extreme["n_pairs"]).sum() / extreme["n_pairs"].sum()
@@ -119,7 +124,7 @@ def test_reliability_pools_the_pairs_of_a_label(tmp_path: Path) -> None:
 
 def test_a_mean_has_an_interval_only_where_every_evaluation_is_there(tmp_path: Path) -> None:
     write_study(tmp_path, ACCURACIES)
-    rows = [row for row in read_results(tmp_path / "results.csv") if row.method == "mms"]
+    rows = shift_frame(row for row in read_results(tmp_path / "results.csv") if row.method == "mms")
     predictions = by_key(read_predictions(tmp_path))
     full = mean_estimate(rows, predictions)
     assert full is not None and full.low is not None and full.low < full.value
@@ -131,12 +136,12 @@ def test_a_mean_has_an_interval_only_where_every_evaluation_is_there(tmp_path: P
 def test_results_alone_make_a_report_that_says_what_is_missing(tmp_path: Path) -> None:
     write_results([make_row(accuracy=0.8)], tmp_path / "results.csv")
     text = write_report(tmp_path, tmp_path / "elsewhere" / "page.html").read_text()
-    assert "There are no predictions beside these results" in text
+    assert "There are no predictions with these results" in text
     assert "Published means" not in text
     assert (tmp_path / "elsewhere" / "page-pictures" / "heat-map.svg").is_file()
 
 
-def test_the_published_means_stand_beside_a_study_of_the_same_shifts(tmp_path: Path) -> None:
+def test_the_published_means_stand_next_to_a_study_of_the_same_shifts(tmp_path: Path) -> None:
     rows = [make_row(method="mms", source="s", target=target, accuracy=0.7) for target in sorted(GENIES_TARGETS)]
     write_results(rows, tmp_path / "results.csv")
     text = write_report(tmp_path).read_text()

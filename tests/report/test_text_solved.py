@@ -33,6 +33,16 @@ def test_only_what_was_fitted_on_the_source_competes(method: str) -> None:
     assert found.method == "mms"
 
 
+def test_what_competes_is_told_by_the_kind_of_a_method() -> None:
+    rows = rows_of("easy", mms=0.7, length=0.8)
+    asked = make_row(source="easy", method="zero-shot-calibrated", kind="prompted", source_id_accuracy=0.99)
+    plugin = make_row(source="easy", method="zero-shot", kind="plugin", source_id_accuracy=0.75)
+    (found,) = text_solved_sources([*rows, asked, plugin])
+    assert (found.baseline, found.method) == ("length", "zero-shot")
+    words = make_row(source="easy", method="mine", kind="text", source_id_accuracy=0.9)
+    assert text_solved_sources([*rows, words])[0].baseline == "mine"
+
+
 def test_without_text_baselines_or_fitted_methods_nothing_is_said() -> None:
     assert text_solved_sentence(rows_of("easy", mms=0.5, zero_shot=0.6)) == ""
     assert text_solved_sentence(rows_of("easy", zero_shot=0.5, tfidf=0.6)) == ""
