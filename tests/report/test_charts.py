@@ -115,6 +115,57 @@ def test_an_elicitation_plot_without_capability_or_baseline_leaves_out_their_mar
     assert full.count("target_tuned_capability: 0.900") == len(SHIFTS)
 
 
+def drawn_marks(svg: str) -> list[dict[str, Any]]:
+    """Every labelled line and point of a chart: what its label says, and where it begins and ends on a scale of 0 to 1.
+
+    The elicitation plot is 380 pixels wide.
+    """
+    found = []
+    for tag, label, x, y, rest in re.findall(
+        r'<(line|path) aria-label="([^"]*)"[^>]*transform="translate\(([-\d.]+),([-\d.]+)\)[^"]*"([^>]*)>', svg
+    ):
+        said = dict(part.split(": ", 1) for part in label.split("; "))
+        length = re.search(r'\bx2="([-\d.]+)"', rest)
+        end = float(x) + float(length[1]) if length else float(x)
+        found.append({"tag": tag, **said, "from": float(x) / 380, "to": end / 380, "y": float(y)})
+    return found
+
+
+def test_every_bar_of_the_elicitation_plot_lies_on_its_interval_and_in_its_methods_row() -> None:
+    rows = [
+        replace(row, accuracy_low=row.accuracy - 0.11, accuracy_high=row.accuracy + 0.04, baseline_accuracy=0.3)
+        for row in make_rows({"mms": (0.91, 0.95, 0.49, 0.45), "lat": (0.6, 0.5, 0.2, 0.8)}, capability=0.8)
+    ]
+    marks = drawn_marks(chart_svg(elicitation_plot(shift_frame(rows))))
+    bars = {(one["shift"], one["method"]): one for one in marks if one["tag"] == "line" and "method" in one}
+    points = {(one["shift"], one["method"]): one for one in marks if one["tag"] == "path" and "method" in one}
+    assert len(bars) == len(points) == len(rows)
+    for row in rows:
+        bar, point = (found[f"{row.source} → {row.target}", row.method] for found in (bars, points))
+        assert (bar["from"], bar["to"]) == pytest.approx((row.accuracy_low, row.accuracy_high))
+        assert point["from"] == pytest.approx(row.accuracy) and point["y"] == bar["y"]
+    for label in ("extreme", "probing"):
+        shifts = [f"{source} → {target}" for source, target, each, _ in SHIFTS if each == label]
+        down = [bars[shift, method]["y"] for shift in shifts for method in ("mms", "lat")]
+        assert down == sorted(set(down))
+
+
+def test_the_elicitation_plot_spans_from_the_baseline_to_the_capability_of_each_shift() -> None:
+    rows = make_rows({"mms": (0.9, 0.9, 0.5, 0.5)})
+    rows = [
+        replace(row, baseline_accuracy=0.2 + 0.1 * place, target_tuned_capability=0.9 - 0.1 * place)
+        for place, row in enumerate(rows)
+    ]
+    marks = [one for one in drawn_marks(chart_svg(elicitation_plot(shift_frame(rows)))) if "method" not in one]
+    for row in rows:
+        own = [one for one in marks if one.get("shift") == f"{row.source} → {row.target}"]
+        (span,) = [one for one in own if one["tag"] == "line"]
+        assert (span["from"], span["to"]) == pytest.approx((row.baseline_accuracy, row.target_tuned_capability))
+        ticks = [one["from"] for one in own if one["tag"] == "path"]
+        assert sorted(ticks) == pytest.approx(sorted([row.baseline_accuracy, row.target_tuned_capability]))
+        assert {one["y"] for one in own} == {span["y"]}
+
+
 def test_two_models_stand_next_to_each_other() -> None:
     rows = ROWS + make_rows({"mms": (0.6, 0.6, 0.6, 0.6)}, model="org/small")
     assert set(shift_frame(rows)["name"]) == {"mms · tiny", "zero-shot · tiny", "mms · small"}
