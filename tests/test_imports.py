@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "tuning": {"activations.layouts.packing", "models", "distributions"},
     "benchmarks": {"distributions"},
     "metrics": set(),
-    "results": {"metrics"},
+    "results": {"metrics", "distributions.schema"},
     "methods": {"activations", "probes", "tuning", "models", "distributions", "metrics", "results"},
     "study": {
         *("methods", "benchmarks", "activations", "probes", "tuning", "models", "distributions"),

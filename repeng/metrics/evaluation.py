@@ -36,12 +36,19 @@ class Evaluation:
     reported_accuracy: float | None = None
 
     def __post_init__(self) -> None:
-        if self.probabilities is None:
-            self._check_bare()
-        else:
+        per_pair = {name: getattr(self, name) for name in ("example", "group", "scores")}
+        known = {name: values for name, values in per_pair.items() if values is not None}
+        if self.probabilities is not None:
             _check_probabilities(self.probabilities)
-            for name in ("example", "group", "scores"):
-                _check_length(name, getattr(self, name), len(self.probabilities))
+            for name, values in known.items():
+                if len(values) != len(self.probabilities):
+                    raise BadInput(
+                        f"{name} has {len(values)} rows, but there are {self.n_pairs} pairs; give one row for each pair"
+                    )
+        elif self.reported_accuracy is None:
+            raise BadInput("an evaluation has neither probabilities nor an accuracy; give at least one of them")
+        elif known:
+            raise BadInput(f"an evaluation has {next(iter(known))} but no probabilities; give p(best) of each pair too")
         if self.scores is not None and (self.scores.shape[1:] != (2,) or not np.isfinite(self.scores).all()):
             raise BadInput(
                 f"scores have the shape {self.scores.shape}; give two finite scores a pair, of its best response and "
@@ -49,13 +56,6 @@ class Evaluation:
             )
         if self.reported_accuracy is not None and not 0 <= self.reported_accuracy <= 1:
             raise BadInput(f"the reported accuracy is {self.reported_accuracy}; give a share between 0 and 1")
-
-    def _check_bare(self) -> None:
-        if self.reported_accuracy is None:
-            raise BadInput("an evaluation has neither probabilities nor an accuracy; give at least one of them")
-        for name in ("example", "group", "scores"):
-            if getattr(self, name) is not None:
-                raise BadInput(f"an evaluation has {name} but no probabilities; give p(best) of each pair too")
 
     @property
     def n_pairs(self) -> int | None:
@@ -124,8 +124,3 @@ def _check_probabilities(probabilities: Float[np.ndarray, " pair"]) -> None:
         raise BadInput(
             f"the probability of pair {wrong[0]} is {probabilities[wrong[0]]}; probabilities lie between 0 and 1"
         )
-
-
-def _check_length(name: str, values: np.ndarray | None, n_pairs: int) -> None:
-    if values is not None and len(values) != n_pairs:
-        raise BadInput(f"{name} has {len(values)} rows, but there are {n_pairs} pairs; give one row for each pair")

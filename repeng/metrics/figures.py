@@ -166,13 +166,7 @@ def figure_inputs(
 ) -> dict[str, Any]:
     """Everything that a figure of a row of results may be made of, by name; None where it is unknown.
 
-    Args:
-        evaluation: fitted on the shift's source, scored on its target; None leaves every figure of it blank.
-        source_id: the same method on its source's test split.
-        baseline: zero-shot on the target.
-        capability: what the best method reaches when tuned on the target's reference.
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
+    The arguments are those of `results.row_from`.
     """
     interval = evaluation and accuracy_interval(evaluation, seed=seed, resamples=resamples)
     scores = evaluation and evaluation.response_scores

@@ -27,19 +27,13 @@ from repeng.metrics.resampling import (
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How much more accurate one method is than another on the same pairs.
+class Difference(Estimate):
+    """Accuracy of one method minus that of another on the same pairs.
 
     Attributes:
-        value: accuracy of the first minus accuracy of the second.
-        low: lower end of its interval; None where groups are unknown.
-        high: upper end of its interval.
         p: two-sided p-value of no difference; None where groups are unknown.
     """
 
-    value: float
-    low: float | None = None
-    high: float | None = None
     p: float | None = None
 
 

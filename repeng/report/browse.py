@@ -71,15 +71,17 @@ def create_app(
         text = script_of("info", library.info(tokens=token_scores is not None))
         return Response(text, media_type="text/javascript", headers=HEADERS)
 
-    def part(request: Request) -> Response:
+    def split(request: Request) -> Response:
         number = request.path_params["number"]
-        if number >= len(library.parts):
-            return PlainTextResponse("no such part", status_code=404, headers=HEADERS)
-        return Response(script_of(str(number), library.part(number)), media_type="text/javascript", headers=HEADERS)
+        if number >= len(library.splits):
+            return PlainTextResponse("no such split", status_code=404, headers=HEADERS)
+        return Response(
+            script_of(str(number), library.split_data(number)), media_type="text/javascript", headers=HEADERS
+        )
 
     async def tokens(request: Request) -> Response:
         number, example = request.path_params["number"], request.path_params["example"]
-        examples = library.split(number).examples if number < len(library.parts) else ()
+        examples = library.split(number).examples if number < len(library.splits) else ()
         if token_scores is None or example >= len(examples):
             return PlainTextResponse("no such example", status_code=404, headers=HEADERS)
 
@@ -92,7 +94,7 @@ def create_app(
     routes = [
         Route("/", page),
         Route("/data/info.js", info),
-        Route("/data/{number:int}.js", part),
+        Route("/data/{number:int}.js", split),
         Route("/data/tokens-{number:int}-{example:int}.js", tokens),
         Route("/{name}", static),
     ]
@@ -147,8 +149,8 @@ def export(
         write_atomically(directory / name, static_text(name))
     data = directory / "data"
     write_atomically(data / "info.js", script_of("info", library.info(tokens=token_scores is not None)))
-    for number in range(len(library.parts)):
-        write_atomically(data / f"{number}.js", script_of(str(number), library.part(number)))
+    for number in range(len(library.splits)):
+        write_atomically(data / f"{number}.js", script_of(str(number), library.split_data(number)))
         if token_scores is not None:
             for row, example in enumerate(library.split(number).examples):
                 write_atomically(data / f"tokens-{number}-{row}.js", _tokens_script(number, row, example, token_scores))

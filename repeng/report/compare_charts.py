@@ -14,7 +14,7 @@ ACROSS = 3
 
 
 def scatter_chart(frame: pd.DataFrame) -> Any:
-    """Accuracy of one entrant against another's, a point a shift, one panel a pair of entrants.
+    """Accuracy of one method against another's, a point a shift, one panel a pair of methods.
 
     Args:
         frame: with `x`, `y`, `shift`, `label`, `x_accuracy`, `y_accuracy`.
@@ -69,7 +69,7 @@ def size_chart(frame: pd.DataFrame) -> Any:
 
 
 def agreement_chart(frame: pd.DataFrame) -> Any:
-    """Cohen's kappa of two entrants' mistakes, as a symmetric matrix.
+    """Cohen's kappa of two methods' mistakes, as a symmetric matrix.
 
     Args:
         frame: with `a`, `b`, `kappa`.

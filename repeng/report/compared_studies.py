@@ -132,7 +132,7 @@ def _same_pairs(one: Prediction, other: Prediction) -> bool:
 def read_compared_studies(paths: Sequence[Path]) -> tuple[ComparedStudy, ...]:
     """Read each path: a study's folder, a results.csv, or a folder METHOD/MODEL-SOURCE/TARGET.json.
 
-    A folder of evaluations knows no labels: it takes the shifts of the other sides, or where they know none either,
+    A folder of evaluations knows no labels: it takes the shifts of the others, or where they know none either,
     every pair of a source and another target.
 
     Raises:

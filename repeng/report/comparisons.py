@@ -125,69 +125,66 @@ class Question:
     """One table of a comparison.
 
     Attributes:
-        name: of its file and its key in JSON.
+        answer: makes its rows, of the methods or of pairs of them; its name is that of the file and the key in JSON.
         title: over it.
         how: its caption.
         missing: what it needs, said where there is no answer.
-        answer: makes its rows, of the methods or of pairs of them.
-        of_pairs: whether it takes pairs.
+        of_pairs: whether it is asked of pairs.
     """
 
-    name: str
+    answer: Callable[[Any], list[Row]]
     title: str
     how: str
     missing: str
-    answer: Callable[[Any], list[Row]]
     of_pairs: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of its file, and its key in JSON."""
+        return self.answer.__name__
 
 
 QUESTIONS = (
     Question(
-        "elicitation_by_size",
+        elicitation_by_size,
         "Elicitation by model size",
         "Means over the shifts of a label; the model's size is read off its name.",
         "there are no rows.",
-        elicitation_by_size,
     ),
     Question(
-        "model_correlations",
+        model_correlations,
         "Accuracy over shifts, one model against another",
         "Does one model's accuracy foretell another's? Pearson's coefficient with its interval, and Spearman's.",
         "needs one method on two models or in two studies.",
-        model_correlations,
     ),
     Question(
-        "zero_shot_correlations",
+        zero_shot_correlations,
         "Accuracy against zero-shot accuracy, over shifts",
         "Does zero-shot accuracy on the target foretell generalization? Pearson's coefficient with its interval, and "
         "Spearman's.",
         "needs a fitted method and a zero-shot baseline.",
-        zero_shot_correlations,
     ),
     Question(
-        "paired_tests",
+        paired_tests,
         "Paired tests, corrected by Holm for all of them",
         "Difference of mean accuracy over the shared shifts, a minus b: interval and p over prompts, and p corrected "
         "for all tests of this table.",
         "needs two methods with predictions on the same pairs.",
-        paired_tests,
         of_pairs=True,
     ),
     Question(
-        "mistake_agreement",
+        mistake_agreement,
         "Agreement of mistakes (Cohen's kappa)",
         "1 where they fail on the same pairs, 0 where they agree no more than by chance.",
         "needs two methods with predictions on the same pairs.",
-        mistake_agreement,
         of_pairs=True,
     ),
     Question(
-        "capability_measures",
+        capability_measures,
         "Elicitation under other measures of capability",
         "Mean elicitation if capability were what the best probe, or the best tuned model, reaches on the target or on "
         "its reference.",
         "needs predictions of methods fitted on the targets themselves.",
-        capability_measures,
     ),
 )
 

@@ -31,7 +31,7 @@ class Library:
         for prediction in predictions:
             self._predictions.setdefault(prediction.target, []).append(prediction)
         self.methods = tuple(dict.fromkeys((one.model, one.method) for one in predictions))
-        self.parts = tuple((name, split) for name in distributions for split in self._split_names(name))
+        self.splits = tuple((name, split) for name in distributions for split in self._split_names(name))
 
     def info(self, *, tokens: bool) -> dict[str, Any]:
         """The facts that the page starts from.
@@ -41,23 +41,23 @@ class Library:
         """
         many = len({model for model, _ in self.methods}) > 1
         return {
-            "parts": [
+            "splits": [
                 {"name": name, "split": split, "scored": split == "test" and name in self._predictions}
-                for name, split in self.parts
+                for name, split in self.splits
             ],
             "methods": [f"{method} · {model}" if many else method for model, method in self.methods],
             "tokens": tokens,
         }
 
-    def part(self, number: int) -> dict[str, Any]:
+    def split_data(self, number: int) -> dict[str, Any]:
         """One split's examples, its pairs as [example, best, worse] by response number, and its predictions.
 
         Raises:
-            UnknownName: there is no such part.
+            UnknownName: there is no such split.
         """
-        if not 0 <= number < len(self.parts):
-            raise UnknownName("part", str(number), (f"0 to {len(self.parts) - 1}",))
-        name, split_name = self.parts[number]
+        if not 0 <= number < len(self.splits):
+            raise UnknownName("split", str(number), (f"0 to {len(self.splits) - 1}",))
+        name, split_name = self.splits[number]
         split = self.split(number)
         examples = [
             {"prompt": prompt_text(split, row), "responses": list(example.responses), "best": example.best}
@@ -69,8 +69,8 @@ class Library:
         return {"examples": examples, "pairs": pairs, "predictions": [one for one in found if one is not None]}
 
     def split(self, number: int) -> Split:
-        """The split behind a part."""
-        name, split_name = self.parts[number]
+        """The split of that number."""
+        name, split_name = self.splits[number]
         return self._distributions[name].split(split_name)
 
     def _split_names(self, name: str) -> list[str]:

@@ -13,7 +13,7 @@ import jinja2
 import pandas as pd
 
 from repeng.atomic import write_atomically
-from repeng.report.pictures import chart_svg, inline_svg
+from repeng.report.pictures import inline_svg, save_chart
 from repeng.version import __version__
 
 
@@ -81,8 +81,7 @@ def draw(pictures: Sequence[Picture], folder: Path) -> list[Picture]:
     """Each picture with its SVG, which also goes to `folder/ID.svg`."""
     drawn = []
     for one in pictures:
-        svg = chart_svg(one.chart)
-        write_atomically(folder / f"{one.id}.svg", svg)
+        svg = save_chart(one.chart, folder / f"{one.id}.svg").read_text(encoding="utf-8")
         drawn.append(replace(one, svg=inline_svg(svg, title=one.title, description=one.caption, prefix=one.id)))
     return drawn
 

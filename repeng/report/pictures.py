@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import io
 import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+
+import altair as alt
 
 from repeng.atomic import write_atomically
 from repeng.errors import BadInput
@@ -27,38 +29,24 @@ def save_chart(chart: Any, path: Path | str, *, scale: float = 2.0) -> Path:
     Raises:
         BadInput: another ending.
     """
-    import vl_convert
-
     path = Path(path)
-    kind = path.suffix.lower()
-    if kind not in (".png", ".svg", ".html"):
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg", "html"):
         raise BadInput(f"cannot draw {path.name!r}; end the file in .png, .svg or .html")
-    if kind == ".svg":
-        write_atomically(path, chart_svg(chart))
-    elif kind == ".html":
-        spec = _spec(chart)
-        page = vl_convert.vegalite_to_html(spec, bundle=True, vl_version=_version(spec))
-        write_atomically(path, page)
-    else:
-        spec = _spec(chart)
-        write_atomically(path, vl_convert.vegalite_to_png(spec, scale=scale, vl_version=_version(spec)))
+    buffer = io.BytesIO() if kind == "png" else io.StringIO()
+    options: dict[str, dict[str, Any]] = {"png": {"scale_factor": scale}, "html": {"inline": True}, "svg": {}}
+    # The size of a chart's data is the caller's business: a picture on disk has no row limit.
+    with alt.data_transformers.enable("default", max_rows=None):
+        chart.save(buffer, format=kind, **options[kind])
+    write_atomically(path, buffer.getvalue())
     return path
-
-
-def chart_svg(chart: Any) -> str:
-    """The chart as SVG text."""
-    import vl_convert
-
-    spec = _spec(chart)
-    svg: str = vl_convert.vegalite_to_svg(spec, vl_version=_version(spec))
-    return svg
 
 
 def inline_svg(svg: str, *, title: str, description: str, prefix: str) -> str:
     """A chart's SVG for a page: follows its colour scheme, named for screen readers, figures on hover.
 
     Args:
-        svg: of `chart_svg`.
+        svg: as `save_chart` writes it.
         title: what the picture is.
         description: what it shows.
         prefix: makes its ids unique in the page.
@@ -96,18 +84,3 @@ def _plain(element: ElementTree.Element) -> None:
     if label and role == "graphics-symbol" and element.tag in (f"{{{SVG}}}path", f"{{{SVG}}}line"):
         hover = ElementTree.SubElement(element, f"{{{SVG}}}title")
         hover.text = re.sub(r"\d+\.\d{4,}", lambda found: f"{float(found[0]):.3f}", label)
-
-
-def _spec(chart: Any) -> dict[str, Any]:
-    """The chart's specification. Its size is the caller's business: a picture on disk has no row limit."""
-    import altair as alt
-
-    with alt.data_transformers.enable("default", max_rows=None):
-        spec: dict[str, Any] = json.loads(chart.to_json())
-    return spec
-
-
-def _version(spec: dict[str, Any]) -> str:
-    """`6.1` of `https://vega.github.io/schema/vega-lite/v6.1.0.json`."""
-    found = re.search(r"/v(\d+\.\d+)", spec.get("$schema", ""))
-    return found[1] if found else "6.1"

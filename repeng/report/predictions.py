@@ -159,7 +159,7 @@ def _read(path: Path, model: str, source: str) -> Prediction:
 def _split_folder(name: str, known: set[str], folders: set[str]) -> tuple[str, str]:
     """MODEL and SOURCE of `MODEL-SOURCE`: the longest ending that is a known distribution, else after the last dash.
 
-    The source is empty for the folder `MODEL` itself, which the released zero-shot evaluations have beside the others.
+    The source is empty for the folder `MODEL` itself, which the released zero-shot evaluations have next to the others.
     """
     cuts = [place for place, char in enumerate(name) if char == "-" and name[place + 1 :] in known]
     if cuts:

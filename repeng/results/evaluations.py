@@ -31,7 +31,7 @@ def evaluation_path(root: Path, method: str, model_slug: str, source: str, targe
 
 
 def write_evaluation(path: Path, evaluation: Evaluation, provenance: Mapping[str, Any]) -> None:
-    """Write an evaluation atomically, in GENIES' format with what ours know beside it.
+    """Write an evaluation atomically, in GENIES' format and with what ours know besides.
 
     Args:
         path: the file; folders are made.
@@ -90,7 +90,7 @@ def read_evaluation(path: Path) -> Evaluation:
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """What an evaluation file says beside its evaluation: the keys that do not begin with `eval_`.
+    """What an evaluation file says besides its evaluation: the keys that do not begin with `eval_`.
 
     Raises:
         BadData: there is no such file, or it is no evaluation.
@@ -127,7 +127,7 @@ def _array(held: dict[str, Any], key: str, path: Path, kind: type[np.generic]) -
     try:
         return np.array(values, dtype=kind).reshape((-1, 2) if wide else (-1,))
     except OverflowError as error:
-        raise BadData(f"`{key}` holds a number that no computer word does: {error}", path=path) from error
+        raise BadData(f"`{key}` holds a number that no 64-bit number can hold: {error}", path=path) from error
 
 
 def _settle_accuracy(evaluation: Evaluation, path: Path) -> Evaluation:

@@ -6,30 +6,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import pandas as pd
 
+from repeng.distributions.schema import Shift
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation, Figures, figure_inputs, figures_of
 from repeng.results.csv_table import columns_of, read_rows, record_of, write_rows
 from repeng.results.kinds import kind_of
-
-
-@runtime_checkable
-class _Shift(Protocol):
-    """What a row takes from a shift; `distributions.schema.Shift` has it."""
-
-    @property
-    def source(self) -> str: ...
-    @property
-    def target(self) -> str: ...
-    @property
-    def target_reference(self) -> str: ...
-    @property
-    def label(self) -> str: ...
-    @property
-    def category(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -82,7 +67,7 @@ def row_from(
     model: str,
     method: str,
     layers: str,
-    shift: _Shift,
+    shift: Shift,
     source_id: Evaluation | None = None,
     baseline: Evaluation | None = None,
     capability: float | None = None,

@@ -44,11 +44,11 @@ def client() -> TestClient:
     return TestClient(create_app(distributions, token_scores=token_scores), base_url="http://127.0.0.1")
 
 
-def test_a_part_holds_its_texts_and_pairs_by_response_number(client: TestClient) -> None:
+def test_a_split_holds_its_texts_and_pairs_by_response_number(client: TestClient) -> None:
     part = received(client.get("/data/0.js").text)
     assert part["examples"][1]["responses"][1] == "It is 3."
     assert part["pairs"][2:4] == [[1, 1, 0], [1, 1, 2]]
-    assert received(client.get("/data/info.js").text)["parts"][2] == {"name": "hard", "split": "test", "scored": False}
+    assert received(client.get("/data/info.js").text)["splits"][2] == {"name": "hard", "split": "test", "scored": False}
 
 
 def test_tokens_are_scored_on_demand(client: TestClient) -> None:
@@ -84,27 +84,27 @@ def test_predictions_are_matched_to_pairs_by_example(tmp_path: Path) -> None:
     order = [3, 3, 0, 0, 2]  # example 2 lost one of its two pairs, and which is unknown
     p = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
     prediction = Prediction("m", "mms", "easy", "hard", Evaluation(p, example=np.array(order)), split.data_hash)
-    part = Library({"hard": make_distribution("hard", examples=4)}, [prediction]).part(0)
+    part = Library({"hard": make_distribution("hard", examples=4)}, [prediction]).split_data(0)
     assert part["predictions"][0]["p"] == [0.3, 0.4, None, None, None, None, 0.1, 0.2]
 
 
 def test_predictions_on_other_data_are_left_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     p = np.full(80, 0.9)
     prediction = Prediction("m", "mms", "easy", "hard", Evaluation(p), "0123456789ab")
-    assert Library({"hard": make_distribution("hard")}, [prediction]).part(0)["predictions"] == []
+    assert Library({"hard": make_distribution("hard")}, [prediction]).split_data(0)["predictions"] == []
     assert "are not of these pairs" in caplog.text
 
 
 def test_a_chat_is_shown_turn_by_turn() -> None:
     prompt = (Message("user", "Hello"), Message("assistant", "Hi"))
     split = Split("chat", "test", (Example(prompt, ("a", "b"), 0),))
-    part = Library({"chat": Distribution("chat", {"test": split})}).part(0)
+    part = Library({"chat": Distribution("chat", {"test": split})}).split_data(0)
     assert part["examples"][0]["prompt"] == "user: Hello\n\nassistant: Hi"
 
 
-def test_a_part_that_is_not_there_is_named() -> None:
-    with pytest.raises(UnknownName, match="unknown part '7'"):
-        Library({"hard": make_distribution("hard")}).part(7)
+def test_a_split_that_is_not_there_is_named() -> None:
+    with pytest.raises(UnknownName, match="unknown split '7'"):
+        Library({"hard": make_distribution("hard")}).split_data(7)
 
 
 def test_a_port_in_use_is_said_before_anything_runs() -> None:

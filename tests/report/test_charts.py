@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,6 @@ from made_up_study import SHIFTS, make_rows
 
 from repeng.errors import BadInput
 from repeng.report.charts import (
-    chart_svg,
     cluster_order,
     elicitation_plot,
     heat_map,
@@ -29,6 +29,13 @@ from repeng.report.charts import (
 )
 from repeng.report.frames import shift_frame
 from repeng.results import results_frame
+
+
+def chart_svg(chart: Any) -> str:
+    """The chart as SVG text."""
+    with tempfile.TemporaryDirectory() as folder:
+        return save_chart(chart, Path(folder) / "chart.svg").read_text()
+
 
 DRAWN = set(
     ["svg", "title", "desc", "g", "path", "line", "rect", "text", "tspan", "defs", "linearGradient", "stop", "clipPath"]

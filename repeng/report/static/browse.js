@@ -62,7 +62,7 @@ const sureness = (row) => Math.max(row.p, 1 - row.p);
 
 function wanted() {
   const distribution = $("distribution").value, split = $("split").value;
-  return state.info.parts.map((part, number) => ({ ...part, number }))
+  return state.info.splits.map((part, number) => ({ ...part, number }))
     .filter((part) => (!distribution || part.name === distribution) && (!split || part.split === split));
 }
 
@@ -134,11 +134,11 @@ function block(title, text, kind = "") {
 async function open() {
   current();
   const asked = new URLSearchParams(location.hash.slice(1));
-  const number = state.info.parts.findIndex((part) => part.name === asked.get("distribution") && part.split === asked.get("split"));
+  const number = state.info.splits.findIndex((part) => part.name === asked.get("distribution") && part.split === asked.get("split"));
   if (number < 0) return;
   const data = await load(String(number)), pair = data.pairs[Number(asked.get("pair"))];
   if (!pair) return;
-  const part = state.info.parts[number], [at, best, worse] = pair, example = data.examples[at];
+  const part = state.info.splits[number], [at, best, worse] = pair, example = data.examples[at];
   const others = example.responses.map((text, i) => [text, i]).filter(([, i]) => i !== best && i !== worse);
   const found = data.predictions.map((one) => ({ ...one, value: one.p[Number(asked.get("pair"))] })).filter((one) => one.value !== null);
   const whole = $("pair");
@@ -150,7 +150,7 @@ async function open() {
   if (found.length) whole.append(element("h3", {}, "Predictions"), predictions(found));
   whole.append(element("p", {}, back()));
   whole.scrollTop = 0;
-  // Beside the list the pair is in sight already; under it, on a phone, it is not.
+  // Next to the list the pair is in sight already; under it, on a phone, it is not.
   whole.focus({ preventScroll: true });
   if (whole.getBoundingClientRect().top > window.innerHeight / 2) whole.scrollIntoView();
 }
@@ -207,7 +207,7 @@ function fill(id, options) {
 
 async function start() {
   state.info = await load("info");
-  const { parts, methods } = state.info;
+  const { splits: parts, methods } = state.info;
   const names = [...new Set(parts.map((part) => part.name))], splits = [...new Set(parts.map((part) => part.split))];
   fill("distribution", [...names.map((name) => [name, name]), ["", `all ${names.length} distributions`]]);
   fill("split", [...splits.map((name) => [name, name]), ["", "all splits"]]);
