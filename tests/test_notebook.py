@@ -24,5 +24,5 @@ def test_the_notebook_runs_from_top_to_bottom_and_shows_its_charts(
         if "text/html" in output.get("data", {})
     ]
     assert sum("vegaEmbed" in html for html in shown) == 2
-    assert sum("<table" in html for html in shown) == 2
+    assert sum("<table" in html for html in shown) == 3
     assert (tmp_path / "results" / "mini-mini-first60" / "results.csv").is_file()

@@ -15,7 +15,7 @@ from torch import Tensor
 from repeng.errors import BadInput, CaptureMismatch
 from repeng.probes.base import Probe, Reading
 from repeng.probes.calibration import LogisticCalibration, Temperature
-from repeng.probes.source import check_finite_layers
+from repeng.probes.source import check_finite_layers, take
 
 NO_HEAD = -1
 
@@ -56,7 +56,6 @@ class FittedProbe:
     head_accuracy: Float[np.ndarray, "layer head"]
     train_accuracy: Float[np.ndarray, " layer"]
     seed: int
-    stimuli: tuple[str, ...]
     site: str
     token: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -65,6 +64,11 @@ class FittedProbe:
     def name(self) -> str:
         """The probe's name."""
         return self.probe.name
+
+    @property
+    def stimuli(self) -> tuple[str, ...]:
+        """What the probe reads."""
+        return self.probe.stimuli
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -237,13 +241,6 @@ def unit_pair_scores(
         best, worse = position.reshape(pairs.shape).T
         return scores[..., best] - scores[..., worse]
     return to_numpy(probe.pair_score(take(activations, pairs[:, 0]), take(activations, pairs[:, 1])))
-
-
-def take(
-    activations: Float[Tensor, "*unit stimulus response d"], rows: Int[np.ndarray, " row"]
-) -> Float[Tensor, "*unit stimulus row d"]:
-    """Some responses' activations."""
-    return activations.index_select(-2, torch.from_numpy(np.ascontiguousarray(rows)).to(activations.device))
 
 
 def to_numpy(values: Float[Tensor, "*shape"]) -> Float[np.ndarray, "*shape"]:

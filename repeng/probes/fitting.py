@@ -14,10 +14,10 @@ from sklearn.base import clone
 from repeng.errors import BadInput
 from repeng.probes.base import Probe, Reading
 from repeng.probes.calibration import fit_temperature, log_loss, pair_accuracy
-from repeng.probes.fitted import NO_HEAD, FittedProbe, take, to_numpy, unit_pair_scores
+from repeng.probes.fitted import NO_HEAD, FittedProbe, to_numpy, unit_pair_scores
 from repeng.probes.genies import AsReleased
 from repeng.probes.selection import Curves, HeldOut, LayerChoice, Unit, choose, parse_layers
-from repeng.probes.source import BLOCK_BYTES, LayerSource, SourceData, SourceSplit, layer_blocks, split_source
+from repeng.probes.source import BLOCK_BYTES, LayerSource, SourceData, SourceSplit, layer_blocks, split_source, take
 
 RULES: Mapping[str, HeldOut] = {"held-out": HeldOut(), "genies": AsReleased()}
 """By `Probe.rule`: which pairs a probe learns from, and how the others choose layers and calibrate."""
@@ -119,7 +119,6 @@ def fit_probe(
         head_accuracy=curves.accuracy,
         train_accuracy=curves.train_accuracy[every, best],
         seed=spec.seed,
-        stimuli=spec.probe.stimuli,
         site=spec.site,
         token=spec.token,
         provenance=dict(provenance or {}),

@@ -21,7 +21,7 @@ from repeng.probes.calibration import LogisticCalibration
 from repeng.probes.cra import contrast
 from repeng.probes.mms import MMS
 from repeng.probes.selection import HeldOut, Ranking, Rule, Unit
-from repeng.probes.source import SourceData, SourceSplit
+from repeng.probes.source import SourceData, SourceSplit, take
 from repeng.probes.threads import one_thread
 
 EMBEDDINGS = -1
@@ -190,7 +190,7 @@ def rank_by_regression(probe: MMSGenies, data: SourceData, split: SourceSplit) -
     from sklearn.linear_model import LogisticRegression
 
     train, validation = split.train.reshape(-1), split.held_out_one.reshape(-1)
-    features = [probe.features(data.rows(rows)).cpu().numpy() for rows in (train, validation)]
+    features = [probe.features(take(data.activations, rows)).cpu().numpy() for rows in (train, validation)]
     accuracies = []
     with one_thread():
         for learn, test in zip(*(x.reshape(-1, *x.shape[-2:]) for x in features), strict=True):

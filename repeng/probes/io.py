@@ -112,7 +112,6 @@ def rebuild(described: dict[str, Any], tensors: dict[str, Tensor]) -> FittedProb
         calibration=read_calibration(described["calibration"]),
         layer_heads=tuple(described["layer_heads"]),
         seed=described["seed"],
-        stimuli=tuple(described["stimuli"]),
         site=described["site"],
         token=described["token"],
         provenance=described["provenance"],

@@ -121,10 +121,6 @@ class SourceData:
         first = self.layers.index(readings[0].layer)
         return self.activations[first : first + len(readings)]
 
-    def rows(self, rows: Int[np.ndarray, " row"]) -> Float[Tensor, "layer *head stimulus row d"]:
-        """The activations of some responses."""
-        return self.activations.index_select(-2, torch.from_numpy(rows).to(self.activations.device))
-
 
 @dataclass(frozen=True)
 class SourceSplit:
@@ -199,3 +195,10 @@ def check_finite_layers(
             raise NonFinite(
                 f"layer {number}, {place}: the activation is infinite or not a number; capture in bfloat16 or float32"
             )
+
+
+def take(
+    activations: Float[Tensor, "*unit stimulus response d"], rows: Int[np.ndarray, " row"]
+) -> Float[Tensor, "*unit stimulus row d"]:
+    """Some responses' activations."""
+    return activations.index_select(-2, torch.from_numpy(np.ascontiguousarray(rows)).to(activations.device))

@@ -1,35 +1,11 @@
-"""Zero-shot probabilities of a pair, from the log-probabilities of its responses. Formulas only: nothing is fitted."""
+"""Zero-shot probabilities as GENIES released them: a formula, nothing is fitted."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from repeng.errors import BadInput
 from repeng.maths import sigmoid
-
-
-def zero_shot(
-    log_probability: Float[np.ndarray, "pair 2"],
-    token_count: Int[np.ndarray, "pair 2"],
-    *,
-    normalize: str = "total",
-) -> Float[np.ndarray, " pair"]:
-    """p(best): the softmax over a pair (best, worse) of each response's log-probability.
-
-    Args:
-        log_probability: total over each response's tokens.
-        token_count: of each response; an empty one counts as one token.
-        normalize: "total" takes the log-probability itself, "mean" divides it by the token count.
-
-    Raises:
-        BadInput: `normalize` is neither.
-    """
-    if normalize not in ("total", "mean"):
-        raise BadInput(f"normalize {normalize!r}: choose total or mean")
-    divisor = np.maximum(token_count, 1) if normalize == "mean" else np.ones_like(token_count)
-    scores = log_probability / divisor
-    return sigmoid(scores[:, 0] - scores[:, 1])
 
 
 def zero_shot_genies(

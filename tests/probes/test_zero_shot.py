@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from repeng.errors import BadInput
-from repeng.probes.zero_shot import zero_shot, zero_shot_genies
+from repeng.probes.zero_shot import zero_shot_genies
 
 
 def test_the_released_formula_is_the_mean_over_padded_positions() -> None:
@@ -22,18 +21,3 @@ def test_the_released_formula_is_the_mean_over_padded_positions() -> None:
     expected = torch.softmax(torch.stack(averages), dim=0)[0].item()
     actual = zero_shot_genies(np.array([totals]), np.array([[prompt + length for length in responses]]))
     assert actual == pytest.approx(expected, rel=1e-6)
-
-
-def test_total_and_mean_rank_otherwise() -> None:
-    log_probability, count = np.array([[-4.0, -3.0]]), np.array([[8, 2]])
-    assert zero_shot(log_probability, count)[0] == pytest.approx(1 / (1 + np.e))
-    assert zero_shot(log_probability, count, normalize="mean")[0] == pytest.approx(1 / (1 + np.exp(-1.0)))
-
-
-def test_an_empty_response_has_log_probability_zero() -> None:
-    assert zero_shot(np.array([[0.0, -2.0]]), np.array([[0, 4]]), normalize="mean")[0] > 0.5
-
-
-def test_another_normalisation_is_refused() -> None:
-    with pytest.raises(BadInput, match="total or mean"):
-        zero_shot(np.zeros((1, 2)), np.ones((1, 2), dtype=np.int64), normalize="length")
