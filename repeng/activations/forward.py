@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repeng.activations.layouts.batch import Batch, Chunk, Hook, Layout, Run, TextRequest
+from repeng.activations.layouts.batch import Batch, Chunk, Layout, Run, TextRequest
 from repeng.errors import BadInput
 from repeng.models.load import LanguageModel
 from repeng.models.onednn import using_fast_linear
-from repeng.models.sites import LN_FINAL, HookPoint
+from repeng.models.sites import LN_FINAL, Hook, HookPoint
 
 
 class _Enough(Exception):

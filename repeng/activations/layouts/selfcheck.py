@@ -18,10 +18,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repeng.activations.forward import run
-from repeng.activations.layouts.batch import Batches, Hook, Layout, Run, TextRequest
+from repeng.activations.layouts.batch import Batches, Layout, Run, TextRequest
 from repeng.activations.layouts.packed import MASKS, TREES, PackedLayout
 from repeng.activations.layouts.padded import padded_batches
 from repeng.models.load import LanguageModel
+from repeng.models.sites import Hook
 from repeng.models.tokens import common_prefix
 
 log = logging.getLogger(__name__)
