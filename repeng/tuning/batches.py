@@ -15,7 +15,7 @@ Pass = dict[str, Tensor]
 and `ends` [pos] (see `packing.Row`). Virtual tokens count among the positions, before all others of a row."""
 
 
-def padded(ids: Sequence[list[int]], texts: Sequence[int] | None = None, *, virtual: int = 0) -> Pass:
+def padded(ids: Sequence[list[int]], texts: Sequence[int] | None = None, *, virtual: int) -> Pass:
     """Some texts, a row each.
 
     Args:
@@ -35,7 +35,7 @@ def padded(ids: Sequence[list[int]], texts: Sequence[int] | None = None, *, virt
     }
 
 
-def packed(ids: Sequence[list[int]], budget: int, *, virtual: int = 0) -> Iterator[Pass]:
+def packed(ids: Sequence[list[int]], budget: int, *, virtual: int) -> Iterator[Pass]:
     """All texts, none of them empty, in rows of about `budget` tokens, a pass each."""
     for row in pack(ids, budget):
         before = torch.arange(virtual)

@@ -135,8 +135,6 @@ class RewardModel(nn.Module):
         config = self.model.config.get_text_config()
         if getattr(config, "sliding_window", None) or len(set(getattr(config, "layer_types", None) or ())) > 1:
             return False
-        if self.virtual_tokens and self.model.active_peft_config.peft_type != "PROMPT_TUNING":
-            return False
         training = self.training
         self.eval()
         try:

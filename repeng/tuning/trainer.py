@@ -79,7 +79,9 @@ class PairTrainer(Trainer):
         self.remove_callback(PrinterCallback)
 
     def finish(self) -> None:
-        """Train to the end, from the newest checkpoint if there is one, and put the weights that are kept in place.
+        """Train to the end, from the newest checkpoint if there is one.
+
+        The first of the processes that train together ends with the weights that are kept.
 
         Raises:
             NonFinite: the loss is infinite or not a number.
@@ -90,7 +92,8 @@ class PairTrainer(Trainer):
         self.collate(self.train_dataset.pairs[: self.run.settings.batch_size])
         if not self.ended:
             self.train(self.checkpoint(self.resumed_from) if self.resumed_from else None)
-        self._load_from_checkpoint(self.checkpoint(self.kept_step))
+        if self.is_world_process_zero():
+            self._load_from_checkpoint(self.checkpoint(self.kept_step))
         self.reward.eval()
 
     @property
@@ -260,5 +263,5 @@ def newest_state(folder: Path) -> TrainerState:
         try:
             return TrainerState.load_from_json(str(path / TRAINER_STATE_NAME))
         except (OSError, ValueError):
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
     return TrainerState()
