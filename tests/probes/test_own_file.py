@@ -74,7 +74,6 @@ def test_an_edited_file_is_run_again_and_an_untouched_one_is_not(tmp_path: Path)
         ("1 / 0", "ZeroDivisionError"),
         ("class Mine: ...", "no subclass"),
         ("Yours = 3", "has no class Mine"),
-        ("", "no subclass"),
     ],
 )
 def test_what_is_no_probe_is_refused_with_the_file_named(tmp_path: Path, content: str, message: str) -> None:
