@@ -63,7 +63,7 @@ def run(
     """
     from repeng.cli.results import write_outputs
     from repeng.cli.show import plan_lines
-    from repeng.study.settings import Study, parse_share
+    from repeng.study.settings import Study
     from repeng.study.study import plan_study, run_study
 
     given: dict[str, Any] = {
@@ -75,7 +75,7 @@ def run(
         "store": str(store) if store else None,
         "out": str(out) if out else None,
         "limit": limit,
-        "augment": parse_share(augment) if augment else None,
+        "augment": augment,
         "seed": seed,
         "device": device,
         "device_map": device_map,
