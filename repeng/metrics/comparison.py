@@ -3,53 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+import pandas as pd
+from jaxtyping import Float
 
 from repeng.errors import BadInput
 from repeng.metrics.evaluation import Evaluation
-from repeng.metrics.figures import ranks
 from repeng.metrics.resampling import Estimate, check_same_pairs, check_settings, draw, ends, resampling_units
-
-
-def on_shared_examples(a: Evaluation, b: Evaluation) -> tuple[Evaluation, Evaluation, int]:
-    """Two evaluations of one split cut down to the examples of which they hold equally many pairs.
-
-    Methods skip texts that are too long for them, so that one may lack pairs of the other. Skipping goes by length:
-    where both kept equally many pairs of an example, these are the same.
-
-    Returns:
-        Both, on the shared examples, and how many examples were dropped.
-
-    Raises:
-        BadInput: one does not know its pairs' examples, they share none, or one must be cut whose stated accuracy its
-            pairs do not bear out.
-    """
-    if a.example is None or b.example is None:
-        raise BadInput("an evaluation does not say which example each pair belongs to; compare files that do")
-    count_a, count_b = Counter(a.example.tolist()), Counter(b.example.tolist())
-    shared = [example for example, count in count_a.items() if count_b[example] == count]
-    if not shared:
-        raise BadInput("the two evaluations share no example; compare evaluations of the same split")
-    keep_a, keep_b = np.isin(a.example, shared), np.isin(b.example, shared)
-    return _cut(a, keep_a), _cut(b, keep_b), len(count_a | count_b) - len(shared)
-
-
-def _cut(evaluation: Evaluation, keep: Bool[np.ndarray, " pair"]) -> Evaluation:
-    if keep.all():
-        return evaluation
-    credit = evaluation.credit
-    if credit is None:
-        raise BadInput("an evaluation's stated accuracy does not follow from its probabilities; no part of it has one")
-    kept = {name: getattr(evaluation, name) for name in ("probabilities", "example", "group", "scores")}
-    kept = {name: None if values is None else values[keep] for name, values in kept.items()}
-    stated = None if evaluation.reported_accuracy is None else float(credit[keep].mean())
-    return Evaluation(**kept, reported_accuracy=stated)
 
 
 def mistake_kappa(
@@ -119,7 +83,7 @@ def correlation(
     if len(x) < 2 or bool((np.ptp(both, axis=1) == 0).any()):
         return None
     if method == "spearman":
-        both = np.array([ranks(side) for side in both])
+        both = pd.DataFrame(both.T).rank().to_numpy().T
     value = float(np.asarray(np.corrcoef(both))[0, 1])
     if len(x) < 4:
         return Estimate(value)

@@ -78,9 +78,9 @@ def accuracy_intervals(
     units = resampling_units([of])
     if units is None:
         return [None] * len(wins)
+    draws = drawn(units.n_units, resamples, seed).astype(np.float64)
     return [
-        _unanimous(curve, units.n_units, level)
-        or ends(weighted_means(curve, units.of_pairs[0], drawn(units.n_units, resamples, seed)), level)
+        _unanimous(curve, units.n_units, level) or ends(weighted_means(curve, units.of_pairs[0], draws), level)
         for curve in wins
     ]
 

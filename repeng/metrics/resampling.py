@@ -77,17 +77,12 @@ def draw(n_units: int, resamples: int, generator: np.random.Generator) -> Draws:
     return generator.multinomial(n_units, np.full(n_units, 1.0 / n_units), size=resamples).astype(np.float64)
 
 
-@lru_cache(maxsize=4)
-def drawn(n_units: int, resamples: int, seed: int) -> Draws:
-    """`draw` from a seed. Targets of one size share it, so a table of hundreds of intervals draws a few times."""
-    draws = _kept(n_units, resamples, seed).astype(np.float64)
-    draws.flags.writeable = False
-    return draws
-
-
 @lru_cache(maxsize=64)
-def _kept(n_units: int, resamples: int, seed: int) -> UInt8[np.ndarray, "resample unit"]:
-    """As small as it can be kept: a unit is drawn a few times, never hundreds, and floats are soon made of it."""
+def drawn(n_units: int, resamples: int, seed: int) -> UInt8[np.ndarray, "resample unit"]:
+    """`draw` from a seed. Targets of one size share it, so a table of hundreds of intervals draws a few times.
+
+    As small as it can be kept: a unit is drawn a few times, never hundreds.
+    """
     return draw(n_units, resamples, np.random.default_rng(seed)).astype(np.uint8)
 
 

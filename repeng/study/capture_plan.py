@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, reduce
@@ -95,7 +95,13 @@ class Job:
         parts = self.request.only or frozenset()
         for split in self.splits:
             for site in sorted({part.site for part in parts}):
-                yield Job((split,), replace(self.request, only=frozenset(p for p in parts if p.site == site)))
+                yield self.only(split, {part for part in parts if part.site == site})
+
+    def only(self, split: Split, parts: Set[ActivationKey]) -> Job:
+        """Of one split these parts alone."""
+        names = {part.stimulus for part in parts}
+        stimuli = tuple(stimulus for stimulus in self.request.stimuli if stimulus.name in names)
+        return Job((split,), replace(self.request, stimuli=stimuli, only=frozenset(parts)))
 
 
 @dataclass(frozen=True)
@@ -260,10 +266,7 @@ def _with_trial(plan: CachePlan) -> CachePlan:
     for lack in plan.missing:
         lacking.setdefault(lack.split, set()).add(lack.key.stimulus)
     todo = [
-        Job(
-            (split,),
-            replace(job.request, stimuli=_of(job.request, lacking[key]), only=_parts(job.request, lacking[key])),
-        )
+        job.only(split, {part for part in job.request.only or () if part.stimulus in lacking[key]})
         for job in plan.jobs
         for split in job.splits
         if (key := split_key(split)) in lacking
@@ -286,14 +289,6 @@ def _estimate(trials: Sequence[tuple[int, float]], n_tokens: int) -> float:
     if more > fewer and long > short:
         return long + (n_tokens - more) * (long - short) / (more - fewer)
     return long * n_tokens / max(1, more)
-
-
-def _of(request: Request, names: set[str]) -> tuple[Stimulus, ...]:
-    return tuple(stimulus for stimulus in request.stimuli if stimulus.name in names)
-
-
-def _parts(request: Request, names: set[str]) -> frozenset[ActivationKey] | None:
-    return request.only and frozenset(part for part in request.only if part.stimulus in names)
 
 
 def _count(job: Job, lm: LanguageModel) -> int:

@@ -93,7 +93,7 @@ class Study:
         """A study file, if there is one, with flags that beat its keys.
 
         Raises:
-            BadInput: there is no such file, it is not TOML, or a key is unknown or its value wrong; the message names it.
+            BadInput: there is no such file, it is not TOML, or a key is unknown or its value wrong.
         """
         values: dict[str, Any] = {}
         if path is not None:
