@@ -10,11 +10,11 @@ import torch
 from tiny_models import make_model
 
 from repeng.errors import BadInput
+from repeng.tuning.adapters import new_reward_model
 from repeng.tuning.batches import padded
 from repeng.tuning.loading import compute_dtype, load_classifier, load_tokenizer, require_bitsandbytes
 from repeng.tuning.reward_model import RewardModel, pair_loss, response_scores
 from repeng.tuning.settings import preset_settings
-from repeng.tuning.tuned_model import new_reward_model
 
 CPU = torch.device("cpu")
 
