@@ -114,7 +114,7 @@ def browse(
         distributions = texts_of(results) or load_named(None, limit=limit)
     else:
         distributions = load_named(data, limit=limit)
-    predictions = read_predictions(results) if results is not None else []
+    predictions = list(read_predictions(results).values()) if results is not None else []
     if (model is None) != (probe is None):
         raise BadInput("token scores need both --model and --probe")
     scores = None

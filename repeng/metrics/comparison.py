@@ -13,12 +13,10 @@ from jaxtyping import Float
 
 from repeng.errors import BadInput
 from repeng.metrics.evaluation import Evaluation
-from repeng.metrics.resampling import Estimate, check_same_pairs, check_settings, draw, ends, resampling_units
+from repeng.metrics.resampling import LEVEL, Estimate, check_resamples, check_same_pairs, draw, ends, resampling_units
 
 
-def mistake_kappa(
-    a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int = 2000, level: float = 0.95
-) -> Estimate | None:
+def mistake_kappa(a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int = 2000) -> Estimate | None:
     """Cohen's kappa between two methods' wins and mistakes on the same pairs: 1 if they fail alike, 0 if by chance.
 
     A tie is a third verdict besides right and wrong. The interval is by bootstrap over prompt groups, and blank where
@@ -30,7 +28,7 @@ def mistake_kappa(
     Raises:
         BadInput: the two do not hold the same pairs, or one holds a bare accuracy.
     """
-    check_settings(resamples, level)
+    check_resamples(resamples)
     check_same_pairs(a, b, "the target")
     verdicts = (2 * a.wins).astype(int), (2 * b.wins).astype(int)
     table = np.zeros((len(a.wins), 9))
@@ -44,7 +42,7 @@ def mistake_kappa(
     by_unit = np.zeros((units.n_units, 9))
     np.add.at(by_unit, units.of_pairs[0], table)
     drawn = _kappa(draw(units.n_units, resamples, np.random.default_rng(seed)) @ by_unit)
-    return Estimate(value) if np.isnan(drawn).any() else Estimate(value, *ends(drawn, level))
+    return Estimate(value) if np.isnan(drawn).any() else Estimate(value, *ends(drawn))
 
 
 def _kappa(counts: Float[np.ndarray, "resample cell"]) -> Float[np.ndarray, " resample"]:
@@ -61,7 +59,6 @@ def correlation(
     y: Sequence[float],
     *,
     method: Literal["pearson", "spearman"] = "pearson",
-    level: float = 0.95,
 ) -> Estimate | None:
     """Correlation of two figures across models (or shifts), with an interval by Fisher's transformation.
 
@@ -74,7 +71,6 @@ def correlation(
     Raises:
         BadInput: the sides differ in length, or a value is not finite.
     """
-    check_settings(1, level)
     if len(x) != len(y):
         raise BadInput(f"{len(x)} values on one side and {len(y)} on the other; give one of each for every model")
     both = np.array([x, y], dtype=np.float64).reshape(2, -1)
@@ -90,7 +86,7 @@ def correlation(
     if abs(value) > 1 - 1e-12:
         return Estimate(value, value, value)
     variance = (1 + value**2 / 2 if method == "spearman" else 1.0) / (len(x) - 3)
-    reach = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(variance)
+    reach = NormalDist().inv_cdf((1 + LEVEL) / 2) * math.sqrt(variance)
     return Estimate(value, math.tanh(math.atanh(value) - reach), math.tanh(math.atanh(value) + reach))
 
 

@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 FEWEST_GROUPS = 30
 """With fewer prompt groups than this, examples are resampled instead, where they are known and more."""
 
+LEVEL = 0.95
+"""Of every interval."""
+
 Draws = Float[np.ndarray, "resample unit"]
 
 
@@ -96,18 +99,16 @@ def weighted_means(
     return np.where(held > 0, total / np.maximum(held, 1.0), values.mean())
 
 
-def ends(means: Float[np.ndarray, " resample"], level: float) -> tuple[float, float]:
+def ends(means: Float[np.ndarray, " resample"]) -> tuple[float, float]:
     """The ends of the percentile interval."""
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def check_settings(resamples: int, level: float) -> None:
-    """Refuse no resample, or a level outside 0 to 1."""
+def check_resamples(resamples: int) -> None:
+    """Refuse no resample."""
     if resamples < 1:
         raise BadInput(f"{resamples} resamples; take 1 or more, usually 2000")
-    if not 0 < level < 1:
-        raise BadInput(f"the level is {level}; give a share between 0 and 1, as 0.95")
 
 
 def check_same_length(one: Sequence[object], other: Sequence[object]) -> None:

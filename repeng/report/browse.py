@@ -53,7 +53,7 @@ def create_app(
 
     Args:
         distributions: by name.
-        predictions: as `read_predictions` gives them.
+        predictions: those that `read_predictions` finds.
         token_scores: of a response's tokens; without it the page offers none. Called one at a time.
     """
     files = _files(Library(distributions, predictions), token_scores)
@@ -109,7 +109,7 @@ def export(
     Args:
         directory: where to; files of the same names are replaced.
         distributions: by name.
-        predictions: as `read_predictions` gives them.
+        predictions: those that `read_predictions` finds.
         token_scores: scores every response of every example now, one file an example. That is a pass of the model
             for each: take few examples.
 

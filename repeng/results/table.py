@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +97,7 @@ def row_from(
         model=model,
         method=method,
         layers=layers,
-        source=shift.source,
-        target=shift.target,
-        target_reference=shift.target_reference,
-        label=shift.label,
-        category=shift.category,
+        **asdict(shift),
         n_pairs=evaluation.n_pairs if evaluation else None,
         n_prompts=evaluation.n_prompts if evaluation else None,
         kind=kind,

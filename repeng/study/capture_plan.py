@@ -126,15 +126,10 @@ class CachePlan:
     n_tokens: int | None = None
     seconds: float | None = None
 
-    @property
-    def capture_id(self) -> str:
-        """Where the activations are in the store."""
-        return self.settings.capture_id
-
     def as_dict(self) -> dict[str, Any]:
         """As plain values."""
         return {
-            "capture_id": self.capture_id,
+            "capture_id": self.settings.capture_id,
             "parts": self.n_parts,
             "parts_missing": len(self.missing),
             "texts_to_capture": self.n_texts,
@@ -234,17 +229,16 @@ def _jobs(wanted: Mapping[Split, frozenset[RequiredActivations]], layers: tuple[
 def request_of(needs: frozenset[RequiredActivations], layers: tuple[int, ...] | None = None) -> Request:
     """One request that asks for these parts and no other; of each site the layers that any of them reads."""
     stimuli: dict[str, Stimulus] = {need.stimulus.name: need.stimulus for need in needs}
-    wanted: dict[str, set[int]] = {need.site: set() for need in needs if need.site and need.layers is not None}
-    for need in needs:
-        if need.site in wanted:
-            wanted[need.site] |= set(need.layers or ())
-    for need in needs:
-        if need.layers is None:
-            wanted.pop(need.site, None)
-    by_site = {site: tuple(sorted(blocks)) for site, blocks in wanted.items()}
+    sites = sorted({need.site for need in needs if need.site})
+    by_site: dict[str, tuple[int, ...]] = {}
+    for site in sites:
+        asked = [need.layers for need in needs if need.site == site]
+        known = [blocks for blocks in asked if blocks is not None]
+        if len(known) == len(asked):
+            by_site[site] = tuple(sorted(set().union(*known)))
     return Request(
         stimuli=tuple(stimuli[name] for name in sorted(stimuli)),
-        sites=tuple(sorted({need.site for need in needs if need.site})),
+        sites=tuple(sites),
         tokens=tuple(sorted({need.token for need in needs if need.token})),
         layers=by_site if layers is None else layers,
         only=frozenset(ActivationKey(need.stimulus.name, need.site or LOGPROB, need.token) for need in needs),

@@ -117,7 +117,7 @@ def test_a_port_in_use_is_said_before_anything_runs() -> None:
 
 def test_what_is_exported_is_what_is_served(tmp_path: Path) -> None:
     distributions = write_study(tmp_path / "study", ACCURACIES)
-    predictions = read_predictions(tmp_path / "study")
+    predictions = list(read_predictions(tmp_path / "study").values())
     page = export(tmp_path / "site", distributions, predictions, token_scores=token_scores)
     app = create_app(distributions, predictions, token_scores=token_scores)
     client = TestClient(app, base_url="http://127.0.0.1")
@@ -132,7 +132,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     """A hostile study, served and exported."""
     folder = tmp_path_factory.mktemp("browse")
     distributions = write_study(folder, ACCURACIES, hostile=True) | {"tame": make_distribution("tame", examples=120)}
-    predictions = read_predictions(folder)
+    predictions = list(read_predictions(folder).values())
     app = create_app(distributions, predictions, token_scores=token_scores)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
