@@ -126,7 +126,7 @@ def cache(
     from dataclasses import asdict
 
     from repeng.benchmarks.loaded import load_benchmark
-    from repeng.cli.show import cache_lines, captured_lines
+    from repeng.cli.show import cache_line, captured_lines
     from repeng.distributions.stimuli import get_stimulus
     from repeng.errors import BadInput
     from repeng.probes.selection import parse_layers
@@ -143,8 +143,7 @@ def cache(
     splits = [split for distribution in world.distributions.values() for split in distribution.splits.values()]
     settings = ModelSettings(model, device, dtype, too_long, device_map)
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)
-    for line in cache_lines(plan):
-        talk.note(line)
+    talk.note(cache_line(plan))
     summary = plan.carry_out(talk.progress)
     if summary is not None:
         talk.result(asdict(summary), *captured_lines(summary))

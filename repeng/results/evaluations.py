@@ -116,7 +116,7 @@ def _load(path: Path) -> _File:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"])) or "the file"
-        raise BadData(f"{key} is {json.dumps(first['input'])[:60]}: {first['msg']}", path=path) from error
+        raise BadData(f"{key} is {repr(first['input'])[:60]}: {first['msg']}", path=path) from error
 
 
 def _array(values: list[Any] | None, kind: type[np.generic]) -> np.ndarray | None:

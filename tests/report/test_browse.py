@@ -18,7 +18,7 @@ from made_up_study import HOSTILE, make_distribution, write_study
 from starlette.testclient import TestClient
 
 from repeng.distributions.schema import Distribution, Example, Message, Split
-from repeng.errors import BadInput, UnknownName
+from repeng.errors import BadInput
 from repeng.metrics import Evaluation
 from repeng.report.browse import create_app, export, serve
 from repeng.report.library import Library, script_of
@@ -100,11 +100,6 @@ def test_a_chat_is_shown_turn_by_turn() -> None:
     split = Split("chat", "test", (Example(prompt, ("a", "b"), 0),))
     part = Library({"chat": Distribution("chat", {"test": split})}).split_data(0)
     assert part["examples"][0]["prompt"] == "user: Hello\n\nassistant: Hi"
-
-
-def test_a_split_that_is_not_there_is_named() -> None:
-    with pytest.raises(UnknownName, match="unknown split '7'"):
-        Library({"hard": make_distribution("hard")}).split_data(7)
 
 
 def test_a_port_in_use_is_said_before_anything_runs() -> None:

@@ -242,15 +242,15 @@ def test_an_accuracy_that_its_probabilities_bear_out_is_not_warned_of(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("{", 'the file is "{": Invalid JSON'),
+        ("{", "the file is b'{': Invalid JSON"),
         ("[1]", "the file is [1]: Input should be an object"),
         ('{"accuracy": 1}', "neither probabilities nor an accuracy"),
-        ('{"eval_accuracy": "high"}', 'eval_accuracy is "high": Input should be a valid number'),
+        ('{"eval_accuracy": "high"}', "eval_accuracy is 'high': Input should be a valid number"),
         ('{"eval_accuracy": 75}', "the reported accuracy is 75.0"),
         ('{"eval_accuracy": NaN}', "the reported accuracy is nan"),
         ('{"eval_probabilities": []}', "no pair"),
-        ('{"eval_probabilities": 0.5}', "eval_probabilities is 0.5: Input should be a valid list"),
-        ('{"eval_probabilities": [0.5, null]}', "eval_probabilities.1 is null"),
+        ('{"eval_probabilities": 0.5}', "eval_probabilities is 0.5: Input should be a valid array"),
+        ('{"eval_probabilities": [0.5, null]}', "eval_probabilities.1 is None"),
         ('{"eval_probabilities": [0.5, 1.5]}', "the probability of pair 1 is 1.5"),
         ('{"eval_probabilities": [0.5, NaN]}', "the probability of pair 1 is nan"),
         (
