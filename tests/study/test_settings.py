@@ -35,15 +35,15 @@ def test_a_study_written_as_toml_is_read_back(tmp_path: Path) -> None:
     [
         ("seed = ", "not a TOML file"),
         ("sede = 1", "unknown key 'sede'; choose from"),
-        ('seed = "one"', "seed is 'one'; it must be int"),
-        ("seed = true", "seed is True; it must be int"),
-        ('limit = "all"', "must be int or left out"),
-        ("limit = 1", "take 2 or more"),
-        ("methods = []", "methods is empty"),
-        ("methods = [1]", "must be list of texts"),
-        ("augment = 1.0", "give a share from 0 up to 1"),
+        ('seed = "one"', r"s\.toml: seed is 'one': Input should be a valid integer"),
+        ("seed = true", "seed is True: Input should be a valid integer"),
+        ('limit = "all"', "limit is 'all': Input should be a valid integer"),
+        ("limit = 1", "limit is 1: Input should be greater than or equal to 2"),
+        ("methods = []", r"methods is .*at least 1 item"),
+        ("methods = [1]", r"methods\.0 is 1: Input should be a valid string"),
+        ("augment = 1.0", r"augment is 1\.0: Input should be less than 1"),
         ('augment = "much"', "is no share"),
-        ('too_long = "keep"', "choose from cut, refuse, skip"),
+        ('too_long = "keep"', "Input should be 'skip', 'refuse' or 'cut'"),
     ],
 )
 def test_a_wrong_study_file_is_refused_in_one_sentence(tmp_path: Path, text: str, message: str) -> None:
