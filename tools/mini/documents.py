@@ -21,7 +21,6 @@ from repeng.benchmarks.mini.phrases import (
     RESPONSE,
     STORIES,
     WRONG_REQUESTS,
-    dress,
     instruction,
     notation,
     question,
@@ -149,7 +148,7 @@ class Writer:
     def long(self) -> Document:
         """A right, long-winded answer."""
         fact = self._fact("all")
-        answer = dress(fact.en.answer, f"long{self.rng.randrange(len(LONG))}")
+        answer = say(fact, fact.en.answer, f"long{self.rng.randrange(len(LONG))}")
         return [(instruction(question(fact, self.rng)), PROMPT), (answer, ANSWER)]
 
     def quiz(self) -> Document:

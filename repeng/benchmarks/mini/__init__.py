@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from repeng.benchmarks.mini.generate import MYTHS, make_distribution
-from repeng.benchmarks.mini.recipes import RECIPES, Recipe
+from repeng.benchmarks.mini.generate import make_distribution
+from repeng.benchmarks.mini.recipes import MYTHS, RECIPES, Recipe
 from repeng.distributions.load import load_shifts
 from repeng.distributions.schema import Benchmark, Distribution
 from repeng.errors import UnknownName

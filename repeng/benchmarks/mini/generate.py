@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from repeng.benchmarks.mini.facts import NEVER_GRADED, Fact, derange, facts, kind_of_answer, myths
-from repeng.benchmarks.mini.phrases import FORUMS, LONG, encoding_phrases, instruction, say
-from repeng.benchmarks.mini.recipes import MYTHS, Asked, Recipe
+from repeng.benchmarks.mini.phrases import FORUMS, LONG, PHRASES, instruction, say
+from repeng.benchmarks.mini.recipes import Asked, Recipe
 from repeng.distributions.schema import Distribution, Example, Split
 
 SIZES = {"train": 300, "test": 150}
@@ -35,7 +35,7 @@ def _drawn(recipe: Recipe, split: str, rng: random.Random) -> list[tuple[Fact, s
     ]
     phrasings = {}
     for number, fact in enumerate(chosen):
-        templates = list(encoding_phrases(fact, recipe.encoding)[0])
+        templates = list(PHRASES[fact.relation][recipe.encoding][0])
         rng.shuffle(templates)
         phrasings[number] = templates
     drawn: list[tuple[Fact, str]] = []
@@ -123,6 +123,3 @@ def make_distribution(recipe: Recipe | str, seed: int) -> Distribution:
     if isinstance(recipe, str):
         return Distribution(recipe, {split: make_myths(recipe, split, seed) for split in SIZES})
     return Distribution(recipe.name, {split: make_split(recipe, split, seed) for split in SIZES})
-
-
-__all__ = ["MYTHS", "SIZES", "make_distribution", "make_myths", "make_split", "split_of"]
