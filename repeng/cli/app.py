@@ -26,10 +26,16 @@ store_app = typer.Typer(no_args_is_help=True, help="Look at, check and remove ca
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
 
-studies.register(app)
-probes.register(app)
-look.register(app)
-data.register(data_app, store_app)
+for command in (
+    *(studies.run, studies.cache),
+    *(probes.fit, probes.score, probes.sweep, probes.matrix, probes.tune),
+    *(look.rescore, look.compare, look.report, look.browse),
+):
+    app.command()(command)
+for command in (data.data_ls, data.data_check, data.data_fetch, data.data_export):
+    data_app.command(command.__name__.removeprefix("data_"))(command)
+for command in (data.store_ls, data.store_verify, data.store_rm):
+    store_app.command(command.__name__.removeprefix("store_"))(command)
 
 
 def _version(asked: bool) -> bool:

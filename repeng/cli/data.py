@@ -11,17 +11,6 @@ from repeng.cli import options as o
 from repeng.cli.console import Talk
 
 
-def register(data_app: typer.Typer, store_app: typer.Typer) -> None:
-    """Add this file's commands."""
-    data_app.command("ls")(data_ls)
-    data_app.command("check")(data_check)
-    data_app.command("fetch")(data_fetch)
-    data_app.command("export")(data_export)
-    store_app.command("ls")(store_ls)
-    store_app.command("verify")(store_verify)
-    store_app.command("rm")(store_rm)
-
-
 def data_ls(
     data: Annotated[str | None, typer.Argument(help="Data to list. [default: the embedded benchmark]")] = None,
     json: o.Json = False,

@@ -12,12 +12,6 @@ from repeng.cli.console import Talk
 from repeng.errors import BadInput
 
 
-def register(app: typer.Typer) -> None:
-    """Add this file's commands."""
-    for command in (rescore, compare, report, browse):
-        app.command()(command)
-
-
 def rescore(
     evaluations: Annotated[Path, typer.Argument(help="Folder METHOD/MODEL-SOURCE/TARGET.json, ours or published.")],
     benchmark: Annotated[str, typer.Option("--benchmark", "-b", help="Whose shifts to score.")] = "genies",
@@ -33,14 +27,24 @@ def rescore(
     `../target_tuned_capability` beside the evaluations is used where it is there. With --data the pairs' prompts are
     known, so that accuracies get intervals.
     """
-    from repeng.cli.results import rescore_outputs
-    from repeng.study.rescore import rescore_study
+    from repeng.report.tables import study_table, summary_sentence
+    from repeng.results import record_of, write_results
+    from repeng.study.rescore import rescore as rescore_files
+    from repeng.study.rescore import target_groups, write_published
 
     talk = Talk(json=json, quiet=quiet)
-    found = rescore_study(
-        evaluations, benchmark, model or None, methods=o.names(methods) if methods else None, data=data
+    groups = target_groups(data, benchmark) if data else {}
+    found = rescore_files(
+        evaluations, benchmark, model or None, methods=o.names(methods) if methods else None, groups=groups
     )
-    rescore_outputs(found, out, talk)
+    rows = [one.row for one in found]
+    if out is not None:
+        write_results(rows, out / "results.csv")
+        for method in dict.fromkeys(row.method for row in rows):
+            write_published([one for one in found if one.row.method == method], out / "published" / f"{method}.csv")
+        talk.note(f"wrote {out / 'results.csv'} and {out / 'published'}")
+    plain = [record_of(one.row) | {"published_columns": one.published()} for one in found]
+    talk.result(plain, study_table(rows), "", summary_sentence(rows))
 
 
 def compare(
@@ -76,10 +80,11 @@ def report(
     quiet: o.Quiet = False,
 ) -> None:
     """One self-contained HTML file of a study that opens offline, and its pictures beside it."""
-    from repeng.cli.results import report_of
+    from repeng.report.html import write_report
+    from repeng.study.texts import texts_of
 
     talk = Talk(json=json, quiet=quiet)
-    page = report_of(results, out)
+    page = write_report(results, out, distributions=texts_of(results))
     talk.result({"report": str(page)}, f"wrote {page}")
 
 
@@ -109,7 +114,7 @@ def browse(
         distributions = texts_of(results) or load_named(None, limit=limit)
     else:
         distributions = load_named(data, limit=limit)
-    predictions = read_predictions(results) if results is not None else []
+    predictions = list(read_predictions(results).values()) if results is not None else []
     if (model is None) != (probe is None):
         raise BadInput("token scores need both --model and --probe")
     scores = None

@@ -15,12 +15,6 @@ PROBE = "mms, lat, ccs, cra, logistic(C=0.1), lda, ...; or FILE.py:NAME, a probe
 Targets = Annotated[list[str], typer.Option("--target", help="Distribution to score; may be given again.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this file's commands."""
-    for command in (fit, score, sweep, matrix, tune):
-        app.command()(command)
-
-
 def fit(
     store: o.Store,
     source: Annotated[str, typer.Option("--source", help="Distribution whose cached train split is fitted on.")],

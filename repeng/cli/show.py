@@ -43,10 +43,10 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def cache_lines(cache: CachePlan) -> list[str]:
+def cache_line(cache: CachePlan) -> str:
     """What is cached and what must be captured."""
     if not cache.missing:
-        return [f"activations: all {cache.n_parts} parts are in {cache.store}"]
+        return f"activations: all {cache.n_parts} parts are in {cache.store}"
     line = (
         f"activations: {len(cache.missing)} of {cache.n_parts} parts to capture into {cache.store}: "
         f"{cache.n_texts:,} texts"
@@ -55,7 +55,7 @@ def cache_lines(cache: CachePlan) -> list[str]:
         line += f", {cache.n_tokens:,} tokens"
     if cache.seconds is not None:
         line += f", about {duration(cache.seconds)}"
-    return [line]
+    return line
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -64,7 +64,7 @@ def plan_lines(plan: Plan) -> list[str]:
     return [
         f"{benchmark.name}: {len(benchmark.shifts)} shifts over {len(benchmark.distributions)} distributions; "
         f"model {plan.study.model}; methods {', '.join(plan.asked)}",
-        *cache_lines(plan.cache),
+        cache_line(plan.cache),
         f"evaluations: {len(plan.tasks) - len(plan.known)} to make, {len(plan.known)} done already",
         *(
             f"tuning: {one.method} on {one.sources} sources, {one.found} of them tuned already"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from repeng.cli import options as o
 from repeng.cli.console import Talk
 
+if TYPE_CHECKING:
+    from repeng.study.study import StudyOutcome
 
-def register(app: typer.Typer) -> None:
-    """Add this file's commands."""
-    app.command()(run)
-    app.command()(cache)
+MOST_FAILURES = 10
 
 
 def run(
@@ -61,9 +60,8 @@ def run(
 
     With no argument: the embedded model on the embedded benchmark. Running it again does only what is not done yet.
     """
-    from repeng.cli.results import write_outputs
     from repeng.cli.show import plan_lines
-    from repeng.study.settings import Study, parse_share
+    from repeng.study.settings import Study
     from repeng.study.study import plan_study, run_study
 
     given: dict[str, Any] = {
@@ -75,7 +73,7 @@ def run(
         "store": str(store) if store else None,
         "out": str(out) if out else None,
         "limit": limit,
-        "augment": parse_share(augment) if augment else None,
+        "augment": augment,
         "seed": seed,
         "device": device,
         "device_map": device_map,
@@ -92,7 +90,7 @@ def run(
     for line in plan_lines(plan):
         talk.note(line)
     result = run_study(plan, progress=talk.progress, note=talk.note)
-    write_outputs(result, talk)
+    _write_outputs(result, talk)
     if result.failures:
         raise typer.Exit(1)
 
@@ -128,7 +126,7 @@ def cache(
     from dataclasses import asdict
 
     from repeng.benchmarks.loaded import load_benchmark
-    from repeng.cli.show import cache_lines, captured_lines
+    from repeng.cli.show import cache_line, captured_lines
     from repeng.distributions.stimuli import get_stimulus
     from repeng.errors import BadInput
     from repeng.probes.selection import parse_layers
@@ -145,8 +143,57 @@ def cache(
     splits = [split for distribution in world.distributions.values() for split in distribution.splits.values()]
     settings = ModelSettings(model, device, dtype, too_long, device_map)
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)
-    for line in cache_lines(plan):
-        talk.note(line)
+    talk.note(cache_line(plan))
     summary = plan.carry_out(talk.progress)
     if summary is not None:
         talk.result(asdict(summary), *captured_lines(summary))
+
+
+def _write_outputs(result: StudyOutcome, talk: Talk) -> None:
+    """Write the report of a study that found something new; show its table, what it says, and where the files are."""
+    from dataclasses import asdict
+    from shlex import quote
+
+    from repeng.cli.show import captured_lines
+    from repeng.report.html import write_report
+    from repeng.report.tables import study_table, summary_sentence
+    from repeng.report.text_solved import text_solved_sentence, text_solved_sources
+    from repeng.results import record_of
+    from repeng.tuning.settings import METHODS as TUNING
+
+    if result.captured is not None:
+        for line in captured_lines(result.captured):
+            talk.note(line)
+    page = result.out / "report.html"
+    if result.changed or result.evaluations_made or not page.is_file():
+        page = write_report(result.out, distributions=result.plan.world.distributions)
+    rows = [record_of(row) for row in result.rows]
+    failed = [asdict(failure) for failure in result.failures]
+    text_solved = [asdict(source) for source in text_solved_sources(result.rows)]
+    plain = {"out": str(result.out), "rows": rows, "failures": failed, "surface_sources": text_solved}
+    shown: list[Any] = [study_table(result.rows), "", summary_sentence(result.rows)]
+    shown += [text_solved_sentence(result.rows)] if text_solved else []
+    shown.append("")
+    shown.append(
+        f"results: {result.out / 'results.csv'}  report: {page}  predictions: {result.plan.runner.predictions}"
+    )
+    talk.result(plain, *shown)
+    talk.note(f"{result.evaluations_made} evaluations made, {result.evaluations_reused} read back")
+    if len(result.plan.asked) > 1:
+        against = next((name for name in TUNING if name in result.plan.asked), result.plan.asked[0])
+        talk.note(f"paired tests of every method: repeng compare {quote(str(result.out))} --against {against}")
+    for line in _failure_lines(result):
+        talk.err.print(line, markup=False)
+
+
+def _failure_lines(result: StudyOutcome) -> list[str]:
+    """What failed, one line a method and reason."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for failure in result.failures:
+        reasons.setdefault((failure.method, failure.reason), []).append(f"{failure.source} -> {failure.target}")
+    lines = [
+        f"failed: {method} on {len(shifts)} evaluation(s), as {shifts[0]}: {reason}"
+        for (method, reason), shifts in reasons.items()
+    ]
+    hidden = len(lines) - MOST_FAILURES
+    return lines[:MOST_FAILURES] + ([f"and {hidden} more kinds of failure"] if hidden > 0 else [])

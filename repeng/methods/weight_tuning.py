@@ -12,11 +12,11 @@ import numpy as np
 from repeng.distributions.schema import Example, Split
 from repeng.methods.base import Kind, Method, MethodSettings, Note, ResponseScores, Source, Target, no_note
 from repeng.models.fingerprint import find_model
-from repeng.tuning.progress import TuneProgress
 from repeng.tuning.reward_model import RewardModel
+from repeng.tuning.run import TuneProgress, TuningRun, plan_tuning
 from repeng.tuning.scoring import load_tuned, score_split
 from repeng.tuning.settings import preset_settings
-from repeng.tuning.tuned_model import TunedModel, TuningRun, carry_out, plan_tuning
+from repeng.tuning.tuned_model import TunedModel, carry_out
 
 STEPS_BETWEEN_LINES = 25
 TITLES = {

@@ -1,11 +1,10 @@
-"""Evaluations to figures, with intervals. Pure numpy: knows no model, file or torch."""
+"""Evaluations to figures, with intervals. Knows no model, file or torch."""
 
-from repeng.metrics.comparison import correlation, holm, mistake_kappa, on_shared_examples
+from repeng.metrics.comparison import correlation, holm, mistake_kappa
 from repeng.metrics.evaluation import AGREES, Evaluation
 from repeng.metrics.figures import (
     Figures,
     ReliabilityBin,
-    accuracy,
     auroc,
     brier,
     differential_elicitation,
@@ -33,7 +32,6 @@ __all__ = [
     "Evaluation",
     "Figures",
     "ReliabilityBin",
-    "accuracy",
     "accuracy_interval",
     "accuracy_intervals",
     "auroc",
@@ -48,7 +46,6 @@ __all__ = [
     "mean_accuracy_interval",
     "mean_paired_difference",
     "mistake_kappa",
-    "on_shared_examples",
     "paired_difference",
     "reliability_bins",
     "rms_calibration_error",

@@ -3,58 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+import pandas as pd
+from jaxtyping import Float
 
 from repeng.errors import BadInput
 from repeng.metrics.evaluation import Evaluation
-from repeng.metrics.figures import ranks
-from repeng.metrics.resampling import Estimate, check_same_pairs, check_settings, draw, ends, resampling_units
+from repeng.metrics.resampling import LEVEL, Estimate, check_resamples, check_same_pairs, draw, ends, resampling_units
 
 
-def on_shared_examples(a: Evaluation, b: Evaluation) -> tuple[Evaluation, Evaluation, int]:
-    """Two evaluations of one split cut down to the examples of which they hold equally many pairs.
-
-    Methods skip texts that are too long for them, so that one may lack pairs of the other. Skipping goes by length:
-    where both kept equally many pairs of an example, these are the same.
-
-    Returns:
-        Both, on the shared examples, and how many examples were dropped.
-
-    Raises:
-        BadInput: one does not know its pairs' examples, they share none, or one must be cut whose stated accuracy its
-            pairs do not bear out.
-    """
-    if a.example is None or b.example is None:
-        raise BadInput("an evaluation does not say which example each pair belongs to; compare files that do")
-    count_a, count_b = Counter(a.example.tolist()), Counter(b.example.tolist())
-    shared = [example for example, count in count_a.items() if count_b[example] == count]
-    if not shared:
-        raise BadInput("the two evaluations share no example; compare evaluations of the same split")
-    keep_a, keep_b = np.isin(a.example, shared), np.isin(b.example, shared)
-    return _cut(a, keep_a), _cut(b, keep_b), len(count_a | count_b) - len(shared)
-
-
-def _cut(evaluation: Evaluation, keep: Bool[np.ndarray, " pair"]) -> Evaluation:
-    if keep.all():
-        return evaluation
-    credit = evaluation.credit
-    if credit is None:
-        raise BadInput("an evaluation's stated accuracy does not follow from its probabilities; no part of it has one")
-    kept = {name: getattr(evaluation, name) for name in ("probabilities", "example", "group", "scores")}
-    kept = {name: None if values is None else values[keep] for name, values in kept.items()}
-    stated = None if evaluation.reported_accuracy is None else float(credit[keep].mean())
-    return Evaluation(**kept, reported_accuracy=stated)
-
-
-def mistake_kappa(
-    a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int = 2000, level: float = 0.95
-) -> Estimate | None:
+def mistake_kappa(a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int = 2000) -> Estimate | None:
     """Cohen's kappa between two methods' wins and mistakes on the same pairs: 1 if they fail alike, 0 if by chance.
 
     A tie is a third verdict besides right and wrong. The interval is by bootstrap over prompt groups, and blank where
@@ -66,7 +28,7 @@ def mistake_kappa(
     Raises:
         BadInput: the two do not hold the same pairs, or one holds a bare accuracy.
     """
-    check_settings(resamples, level)
+    check_resamples(resamples)
     check_same_pairs(a, b, "the target")
     verdicts = (2 * a.wins).astype(int), (2 * b.wins).astype(int)
     table = np.zeros((len(a.wins), 9))
@@ -80,7 +42,7 @@ def mistake_kappa(
     by_unit = np.zeros((units.n_units, 9))
     np.add.at(by_unit, units.of_pairs[0], table)
     drawn = _kappa(draw(units.n_units, resamples, np.random.default_rng(seed)) @ by_unit)
-    return Estimate(value) if np.isnan(drawn).any() else Estimate(value, *ends(drawn, level))
+    return Estimate(value) if np.isnan(drawn).any() else Estimate(value, *ends(drawn))
 
 
 def _kappa(counts: Float[np.ndarray, "resample cell"]) -> Float[np.ndarray, " resample"]:
@@ -97,7 +59,6 @@ def correlation(
     y: Sequence[float],
     *,
     method: Literal["pearson", "spearman"] = "pearson",
-    level: float = 0.95,
 ) -> Estimate | None:
     """Correlation of two figures across models (or shifts), with an interval by Fisher's transformation.
 
@@ -110,7 +71,6 @@ def correlation(
     Raises:
         BadInput: the sides differ in length, or a value is not finite.
     """
-    check_settings(1, level)
     if len(x) != len(y):
         raise BadInput(f"{len(x)} values on one side and {len(y)} on the other; give one of each for every model")
     both = np.array([x, y], dtype=np.float64).reshape(2, -1)
@@ -119,14 +79,14 @@ def correlation(
     if len(x) < 2 or bool((np.ptp(both, axis=1) == 0).any()):
         return None
     if method == "spearman":
-        both = np.array([ranks(side) for side in both])
+        both = pd.DataFrame(both.T).rank().to_numpy().T
     value = float(np.asarray(np.corrcoef(both))[0, 1])
     if len(x) < 4:
         return Estimate(value)
     if abs(value) > 1 - 1e-12:
         return Estimate(value, value, value)
     variance = (1 + value**2 / 2 if method == "spearman" else 1.0) / (len(x) - 3)
-    reach = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(variance)
+    reach = NormalDist().inv_cdf((1 + LEVEL) / 2) * math.sqrt(variance)
     return Estimate(value, math.tanh(math.atanh(value) - reach), math.tanh(math.atanh(value) + reach))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float
 
 from repeng.errors import BadInput
@@ -27,11 +28,6 @@ class ReliabilityBin:
     confidence: float
     accuracy: float
     n_pairs: int
-
-
-def accuracy(evaluation: Evaluation) -> float:
-    """The share of pairs whose best response is preferred, ties counted half; a foreign file's own figure stands."""
-    return evaluation.accuracy
 
 
 def elicitation(accuracy: float, capability: float) -> float:
@@ -140,14 +136,8 @@ def auroc(scores: Float[np.ndarray, " response"], best: Bool[np.ndarray, " respo
     n_worse = len(best) - n_best
     if not n_best or not n_worse:
         raise BadInput(f"AUROC of {n_best} best and {n_worse} worse responses; it needs one of each at least")
-    return float((ranks(scores)[best].sum() - n_best * (n_best + 1) / 2.0) / (n_best * n_worse))
-
-
-def ranks(values: Float[np.ndarray, " value"]) -> Float[np.ndarray, " value"]:
-    """Ranks from 1, equal values sharing their mean rank."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    found: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2.0)[place]
-    return found
+    ranks = pd.Series(scores).rank().to_numpy()
+    return float((ranks[best].sum() - n_best * (n_best + 1) / 2.0) / (n_best * n_worse))
 
 
 def _check_pairs(probabilities: Float[np.ndarray, " pair"]) -> None:
@@ -161,14 +151,13 @@ def figure_inputs(
     source_id: Evaluation | None = None,
     baseline: Evaluation | None = None,
     capability: float | None = None,
-    seed: int = 0,
     resamples: int = 2000,
 ) -> dict[str, Any]:
     """Everything that a figure of a row of results may be made of, by name; None where it is unknown.
 
     The arguments are those of `results.row_from`.
     """
-    interval = evaluation and accuracy_interval(evaluation, seed=seed, resamples=resamples)
+    interval = evaluation and accuracy_interval(evaluation, resamples=resamples)
     scores = evaluation and evaluation.response_scores
     return {
         "evaluation": evaluation,

@@ -13,11 +13,12 @@ from jaxtyping import Float
 
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.resampling import (
+    LEVEL,
     Estimate,
     Units,
+    check_resamples,
     check_same_length,
     check_same_pairs,
-    check_settings,
     draw,
     drawn,
     ends,
@@ -37,10 +38,8 @@ class Difference(Estimate):
     p: float | None = None
 
 
-def accuracy_interval(
-    evaluation: Evaluation, *, seed: int = 0, resamples: int = 2000, level: float = 0.95
-) -> tuple[float, float] | None:
-    """Percentile interval of the accuracy by bootstrap over prompt groups.
+def accuracy_interval(evaluation: Evaluation, *, seed: int = 0, resamples: int = 2000) -> tuple[float, float] | None:
+    """95 % percentile interval of the accuracy by bootstrap over prompt groups.
 
     Where every group is wholly right, or wholly wrong, resampling shows no spread: the far end is then the exact
     binomial (Clopper-Pearson) one for that many groups.
@@ -49,12 +48,12 @@ def accuracy_interval(
         (low, high), or None where groups or the pairs' share in the accuracy are unknown, or there is one group only.
 
     Raises:
-        BadInput: no resample, or a level outside 0 to 1.
+        BadInput: no resample.
     """
-    check_settings(resamples, level)
+    check_resamples(resamples)
     if evaluation.credit is None:
         return None
-    return accuracy_intervals(evaluation.credit[None], evaluation, seed=seed, resamples=resamples, level=level)[0]
+    return accuracy_intervals(evaluation.credit[None], evaluation, seed=seed, resamples=resamples)[0]
 
 
 def accuracy_intervals(
@@ -63,7 +62,6 @@ def accuracy_intervals(
     *,
     seed: int = 0,
     resamples: int = 2000,
-    level: float = 0.95,
 ) -> list[tuple[float, float] | None]:
     """`accuracy_interval` of many answers about the same pairs at once, such as those of every layer.
 
@@ -72,24 +70,20 @@ def accuracy_intervals(
         of: an evaluation of the same pairs, which says what belongs to which prompt.
         seed: of the resampling.
         resamples: how many.
-        level: coverage.
     """
-    check_settings(resamples, level)
+    check_resamples(resamples)
     units = resampling_units([of])
     if units is None:
         return [None] * len(wins)
-    return [
-        _unanimous(curve, units.n_units, level)
-        or ends(weighted_means(curve, units.of_pairs[0], drawn(units.n_units, resamples, seed)), level)
-        for curve in wins
-    ]
+    draws = drawn(units.n_units, resamples, seed).astype(np.float64)
+    return [_unanimous(curve, units.n_units) or ends(weighted_means(curve, units.of_pairs[0], draws)) for curve in wins]
 
 
-def _unanimous(credit: Float[np.ndarray, " pair"], n_units: int, level: float) -> tuple[float, float] | None:
+def _unanimous(credit: Float[np.ndarray, " pair"], n_units: int) -> tuple[float, float] | None:
     """The interval where all pairs are right, or all wrong; None where they differ."""
     if credit[0] not in (0.0, 1.0) or not np.all(credit == credit[0]):
         return None
-    reach = float(((1 - level) / 2) ** (1 / n_units))
+    reach = float(((1 - LEVEL) / 2) ** (1 / n_units))
     return (reach, 1.0) if credit[0] == 1.0 else (0.0, 1.0 - reach)
 
 
@@ -99,7 +93,6 @@ def mean_accuracy_interval(
     *,
     seed: int = 0,
     resamples: int = 2000,
-    level: float = 0.95,
 ) -> Estimate:
     """Mean accuracy over shifts, and its interval over prompts; the shifts themselves are taken as given.
 
@@ -111,13 +104,12 @@ def mean_accuracy_interval(
         targets: the name of each one's target.
         seed: of the resampling.
         resamples: how many.
-        level: coverage.
     """
-    check_settings(resamples, level)
+    check_resamples(resamples)
     check_same_length(evaluations, targets)
     value = float(np.mean([one.accuracy for one in evaluations]))
     shared = _units_of_targets([one.credit for one in evaluations], evaluations, targets)
-    return Estimate(value) if shared is None else Estimate(value, *ends(_resampled(shared, resamples, seed), level))
+    return Estimate(value) if shared is None else Estimate(value, *ends(_resampled(shared, resamples, seed)))
 
 
 def paired_difference(
@@ -127,7 +119,6 @@ def paired_difference(
     seed: int = 0,
     resamples: int = 2000,
     permutations: int = 10_000,
-    level: float = 0.95,
 ) -> Difference:
     """Accuracy of `a` minus accuracy of `b` on the same pairs, with interval and p-value.
 
@@ -137,9 +128,7 @@ def paired_difference(
     Raises:
         BadInput: the two do not hold the same pairs.
     """
-    return mean_paired_difference(
-        [a], [b], ["the target"], seed=seed, resamples=resamples, permutations=permutations, level=level
-    )
+    return mean_paired_difference([a], [b], ["the target"], seed=seed, resamples=resamples, permutations=permutations)
 
 
 def mean_paired_difference(
@@ -150,7 +139,6 @@ def mean_paired_difference(
     seed: int = 0,
     resamples: int = 2000,
     permutations: int = 10_000,
-    level: float = 0.95,
 ) -> Difference:
     """`paired_difference`, averaged over shifts. Shifts on the same target draw the same prompts together.
 
@@ -161,13 +149,12 @@ def mean_paired_difference(
         seed: of resampling and permutation.
         resamples: how many for the interval.
         permutations: how many for the p-value.
-        level: coverage of the interval.
 
     Raises:
         BadInput: the two do not hold the same shifts, or not the same pairs of one.
     """
-    check_settings(resamples, level)
-    check_settings(permutations, level)
+    check_resamples(resamples)
+    check_resamples(permutations)
     check_same_length(a, b)
     check_same_length(a, targets)
     for one, other, target in zip(a, b, targets, strict=True):
@@ -183,7 +170,7 @@ def mean_paired_difference(
         return Difference(value)
     # Sums of the same terms in another order differ in the last bits; they are ties all the same.
     beyond = int(np.sum(np.abs(_flipped(shared, permutations, seed)) >= abs(value) - 1e-12))
-    return Difference(value, *ends(_resampled(shared, resamples, seed), level), (beyond + 1) / (permutations + 1))
+    return Difference(value, *ends(_resampled(shared, resamples, seed)), (beyond + 1) / (permutations + 1))
 
 
 Shared = list[tuple[list[Float[np.ndarray, " _pair"]], Units]]

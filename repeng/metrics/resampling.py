@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 FEWEST_GROUPS = 30
 """With fewer prompt groups than this, examples are resampled instead, where they are known and more."""
 
+LEVEL = 0.95
+"""Of every interval."""
+
 Draws = Float[np.ndarray, "resample unit"]
 
 
@@ -77,17 +80,12 @@ def draw(n_units: int, resamples: int, generator: np.random.Generator) -> Draws:
     return generator.multinomial(n_units, np.full(n_units, 1.0 / n_units), size=resamples).astype(np.float64)
 
 
-@lru_cache(maxsize=4)
-def drawn(n_units: int, resamples: int, seed: int) -> Draws:
-    """`draw` from a seed. Targets of one size share it, so a table of hundreds of intervals draws a few times."""
-    draws = _kept(n_units, resamples, seed).astype(np.float64)
-    draws.flags.writeable = False
-    return draws
-
-
 @lru_cache(maxsize=64)
-def _kept(n_units: int, resamples: int, seed: int) -> UInt8[np.ndarray, "resample unit"]:
-    """As small as it can be kept: a unit is drawn a few times, never hundreds, and floats are soon made of it."""
+def drawn(n_units: int, resamples: int, seed: int) -> UInt8[np.ndarray, "resample unit"]:
+    """`draw` from a seed. Targets of one size share it, so a table of hundreds of intervals draws a few times.
+
+    As small as it can be kept: a unit is drawn a few times, never hundreds.
+    """
     return draw(n_units, resamples, np.random.default_rng(seed)).astype(np.uint8)
 
 
@@ -101,18 +99,16 @@ def weighted_means(
     return np.where(held > 0, total / np.maximum(held, 1.0), values.mean())
 
 
-def ends(means: Float[np.ndarray, " resample"], level: float) -> tuple[float, float]:
+def ends(means: Float[np.ndarray, " resample"]) -> tuple[float, float]:
     """The ends of the percentile interval."""
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def check_settings(resamples: int, level: float) -> None:
-    """Refuse no resample, or a level outside 0 to 1."""
+def check_resamples(resamples: int) -> None:
+    """Refuse no resample."""
     if resamples < 1:
         raise BadInput(f"{resamples} resamples; take 1 or more, usually 2000")
-    if not 0 < level < 1:
-        raise BadInput(f"the level is {level}; give a share between 0 and 1, as 0.95")
 
 
 def check_same_length(one: Sequence[object], other: Sequence[object]) -> None:

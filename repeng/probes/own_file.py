@@ -72,6 +72,8 @@ def class_in_file(reference: str) -> type[Probe]:
             del sys.modules[module_name]
             raise BadInput(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
+    if found is None:
+        raise BadInput(f"{path} has no class {name}; a probe of your own is named as FILE.py:NAME")
     if not (isinstance(found, type) and issubclass(found, Probe)):
         raise BadInput(f"{path}: {name} is no subclass of repeng.probes.Probe; see docs/add-a-probe.md")
     found.reference = f"{path}:{name}"

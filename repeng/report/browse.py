@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -36,6 +37,7 @@ HEADERS = {
     "cache-control": "no-store",
 }
 STATIC = ("page.css", "browse.css", "browse.js")
+MEDIA_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 TokenScores = Callable[[Example, int], Sequence[tuple[str, float]]]
 """Scores one response of an example: a text and a score for each token of prompt and response, in order."""
@@ -51,55 +53,25 @@ def create_app(
 
     Args:
         distributions: by name.
-        predictions: as `read_predictions` gives them.
+        predictions: those that `read_predictions` finds.
         token_scores: of a response's tokens; without it the page offers none. Called one at a time.
     """
-    library = Library(distributions, predictions)
+    files = _files(Library(distributions, predictions), token_scores)
     one_at_a_time = threading.Lock()
 
-    def page(_request: Request) -> Response:
-        return Response(_page(), media_type="text/html", headers=HEADERS)
+    def text(name: str) -> str:
+        with one_at_a_time:
+            return files[name]()
 
-    def static(request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in STATIC:
+    async def answer(request: Request) -> Response:
+        name = request.path_params["name"] or "index.html"
+        if name not in files:
             return PlainTextResponse("no such file", status_code=404, headers=HEADERS)
-        kind = "text/css" if name.endswith(".css") else "text/javascript"
-        return Response(static_text(name), media_type=kind, headers=HEADERS)
+        kind = MEDIA_TYPES[name.rpartition(".")[2]]
+        return Response(await run_in_threadpool(text, name), media_type=kind, headers=HEADERS)
 
-    def info(_request: Request) -> Response:
-        text = script_of("info", library.info(tokens=token_scores is not None))
-        return Response(text, media_type="text/javascript", headers=HEADERS)
-
-    def split(request: Request) -> Response:
-        number = request.path_params["number"]
-        if number >= len(library.splits):
-            return PlainTextResponse("no such split", status_code=404, headers=HEADERS)
-        return Response(
-            script_of(str(number), library.split_data(number)), media_type="text/javascript", headers=HEADERS
-        )
-
-    async def tokens(request: Request) -> Response:
-        number, example = request.path_params["number"], request.path_params["example"]
-        examples = library.split(number).examples if number < len(library.splits) else ()
-        if token_scores is None or example >= len(examples):
-            return PlainTextResponse("no such example", status_code=404, headers=HEADERS)
-
-        def score() -> str:
-            with one_at_a_time:
-                return _tokens_script(number, example, examples[example], token_scores)
-
-        return Response(await run_in_threadpool(score), media_type="text/javascript", headers=HEADERS)
-
-    routes = [
-        Route("/", page),
-        Route("/data/info.js", info),
-        Route("/data/{number:int}.js", split),
-        Route("/data/tokens-{number:int}-{example:int}.js", tokens),
-        Route("/{name}", static),
-    ]
     hosts = [Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])]
-    return Starlette(routes=routes, middleware=hosts)
+    return Starlette(routes=[Route("/{name:path}", answer)], middleware=hosts)
 
 
 def serve(app: Starlette, *, port: int = 8417, announce: Callable[[str], None] = lambda _address: None) -> None:
@@ -137,35 +109,39 @@ def export(
     Args:
         directory: where to; files of the same names are replaced.
         distributions: by name.
-        predictions: as `read_predictions` gives them.
+        predictions: those that `read_predictions` finds.
         token_scores: scores every response of every example now, one file an example. That is a pass of the model
             for each: take few examples.
 
     Returns:
         The page, `directory/index.html`.
     """
-    library = Library(distributions, predictions)
-    for name in STATIC:
-        write_atomically(directory / name, static_text(name))
-    data = directory / "data"
-    write_atomically(data / "info.js", script_of("info", library.info(tokens=token_scores is not None)))
-    for number in range(len(library.splits)):
-        write_atomically(data / f"{number}.js", script_of(str(number), library.split_data(number)))
-        if token_scores is not None:
-            for row, example in enumerate(library.split(number).examples):
-                write_atomically(data / f"tokens-{number}-{row}.js", _tokens_script(number, row, example, token_scores))
-    write_atomically(directory / "index.html", _page())
+    for name, text in _files(Library(distributions, predictions), token_scores).items():
+        write_atomically(directory / name, text())
     return directory / "index.html"
 
 
-def _tokens_script(number: int, row: int, example: Example, token_scores: TokenScores) -> str:
+def _files(library: Library, token_scores: TokenScores | None) -> dict[str, Callable[[], str]]:
+    """Every file of the page by its path, the page itself last, and what makes its text."""
+    files: dict[str, Callable[[], str]] = {name: partial(static_text, name) for name in STATIC}
+    files["data/info.js"] = lambda: script_of("info", library.info(tokens=token_scores is not None))
+    for number in range(len(library.splits)):
+        files[f"data/{number}.js"] = partial(_split_script, library, number)
+        for row in range(len(library.split(number).examples) if token_scores is not None else 0):
+            files[f"data/tokens-{number}-{row}.js"] = partial(_tokens_script, library, number, row, token_scores)
+    files["index.html"] = lambda: environment().get_template("browse.html").render(policy=POLICY)
+    return files
+
+
+def _split_script(library: Library, number: int) -> str:
+    return script_of(str(number), library.split_data(number))
+
+
+def _tokens_script(library: Library, number: int, row: int, token_scores: TokenScores) -> str:
     """The token scores of each of an example's responses, in order."""
+    example = library.split(number).examples[row]
     scored = [
         [(str(text), float(score)) for text, score in token_scores(example, response)]
         for response in range(len(example.responses))
     ]
     return script_of(f"tokens-{number}-{row}", scored)
-
-
-def _page() -> str:
-    return environment().get_template("browse.html").render(policy=POLICY)

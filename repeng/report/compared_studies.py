@@ -16,7 +16,7 @@ import pandas as pd
 from repeng.distributions.schema import Shift
 from repeng.errors import BadData, BadInput, UnknownName
 from repeng.metrics import Evaluation
-from repeng.report.predictions import Key, Prediction, by_key, read_predictions
+from repeng.report.predictions import Key, Prediction, read_predictions
 from repeng.results import CAPABILITY, ResultRow, read_results, results_frame, row_from
 from repeng.study.rescore import read_capability
 
@@ -147,7 +147,7 @@ def read_compared_studies(paths: Sequence[Path]) -> tuple[ComparedStudy, ...]:
     for path, name in zip(paths, names, strict=True):
         rows = tables[path]
         has_predictions = path.is_dir() and (rows is None or (path / "predictions").is_dir())
-        predictions = by_key(read_predictions(path)) if has_predictions else {}
+        predictions = read_predictions(path) if has_predictions else {}
         if rows is None and not predictions:
             raise BadInput(f"{path}: no results.csv and no METHOD/MODEL-SOURCE/TARGET.json; give a study's folder")
         rows = _rows_of_evaluations(path, predictions, shifts) if rows is None else rows

@@ -18,7 +18,7 @@ from repeng.report.frames import in_order, once_each, shift_frame
 from repeng.report.layer_section import layer_pictures
 from repeng.report.mistakes import wrong_pairs
 from repeng.report.page import Cell, Grid, Line, Picture, draw, figure, write_page
-from repeng.report.predictions import Key, Prediction, by_key, mean_estimate, read_predictions, reliability_frame
+from repeng.report.predictions import Key, Prediction, mean_estimate, read_predictions, reliability_frame
 from repeng.report.published import GENIES_MEANS, MODEL, is_genies
 from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
 from repeng.report.tables import summary_sentence
@@ -51,7 +51,7 @@ def write_report(
     page = out or results / "report.html"
     folder = page.with_name(f"{page.stem}-pictures")
     shifts = set(zip(frame["source"], frame["target"], strict=True))
-    predictions = by_key(read_predictions(results, shifts=shifts)) if (results / "predictions").is_dir() else {}
+    predictions = read_predictions(results, shifts=shifts) if (results / "predictions").is_dir() else {}
     layers = read_layers(results / "layers.csv") if (results / "layers.csv").is_file() else []
     pictures = draw(
         [*_shift_pictures(frame), *layer_pictures(layers, frame), *_reliability(frame, predictions)], folder
@@ -101,13 +101,13 @@ def _published(frame: pd.DataFrame) -> Grid:
     means = frame.groupby(["model", "method"])["accuracy"].mean().dropna().to_dict()
     models = in_order(frame["model"])
     lines = []
-    for one in GENIES_MEANS:
-        forms = ((one.method, ""), (f"{one.method}-genies", " (preset)"))
+    for method, title, accuracy in GENIES_MEANS:
+        forms = ((method, ""), (f"{method}-genies", " (preset)"))
         ours = [
             ", ".join(f"{means[model, name]:.3f}{note}" for name, note in forms if (model, name) in means)
             for model in models
         ]
-        lines.append(Line(one.title, tuple(Cell(text or "–") for text in (f"{one.accuracy:.3f}", *ours))))
+        lines.append(Line(title, tuple(Cell(text or "–") for text in (f"{accuracy:.3f}", *ours))))
     return Grid(("method", MODEL, *models), tuple(lines))
 
 

@@ -47,22 +47,22 @@ def sweep_chart(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Any:
     scale = alt.Scale(domain=[min(0.4, floor), 1.0], zero=False)
     y = alt.Y("accuracy:Q", scale=scale, title="pair accuracy")
     colour = colour_by("method", methods, title="probe")
-    base = alt.Chart(frame)
-    tooltip = tooltips("method:N", "layer:Q", figures=SWEEP_FIGURES)
+    base = alt.Chart(frame).encode(x=x, color=colour)
+    accuracies = base.encode(y=y, tooltip=tooltips("method:N", "layer:Q", figures=SWEEP_FIGURES))
     bands = base.mark_area(opacity=0.15, clip=True).encode(
-        x=x, y=alt.Y("accuracy_low:Q", scale=scale, title="pair accuracy"), y2="accuracy_high:Q", color=colour
+        y=alt.Y("accuracy_low:Q", scale=scale, title="pair accuracy"), y2="accuracy_high:Q"
     )
     held_out = base.mark_line(strokeDash=[1, 3], opacity=0.8).encode(
-        x=x, y=alt.Y("held_out_accuracy:Q", scale=scale, title="pair accuracy"), color=colour
+        y=alt.Y("held_out_accuracy:Q", scale=scale, title="pair accuracy")
     )
-    lines = base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, tooltip=tooltip)
+    lines = accuracies.mark_line(strokeWidth=2)
     marks = [
-        base.transform_filter(f"datum.{which}")
-        .mark_point(size=110, strokeWidth=2, opacity=1, filled=filled, shape=shape)
-        .encode(x=x, y=y, color=colour, tooltip=tooltip)
+        accuracies.transform_filter(f"datum.{which}").mark_point(
+            size=110, strokeWidth=2, opacity=1, filled=filled, shape=shape
+        )
         for which, shape, filled in (("chosen", "circle", True), ("oracle", "diamond", False))
     ]
-    chance = base.mark_rule(strokeDash=[4, 4], color=MUTED).encode(y=alt.datum(0.5))
+    chance = alt.Chart(frame).mark_rule(strokeDash=[4, 4], color=MUTED).encode(y=alt.datum(0.5))
     chart = (
         alt.layer(chance, bands, held_out, lines, *marks)
         .properties(width=width, height=height)

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from repeng.distributions.schema import Distribution, Pair, Split
-from repeng.errors import UnknownName
 from repeng.report.pair_texts import prompt_text
 from repeng.report.predictions import Prediction
 
@@ -50,13 +49,7 @@ class Library:
         }
 
     def split_data(self, number: int) -> dict[str, Any]:
-        """One split's examples, its pairs as [example, best, worse] by response number, and its predictions.
-
-        Raises:
-            UnknownName: there is no such split.
-        """
-        if not 0 <= number < len(self.splits):
-            raise UnknownName("split", str(number), (f"0 to {len(self.splits) - 1}",))
+        """One split's examples, its pairs as [example, best, worse] by response number, and its predictions."""
         name, split_name = self.splits[number]
         split = self.split(number)
         examples = [

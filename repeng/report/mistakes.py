@@ -15,6 +15,7 @@ from repeng.report.predictions import Key, Prediction, predictions_of
 
 MOST_CHARACTERS = 4000
 MOST_OF_ONE_SHIFT = 2
+MOST_PAIRS = 6
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,8 @@ def wrong_pairs(
     rows: pd.DataFrame,
     predictions: Mapping[Key, Prediction],
     distributions: Mapping[str, Distribution],
-    *,
-    most: int = 6,
 ) -> list[WrongPair]:
-    """The pairs that one method is surest of and wrong about: lowest p(best) first, at most two of one shift.
+    """The pairs that one method is surest of and wrong about: lowest p(best) first, at most six, two of one shift.
 
     Empty where no evaluation has probabilities, or the texts are not at hand.
 
@@ -45,18 +44,17 @@ def wrong_pairs(
         rows: of one method, as `shift_frame` gives them.
         predictions: by key.
         distributions: the texts, by name of the target.
-        most: how many.
     """
     candidates: list[tuple[float, Key, int]] = []
     for prediction in predictions_of(rows, predictions):
         p = None if prediction is None else prediction.evaluation.probabilities
         if prediction is not None and p is not None:
-            surest = np.argsort(p, kind="stable")[: 4 * most]
+            surest = np.argsort(p, kind="stable")[: 4 * MOST_PAIRS]
             candidates += [(float(p[i]), prediction.key, int(i)) for i in surest if p[i] < 0.5]
     taken: Counter[Key] = Counter()
     found: list[WrongPair] = []
     for probability, key, row in sorted(set(candidates)):
-        if len(found) < most and taken[key] < MOST_OF_ONE_SHIFT:
+        if len(found) < MOST_PAIRS and taken[key] < MOST_OF_ONE_SHIFT:
             pair = _with_texts(predictions[key], distributions, row, probability)
             if pair is not None:
                 found.append(pair)

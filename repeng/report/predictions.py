@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,8 +76,8 @@ class Prediction:
         return found
 
 
-def read_predictions(folder: Path, *, shifts: Collection[tuple[str, str]] | None = None) -> list[Prediction]:
-    """Every evaluation under `folder/predictions`, or under `folder` itself: METHOD/MODEL-SOURCE/TARGET.json.
+def read_predictions(folder: Path, *, shifts: Collection[tuple[str, str]] | None = None) -> dict[Key, Prediction]:
+    """Every evaluation METHOD/MODEL-SOURCE/TARGET.json under `folder/predictions`, or `folder` itself, by its key.
 
     A file that is no evaluation is passed over with a warning.
 
@@ -88,21 +88,17 @@ def read_predictions(folder: Path, *, shifts: Collection[tuple[str, str]] | None
     root = folder / "predictions" if (folder / "predictions").is_dir() else folder
     paths = sorted(path for path in root.glob("*/*/*.json") if not path.name.startswith("."))
     known, folders = {path.stem for path in paths}, {path.parent.name for path in paths}
-    found = []
+    found = {}
     for path in paths:
         model, source = _split_folder(path.parent.name, known, folders)
         if shifts is not None and (source, path.stem) not in shifts:
             continue
         try:
-            found.append(_read(path, model, source))
+            prediction = _read(path, model, source)
+            found[prediction.key] = prediction
         except BadData as error:
             log.warning("passed over: %s", error)
     return found
-
-
-def by_key(predictions: Iterable[Prediction]) -> dict[Key, Prediction]:
-    """Predictions by model, method, source and target."""
-    return {prediction.key: prediction for prediction in predictions}
 
 
 def predictions_of(rows: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[Prediction | None]:

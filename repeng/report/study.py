@@ -14,7 +14,7 @@ from repeng.distributions.schema import Distribution
 from repeng.metrics import Evaluation
 from repeng.report.frames import shift_frame
 from repeng.report.html import write_report
-from repeng.report.predictions import Key, Prediction, by_key, read_predictions, reliability_frame
+from repeng.report.predictions import Key, Prediction, read_predictions, reliability_frame
 from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
 from repeng.report.tables import summary_sentence
 from repeng.results import ResultRow, read_results, results_frame
@@ -45,7 +45,7 @@ class StudyResults:
     @cached_property
     def predictions(self) -> Mapping[Key, Prediction]:
         """Every evaluation, by (model, method, source, target)."""
-        return by_key(read_predictions(self.folder))
+        return read_predictions(self.folder)
 
     def evaluation(self, method: str, source: str, target: str) -> Evaluation:
         """p(best) of each pair of one target.

@@ -75,8 +75,11 @@ def _elicitation_panel(frame: pd.DataFrame, methods: list[str], extent: int) -> 
     row = max(STEP, 8 * len(methods) + 6)
     shifts = alt.Y("shift:N", sort=None, title=None, axis=alt.Axis(minExtent=extent, grid=True))
     x: dict[str, Any] = {"scale": alt.Scale(domain=[0, 1]), "title": "pair accuracy"}
-    base = alt.Chart(frame)
-    offset = alt.YOffset("method:N", sort=methods, scale=alt.Scale(domain=methods, paddingOuter=0.5))
+    base = alt.Chart(frame).encode(
+        y=shifts,
+        yOffset=alt.YOffset("method:N", sort=methods, scale=alt.Scale(domain=methods, paddingOuter=0.5)),
+        color=colour_by("method", methods),
+    )
     # One row a shift: marks of several methods on one place would darken each other.
     known = alt.Chart(frame.groupby("shift", sort=False, as_index=False).first())
     span = known.mark_rule(color=MUTED, opacity=0.15, strokeWidth=row - 8).encode(
@@ -92,20 +95,9 @@ def _elicitation_panel(frame: pd.DataFrame, methods: list[str], extent: int) -> 
         for figure, width, dash in (("target_tuned_capability", 3, [1, 0]), ("baseline_accuracy", 2, [3, 2]))
         if frame[figure].notna().any()
     ]
-    bars = base.mark_rule(strokeWidth=1.5).encode(
-        x=alt.X("accuracy_low:Q", **x),
-        x2="accuracy_high:Q",
-        y=shifts,
-        yOffset=offset,
-        color=colour_by("method", methods),
-    )
+    bars = base.mark_rule(strokeWidth=1.5).encode(x=alt.X("accuracy_low:Q", **x), x2="accuracy_high:Q")
     points = base.mark_point(filled=True, size=55, opacity=1).encode(
-        x=alt.X("accuracy:Q", **x),
-        y=shifts,
-        yOffset=offset,
-        color=colour_by("method", methods),
-        shape=shape_by("method", methods),
-        tooltip=SHIFT_TOOLTIP,
+        x=alt.X("accuracy:Q", **x), shape=shape_by("method", methods), tooltip=SHIFT_TOOLTIP
     )
     chance = known.mark_rule(strokeDash=[4, 4], color=MUTED).encode(x=alt.datum(0.5))
     height = row * frame["shift"].nunique()
@@ -123,11 +115,9 @@ def reliability_chart(frame: pd.DataFrame) -> Any:
     x = alt.X("confidence:Q", scale=alt.Scale(domain=[0.5, 1], zero=False, nice=False), title="confidence")
     y = alt.Y("accuracy:Q", scale=alt.Scale(domain=[0, 1]), title="share right")
     base = alt.Chart(frame)
-    lines = base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour_by("label", labels))
-    points = base.mark_point(filled=True, opacity=1).encode(
-        x=x,
-        y=y,
-        color=colour_by("label", labels),
+    curves = base.encode(x=x, y=y, color=colour_by("label", labels))
+    lines = curves.mark_line(strokeWidth=2)
+    points = curves.mark_point(filled=True, opacity=1).encode(
         shape=shape_by("label", labels),
         size=alt.Size("n_pairs:Q", scale=alt.Scale(range=[20, 120], zero=False), legend=None),
         tooltip=[*tooltips("method:N", "label:N", figures=("confidence", "accuracy")), "n_pairs:Q"],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
 
 from repeng.atomic import write_atomically
 from repeng.errors import BadInput
@@ -46,7 +46,7 @@ def write_rows(rows: Sequence[Any], path: Path, row_type: type) -> None:
     write_csv(map(record_of, rows), path, columns_of(row_type))
 
 
-def read_rows(path: Path, row_type: Callable[..., RowT], *, what: str, needed: Sequence[str]) -> list[RowT]:
+def read_rows(path: Path, row_type: type[RowT], *, what: str, needed: Sequence[str]) -> list[RowT]:
     """Read a table by the names of its columns, in any order; those that the class does not know go to `others`.
 
     A column that is missing is blank: None, or an empty text.
@@ -77,38 +77,19 @@ def read_rows(path: Path, row_type: Callable[..., RowT], *, what: str, needed: S
         raise BadInput(
             f"{no_table}: row {number}: more or fewer cells than there are columns; quote cells with a comma"
         )
-    kinds: dict[str, Any] = {name: kind for name, kind in get_type_hints(row_type).items() if name != OTHERS}
-    unknown = [name for name in cells if name not in kinds]
-    blank: dict[str, str] = dict.fromkeys(kinds.keys() - set(cells), "")
+    kinds = get_type_hints(row_type)
+    reader = TypeAdapter(row_type)
     rows = []
     records: list[dict[Any, str]] = cells.to_dict("records")
     for number, record in enumerate(records, start=1):
-        others = {name: record.pop(name) for name in unknown}
-        known = {
-            name: _value(text, kinds[name], f"{no_table}: row {number}, column {name}")
-            for name, text in (blank | record).items()
-        }
-        rows.append(row_type(**known, others=others))
+        values: dict[str, Any] = {OTHERS: {name: text for name, text in record.items() if name not in kinds}}
+        for name in columns_of(row_type):
+            cell = record.get(name, "")
+            values[name] = cell if kinds[name] is str else cell.strip() or None
+        try:
+            rows.append(reader.validate_python(values))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = f"{no_table}: row {number}, column {first['loc'][0]}"
+            raise BadInput(f"{where} is {first['input']!r}: {first['msg']}") from error
     return rows
-
-
-def _value(cell: str, kind: Any, where: str) -> Any:
-    """A cell as its column holds it; a blank one of a column that may be blank is None."""
-    if kind is str:
-        return cell
-    text = cell.strip()
-    if not text and kind not in (bool, int, float):
-        return None
-    if kind is bool:
-        if text not in ("True", "False"):
-            raise BadInput(f"{where}: {text!r} is neither True nor False; write one of them")
-        return text == "True"
-    whole = kind in (int, int | None)
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or (whole and not value.is_integer()):
-        wanted = "a whole number" if whole else "a number"
-        raise BadInput(f"{where}: {text!r} is not {wanted}; write one, or nothing if unknown")
-    return int(value) if whole else value

@@ -7,15 +7,20 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from repeng.atomic import write_atomically
 from repeng.errors import BadData, BadInput
 from repeng.metrics import AGREES, Evaluation, brier, genies_rms_calibration_error
 
 log = logging.getLogger(__name__)
+
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+TwoScores = Annotated[list[float], Field(min_length=2, max_length=2)]
+"""Of a pair's best response and of its worse."""
 
 
 def evaluation_path(root: Path, method: str, model_slug: str, source: str, target: str) -> Path:
@@ -60,6 +65,18 @@ def write_evaluation(path: Path, evaluation: Evaluation, provenance: Mapping[str
     write_atomically(path, json.dumps({**held, **provenance}, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+class _File(BaseModel):
+    """An evaluation file; its keys that do not begin with `eval_` say where it comes from."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    eval_accuracy: float | None = None
+    eval_probabilities: list[float] | None = None
+    eval_example: list[Int64] | None = None
+    eval_group: list[Int64] | None = None
+    eval_scores: list[TwoScores] | None = None
+
+
 def read_evaluation(path: Path) -> Evaluation:
     """Read an evaluation file, ours or one of GENIES' format; only `eval_accuracy` or `eval_probabilities` is required.
 
@@ -68,21 +85,14 @@ def read_evaluation(path: Path) -> Evaluation:
     Raises:
         BadData: there is no such file, or what it holds is no evaluation.
     """
-    held = _load(path)
-    probabilities = _array(held, "eval_probabilities", path, np.float64)
-    example = _array(held, "eval_example", path, np.int64)
-    group = _array(held, "eval_group", path, np.int64)
-    scores = _array(held, "eval_scores", path, np.float64)
-    reported = held.get("eval_accuracy")
-    if reported is not None and (isinstance(reported, bool) or not isinstance(reported, int | float)):
-        raise BadData(f"`eval_accuracy` is {reported!r}; it must be a number between 0 and 1", path=path)
+    file = _load(path)
     try:
         evaluation = Evaluation(
-            probabilities=probabilities,
-            example=example,
-            group=group,
-            scores=scores,
-            reported_accuracy=None if reported is None else float(reported),
+            probabilities=_array(file.eval_probabilities, np.float64),
+            example=_array(file.eval_example, np.int64),
+            group=_array(file.eval_group, np.int64),
+            scores=_array(file.eval_scores, np.float64),
+            reported_accuracy=file.eval_accuracy,
         )
     except BadInput as error:
         raise BadData(str(error), path=path) from error
@@ -95,39 +105,22 @@ def read_provenance(path: Path) -> dict[str, Any]:
     Raises:
         BadData: there is no such file, or it is no evaluation.
     """
-    return {key: value for key, value in _load(path).items() if not key.startswith("eval_")}
+    return {key: value for key, value in (_load(path).model_extra or {}).items() if not key.startswith("eval_")}
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> _File:
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        return _File.model_validate_json(path.read_bytes())
     except OSError as error:
         raise BadData(f"cannot read the evaluation: {error.strerror}", path=path) from error
-    except ValueError as error:
-        raise BadData(f"not a JSON file: {error}; evaluate again", path=path) from error
-    if not isinstance(held, dict) or held.keys().isdisjoint({"eval_accuracy", "eval_probabilities"}):
-        raise BadData("no key `eval_accuracy`; an evaluation is an object that has at least that one", path=path)
-    return held
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"])) or "the file"
+        raise BadData(f"{key} is {repr(first['input'])[:60]}: {first['msg']}", path=path) from error
 
 
-def _array(held: dict[str, Any], key: str, path: Path, kind: type[np.generic]) -> np.ndarray | None:
-    """A list of numbers, or of pairs of numbers, as an array; None where the key is absent or null."""
-    values = held.get(key)
-    if values is None:
-        return None
-    wide = key == "eval_scores"
-    wanted = int if kind is np.int64 else (int, float)
-    if not isinstance(values, list):
-        raise BadData(f"`{key}` is no list; give one entry for each pair", path=path)
-    for number, entry in enumerate(values):
-        parts = entry if wide and isinstance(entry, list) and len(entry) == 2 else [None] if wide else [entry]
-        if not all(isinstance(part, wanted) and not isinstance(part, bool) for part in parts):
-            shape = "two numbers, best and worse" if wide else "a whole number" if wanted is int else "a number"
-            raise BadData(f"`{key}` of pair {number} is {json.dumps(entry)[:60]}; it must be {shape}", path=path)
-    try:
-        return np.array(values, dtype=kind).reshape((-1, 2) if wide else (-1,))
-    except OverflowError as error:
-        raise BadData(f"`{key}` holds a number that no 64-bit number can hold: {error}", path=path) from error
+def _array(values: list[Any] | None, kind: type[np.generic]) -> np.ndarray | None:
+    return None if values is None else np.array(values, dtype=kind)
 
 
 def _settle_accuracy(evaluation: Evaluation, path: Path) -> Evaluation:

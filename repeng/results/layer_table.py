@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import with_config
+
 from repeng.results.csv_table import read_rows, write_rows
 
 
@@ -26,6 +28,7 @@ class LayerFigure:
     held_out_accuracy: float
 
 
+@with_config(allow_inf_nan=False)
 @dataclass(frozen=True)
 class LayerRow:
     """One row of layers.csv, and of `repeng sweep`; fields are the columns, in order.

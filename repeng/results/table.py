@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import with_config
 
 from repeng.distributions.schema import Shift
 from repeng.errors import BadInput
@@ -33,6 +34,7 @@ class RowNames:
     n_prompts: int | None = None
 
 
+@with_config(allow_inf_nan=False)
 @dataclass(frozen=True)
 class ResultRow(Figures, RowNames):
     """One row of results.csv: a model, a method and a shift. None is a blank; fields are the columns, in order.
@@ -72,7 +74,6 @@ def row_from(
     baseline: Evaluation | None = None,
     capability: float | None = None,
     kind: str = "",
-    seed: int = 0,
     resamples: int = 2000,
 ) -> ResultRow:
     """The row of one evaluation. What it cannot support stays blank, never invented.
@@ -87,23 +88,16 @@ def row_from(
         baseline: zero-shot on the target.
         capability: what the best method reaches when tuned on the target's reference.
         kind: what the method is; by default what its name tells.
-        seed: of the bootstrap.
         resamples: of the bootstrap.
     """
     figures: dict[str, Any] = figures_of(
-        figure_inputs(
-            evaluation, source_id=source_id, baseline=baseline, capability=capability, seed=seed, resamples=resamples
-        )
+        figure_inputs(evaluation, source_id=source_id, baseline=baseline, capability=capability, resamples=resamples)
     )
     return ResultRow(
         model=model,
         method=method,
         layers=layers,
-        source=shift.source,
-        target=shift.target,
-        target_reference=shift.target_reference,
-        label=shift.label,
-        category=shift.category,
+        **asdict(shift),
         n_pairs=evaluation.n_pairs if evaluation else None,
         n_prompts=evaluation.n_prompts if evaluation else None,
         kind=kind,

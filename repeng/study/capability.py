@@ -36,14 +36,13 @@ def target_tuned_capability(
     """
     found = {}
     for reference in references:
-        tuned = [(name, answers.get(name, reference, reference)) for name in methods]
-        held_out = [
-            (answer.held_out_accuracy, -order, name, answer)
-            for order, (name, answer) in enumerate(tuned)
-            if answer is not None and answer.held_out_accuracy is not None
+        tuned = [
+            (answer.held_out_accuracy, name, answer)
+            for name in methods
+            if (answer := answers.get(name, reference, reference)) is not None and answer.held_out_accuracy is not None
         ]
-        if held_out:
-            _, _, name, answer = max(held_out, key=lambda entry: entry[:2])
+        if tuned:
+            _, name, answer = max(tuned, key=lambda entry: entry[0])
             found[reference] = Capability(reference, name, answer)
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, reduce
@@ -95,7 +95,13 @@ class Job:
         parts = self.request.only or frozenset()
         for split in self.splits:
             for site in sorted({part.site for part in parts}):
-                yield Job((split,), replace(self.request, only=frozenset(p for p in parts if p.site == site)))
+                yield self.only(split, {part for part in parts if part.site == site})
+
+    def only(self, split: Split, parts: Set[ActivationKey]) -> Job:
+        """Of one split these parts alone."""
+        names = {part.stimulus for part in parts}
+        stimuli = tuple(stimulus for stimulus in self.request.stimuli if stimulus.name in names)
+        return Job((split,), replace(self.request, stimuli=stimuli, only=frozenset(parts)))
 
 
 @dataclass(frozen=True)
@@ -120,15 +126,10 @@ class CachePlan:
     n_tokens: int | None = None
     seconds: float | None = None
 
-    @property
-    def capture_id(self) -> str:
-        """Where the activations are in the store."""
-        return self.settings.capture_id
-
     def as_dict(self) -> dict[str, Any]:
         """As plain values."""
         return {
-            "capture_id": self.capture_id,
+            "capture_id": self.settings.capture_id,
             "parts": self.n_parts,
             "parts_missing": len(self.missing),
             "texts_to_capture": self.n_texts,
@@ -228,17 +229,16 @@ def _jobs(wanted: Mapping[Split, frozenset[RequiredActivations]], layers: tuple[
 def request_of(needs: frozenset[RequiredActivations], layers: tuple[int, ...] | None = None) -> Request:
     """One request that asks for these parts and no other; of each site the layers that any of them reads."""
     stimuli: dict[str, Stimulus] = {need.stimulus.name: need.stimulus for need in needs}
-    wanted: dict[str, set[int]] = {need.site: set() for need in needs if need.site and need.layers is not None}
-    for need in needs:
-        if need.site in wanted:
-            wanted[need.site] |= set(need.layers or ())
-    for need in needs:
-        if need.layers is None:
-            wanted.pop(need.site, None)
-    by_site = {site: tuple(sorted(blocks)) for site, blocks in wanted.items()}
+    sites = sorted({need.site for need in needs if need.site})
+    by_site: dict[str, tuple[int, ...]] = {}
+    for site in sites:
+        asked = [need.layers for need in needs if need.site == site]
+        known = [blocks for blocks in asked if blocks is not None]
+        if len(known) == len(asked):
+            by_site[site] = tuple(sorted(set().union(*known)))
     return Request(
         stimuli=tuple(stimuli[name] for name in sorted(stimuli)),
-        sites=tuple(sorted({need.site for need in needs if need.site})),
+        sites=tuple(sites),
         tokens=tuple(sorted({need.token for need in needs if need.token})),
         layers=by_site if layers is None else layers,
         only=frozenset(ActivationKey(need.stimulus.name, need.site or LOGPROB, need.token) for need in needs),
@@ -260,10 +260,7 @@ def _with_trial(plan: CachePlan) -> CachePlan:
     for lack in plan.missing:
         lacking.setdefault(lack.split, set()).add(lack.key.stimulus)
     todo = [
-        Job(
-            (split,),
-            replace(job.request, stimuli=_of(job.request, lacking[key]), only=_parts(job.request, lacking[key])),
-        )
+        job.only(split, {part for part in job.request.only or () if part.stimulus in lacking[key]})
         for job in plan.jobs
         for split in job.splits
         if (key := split_key(split)) in lacking
@@ -286,14 +283,6 @@ def _estimate(trials: Sequence[tuple[int, float]], n_tokens: int) -> float:
     if more > fewer and long > short:
         return long + (n_tokens - more) * (long - short) / (more - fewer)
     return long * n_tokens / max(1, more)
-
-
-def _of(request: Request, names: set[str]) -> tuple[Stimulus, ...]:
-    return tuple(stimulus for stimulus in request.stimuli if stimulus.name in names)
-
-
-def _parts(request: Request, names: set[str]) -> frozenset[ActivationKey] | None:
-    return request.only and frozenset(part for part in request.only if part.stimulus in names)
 
 
 def _count(job: Job, lm: LanguageModel) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from repeng.benchmarks.shift_lists import get_benchmark
 from repeng.distributions.load import list_distributions, load_distributions
 from repeng.distributions.schema import Benchmark, Shift, Split
-from repeng.errors import BadData
+from repeng.errors import BadData, BadInput, UnknownName
 from repeng.metrics import Evaluation
 from repeng.results import (
     ResultRow,
@@ -24,23 +24,8 @@ from repeng.results import (
     row_from,
     write_csv,
 )
-from repeng.study.evaluation_folders import choose_folders, folder_of, models_by_folder, only_model
 
 log = logging.getLogger(__name__)
-
-PUBLISHED_COLUMNS = (
-    "source",
-    "target",
-    "target_reference",
-    "generalization_accuracy",
-    "baseline_accuracy",
-    "baseline_intervention",
-    "target_tuned_capability",
-    "target_tuned_capability_intervention",
-    "source_ID_accuracy",
-    "RMS_calibration_error",
-    "differential_elicitation",
-)
 
 
 @dataclass(frozen=True)
@@ -62,20 +47,19 @@ class Rescored:
     def published(self) -> dict[str, str | float | None]:
         """The row under GENIES' own columns and rules."""
         row = self.row
-        values = (
-            row.source,
-            row.target,
-            row.target_reference,
-            row.accuracy,
-            row.baseline_accuracy,
-            self.baseline_intervention,
-            row.target_tuned_capability,
-            self.capability_intervention,
-            row.source_id_accuracy,
-            row.genies_rms_calibration_error,
-            row.differential_elicitation,
-        )
-        return dict(zip(PUBLISHED_COLUMNS, values, strict=True))
+        return {
+            "source": row.source,
+            "target": row.target,
+            "target_reference": row.target_reference,
+            "generalization_accuracy": row.accuracy,
+            "baseline_accuracy": row.baseline_accuracy,
+            "baseline_intervention": self.baseline_intervention,
+            "target_tuned_capability": row.target_tuned_capability,
+            "target_tuned_capability_intervention": self.capability_intervention,
+            "source_ID_accuracy": row.source_id_accuracy,
+            "RMS_calibration_error": row.genies_rms_calibration_error,
+            "differential_elicitation": row.differential_elicitation,
+        }
 
 
 def rescore(
@@ -84,26 +68,20 @@ def rescore(
     model: str | None = None,
     *,
     methods: Sequence[str] | None = None,
-    capabilities: Path | None = None,
     groups: Mapping[str, Split] | None = None,
-    seed: int = 0,
-    resamples: int = 2000,
 ) -> list[Rescored]:
     """Score every shift of a benchmark from the files EVALUATIONS/METHOD/MODEL-SOURCE/TARGET.json.
 
-    A file that is not there leaves its figures blank, is named in the row's `missing`, and is warned of.
+    Each target's capability is read from `target_tuned_capability/MODEL/TARGET.json` next to the evaluations. A file
+    that is not there leaves its figures blank, is named in the row's `missing`, and is warned of.
 
     Args:
         evaluations: the folder of method folders.
         benchmark: the shifts, or their benchmark's name or file.
         model: the model's name in the folders' names, as `llama-30b`; None for the only one that is there.
         methods: which methods, by our names or the folders'; None for every one that has the model.
-        capabilities: the folder that holds MODEL/TARGET.json with each target's capability; None for
-            `target_tuned_capability` beside the evaluations.
         groups: the test split of each target, by name: gives prompt groups to evaluations that have none, and so
             intervals.
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
 
     Returns:
         For each method the benchmark's shifts in order, repeats kept.
@@ -114,63 +92,92 @@ def rescore(
         UnknownName: there is no such method, or it has no evaluation of the model.
     """
     shifts = benchmark if isinstance(benchmark, Benchmark) else get_benchmark(benchmark)
-    folders = models_by_folder(evaluations, shifts)
-    model = model or only_model(folders)
-    chosen = choose_folders(folders, methods, model)
-    beside = evaluations.resolve().parent / "target_tuned_capability" if capabilities is None else capabilities
-    files = _Files(evaluations, beside / model, model, folder_of("zero-shot", folders), groups or {})
-    found = [
-        _score(files, folder, shift, seed=seed, resamples=resamples) for folder in chosen for shift in shifts.shifts
-    ]
+    folders = _models_by_folder(evaluations, shifts)
+    models = sorted(set().union(*folders.values()))
+    if model is None and len(models) > 1:
+        raise BadInput(f"evaluations of {len(models)} models: {', '.join(models)}; name one of them with --model")
+    model = model or models[0]
+    if methods is None and model not in models:
+        raise UnknownName("model", model, models)
+    chosen = [folder for folder in folders if model in folders[folder]]
+    if methods is not None:
+        chosen = [_folder_of_model(method, model, folders) for method in methods]
+    capabilities = evaluations.resolve().parent / "target_tuned_capability" / model
+    files = _Files(evaluations, capabilities, model, _folder_of("zero-shot", folders), groups or {})
+    found = [_score(files, folder, shift) for folder in chosen for shift in shifts.shifts]
     _warn_of_missing(found, files)
     return found
 
 
-def rescore_study(
-    evaluations: Path,
-    benchmark: Benchmark | str | Path,
-    model: str | None = None,
-    *,
-    methods: Sequence[str] | None = None,
-    data: str | Path | None = None,
-) -> list[Rescored]:
-    """`rescore`, with prompt groups from a folder of distributions as far as it holds the targets."""
+def target_groups(data: str | Path, benchmark: Benchmark | str | Path) -> dict[str, Split]:
+    """`groups` of `rescore`: the test split of each source and target of a benchmark, as far as the data holds them."""
     shifts = benchmark if isinstance(benchmark, Benchmark) else get_benchmark(benchmark)
-    groups = {}
-    if data is not None:
-        targets = {name for shift in shifts.shifts for name in (shift.source, shift.target)}
-        held = load_distributions(data, sorted(targets & set(list_distributions(data))))
-        groups = {name: distribution.test for name, distribution in held.items()}
-    return rescore(evaluations, shifts, model, methods=methods, groups=groups)
+    names = {name for shift in shifts.shifts for name in (shift.source, shift.target)}
+    held = load_distributions(data, sorted(names & set(list_distributions(data))))
+    return {name: distribution.test for name, distribution in held.items()}
 
 
 def write_published(rows: Iterable[Rescored], path: Path) -> None:
     """Write rows of one method as GENIES' generalization_metrics/MODEL/METHOD/*.csv, atomically."""
-    write_csv([row.published() for row in rows], path, PUBLISHED_COLUMNS)
+    write_csv([row.published() for row in rows], path)
 
 
+def _models_by_folder(evaluations: Path, benchmark: Benchmark) -> dict[str, set[str]]:
+    """Each method's folder, and the models that it has evaluations of for some source of the benchmark."""
+    if not evaluations.is_dir():
+        raise BadInput(f"{evaluations}: no such folder; give the one that holds METHOD/MODEL-SOURCE/TARGET.json")
+    folders: dict[str, set[str]] = {}
+    by_length = sorted(benchmark.sources, key=len, reverse=True)
+    for place in sorted(path for path in evaluations.glob("*/*") if path.is_dir()):
+        source = next((name for name in by_length if place.name.endswith(f"-{name}")), None)
+        if source is not None:
+            folders.setdefault(place.parent.name, set()).add(place.name.removesuffix(f"-{source}"))
+    if not folders:
+        raise BadInput(
+            f"{evaluations}: no evaluation of any source of {benchmark.name}; give the folder that holds "
+            "METHOD/MODEL-SOURCE/TARGET.json (of a study, its `predictions`)"
+        )
+    return folders
+
+
+def _folder_of(method: str, folders: Iterable[str]) -> str | None:
+    """The folder of a method under its own name, else under another that means the same."""
+    same = [folder for folder in folders if our_name(folder) == our_name(method)]
+    return method if method in same else next(iter(same), None)
+
+
+def _folder_of_model(method: str, model: str, folders: Mapping[str, set[str]]) -> str:
+    """The folder of a method, which must hold the model."""
+    folder = _folder_of(method, folders)
+    if folder is None:
+        raise UnknownName("method", method, folders)
+    if model not in folders[folder]:
+        raise UnknownName(f"model of {folder}", model, folders[folder])
+    return folder
+
+
+@dataclass(frozen=True)
 class _Files:
-    """The files of one model, each read once; reading says None for one that is not there."""
+    """The files of one model, each evaluation read once."""
 
-    def __init__(
-        self, evaluations: Path, capabilities: Path, model: str, baseline: str | None, groups: Mapping[str, Split]
-    ) -> None:
-        self.evaluations, self.capabilities, self.model = evaluations, capabilities, model
-        self.baseline, self.groups = baseline, groups
-        self.read: dict[Path, Evaluation] = {}
+    evaluations: Path
+    capabilities: Path
+    model: str
+    baseline: str | None
+    groups: Mapping[str, Split]
+    read: dict[Path, Evaluation] = field(default_factory=dict)
 
     def path(self, folder: str, source: str, target: str) -> Path:
         return evaluation_path(self.evaluations, folder, self.model, source, target)
 
     def evaluation(self, path: Path) -> Evaluation | None:
-        if path not in self.read:
-            if not path.is_file():
-                return None
+        """None where the file is not there."""
+        if path not in self.read and path.is_file():
             self.read[path] = _with_groups(read_evaluation(path), self.groups.get(path.stem), path)
-        return self.read[path]
+        return self.read.get(path)
 
 
-def _score(files: _Files, folder: str, shift: Shift, *, seed: int, resamples: int) -> Rescored:
+def _score(files: _Files, folder: str, shift: Shift) -> Rescored:
     wanted = {
         "evaluation": files.path(folder, shift.source, shift.target),
         "source_id": files.path(folder, shift.source, shift.source),
@@ -184,19 +191,17 @@ def _score(files: _Files, folder: str, shift: Shift, *, seed: int, resamples: in
         capability, intervention = read_capability(capability_path)
     else:
         missing.append(capability_path)
-    provenance = _provenance(wanted["evaluation"])
+    stated = {} if held["evaluation"] is None else read_provenance(wanted["evaluation"])
     row = row_from(
         held["evaluation"],
         model=files.model,
         method=our_name(folder),
-        layers=provenance.get("layers", ""),
-        kind=provenance.get("kind", ""),
+        layers=str(stated.get("layers") or ""),
+        kind=str(stated.get("kind") or ""),
         shift=shift,
         source_id=held["source_id"],
         baseline=held["baseline"],
         capability=capability,
-        seed=seed,
-        resamples=resamples,
     )
     baseline = files.baseline if files.baseline and held["baseline"] is not None else ""
     return Rescored(row, baseline, intervention, tuple(missing))
@@ -217,12 +222,6 @@ def read_capability(path: Path) -> tuple[float, str]:
     if isinstance(capability, bool) or not isinstance(capability, int | float) or not 0 <= capability <= 1:
         raise BadData(f"`best_intervention_accuracy` is {capability!r}; it must lie between 0 and 1", path=path)
     return float(capability), str(intervention)
-
-
-def _provenance(path: Path) -> dict[str, str]:
-    """What an evaluation of ours says of its method; a published one says nothing."""
-    held = read_provenance(path) if path.is_file() else {}
-    return {name: str(held[name]) for name in ("layers", "kind") if held.get(name) is not None}
 
 
 def _with_groups(evaluation: Evaluation, split: Split | None, path: Path) -> Evaluation:

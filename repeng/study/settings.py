@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from repeng.errors import BadInput
 from repeng.methods.names import split_names, with_parameters
@@ -17,7 +19,33 @@ from repeng.models.fingerprint import slug
 DEFAULT_METHODS = ("mms", "lat", "ccs", "cra", "logistic", "lda", "zero-shot", "length", "tfidf")
 
 
-@dataclass(frozen=True)
+def parse_share(value: Any) -> Any:
+    """`1%` and `0.01` as a number; what is no text as it is.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value[:-1]) / 100 if value.endswith("%") else float(value)
+    except ValueError as error:
+        raise ValueError("this is no share; give it as 1% or 0.01") from error
+
+
+def _method_names(methods: Any) -> Any:
+    """`mms,lat`, a list of names, or one with tables in it: each table becomes a name with parameters."""
+    listed = split_names(methods) if isinstance(methods, str) else methods
+    return tuple(map(_named, listed)) if isinstance(listed, (list, tuple)) else listed
+
+
+def _named(method: Any) -> Any:
+    if not isinstance(method, Mapping) or not isinstance(method.get("name"), str):
+        return method
+    return with_parameters(method["name"], {key: value for key, value in method.items() if key != "name"})
+
+
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Study:
     """Settings of a study. Every field is a `repeng run` flag and a key of STUDY.toml by the same name.
 
@@ -33,36 +61,31 @@ class Study:
         augment: share of target train examples mixed into each source, between 0 and 1.
         too_long: what happens to a text longer than the model takes: `skip`, `refuse` or `cut`.
         device_map: how transformers spreads the captured model over devices, as `auto`; in place of `device`.
+
+    Raises:
+        ValidationError: a key is unknown, or its value of the wrong type or out of range.
     """
 
     model: str = "mini"
     benchmark: str | None = None
     data: str | None = None
-    methods: tuple[str, ...] = DEFAULT_METHODS
+    methods: Annotated[tuple[str, ...], BeforeValidator(_method_names), Field(min_length=1)] = DEFAULT_METHODS
     layers: str = "auto"
-    limit: int | None = None
+    limit: Annotated[int, Field(ge=2)] | None = None
     store: str = "store"
     out: str = ""
     seed: int = 0
     device: str = "auto"
     dtype: str = "auto"
-    too_long: str = "skip"
-    augment: float = 0.0
+    too_long: Literal["skip", "refuse", "cut"] = "skip"
+    augment: Annotated[float, BeforeValidator(parse_share), Field(ge=0, lt=1)] = 0.0
     tune_preset: str = "default"
     device_map: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.methods:
-            raise BadInput("methods is empty; name at least one, as --methods mms,zero-shot")
-        if self.limit is not None and self.limit < 2:
-            raise BadInput(f"limit is {self.limit}; take 2 or more examples a split, or leave it out for all")
-        if not 0 <= self.augment < 1:
-            raise BadInput(f"augment is {self.augment}; give a share from 0 up to 1, as 1% or 0.01")
-        if self.too_long not in ("skip", "refuse", "cut"):
-            raise BadInput(f"too_long is {self.too_long!r}; choose from cut, refuse, skip")
         if not self.out:
-            world = self.benchmark or self.data or "mini"
-            name = f"{Path(world).resolve().stem}-{slug(self.model)}" + (f"-first{self.limit}" if self.limit else "")
+            asked = self.benchmark or self.data or "mini"
+            name = f"{Path(asked).resolve().stem}-{slug(self.model)}" + (f"-first{self.limit}" if self.limit else "")
             object.__setattr__(self, "out", str(Path("results") / name))
 
     @classmethod
@@ -70,7 +93,7 @@ class Study:
         """A study file, if there is one, with flags that beat its keys.
 
         Raises:
-            BadInput: there is no such file, it is not TOML, or a key is unknown or of the wrong type.
+            BadInput: there is no such file, it is not TOML, or a key is unknown or its value wrong.
         """
         values: dict[str, Any] = {}
         if path is not None:
@@ -80,64 +103,20 @@ class Study:
                 raise BadInput(f"{path}: cannot read the study: {error.strerror}") from error
             except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise BadInput(f"{path}: not a TOML file: {error}") from error
-        if isinstance(values.get("augment"), str):
-            values["augment"] = parse_share(values["augment"])
-        hints = get_type_hints(cls)
-        unknown = sorted((set(values) | set(flags)) - set(hints))
-        if unknown:
-            raise BadInput(f"{path}: unknown key {unknown[0]!r}; choose from {', '.join(sorted(hints))}")
-        return cls(
-            **{key: _as_type(value, hints[key], f"{path}: {key}") for key, value in values.items()}
-            | {key: _as_type(value, hints[key], f"--{key.replace('_', '-')}") for key, value in flags.items()}
-        )
+        try:
+            return cls(**{**values, **flags})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = ".".join(map(str, first["loc"]))
+            given = first["loc"][0] in flags
+            if first["type"] == "unexpected_keyword_argument":
+                known = ", ".join(sorted(field.name for field in fields(cls)))
+                raise BadInput(f"{'' if given else f'{path}: '}unknown key {key!r}; choose from {known}") from error
+            where = f"--{key.replace('_', '-')}" if given else f"{path}: {key}"
+            raise BadInput(f"{where} is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}") from error
 
     def to_toml(self) -> str:
         """The study as TOML; keys that are None are left out."""
         pairs = ((field.name, getattr(self, field.name)) for field in fields(self))
         lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in pairs if value is not None]
         return "\n".join(lines) + "\n"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, as for a key or a provenance record."""
-        return asdict(self)
-
-
-def parse_share(text: str) -> float:
-    """`1%` or `0.01` as a number.
-
-    Raises:
-        BadInput: it is neither.
-    """
-    try:
-        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError as error:
-        raise BadInput(f"{text!r} is no share; give it as 1% or 0.01") from error
-
-
-def _is_method(item: Any) -> bool:
-    """Whether an item of `methods` is a name, or a table with one."""
-    return isinstance(item, str) or (isinstance(item, Mapping) and isinstance(item.get("name"), str))
-
-
-def _named(item: Mapping[str, Any]) -> str:
-    """A method's table as its name with parameters."""
-    return with_parameters(item["name"], {key: value for key, value in item.items() if key != "name"})
-
-
-def _as_type(value: Any, hint: Any, where: str) -> Any:
-    """`value` if it is of the field's type, lists as tuples."""
-    allowed = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    for kind in allowed:
-        if get_origin(kind) is tuple:
-            value = split_names(value) if isinstance(value, str) else value
-            if isinstance(value, (list, tuple)) and all(map(_is_method, value)):
-                return tuple(item if isinstance(item, str) else _named(item) for item in value)
-        elif kind is NoneType:
-            if value is None:
-                return None
-        elif isinstance(value, kind) and not isinstance(value, bool):
-            return value
-        elif kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-    names = " or ".join("list of texts" if get_origin(kind) is tuple else kind.__name__ for kind in allowed)
-    raise BadInput(f"{where} is {value!r}; it must be {names.replace('NoneType', 'left out')}")

@@ -18,7 +18,7 @@ from repeng.methods.base import Kind, Method, MethodSettings, RequiredActivation
 from repeng.methods.registry import BASELINE, make_method, make_methods
 from repeng.models.fingerprint import slug
 from repeng.probes.selection import check_layers
-from repeng.results import ResultRow, layer_rows, row_from, write_layers, write_results
+from repeng.results import CAPABILITY, ResultRow, layer_rows, row_from, write_layers, write_results
 from repeng.study.augment import augment
 from repeng.study.capability import Capability, target_tuned_capability, write_capability
 from repeng.study.capture_plan import CachePlan, Job, ModelSettings, plan_cache
@@ -301,7 +301,7 @@ def _capability_row(found: Capability, plan: Plan) -> ResultRow:
     return row_from(
         found.answer.evaluation,
         model=plan.study.model,
-        method=f"target-tuned:{found.method}",
+        method=f"{CAPABILITY}{found.method}",
         layers=found.answer.layers,
         shift=Shift(found.reference, found.reference),
         source_id=found.answer.evaluation,

@@ -7,41 +7,44 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from repeng.activations.layouts.packing import pack, tree_mask
+from repeng.activations.layouts.packing import pack
 
 Pass = dict[str, Tensor]
-"""Inputs of one forward pass. `input_ids` of shape [row, pos]; `attention_mask`, [row, pos] where rows are padded, or
-[query, key] of booleans for a packed row, which has `position_ids` [1, pos] too; and of each text in it: its number
-(`texts`), and the row and column of its last token (`rows`, `columns`)."""
+"""One forward pass: `input_ids` of shape [row, token], and where each text's last token stands, with the texts' numbers
+(`texts`, `rows`, `columns`). Padded texts have an `attention_mask` [row, pos]; a packed row has `position_ids` [1, pos]
+and `ends` [pos] (see `packing.Row`). Virtual tokens count among the positions, before all others of a row."""
 
 
-def padded(ids: Sequence[list[int]], texts: Sequence[int] | None = None) -> Pass:
-    """Some texts, a row each, all of them by default.
+def padded(ids: Sequence[list[int]], texts: Sequence[int] | None = None, *, virtual: int) -> Pass:
+    """Some texts, a row each.
 
     Args:
         ids: token ids of each text.
-        texts: the numbers of those wanted.
+        texts: the numbers of those wanted; all by default.
+        virtual: virtual tokens before each of them.
     """
     numbers = list(range(len(ids))) if texts is None else list(texts)
     lengths = torch.tensor([len(ids[number]) for number in numbers])
     longest = int(lengths.max())
     return {
         "input_ids": torch.tensor([ids[number] + [0] * (longest - len(ids[number])) for number in numbers]),
-        "attention_mask": (torch.arange(longest) < lengths[:, None]).long(),
+        "attention_mask": (torch.arange(virtual + longest) < virtual + lengths[:, None]).long(),
         "texts": torch.tensor(numbers),
         "rows": torch.arange(len(numbers)),
-        "columns": lengths - 1,
+        "columns": virtual + lengths - 1,
     }
 
 
-def packed(ids: Sequence[list[int]], budget: int) -> Iterator[Pass]:
-    """All texts in rows of about `budget` tokens, a pass each; none may be empty."""
+def packed(ids: Sequence[list[int]], budget: int, *, virtual: int) -> Iterator[Pass]:
+    """All texts, none of them empty, in rows of about `budget` tokens, a pass each."""
     for row in pack(ids, budget):
-        columns = torch.tensor([int(row.path(slot)[-1]) for slot in range(len(row.texts))])
+        before = torch.arange(virtual)
+        columns = torch.tensor([virtual + int(row.path(slot)[-1]) for slot in range(len(row.texts))])
         yield {
             "input_ids": torch.from_numpy(row.ids)[None],
-            "attention_mask": torch.from_numpy(tree_mask(row)),
-            "position_ids": torch.from_numpy(row.positions)[None],
+            "position_ids": torch.cat([before, virtual + torch.from_numpy(row.positions)])[None],
+            # Every text sees the virtual tokens.
+            "ends": virtual + torch.cat([torch.full_like(before, row.n_tokens), torch.from_numpy(row.ends)]),
             "texts": torch.tensor(row.texts),
             "rows": torch.zeros_like(columns),
             "columns": columns,

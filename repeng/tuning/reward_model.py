@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from repeng.activations.layouts.packing import sees
 from repeng.errors import BadInput
 from repeng.tuning.batches import Pass, length_batches, packed, padded
-from repeng.tuning.loading import quiet_transformers
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +61,8 @@ class RewardModel(nn.Module):
         self.device: torch.device = next(model.parameters()).device
         self.virtual_tokens = _virtual_tokens(model)
         self.packs: bool | None = None
-        config = model.config.get_text_config()
-        if config.pad_token_id is None:
-            # The library refuses batches without one. Nothing reads it: this class pads, masks and pools itself.
-            config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         self.head = _head(model).float()
+        config = model.config.get_text_config()
         limits = [getattr(config, "max_position_embeddings", None), tokenizer.model_max_length, max_length]
         self.max_length = min(int(limit) for limit in limits if limit) - self.virtual_tokens
 
@@ -83,92 +80,66 @@ class RewardModel(nn.Module):
         Args:
             rows: row of each cell.
             columns: column of each cell, virtual tokens counted.
-            inputs: what the model takes, on any device; embeddings with the virtual tokens' before them.
+            inputs: what the model below the head takes, on any device.
         """
-        found: list[Tensor] = []
+        whole = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+        moved = {name: value.to(self.device) for name, value in inputs.items()}
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            hidden = whole.base_model(**moved, use_cache=False)[0]
+        with torch.autocast(self.device.type, enabled=False):
+            return self.head(hidden[rows.to(hidden.device), columns.to(hidden.device)].float())
 
-        def read(module: nn.Module, given: tuple[Tensor, ...], _output: Tensor) -> None:
-            hidden = given[0]
-            pooled = hidden[rows.to(hidden.device), columns.to(hidden.device)]
-            with torch.autocast(hidden.device.type, enabled=False):
-                found.append(module.forward(pooled.float()))
+    def passes(self, ids: Sequence[list[int]], *, batch_tokens: int | None = None, share: bool = True) -> list[Pass]:
+        """Texts as `forward` takes them: packed where they share enough and this model gives the same so, else padded.
 
-        # peft puts its virtual tokens before ids; embeddings come here with theirs.
-        called = self.model.base_model if "inputs_embeds" in inputs else self.model
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
-        handle = self.head.register_forward_hook(read)
-        try:
-            with quiet_transformers(), autocast:
-                called(**{name: value.to(self.device) for name, value in inputs.items()}, use_cache=False)
-        finally:
-            handle.remove()
-        return found[-1]
+        What is true of a model is found out once, on a few of the texts: no list of architectures knows every way of
+        reading a mask. Sliding windows and models that refuse such a mask mean no.
 
-    def passes(self, ids: Sequence[list[int]]) -> list[Pass]:
-        """Texts as `forward` takes them: packed where this model is seen to give the same so, else in one batch."""
-        return list(packed(ids, self._row_tokens)) if self.shares_prefixes(ids) else [padded(ids)]
+        Args:
+            ids: token ids of each text.
+            batch_tokens: tokens of a pass, padding counted; None for one pass where texts are padded.
+            share: whether texts may be packed.
+        """
+        if share and len(ids) > 1 and self.packs is not False:
+            longest = ROW_TOKENS.get(self.device.type, ROW_TOKENS_ELSEWHERE)
+            rows = list(packed(ids, min(batch_tokens or longest, longest), virtual=self.virtual_tokens))
+            if sum(row["input_ids"].numel() for row in rows) <= WORTHWHILE * sum(map(len, ids)):
+                if self.packs is None:
+                    self.packs = self._same_when_packed(sorted(ids)[:FEW])
+                if self.packs:
+                    return rows
+        batches = [None] if batch_tokens is None else length_batches(ids, batch_tokens)
+        return [padded(ids, batch, virtual=self.virtual_tokens) for batch in batches]
 
     @torch.no_grad()
     def scores(
         self, ids: Sequence[list[int]], *, batch_tokens: int = 8192, share: bool = True
     ) -> Float[Tensor, " response"]:
-        """A score for each text, on the CPU.
-
-        Args:
-            ids: token ids of each text.
-            batch_tokens: tokens on the device at once, padding counted.
-            share: compute what texts begin with in common once, where this model is seen to give the same so; else,
-                and elsewhere, texts of like length are computed together.
-        """
+        """A score for each text, on the CPU; arguments as of `passes`."""
         training = self.training
         self.eval()
         scores = torch.zeros(len(ids))
         try:
-            if share and self.shares_prefixes(ids):
-                passes = packed(ids, min(batch_tokens, self._row_tokens))
-            else:
-                passes = (padded(ids, batch) for batch in length_batches(ids, batch_tokens))
-            for one in passes:
+            for one in self.passes(ids, batch_tokens=batch_tokens, share=share):
                 scores[one["texts"]] = response_scores(self._run(one)).cpu()
         finally:
             self.train(training)
         return scores
 
-    def shares_prefixes(self, ids: Sequence[list[int]]) -> bool:
-        """Whether these texts share enough to be packed, and this model gives the same when they are.
-
-        What it says of a model is found out once, on a few of the texts: no list of architectures knows every way of
-        reading a mask. Sliding windows and models that refuse such a mask mean no.
-        """
-        if self.packs is False or len(ids) < 2:
-            return False
-        tokens = sum(one["input_ids"].shape[1] for one in packed(ids, self._row_tokens))
-        if tokens > WORTHWHILE * sum(map(len, ids)):
-            return False
-        if self.packs is None:
-            self.packs = self._same_when_packed(sorted(ids)[:FEW])
-        return self.packs
-
     def trainable(self) -> dict[str, nn.Parameter]:
         """What is trained, by name, in a fixed order."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
-
-    @property
-    def _row_tokens(self) -> int:
-        return ROW_TOKENS.get(self.device.type, ROW_TOKENS_ELSEWHERE)
 
     @torch.no_grad()
     def _same_when_packed(self, few: Sequence[list[int]]) -> bool:
         config = self.model.config.get_text_config()
         if getattr(config, "sliding_window", None) or len(set(getattr(config, "layer_types", None) or ())) > 1:
             return False
-        if self.virtual_tokens and self.model.active_peft_config.peft_type != "PROMPT_TUNING":
-            return False
         training = self.training
         self.eval()
         try:
-            alone = torch.cat([self([padded([text])]) for text in few])
-            together = self(list(packed(few, self._row_tokens)))
+            alone = torch.cat([self([padded([text], virtual=self.virtual_tokens)]) for text in few])
+            together = self(list(packed(few, ROW_TOKENS["cpu"], virtual=self.virtual_tokens)))
         except (TypeError, ValueError, RuntimeError, IndexError) as error:
             log.warning("this model takes no packed rows (%s); plain batches are used", error)
             return False
@@ -182,22 +153,21 @@ class RewardModel(nn.Module):
 
     def _run(self, one: Pass) -> Float[Tensor, "response logit"]:
         """Logits of one pass, in the order in which it names its texts."""
-        inputs: Pass = {name: one[name] for name in ("input_ids", "attention_mask", "position_ids") if name in one}
-        count, seen = self.virtual_tokens, one["attention_mask"]
-        if seen.dtype == torch.bool:
-            if count:
-                # Behind the virtual tokens, which every text sees.
-                ids = inputs.pop("input_ids").to(self.device)
-                words = self.model.word_embeddings(ids)
-                inputs["inputs_embeds"] = torch.cat([self.model.get_prompt(batch_size=1).to(words), words], dim=1)
-                before = torch.arange(count, device=ids.device)[None]
-                inputs["position_ids"] = torch.cat([before, one["position_ids"].to(ids.device) + count], dim=1)
-                seen = torch.ones(count + len(seen), count + len(seen), dtype=torch.bool).tril().to(seen.device)
-                seen[count:, count:] = one["attention_mask"]
+        inputs: Pass = {name: one[name] for name in ("attention_mask", "position_ids") if name in one}
+        ids = one["input_ids"].to(self.device)
+        if self.virtual_tokens:
+            words = self.model.word_embeddings(ids)
+            prompt = self.model.get_prompt(batch_size=len(ids)).to(words)
+            inputs["inputs_embeds"] = torch.cat([prompt, words], dim=1)
+        else:
+            inputs["input_ids"] = ids
+        if "ends" in one:
+            place = torch.arange(len(one["ends"]), device=self.device)
+            seen = sees(one["ends"].to(self.device), one["position_ids"][0], place[:, None], place[None])
             # 0 where a token is seen and the dtype's minimum where not: some models misread a mask of booleans.
-            mask = torch.zeros(seen.shape, dtype=self.dtype, device=seen.device)
+            mask = torch.zeros(seen.shape, dtype=self.dtype, device=self.device)
             inputs["attention_mask"] = mask.masked_fill_(~seen, torch.finfo(self.dtype).min)[None, None]
-        return self.logits_at(one["rows"], one["columns"] + count, **inputs)
+        return self.logits_at(one["rows"], one["columns"], **inputs)
 
 
 def _head(model: nn.Module) -> nn.Module:

@@ -16,7 +16,8 @@ from repeng.maths import sigmoid
 from repeng.tuning.data import encode_split
 from repeng.tuning.loading import compute_dtype, load_classifier, load_tokenizer, quiet_transformers, torch_device
 from repeng.tuning.reward_model import RewardModel
-from repeng.tuning.tuned_model import TunedModel, place_of
+from repeng.tuning.run import place_of
+from repeng.tuning.tuned_model import TunedModel
 
 
 def published(adapter: str | Path, *, model: str | None = None, dtype: str = "auto") -> TunedModel:

@@ -40,7 +40,7 @@ class TuneSettings:
         prompt_init: their start: `random` normal vectors or embeddings of random `vocabulary` tokens.
         redraw_pairs: draw each prompt's worse response anew in every epoch; else once.
         held_out: share of prompt groups that are held out of training, for early stopping and `held_out_accuracy`.
-        patience: evaluations without clear improvement (`progress.CLEARLY`) after which a run stops; the best weights
+        patience: evaluations without clear improvement (`trainer.CLEARLY`) after which a run stops; the best weights
             are kept. 0: run to the end and keep the last weights.
         evaluate_every: steps between evaluations on the held-out pairs.
         checkpoint_every: steps between checkpoints.

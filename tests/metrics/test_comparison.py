@@ -16,33 +16,7 @@ from repeng.metrics import (
     correlation,
     holm,
     mistake_kappa,
-    on_shared_examples,
-    paired_difference,
 )
-
-
-def test_two_methods_are_cut_to_the_examples_that_both_hold_whole() -> None:
-    a = Evaluation(np.array([0.9, 0.9, 0.1, 0.8]), np.array([0, 0, 1, 2]), np.array([5, 5, 6, 7]))
-    b = Evaluation(np.array([0.2, 0.3, 0.7]), np.array([0, 1, 2]), np.array([5, 6, 7]), np.ones((3, 2)))
-    one, other, dropped = on_shared_examples(a, b)
-    assert one.probabilities.tolist() == [0.1, 0.8] and other.probabilities.tolist() == [0.3, 0.7]
-    assert one.group.tolist() == other.group.tolist() == [6, 7] and other.scores.shape == (2, 2)
-    assert dropped == 1 and paired_difference(one, other).value == 0
-    same = on_shared_examples(a, a)
-    assert same == (a, a, 0)
-
-
-def test_cutting_keeps_how_a_foreign_file_counts_ties_and_refuses_what_it_cannot_tell() -> None:
-    example = np.arange(3)
-    right = Evaluation(np.array([0.5, 0.5, 0.1]), example, reported_accuracy=2 / 3)
-    other = Evaluation(np.array([0.1, 0.2]), np.array([1, 2]))
-    assert on_shared_examples(right, other)[0].accuracy == 0.5
-    with pytest.raises(BadInput, match="stated accuracy does not follow"):
-        on_shared_examples(Evaluation(right.probabilities, example, reported_accuracy=0.9), other)
-    with pytest.raises(BadInput, match="which example"):
-        on_shared_examples(Evaluation(right.probabilities), other)
-    with pytest.raises(BadInput, match="share no example"):
-        on_shared_examples(Evaluation(np.array([0.5]), np.array([8])), other)
 
 
 def test_kappa_of_mistakes_equals_that_of_scikit_learn() -> None:

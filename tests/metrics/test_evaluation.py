@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from repeng.errors import BadInput
-from repeng.metrics import Evaluation, accuracy
+from repeng.metrics import Evaluation
 
 
 def test_a_tie_counts_half() -> None:
     evaluation = Evaluation(np.array([0.9, 0.5, 0.2, 0.500001]))
     assert evaluation.wins.tolist() == [1, 0.5, 0, 1]
-    assert accuracy(evaluation) == evaluation.accuracy == 2.5 / 4
+    assert evaluation.accuracy == 2.5 / 4
 
 
 def test_a_reported_accuracy_stands_and_its_ties_are_credited_as_it_counts_them() -> None:

@@ -68,11 +68,11 @@ def test_intervals_over_prompts_cover_the_truth_and_those_over_pairs_do_not() ->
     assert coverage(by_pair, 0.7) < 0.85
 
 
-def test_an_interval_is_the_same_for_the_same_seed_and_moves_with_level() -> None:
+def test_an_interval_is_the_same_for_the_same_seed() -> None:
     evaluation = clustered(np.random.default_rng(1))
-    first, narrow = accuracy_interval(evaluation), accuracy_interval(evaluation, level=0.5)
+    first = accuracy_interval(evaluation)
     assert first == accuracy_interval(evaluation) != accuracy_interval(evaluation, seed=1)
-    assert first[0] < narrow[0] < evaluation.accuracy < narrow[1] < first[1]
+    assert first[0] < evaluation.accuracy < first[1]
 
 
 @pytest.mark.parametrize("n_groups", [2, 40])
@@ -104,12 +104,10 @@ def test_under_thirty_prompts_examples_are_resampled_and_it_is_said(caplog: pyte
     assert "only 1 prompt groups in 100 examples" in caplog.text
 
 
-def test_an_interval_needs_a_resample_and_a_level_between_0_and_1() -> None:
+def test_an_interval_needs_a_resample() -> None:
     evaluation = clustered(np.random.default_rng(0))
     with pytest.raises(BadInput, match="0 resamples"):
         accuracy_interval(evaluation, resamples=0)
-    with pytest.raises(BadInput, match="level is 95.0"):
-        accuracy_interval(evaluation, level=95.0)
 
 
 def test_a_mean_over_shifts_gains_certainty_by_new_targets_and_none_by_repeats() -> None:

@@ -73,7 +73,7 @@ def test_an_edited_file_is_run_again_and_an_untouched_one_is_not(tmp_path: Path)
         ("Mine = 3", "no subclass"),
         ("1 / 0", "ZeroDivisionError"),
         ("class Mine: ...", "no subclass"),
-        ("", "no subclass"),
+        ("Yours = 3", "has no class Mine"),
     ],
 )
 def test_what_is_no_probe_is_refused_with_the_file_named(tmp_path: Path, content: str, message: str) -> None:

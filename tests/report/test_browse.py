@@ -18,7 +18,7 @@ from made_up_study import HOSTILE, make_distribution, write_study
 from starlette.testclient import TestClient
 
 from repeng.distributions.schema import Distribution, Example, Message, Split
-from repeng.errors import BadInput, UnknownName
+from repeng.errors import BadInput
 from repeng.metrics import Evaluation
 from repeng.report.browse import create_app, export, serve
 from repeng.report.library import Library, script_of
@@ -102,11 +102,6 @@ def test_a_chat_is_shown_turn_by_turn() -> None:
     assert part["examples"][0]["prompt"] == "user: Hello\n\nassistant: Hi"
 
 
-def test_a_split_that_is_not_there_is_named() -> None:
-    with pytest.raises(UnknownName, match="unknown split '7'"):
-        Library({"hard": make_distribution("hard")}).split_data(7)
-
-
 def test_a_port_in_use_is_said_before_anything_runs() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -117,7 +112,7 @@ def test_a_port_in_use_is_said_before_anything_runs() -> None:
 
 def test_what_is_exported_is_what_is_served(tmp_path: Path) -> None:
     distributions = write_study(tmp_path / "study", ACCURACIES)
-    predictions = read_predictions(tmp_path / "study")
+    predictions = list(read_predictions(tmp_path / "study").values())
     page = export(tmp_path / "site", distributions, predictions, token_scores=token_scores)
     app = create_app(distributions, predictions, token_scores=token_scores)
     client = TestClient(app, base_url="http://127.0.0.1")
@@ -132,7 +127,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     """A hostile study, served and exported."""
     folder = tmp_path_factory.mktemp("browse")
     distributions = write_study(folder, ACCURACIES, hostile=True) | {"tame": make_distribution("tame", examples=120)}
-    predictions = read_predictions(folder)
+    predictions = list(read_predictions(folder).values())
     app = create_app(distributions, predictions, token_scores=token_scores)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)

@@ -20,7 +20,7 @@ from repeng.metrics import Evaluation, holm, mean_paired_difference
 from repeng.report.compare import Comparison, compare_results
 from repeng.report.compared_studies import ComparedStudy, compared_methods, read_compared_studies
 from repeng.report.comparisons import QUESTIONS, capability_measures, model_size, pooled, zero_shot_correlations
-from repeng.report.predictions import Prediction, by_key, read_predictions
+from repeng.report.predictions import Prediction, read_predictions
 from repeng.results import evaluation_path, write_evaluation, write_results
 
 SMALL = {"mms": (0.9, 0.9, 0.5, 0.4), "lat": (0.7, 0.8, 0.2, 0.3), "zero-shot": (0.7, 0.72, 0.5, 0.48)}
@@ -63,7 +63,7 @@ def test_a_paired_test_is_of_the_mean_over_shifts_and_holm_makes_it_no_smaller(
 ) -> None:
     rows = found.tables["paired_tests"]
     row = row_of(rows, a="mms · tiny-1b", b="lat · tiny-1b")
-    known = by_key(read_predictions(studies[0]))
+    known = read_predictions(studies[0])
     one = [known["org/tiny-1b", "mms", source, target].evaluation for source, target, _, _ in SHIFTS]
     other = [known["org/tiny-1b", "lat", source, target].evaluation for source, target, _, _ in SHIFTS]
     slow = mean_paired_difference(one, other, [shift[1] for shift in SHIFTS])
@@ -121,7 +121,7 @@ def test_capability_is_measured_by_probe_or_tuning_on_target_or_reference() -> N
             ("zero-shot", "cued", 1.0),
         ]
     ]
-    rows = capability_measures(compared_methods([ComparedStudy("s", (row, tuned), by_key(predictions))]))
+    rows = capability_measures(compared_methods([ComparedStudy("s", (row, tuned)(predictions))]))
     values = {(found["method"], found["capability"]): found["elicitation"] for found in rows}
     assert values["mms", "best probe, target"] == pytest.approx(0.6 / 0.8)
     assert values["mms", "best probe, target reference"] == pytest.approx(0.6 / 0.75)

@@ -16,7 +16,7 @@ from repeng.report.frames import shift_frame
 from repeng.report.html import write_report
 from repeng.report.mistakes import wrong_pairs
 from repeng.report.pair_texts import shortened, visible
-from repeng.report.predictions import by_key, mean_estimate, read_predictions, reliability_frame
+from repeng.report.predictions import mean_estimate, read_predictions, reliability_frame
 from repeng.report.published import GENIES_TARGETS
 from repeng.results import read_results, write_layers, write_results
 
@@ -90,7 +90,7 @@ def test_no_control_character_reaches_the_page(study: Path) -> None:
 def test_the_surest_mistakes_come_first_and_no_shift_has_more_than_two(tmp_path: Path) -> None:
     distributions = write_study(tmp_path, ACCURACIES)
     rows = [row for row in read_results(tmp_path / "results.csv") if row.method == "mms"]
-    predictions = by_key(read_predictions(tmp_path))
+    predictions = read_predictions(tmp_path)
     found = wrong_pairs(shift_frame(rows), predictions, distributions)
     assert [pair.probability for pair in found] == sorted(pair.probability for pair in found)
     assert all(pair.probability < 0.5 for pair in found)
@@ -106,15 +106,12 @@ def test_the_surest_mistakes_come_first_and_no_shift_has_more_than_two(tmp_path:
 def test_texts_of_other_data_are_not_shown(tmp_path: Path) -> None:
     write_study(tmp_path, ACCURACIES)
     others = write_study(tmp_path / "other", ACCURACIES, hostile=True)
-    assert (
-        wrong_pairs(shift_frame(read_results(tmp_path / "results.csv")), by_key(read_predictions(tmp_path)), others)
-        == []
-    )
+    assert wrong_pairs(shift_frame(read_results(tmp_path / "results.csv"))(read_predictions(tmp_path)), others) == []
 
 
 def test_reliability_pools_the_pairs_of_a_label(tmp_path: Path) -> None:
     write_study(tmp_path, ACCURACIES)
-    predictions = by_key(read_predictions(tmp_path))
+    predictions = read_predictions(tmp_path)
     frame = reliability_frame(shift_frame(read_results(tmp_path / "results.csv")), predictions)
     extreme = frame[(frame["method"] == "mms") & (frame["label"] == "extreme")]
     assert extreme["n_pairs"].sum() == 2 * 80
@@ -125,7 +122,7 @@ def test_reliability_pools_the_pairs_of_a_label(tmp_path: Path) -> None:
 def test_a_mean_has_an_interval_only_where_every_evaluation_is_there(tmp_path: Path) -> None:
     write_study(tmp_path, ACCURACIES)
     rows = shift_frame(row for row in read_results(tmp_path / "results.csv") if row.method == "mms")
-    predictions = by_key(read_predictions(tmp_path))
+    predictions = read_predictions(tmp_path)
     full = mean_estimate(rows, predictions)
     assert full is not None and full.low is not None and full.low < full.value
     predictions.popitem()

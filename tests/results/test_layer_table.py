@@ -50,6 +50,6 @@ def test_a_table_of_something_else_is_refused(tmp_path: Path, damage: str) -> No
 def test_a_cell_that_is_no_figure_is_refused(tmp_path: Path) -> None:
     write_layers(ROWS, tmp_path / "layers.csv")
     text = (tmp_path / "layers.csv").read_text()
-    (tmp_path / "layers.csv").write_text(text.replace("True", "yes"))
+    (tmp_path / "layers.csv").write_text(text.replace("True", "perhaps"))
     with pytest.raises(BadInput, match="not a table of layers"):
         read_layers(tmp_path / "layers.csv")

@@ -115,9 +115,9 @@ def test_a_name_tells_the_kind_only_where_none_is_given(method: str, kind: str) 
 @pytest.mark.parametrize(
     ("column", "cell", "reason"),
     [
-        ("accuracy", "high", "row 2, column accuracy: 'high' is not a number"),
-        ("brier", "nan", "row 2, column brier: 'nan' is not a number"),
-        ("n_pairs", "7.5", "row 2, column n_pairs: '7.5' is not a whole number"),
+        ("accuracy", "high", "row 2, column accuracy is 'high': Input should be a valid number"),
+        ("brier", "nan", "row 2, column brier is 'nan': Input should be a finite number"),
+        ("n_pairs", "7.5", "row 2, column n_pairs is '7.5': Input should be a valid integer"),
     ],
 )
 def test_a_wrong_cell_is_named_by_file_row_and_column(tmp_path: Path, column: str, cell: str, reason: str) -> None:
@@ -242,21 +242,24 @@ def test_an_accuracy_that_its_probabilities_bear_out_is_not_warned_of(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("{", "not a JSON file"),
-        ("[1]", "no key `eval_accuracy`"),
-        ('{"accuracy": 1}', "no key `eval_accuracy`"),
-        ('{"eval_accuracy": "high"}', "`eval_accuracy` is 'high'"),
+        ("{", "the file is b'{': Invalid JSON"),
+        ("[1]", "the file is [1]: Input should be an object"),
+        ('{"accuracy": 1}', "neither probabilities nor an accuracy"),
+        ('{"eval_accuracy": "high"}', "eval_accuracy is 'high': Input should be a valid number"),
         ('{"eval_accuracy": 75}', "the reported accuracy is 75.0"),
         ('{"eval_accuracy": NaN}', "the reported accuracy is nan"),
         ('{"eval_probabilities": []}', "no pair"),
-        ('{"eval_probabilities": 0.5}', "`eval_probabilities` is no list"),
-        ('{"eval_probabilities": [0.5, null]}', "`eval_probabilities` of pair 1 is null"),
+        ('{"eval_probabilities": 0.5}', "eval_probabilities is 0.5: Input should be a valid array"),
+        ('{"eval_probabilities": [0.5, null]}', "eval_probabilities.1 is None"),
         ('{"eval_probabilities": [0.5, 1.5]}', "the probability of pair 1 is 1.5"),
         ('{"eval_probabilities": [0.5, NaN]}', "the probability of pair 1 is nan"),
-        ('{"eval_probabilities": [0.5], "eval_group": [0.5]}', "`eval_group` of pair 0 is 0.5; it must be a whole"),
+        (
+            '{"eval_probabilities": [0.5], "eval_group": [0.5]}',
+            "eval_group.0 is 0.5: Input should be a valid integer",
+        ),
         ('{"eval_probabilities": [0.5], "eval_example": [0, 1]}', "example has 2 rows, but there are 1 pairs"),
-        ('{"eval_probabilities": [0.5], "eval_scores": [[1]]}', "`eval_scores` of pair 0 is [1]; it must be two"),
-        ('{"eval_probabilities": [0.5], "eval_group": [1' + 30 * "0" + "]}", "`eval_group` holds a number that no"),
+        ('{"eval_probabilities": [0.5], "eval_scores": [[1]]}', "eval_scores.0 is [1]: List should have at least 2"),
+        ('{"eval_probabilities": [0.5], "eval_group": [1' + 30 * "0" + "]}", "eval_group.0 is 1000"),
         ('{"eval_accuracy": 1, "eval_group": [0]}', "group but no probabilities"),
     ],
 )

@@ -24,7 +24,7 @@ def study(small_world: Path, study_of: Callable[..., Study], tmp_path: Path) -> 
 def test_a_plan_says_what_must_be_tuned_and_what_is_there(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_study(study)
     assert plan.tunings == (TuningPlan("lora", SOURCES, 0),)
-    there = Tuning("lora").run(plan.world.distributions["easy"].train, plan.context)
+    there = Tuning("lora", "lora", plan.runner.settings).run(plan.world.distributions["easy"].train)
     there.folder.mkdir(parents=True)
     (there.folder / "tuned.json").write_text("{}")
     monkeypatch.setattr(tuned, "trial_seconds", lambda run: 90.0 if not run.finished else pytest.fail("it is there"))

@@ -10,11 +10,10 @@ import torch
 from tiny_models import make_model
 
 from repeng.errors import BadInput
-from repeng.tuning.batches import padded
+from repeng.tuning.adapters import new_reward_model
 from repeng.tuning.loading import compute_dtype, load_classifier, load_tokenizer, require_bitsandbytes
 from repeng.tuning.reward_model import RewardModel, pair_loss, response_scores
 from repeng.tuning.settings import preset_settings
-from repeng.tuning.tuned_model import new_reward_model
 
 CPU = torch.device("cpu")
 
@@ -45,7 +44,7 @@ def test_a_text_in_a_batch_has_the_logits_of_the_text_alone(architecture: str, t
     reward.model.eval()
     texts = [[5, 6, 7, 8, 9, 2], [11, 2], [20, 21, 22, 2]]
     with torch.no_grad():
-        together = reward([padded(texts)])
+        together = reward(reward.passes(texts, share=False))
         alone = torch.stack([reward.model(input_ids=torch.tensor([text])).logits[0] for text in texts])
     assert torch.allclose(together, alone, atol=1e-5)
     assert together.std() > 0.01
@@ -94,7 +93,7 @@ def test_shared_prompts_give_the_gradient_of_plain_batches(method: str, base: st
         return forward(*arguments, **inputs)
 
     gradients = []
-    for passes in ([padded(texts)], reward.passes(texts)):
+    for passes in (reward.passes(texts, share=False), reward.passes(texts)):
         if len(gradients) == 1:
             reward.logits_at = counted  # type: ignore[method-assign]
         pair_loss(*reward(passes).chunk(2)).backward()

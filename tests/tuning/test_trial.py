@@ -8,9 +8,10 @@ import pytest
 from polite import polite_split
 
 from repeng.tuning import trial
+from repeng.tuning.run import plan_tuning
 from repeng.tuning.settings import preset_settings
 from repeng.tuning.trial import trial_seconds
-from repeng.tuning.tuned_model import carry_out, plan_tuning
+from repeng.tuning.tuned_model import carry_out
 
 
 def test_a_run_is_estimated_from_loading_steps_and_judgements_and_nothing_is_written(

@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 from tiny_models import make_model
 
 from repeng.errors import BadInput, UnknownName
-from repeng.tuning.progress import TuneProgress, verdict
+from repeng.tuning.run import TuneProgress
 from repeng.tuning.scoring import published, score
 from repeng.tuning.settings import TuneSettings, preset_settings
+from repeng.tuning.trainer import verdict
 from repeng.tuning.tuned_model import TunedModel, tune
 
 SHORT: dict[str, Any] = {"steps": 6, "batch_size": 4, "micro_batch_size": 4, "evaluate_every": 2, "checkpoint_every": 2}

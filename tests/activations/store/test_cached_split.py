@@ -24,7 +24,7 @@ SOURCE, TARGET = world()["easy"].train, world()["hard"].test
 
 def prediction(finished: StudyOutcome, method: str) -> dict[str, Any]:
     study = finished.plan.study
-    folder = finished.plan.predictions / method / f"{Path(study.model).name}-easy"
+    folder = finished.plan.runner.predictions / method / f"{Path(study.model).name}-easy"
     found: dict[str, Any] = json.loads((folder / "hard.json").read_text())
     return found
 
