@@ -81,7 +81,9 @@ def load_named(
             return mini_distributions(names=names, limit=limit)
         folder = str(fetched_folder("genies"))
     elif data is not None and _is_fetched(data):
-        folder = str(_fetched(data))
+        if fetched_folder(data) is None:
+            raise BadInput(f"{data} is not here; bring it with: repeng data fetch {data}")
+        folder = str(fetched_folder(data))
     return load_distributions(str(folder), names, limit=limit)
 
 
@@ -109,10 +111,3 @@ def export(name: str, directory: Path, *, seed: int = 0) -> int:
 def _is_fetched(data: str) -> bool:
     """Whether data is the name of a benchmark that can be fetched, and not a file here."""
     return data == "genies" and not Path(data).exists()
-
-
-def _fetched(name: str) -> Path:
-    folder = fetched_folder(name)
-    if folder is None:
-        raise BadInput(f"{name} is not here; bring it with: repeng data fetch {name}")
-    return folder

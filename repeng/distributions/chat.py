@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from repeng.distributions.schema import Message, Prompt
@@ -101,7 +102,7 @@ def chat_renderer(tokenizer: Any) -> RenderChat:
         continued = messages[-1].role == "assistant"
         try:
             text = tokenizer.apply_chat_template(
-                [{"role": message.role, "content": message.content} for message in messages],
+                [asdict(message) for message in messages],
                 tokenize=False,
                 add_generation_prompt=not continued,
                 continue_final_message=continued,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -17,10 +18,9 @@ from repeng.errors import BadData
 Rows = list[Any]
 """One entry per example, in file order. A row that cannot be read is the `BadData` that says why, in its place."""
 
-BYTE_ORDER_MARK = "\ufeff"
 CSV_FIELD_LIMIT = 2**30
 CSV_LIMIT_LOCK = threading.Lock()
-JSON_SPACE = re.compile(r"[ \t\n\r]*")
+JSON_FOLLOWS = re.compile(r"\s*([,\]])\s*")
 
 
 class RepeatedKeys(dict[str, Any]):
@@ -66,7 +66,7 @@ def read_text(raw: bytes) -> str:
         BadData: it is not UTF-8.
     """
     try:
-        return raw.decode().removeprefix(BYTE_ORDER_MARK)
+        return raw.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         byte, line = raw[error.start], raw.count(b"\n", 0, error.start) + 1
         raise BadData(
@@ -87,14 +87,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _read_json(raw: bytes) -> Rows:
     try:
         text = read_text(raw)
-    except BadData as error:
-        raise BadData(error.reason, example=_elements_read(_readable_start(raw))) from error
-    if text.lstrip().startswith("{"):
-        return _read_json_lines_or_object(raw, text)
-    try:
+        if text.lstrip().startswith("{"):
+            return _read_json_lines_or_object(raw, text)
         rows = parse_json(text)
     except BadData as error:
-        raise BadData(error.reason, example=_elements_read(text)) from error
+        raise BadData(error.reason, example=_elements_read(_readable_start(raw))) from error
     if not isinstance(rows, list):
         raise BadData("expected a list of examples: [{...}, {...}]")
     return rows
@@ -114,7 +111,7 @@ def _read_json_lines_or_object(raw: bytes, text: str) -> Rows:
 
 def _read_json_lines(raw: bytes) -> Rows:
     rows: Rows = []
-    for number, line in enumerate(raw.removeprefix(BYTE_ORDER_MARK.encode()).split(b"\n"), start=1):
+    for number, line in enumerate(raw.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -146,8 +143,11 @@ def _read_csv(raw: bytes) -> Rows:
                 twice = next(name for name in header if header.count(name) > 1)
                 raise BadData(f"the column {twice!r} is given twice")
             for record in reader:
-                if record:
-                    rows.append(_csv_row(header, record, reader.line_num))
+                if len(record) == len(header):
+                    rows.append(dict(zip(header, record, strict=True)))
+                elif record:
+                    counts = f"{len(record)} values for {len(header)} columns (line {reader.line_num})"
+                    rows.append(BadData(f"{counts}; quote values that hold a comma"))
         except csv.Error as error:
             raise BadData(f"broken CSV: {error} (line {reader.line_num})", example=len(rows)) from error
     return rows
@@ -164,12 +164,6 @@ def _long_csv_fields() -> Iterator[None]:
             csv.field_size_limit(limit)
 
 
-def _csv_row(header: list[str], record: list[str], line: int) -> dict[str, str] | BadData:
-    if len(record) != len(header):
-        return BadData(f"{len(record)} values for {len(header)} columns (line {line}); quote values that hold a comma")
-    return dict(zip(header, record, strict=True))
-
-
 def _read_parquet(raw: bytes) -> Rows:
     import pyarrow  # type: ignore[import-untyped]
     import pyarrow.parquet  # type: ignore[import-untyped]
@@ -182,36 +176,26 @@ def _read_parquet(raw: bytes) -> Rows:
 
 def _readable_start(raw: bytes) -> str:
     """The text before the first byte that is not UTF-8."""
-    try:
-        return raw.decode().removeprefix(BYTE_ORDER_MARK)
-    except UnicodeDecodeError as error:
-        return raw[: error.start].decode().removeprefix(BYTE_ORDER_MARK)
+    return re.split("[\udc80-\udcff]", raw.decode(errors="surrogateescape"), maxsplit=1)[0].removeprefix("\ufeff")
 
 
 def _elements_read(text: str) -> int | None:
     """How many elements of a JSON list can be read: the number of the one at fault. None where no list begins."""
     decoder = json.JSONDecoder()
-    place = _skip_space(text, 0)
-    if text[place : place + 1] != "[":
+    start = re.match(r"\s*\[\s*", text)
+    if start is None:
         return None
-    place, count = place + 1, 0
+    place, count = start.end(), 0
     while True:
         try:
-            _, place = decoder.raw_decode(text, _skip_space(text, place))
+            _, place = decoder.raw_decode(text, place)
         except (ValueError, RecursionError):
             return count
         count += 1
-        place = _skip_space(text, place)
-        if text[place : place + 1] == "]":
-            return None
-        if text[place : place + 1] != ",":
-            return count
-        place += 1
-
-
-def _skip_space(text: str, place: int) -> int:
-    match = JSON_SPACE.match(text, place)
-    return match.end() if match else place
+        follows = JSON_FOLLOWS.match(text, place)
+        if follows is None or follows[1] == "]":
+            return count if follows is None else None
+        place = follows.end()
 
 
 READERS: dict[str, Callable[[bytes], Rows]] = {

@@ -162,27 +162,25 @@ def identify(name: str, *, dtype: str = "auto", device: str = "auto") -> Identit
     if source.commit:
         weights = tokenizer = f"{source.path}@{source.commit}"
     else:
-        files = weight_files(Path(source.path))
-        weights = "sha256:" + short_hash([[file.name, file_hash(file)] for file in files])
-        tokenizer = "sha256:" + short_hash(
-            [[file.name, file_hash(file)] for file in matching(Path(source.path), TOKENIZER_FILES)]
-        )
+        folder = Path(source.path)
+        if not any(folder.glob("*.safetensors")):
+            raise BadInput(
+                f"{folder}: no *.safetensors here; repeng reads no pickled weights, save them as safetensors"
+            )
+        # A model with its own code brings Python files.
+        weights = _hash_of_files(folder, ("*.safetensors", "*.py"))
+        tokenizer = _hash_of_files(folder, TOKENIZER_FILES)
     return Identity(
         model=name,
         slug=slug(name),
         weights=weights,
         config=short_hash({key: value for key, value in source.config.items() if key not in VOLATILE}),
         tokenizer=tokenizer,
-        dtype=resolve_dtype(dtype, device, stored_dtype(config)),
+        dtype=resolve_dtype(dtype, device, config.get("dtype") or config.get("torch_dtype")),
         n_layers=_first(config, ("num_hidden_layers", "n_layer", "n_layers", "num_layers"), name),
         d_model=_first(config, ("hidden_size", "n_embd", "d_model", "dim"), name),
         max_length=max_length(config, Path(source.path)),
     )
-
-
-def stored_dtype(config: Mapping[str, Any]) -> str | None:
-    """The dtype that a configuration says its weights are stored in."""
-    return config.get("dtype") or config.get("torch_dtype")
 
 
 def max_length(config: Mapping[str, Any], folder: Path) -> int | None:
@@ -199,20 +197,10 @@ def max_length(config: Mapping[str, Any], folder: Path) -> int | None:
     return min(limits) if limits else None
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors of a folder, and the Python files that a model with its own code brings.
-
-    Raises:
-        BadInput: there are none.
-    """
-    if not any(folder.glob("*.safetensors")):
-        raise BadInput(f"{folder}: no *.safetensors here; repeng reads no pickled weights, save them as safetensors")
-    return matching(folder, ("*.safetensors", "*.py"))
-
-
-def matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    """The files of a folder that fit any pattern, sorted."""
-    return sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
+def _hash_of_files(folder: Path, patterns: Sequence[str]) -> str:
+    """A hash of the names and contents of a folder's files that fit any pattern."""
+    files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
+    return "sha256:" + short_hash([[file.name, file_hash(file)] for file in files])
 
 
 def file_hash(path: Path) -> str:

@@ -152,12 +152,12 @@ def _by_common_prefix(text: StimulusText, stimulus: Stimulus, tokenizer: Any) ->
     """Positions for a tokenizer without offsets: where the text diverges from its prompt tokenized alone."""
     ids = list(tokenizer(text.text, add_special_tokens=stimulus.bos)["input_ids"])
     start = common_prefix(ids, tokenizer(text.prefix, add_special_tokens=stimulus.bos)["input_ids"])
-    until = common_prefix(ids, tokenizer(text.prefix + text.response, add_special_tokens=stimulus.bos)["input_ids"])
     if not text.response:
         end = start
     elif text.suffix:
         # The token at which text and suffix diverge holds something of the response unless it was whole before.
         whole = tokenizer(text.prefix + text.response, add_special_tokens=stimulus.bos)["input_ids"]
+        until = common_prefix(ids, whole)
         end = max(until if until == len(whole) else until + 1, start + 1)
     else:
         end = len(ids)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from repeng.activations.store.cached_split import Activations, CachedSplit, MixedSplit
+from repeng.activations.store.files import split_key
 from repeng.activations.store.store import Store, StoredCapture
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.errors import NonFinite, RepengError
@@ -128,7 +129,7 @@ class Runner:
     def _cached(self, split: Split) -> CachedSplit:
         """The cached activations of a split; what was read of it stays in memory until `forget`."""
         if split not in self._read:
-            self._read[split] = CachedSplit.of(self.capture, split)
+            self._read[split] = CachedSplit(self.capture, *split_key(split))
         return self._read[split]
 
     def forget(self) -> None:

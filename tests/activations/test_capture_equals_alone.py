@@ -44,7 +44,7 @@ def test_every_stored_vector_and_log_probability_is_that_of_the_text_alone(
             }
             values = {(*key, layer): part.layer(layer) for key, part in parts.items() for layer in part.layers}
             logprobs, counts = stored.logprobs(split, stimulus.name)
-            lengths = stored.text_lengths(split, stimulus.name)
+            lengths = stored.open(split, stimulus.name, "logprob").tensor("text_length")
             for row, (prompt, response) in enumerate(texts_of(split)):
                 expected = alone(lm, architecture, prompt, response, stimulus.after_response)
                 assert lengths[row] == expected.length

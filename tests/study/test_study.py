@@ -22,6 +22,7 @@ from tiny_models import make_model
 
 from repeng.activations.capture import Request, capture
 from repeng.activations.store.cached_split import CachedSplit, MixedSplit
+from repeng.activations.store.files import split_key
 from repeng.distributions.schema import Example, Shift
 from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput
@@ -273,7 +274,7 @@ def test_a_mixed_source_fits_as_its_own_capture_does_and_stands_beside_the_unmix
     request = Request((get_stimulus("contrast_yes"), get_stimulus("contrast_no")), logprob=False)
     capture(load_model(str(tiny_model), device="cpu"), [mixture], request, runner.store)
     spec = ProbeSpec(get_probe("cra"))
-    mixed, own = runner.source(mixture), Source(mixture, lambda: CachedSplit.of(runner.capture, mixture))
+    mixed, own = runner.source(mixture), Source(mixture, lambda: CachedSplit(runner.capture, *split_key(mixture)))
     assert isinstance(mixed.activations, MixedSplit)
     one, other = (fit_probe(spec, CachedSource.of(spec, 3, s.activations, s.labels)) for s in (mixed, own))
     assert one.layers == other.layers

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from repeng.activations.store.files import SplitKey
+from repeng.activations.store.files import LOGPROB, SplitKey
 from repeng.activations.store.store import StoredCapture
 from repeng.activations.store.stored_activations import StoredActivations
 from repeng.distributions.schema import Split
@@ -70,11 +70,6 @@ class CachedSplit(Activations):
     data_hash: str
     _read: dict[tuple[str, Hook, str], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    @classmethod
-    def of(cls, capture: StoredCapture, split: Split) -> CachedSplit:
-        """A loaded split's activations."""
-        return cls(capture, split.distribution, split.name, split.data_hash)
-
     @property
     def name(self) -> str:
         """The distribution and split."""
@@ -109,7 +104,8 @@ class CachedSplit(Activations):
 
     def text_lengths(self, stimulus: str) -> Int[np.ndarray, " response"]:
         """Tokens of each whole text whose log-probabilities are kept; 0 for a skipped one."""
-        return self.capture.text_lengths(self.key, stimulus)
+        lengths: Int[np.ndarray, " response"] = self.stored(stimulus, LOGPROB, "").tensor("text_length").numpy()
+        return lengths
 
     def forget(self) -> None:
         """Let go of what was read."""

@@ -182,15 +182,6 @@ class StoredCapture:
         total, count = (stored.tensor(name).numpy() for name in ("logprob", "token_count"))
         return np.where(stored.kept, total, np.nan), count
 
-    def text_lengths(self, split: Split | SplitKey, stimulus: str = "plain") -> Int[np.ndarray, " response"]:
-        """Tokens of each whole text whose log-probabilities are kept; 0 for a skipped one.
-
-        Raises:
-            StoreError: they are not here.
-        """
-        lengths: Int[np.ndarray, " response"] = self.open(split, stimulus, LOGPROB).tensor("text_length").numpy()
-        return lengths
-
     def index(self, split: Split | SplitKey) -> Index:
         """The index of any activations of a split: what it says of the responses is the same in all.
 
