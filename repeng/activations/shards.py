@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -111,7 +112,10 @@ class ShardTensors:
 
     def __init__(self, questions: Questions) -> None:
         self._questions = questions
-        self._slots = {kind: _ranges([len(getattr(text, kind)) for text in questions.texts]) for kind in KINDS.values()}
+        self._slots: dict[str, list[Int[np.ndarray, " _"]]] = {}
+        for kind in KINDS.values():
+            edges = np.cumsum([0, *(len(getattr(text, kind)) for text in questions.texts)])
+            self._slots[kind] = [np.arange(start, stop) for start, stop in pairwise(edges)]
         self._values: dict[tuple[str, Hook | None], Tensor] = {}
 
     def add(self, chunk: Chunk) -> None:
@@ -215,11 +219,6 @@ class NonFiniteRow(NonFinite):
 def _scored(text: TokenizedText) -> int:
     """Tokens of a response that have a log-probability: all but one at position 0."""
     return text.response_end - max(text.response_start, min(1, text.response_end))
-
-
-def _ranges(lengths: Sequence[int]) -> list[Int[np.ndarray, " _"]]:
-    edges = np.cumsum([0, *lengths])
-    return [np.arange(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
 
 
 def _rows(values: Float[Tensor, "slot ..."], slots: Int[Tensor, " response"]) -> Float[Tensor, "response ..."]:

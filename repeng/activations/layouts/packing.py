@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,9 @@ def pack(texts: Sequence[Sequence[int]], budget: int) -> tuple[Row, ...]:
     keys = [array.astype(">u4").tobytes() for array in arrays]
     order = sorted(range(len(arrays)), key=lambda number: (keys[number], number))
     ordered = [arrays[number] for number in order]
-    shared = _shared_prefixes(ordered)
+    # For each text, how many first tokens it shares with the one before it; 0 for the first.
+    shared = np.zeros(len(ordered), dtype=np.int64)
+    shared[1:] = [_shared_prefix(one, other) for one, other in pairwise(ordered)]
     rows = _fill(_subtrees(ordered, shared, budget), budget, int(shared[1:].min()) if len(shared) > 1 else 0)
     return tuple(_lay_out(members, order, ordered) for members in rows)
 
@@ -111,14 +114,6 @@ class _Subtree:
     total: int
     cut: int
     """Which cut they come from: subtrees of equal `cut` share all of `path`."""
-
-
-def _shared_prefixes(ordered: Sequence[Tokens]) -> Int[np.ndarray, " text"]:
-    """For each text of a sorted list, how many first tokens it shares with the one before it; 0 for the first."""
-    shared = np.zeros(len(ordered), dtype=np.int64)
-    for number in range(1, len(ordered)):
-        shared[number] = _shared_prefix(ordered[number - 1], ordered[number])
-    return shared
 
 
 def _shared_prefix(one: Tokens, other: Tokens) -> int:
