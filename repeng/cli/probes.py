@@ -147,7 +147,7 @@ def matrix(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Fit on each of N distributions, test on each; beside it the cosine similarity of the fitted directions.
+    """Fit on each of N distributions, test on each; and the cosine similarity of the fitted directions.
 
     Is it one truth direction? Then every cell is high and every cosine near 1.
     """

@@ -21,7 +21,6 @@ from repeng.metrics.intervals import (
     accuracy_intervals,
     mean_accuracy_interval,
     mean_paired_difference,
-    paired_difference,
 )
 from repeng.metrics.resampling import Estimate
 
@@ -46,7 +45,6 @@ __all__ = [
     "mean_accuracy_interval",
     "mean_paired_difference",
     "mistake_kappa",
-    "paired_difference",
     "reliability_bins",
     "rms_calibration_error",
 ]

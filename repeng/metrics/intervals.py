@@ -112,25 +112,6 @@ def mean_accuracy_interval(
     return Estimate(value) if shared is None else Estimate(value, *ends(_resampled(shared, resamples, seed)))
 
 
-def paired_difference(
-    a: Evaluation,
-    b: Evaluation,
-    *,
-    seed: int = 0,
-    resamples: int = 2000,
-    permutations: int = 10_000,
-) -> Difference:
-    """Accuracy of `a` minus accuracy of `b` on the same pairs, with interval and p-value.
-
-    The interval is by bootstrap over prompt groups. The p-value is of a sign-flip test: were the methods alike,
-    exchanging their names on any prompt would change nothing; its smallest value is 1 / (permutations + 1).
-
-    Raises:
-        BadInput: the two do not hold the same pairs.
-    """
-    return mean_paired_difference([a], [b], ["the target"], seed=seed, resamples=resamples, permutations=permutations)
-
-
 def mean_paired_difference(
     a: Sequence[Evaluation],
     b: Sequence[Evaluation],
@@ -140,7 +121,11 @@ def mean_paired_difference(
     resamples: int = 2000,
     permutations: int = 10_000,
 ) -> Difference:
-    """`paired_difference`, averaged over shifts. Shifts on the same target draw the same prompts together.
+    """Mean accuracy of `a` minus mean accuracy of `b` over shifts, on the same pairs, with interval and p-value.
+
+    The interval is by bootstrap over prompt groups. The p-value is of a sign-flip test: were the methods alike,
+    exchanging their names on any prompt would change nothing; its smallest value is 1 / (permutations + 1). Shifts on
+    the same target draw the same prompts together.
 
     Args:
         a: one evaluation for each shift, repeats kept.

@@ -127,8 +127,9 @@ def _files(library: Library, token_scores: TokenScores | None) -> dict[str, Call
     files["data/info.js"] = lambda: script_of("info", library.info(tokens=token_scores is not None))
     for number in range(len(library.splits)):
         files[f"data/{number}.js"] = partial(_split_script, library, number)
-        for row in range(len(library.split(number).examples) if token_scores is not None else 0):
-            files[f"data/tokens-{number}-{row}.js"] = partial(_tokens_script, library, number, row, token_scores)
+        if token_scores is not None:
+            for row in range(len(library.split(number).examples)):
+                files[f"data/tokens-{number}-{row}.js"] = partial(_tokens_script, library, number, row, token_scores)
     files["index.html"] = lambda: environment().get_template("browse.html").render(policy=POLICY)
     return files
 

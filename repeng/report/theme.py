@@ -62,11 +62,6 @@ def tooltips(*names: str, figures: tuple[str, ...]) -> list[Any]:
     return [*names, *(alt.Tooltip(f"{figure}:Q", format=".3f") for figure in figures)]
 
 
-def diverging(low: float, middle: float, high: float) -> Any:
-    """The diverging colour scale."""
-    return alt.Scale(domain=[low, middle, high], range=[BELOW, CHANCE, ABOVE], clamp=True)
-
-
 def heat_cells(
     base: Any, figure: str, ends: tuple[float, float, float], *, title: str, corner: int = 0, size: int | None = 11
 ) -> Any:
@@ -80,9 +75,8 @@ def heat_cells(
         corner: radius.
         size: of the figure written in each cell; None writes none.
     """
-    cells = base.mark_rect(cornerRadius=corner).encode(
-        color=alt.Color(f"{figure}:Q", scale=diverging(*ends), title=title)
-    )
+    scale = alt.Scale(domain=list(ends), range=[BELOW, CHANCE, ABOVE], clamp=True)
+    cells = base.mark_rect(cornerRadius=corner).encode(color=alt.Color(f"{figure}:Q", scale=scale, title=title))
     if size is None:
         return cells
     # White on the two ends of the scale, black elsewhere: 4 to 1 or better throughout.

@@ -95,7 +95,7 @@ def capture(
     logprob: bool = True,
     storage_dtype: str = "bfloat16",
 ) -> CachedData:
-    """Run a model once over some data and keep what its layers said. What the store holds already is not done again.
+    """Run a model once over some data and keep its activations. What the store holds already is not done again.
 
     Args:
         model: hub id, folder or `mini`, loaded only where something is missing; or what `load_model` gives.
@@ -425,7 +425,7 @@ def _unit_direction(fitted: FittedProbe, place: int) -> Float[np.ndarray, " d"] 
         return None
     head = fitted.layer_heads[place]
     index = (place,) if head == NO_HEAD else (place, head)
-    # CCS keeps the sign that labels gave it beside a direction that knew none.
+    # CCS keeps the sign that labels gave it apart from a direction that knew none.
     direction = state["direction_"][index] * (state["sign_"][index] if "sign_" in state else 1)
     values: Float[np.ndarray, " d"] = direction.double().numpy()
     return values / max(float(np.linalg.norm(values)), 1e-12)

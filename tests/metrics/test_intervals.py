@@ -7,10 +7,10 @@ import random
 
 import numpy as np
 import pytest
-from metric_samples import clustered, from_wins
+from metric_samples import clustered, from_wins, paired_difference
 
 from repeng.errors import BadInput
-from repeng.metrics import Evaluation, accuracy_interval, mean_accuracy_interval, paired_difference
+from repeng.metrics import Evaluation, accuracy_interval, mean_accuracy_interval
 
 
 def slow_interval(evaluation: Evaluation, *, seed: int, resamples: int) -> tuple[float, float]:

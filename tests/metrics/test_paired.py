@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from metric_samples import clustered, from_wins
+from metric_samples import clustered, from_wins, paired_difference
 
 from repeng.errors import BadInput
-from repeng.metrics import Evaluation, accuracy_interval, mean_paired_difference, paired_difference
+from repeng.metrics import Evaluation, accuracy_interval, mean_paired_difference
 
 
 def test_a_difference_on_the_same_pairs_is_surer_than_two_intervals() -> None:

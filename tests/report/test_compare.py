@@ -121,7 +121,8 @@ def test_capability_is_measured_by_probe_or_tuning_on_target_or_reference() -> N
             ("zero-shot", "cued", 1.0),
         ]
     ]
-    rows = capability_measures(compared_methods([ComparedStudy("s", (row, tuned)(predictions))]))
+    study = ComparedStudy("s", (row, tuned), {one.key: one for one in predictions})
+    rows = capability_measures(compared_methods([study]))
     values = {(found["method"], found["capability"]): found["elicitation"] for found in rows}
     assert values["mms", "best probe, target"] == pytest.approx(0.6 / 0.8)
     assert values["mms", "best probe, target reference"] == pytest.approx(0.6 / 0.75)

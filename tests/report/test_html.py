@@ -106,7 +106,8 @@ def test_the_surest_mistakes_come_first_and_no_shift_has_more_than_two(tmp_path:
 def test_texts_of_other_data_are_not_shown(tmp_path: Path) -> None:
     write_study(tmp_path, ACCURACIES)
     others = write_study(tmp_path / "other", ACCURACIES, hostile=True)
-    assert wrong_pairs(shift_frame(read_results(tmp_path / "results.csv"))(read_predictions(tmp_path)), others) == []
+    frame = shift_frame(read_results(tmp_path / "results.csv"))
+    assert wrong_pairs(frame, read_predictions(tmp_path), others) == []
 
 
 def test_reliability_pools_the_pairs_of_a_label(tmp_path: Path) -> None:
