@@ -50,7 +50,7 @@ class RewardModel(nn.Module):
         device: where it is.
         dtype: the compute dtype; `bfloat16` computes under autocast.
         max_length: longest text that it takes, in tokens.
-        packs: whether texts may share prefixes in a row; None until it was tried.
+        packs: whether texts may share prefixes in a row; None until it was tried, False to have them padded.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, dtype: torch.dtype, max_length: int | None = None) -> None:
@@ -89,7 +89,7 @@ class RewardModel(nn.Module):
         with torch.autocast(self.device.type, enabled=False):
             return self.head(hidden[rows.to(hidden.device), columns.to(hidden.device)].float())
 
-    def passes(self, ids: Sequence[list[int]], *, batch_tokens: int | None = None, share: bool = True) -> list[Pass]:
+    def passes(self, ids: Sequence[list[int]], batch_tokens: int | None = None) -> list[Pass]:
         """Texts as `forward` takes them: packed where they share enough and this model gives the same so, else padded.
 
         What is true of a model is found out once, on a few of the texts: no list of architectures knows every way of
@@ -98,9 +98,8 @@ class RewardModel(nn.Module):
         Args:
             ids: token ids of each text.
             batch_tokens: tokens of a pass, padding counted; None for one pass where texts are padded.
-            share: whether texts may be packed.
         """
-        if share and len(ids) > 1 and self.packs is not False:
+        if len(ids) > 1 and self.packs is not False:
             longest = ROW_TOKENS.get(self.device.type, ROW_TOKENS_ELSEWHERE)
             rows = list(packed(ids, min(batch_tokens or longest, longest), virtual=self.virtual_tokens))
             if sum(row["input_ids"].numel() for row in rows) <= WORTHWHILE * sum(map(len, ids)):
@@ -112,15 +111,13 @@ class RewardModel(nn.Module):
         return [padded(ids, batch, virtual=self.virtual_tokens) for batch in batches]
 
     @torch.no_grad()
-    def scores(
-        self, ids: Sequence[list[int]], *, batch_tokens: int = 8192, share: bool = True
-    ) -> Float[Tensor, " response"]:
+    def scores(self, ids: Sequence[list[int]], *, batch_tokens: int = 8192) -> Float[Tensor, " response"]:
         """A score for each text, on the CPU; arguments as of `passes`."""
         training = self.training
         self.eval()
         scores = torch.zeros(len(ids))
         try:
-            for one in self.passes(ids, batch_tokens=batch_tokens, share=share):
+            for one in self.passes(ids, batch_tokens):
                 scores[one["texts"]] = response_scores(self._run(one)).cpu()
         finally:
             self.train(training)

@@ -27,7 +27,8 @@ class TuneSettings:
         learning_rate: peak learning rate of AdamW (betas 0.9 and 0.999).
         steps: optimizer steps, at most.
         batch_size: pairs in an optimizer step.
-        micro_batch_size: pairs on the device at once; gradients of a batch are accumulated over its micro-batches.
+        micro_batch_size: pairs on the device at once, at most: the largest number that divides the batch is taken, and
+            gradients are accumulated over a batch.
         schedule: `constant`, or `linear` (down to zero at the last step).
         warmup: share of the steps in which the learning rate rises linearly.
         weight_decay: AdamW's.

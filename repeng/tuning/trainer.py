@@ -91,9 +91,9 @@ class PairTrainer(Trainer):
         # Finds out how the model may be run before any weight is loaded: a resumed run computes as the first did.
         self.collate(self.train_dataset.pairs[: self.run.settings.batch_size])
         if not self.ended:
-            self.train(self.checkpoint(self.resumed_from) if self.resumed_from else None)
+            self.train(resume_from_checkpoint=self.resumed_from is not None)
         if self.is_world_process_zero():
-            self._load_from_checkpoint(self.checkpoint(self.kept_step))
+            self._load_from_checkpoint(str(self.folder / f"{PREFIX_CHECKPOINT_DIR}-{self.kept_step}"))
         self.reward.eval()
 
     @property
@@ -115,10 +115,6 @@ class PairTrainer(Trainer):
             wanted = {name: entry[name] for name in RECORDED if name in entry}
             records.setdefault(entry["step"], {}).update(wanted)
         return list(records.values())
-
-    def checkpoint(self, step: int) -> str:
-        """Where Trainer puts the checkpoint of a step."""
-        return str(self.folder / f"{PREFIX_CHECKPOINT_DIR}-{step}")
 
     def collate(self, pairs: Sequence[tuple[int, int]]) -> dict[str, Any]:
         """Passes over the best texts, then the worse ones; and a label a pair, by which Trainer counts a step's."""

@@ -46,7 +46,8 @@ def test_a_text_in_a_batch_has_the_logits_of_the_text_alone(architecture: str, t
     reward.model.eval()
     texts = [[5, 6, 7, 8, 9, 2], [11, 2], [20, 21, 22, 2]]
     with torch.no_grad():
-        together = reward(reward.passes(texts, share=False))
+        reward.packs = False
+        together = reward(reward.passes(texts))
         alone = torch.stack([reward.model(input_ids=torch.tensor([text])).logits[0] for text in texts])
     assert torch.allclose(together, alone, atol=1e-5)
     assert together.std() > 0.01
@@ -64,7 +65,9 @@ def test_shared_prompts_give_the_scores_of_plain_batches_for_fewer_tokens(
 ) -> None:
     reward = reward_model(str(make_model(architecture, tmp_path)))
     texts = [[*range(10 * n, 10 * n + 9), 50 + r, 7 + n, 2] for n in range(1, 9) for r in range(3)]
-    plain = reward.scores(texts, share=False)
+    reward.packs = False
+    plain = reward.scores(texts)
+    reward.packs = None
     sizes: list[int] = []
     forward = reward.logits_at
 
@@ -91,13 +94,15 @@ def test_shared_prompts_give_the_gradient_of_plain_batches(method: str, base: st
     forward = reward.logits_at
 
     def counted(*arguments: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
-        sizes.append(inputs["position_ids"].numel())
+        sizes.append(inputs["attention_mask"].shape[-1])
         return forward(*arguments, **inputs)
 
+    reward.logits_at = counted  # type: ignore[method-assign]
     gradients = []
-    for passes in (reward.passes(texts, share=False), reward.passes(texts)):
-        if len(gradients) == 1:
-            reward.logits_at = counted  # type: ignore[method-assign]
+    for packs in (False, None):
+        reward.packs = packs
+        passes = reward.passes(texts)
+        sizes.clear()
         pair_loss(*reward(passes).chunk(2)).backward()
         gradients.append({name: weight.grad for name, weight in reward.trainable().items()})
         reward.zero_grad(set_to_none=True)
@@ -112,7 +117,9 @@ def test_virtual_tokens_are_scored_once_a_row(base: str) -> None:
     settings = preset_settings("prompt-tuning")
     reward = new_reward_model(base, settings, seed=3, device=CPU, dtype=torch.float32)
     texts = [[*range(10 * n, 10 * n + 9), 50 + r, 7 + n, 2] for n in range(1, 9) for r in range(3)]
-    plain = reward.scores(texts, share=False)
+    reward.packs = False
+    plain = reward.scores(texts)
+    reward.packs = None
     assert torch.allclose(reward.scores(texts), plain, atol=1e-5)
     assert torch.allclose(reward.scores(texts, batch_tokens=40), plain, atol=1e-5)
     assert reward.packs and plain.std() > 0.01
