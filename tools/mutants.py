@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from cosmic_ray.commands import init
@@ -43,22 +42,14 @@ IMPORTED_ONCE = (
 )
 
 
-@dataclass(frozen=True)
-class Room:
-    """What is mutated, and the tests that should notice."""
-
-    tests: tuple[str, ...]
-    left_out: tuple[str, ...] = field(default=())
-
-
 ROOMS = {
-    # Left out: simulations of intervals' coverage.
-    "metrics": Room(("tests/metrics",), ("cover", "keeps_its_level")),
-    # Left out: scikit-learn's own suite in a process of its own.
-    "probes": Room(("tests/probes",), ("check_that_a_type_checker_forbids",)),
-    "study": Room(("tests/study",)),
-    "activations/store": Room(("tests/activations/store",)),
+    "metrics": ("cover", "keeps_its_level"),
+    "probes": ("check_that_a_type_checker_forbids",),
+    "study": (),
+    "activations/store": (),
 }
+"""Rooms of repeng/ and tests/, with a word of each slow test that is left out: simulations of intervals' coverage, and
+scikit-learn's own suite in a process of its own."""
 
 
 def copy_files(place: Path) -> None:
@@ -105,8 +96,8 @@ def draw(room: str, *, sample: int | None, seed: int) -> tuple[list[MutationSpec
     return changes if sample is None else chance.sample(changes, min(sample, len(changes))), len(changes)
 
 
-def run_pytest(room: str, output: Path, *, write_bytecode: bool) -> None:
-    """Run a room's tests in this process, which ends with pytest's exit status."""
+def run_pytest(room: str, module: str, output: Path, write_bytecode: bool) -> None:
+    """Run a room's tests in this process, a module's own first; it ends with pytest's exit status."""
     os.setsid()
     for stream in (1, 2):
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
@@ -114,16 +105,18 @@ def run_pytest(room: str, output: Path, *, write_bytecode: bool) -> None:
     sys.dont_write_bytecode = not write_bytecode
     import pytest
 
-    chosen = ROOMS[room]
-    words = " and ".join(f"not {word}" for word in chosen.left_out)
-    sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--tb=line", "-k", words, *chosen.tests]))
+    files = sorted(Path("tests", room).glob("test_*.py"), key=lambda file: (file.stem != f"test_{module}", file))
+    words = " and ".join(f"not {word}" for word in ROOMS[room])
+    sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--tb=line", "-k", words, *map(str, files)]))
 
 
-def tests_pass(room: str, output: Path, *, timeout: float | None = None, write_bytecode: bool = False) -> bool:
+def tests_pass(
+    room: str, output: Path, *, module: str = "", timeout: float | None = None, write_bytecode: bool = False
+) -> bool:
     """Whether the room's tests pass in the current folder. After `timeout` seconds they do not."""
     output.unlink(missing_ok=True)
     forked = multiprocessing.get_context("fork")
-    process = forked.Process(target=run_pytest, args=(room, output), kwargs={"write_bytecode": write_bytecode})
+    process = forked.Process(target=run_pytest, args=(room, module, output, write_bytecode))
     process.start()
     try:
         process.join(timeout)
@@ -169,7 +162,7 @@ def main() -> None:
         for number, change in enumerate(changes, start=1):
             operator = get_operator(change.operator_name)(**change.operator_args)
             with use_mutation(change.module_path, operator, change.occurrence) as (before, after):
-                survived = tests_pass(settings.room, output, timeout=timeout)
+                survived = tests_pass(settings.room, output, module=change.module_path.stem, timeout=timeout)
             survivors += survived
             place = f"{change.module_path}:{change.start_pos[0]} {change.operator_name}"
             print(f"{number:4} {'SURVIVED' if survived else 'killed'} {place}", flush=True)
