@@ -32,10 +32,10 @@ for command in (
     *(look.rescore, look.compare, look.report, look.browse),
 ):
     app.command()(command)
-for command in (data.data_ls, data.data_check, data.data_fetch, data.data_export):
-    data_app.command(command.__name__.removeprefix("data_"))(command)
-for command in (data.store_ls, data.store_verify, data.store_rm):
-    store_app.command(command.__name__.removeprefix("store_"))(command)
+for data_command in (data.data_ls, data.data_check, data.data_fetch, data.data_export):
+    data_app.command(data_command.__name__.removeprefix("data_"))(data_command)
+for store_command in (data.store_ls, data.store_verify, data.store_rm):
+    store_app.command(store_command.__name__.removeprefix("store_"))(store_command)
 
 
 def _version(asked: bool) -> bool:
