@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check docs release-check clean
+.PHONY: run test check docs mutants release-check clean
 run: $(VENV)/ready
 	$(BIN)/repeng run
 
@@ -18,6 +18,11 @@ check: $(VENV)/ready docs
 # Into site/; a link that leads nowhere is an error.
 docs: $(VENV)/ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# ROOM is metrics, probes, study or activations/store; SAMPLE how many places in it are changed, all if it is left out.
+mutants: $(VENV)/ready
+	$(BIN)/pip install -q -c constraints.txt -e ".[mutation]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.mutants $(ROOM) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 # Minutes: a bare environment is made.
 release-check: $(VENV)/ready

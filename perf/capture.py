@@ -153,7 +153,7 @@ def speed(work: Workload, ours: Ours, times: Times) -> str:
     parameters = sum(p.numel() for p in work.model.model.layers.parameters())
     share = 2 * parameters * rate / matrix_rate(work)
     return (
-        f"{rate:,.0f} packed tokens/s; {share:.0%} of the matrix rate measured beside it; "
+        f"{rate:,.0f} packed tokens/s; {share:.0%} of the matrix rate measured in the same run; "
         f"all of GENIES ({ALL_OF_GENIES / 1e6} million tokens) in {ALL_OF_GENIES / rate / 60:,.1f} minutes"
     )
 

@@ -86,7 +86,7 @@ def sweep(root: Path, probes: list[str]) -> None:
     """Fit on the first distribution, score every one; print the seconds and this process's peak."""
     start = time.perf_counter()
     cached = open_store(root)
-    targets = cached.capture.trained_distributions()
+    targets = cached.trained_distributions()
     rows = sweep_over(cached, targets[0], targets, probes)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

@@ -1,4 +1,4 @@
-"""repeng: run a language model once, cache what its layers said, and ask how probes generalise.
+"""repeng: run a language model once, cache its activations, and ask how probes generalise.
 
 In a notebook, step by step:
 

@@ -51,7 +51,9 @@ def alone(lm: LanguageModel, architecture: str, prompt: str, response: str, suff
         return lambda _, __, out: kept.__setitem__(key, (out[0] if isinstance(out, tuple) else out)[0].clone())
 
     def keep_input(key: tuple[str, int]) -> Any:
-        return lambda _, args: kept.__setitem__(key, args[0][0].unflatten(-1, (lm.n_heads, -1)).clone())
+        return lambda _, args: kept.__setitem__(
+            key, args[0][0].unflatten(-1, (lm.config.num_attention_heads, -1)).clone()
+        )
 
     handles = []
     for layer, block in enumerate(blocks):

@@ -48,9 +48,9 @@ def test_capture_fit_evaluate(cached: CachedData) -> None:
 
 
 def test_a_second_capture_of_fewer_examples_is_not_mixed_up_with_the_first(cached: CachedData) -> None:
-    store = cached.capture.folder.parent
+    store = cached.folder.parent
     fewer = repeng.capture("mini", mini_distributions(names=("facts",))["facts"], store=store, limit=20)
-    assert fewer.capture.id == cached.capture.id
+    assert fewer.id == cached.id
     assert len(fewer.labels("facts").labels) < len(cached.labels("facts").labels)
     one = mini_distributions(names=("facts",))["facts"].test
     assert repeng.evaluate(repeng.fit(fewer, "facts", "mms"), fewer, "facts").n_pairs == len(one.first(20).pairs)
@@ -61,7 +61,7 @@ def test_a_second_capture_of_fewer_examples_is_not_mixed_up_with_the_first(cache
 def test_cached_activations_go_straight_into_scikit_learn(cached: CachedData) -> None:
     known = cached.labels("facts")
     x = cached.activations("facts", layer=4)
-    assert x.dtype == np.float32 and x.shape == (len(known.labels), cached.capture.d_model)
+    assert x.dtype == np.float32 and x.shape == (len(known.labels), cached.d_model)
     pipeline = make_pipeline(StandardScaler(), repeng.probes.Logistic())
     scores = cross_val_score(pipeline, x, known.labels, groups=known.groups, cv=GroupKFold(4))
     assert scores.mean() > 0.6

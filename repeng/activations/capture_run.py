@@ -27,10 +27,10 @@ from repeng.activations.store.files import (
     split_folder,
     split_key,
 )
-from repeng.activations.store.records import CaptureRecord
+from repeng.activations.store.records import CaptureRecord, Plan
 from repeng.activations.store.request import MissingActivations, Request, needed
 from repeng.activations.store.store import Store
-from repeng.activations.store.writing import ActivationsWriter, LayoutPlan, begin, text_hash
+from repeng.activations.store.writing import ActivationsWriter, begin, text_hash
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.errors import RepengError
@@ -167,15 +167,18 @@ class CaptureRun:
             clear_temporaries(folder / str(item.key))
 
         @cache
-        def fresh() -> LayoutPlan:
-            layout = self._choice.layout(lambda: self._sample(split, stimuli), self._to_do)
-            return LayoutPlan(layout, self._batch_tokens, stimuli)
+        def layout() -> str:
+            return self._choice.layout(lambda: self._sample(split, stimuli), self._to_do)
+
+        def fresh(layers: tuple[int, ...], first_file: int) -> Plan:
+            tokens = self._batch_tokens
+            return Plan(layout=layout(), batch_tokens=tokens, stimuli=stimuli, layers=layers, first_file=first_file)
 
         writers = begin(folder, missing, fresh, usable_layouts(self._lm))
-        for plan in dict.fromkeys(writer.plan for writer in writers):
-            group = [writer for writer in writers if writer.plan == plan]
+        for rows in dict.fromkeys(writer.plan.rows for writer in writers):
+            group = [writer for writer in writers if writer.plan.rows == rows]
             try:
-                self._run_plan(split, plan, group)
+                self._run_plan(split, group)
             except (torch.OutOfMemoryError, _KernelFailed):
                 log.debug("a batch failed", exc_info=True)
                 return group
@@ -195,8 +198,9 @@ class CaptureRun:
         self._batch_tokens = max(min(self._batch_tokens, tokens // 2), FEWEST_BATCH_TOKENS)
         log.warning("out of memory with batches of %s tokens; going on with %s", tokens, self._batch_tokens)
 
-    def _run_plan(self, split: Split, plan: LayoutPlan, writers: Sequence[ActivationsWriter]) -> None:
+    def _run_plan(self, split: Split, writers: Sequence[ActivationsWriter]) -> None:
         """Write activations whose texts are laid out together, block by block, and then their indexes."""
+        plan = writers[0].plan
         skipped: dict[str, list[int]] = {stimulus.name: [] for stimulus in plan.stimuli}
         blank: dict[ActivationKey, list[int]] = {writer.key: [] for writer in writers}
         edges = []
@@ -211,7 +215,7 @@ class CaptureRun:
                 rows += [first + row for row, text in kept if wanted_span(text, key.token) is None]
             todo = [writer for writer in writers if not writer.shard(number).is_file()]
             if todo:
-                self._run_block(split, first, tokenized, plan, todo, number)
+                self._run_block(split, first, tokenized, todo, number)
 
         hashes = {
             stimulus.name: [
@@ -243,17 +247,12 @@ class CaptureRun:
         }
 
     def _run_block(
-        self,
-        split: Split,
-        first: int,
-        tokenized: Tokenized,
-        plan: LayoutPlan,
-        todo: Sequence[ActivationsWriter],
-        number: int,
+        self, split: Split, first: int, tokenized: Tokenized, todo: Sequence[ActivationsWriter], number: int
     ) -> None:
         """Take the texts of some examples through the model and write their shards."""
+        plan = todo[0].plan
         questions = ask(tokenized, [writer.key for writer in todo])
-        hooks = tuple(dict.fromkeys((writer.key.site, layer) for writer in todo for layer in writer.layers))
+        hooks = tuple(dict.fromkeys((writer.key.site, layer) for writer in todo for layer in writer.plan.layers))
         job = Run(questions.texts, hooks, plan.batch_tokens, getattr(torch, self._record.storage_dtype))
         wanted = {writer.key.stimulus for writer in todo}
         self._step(sum(text is None for name in wanted for text in tokenized[name]))
@@ -275,7 +274,7 @@ class CaptureRun:
 
         def write_shards() -> None:
             for writer in todo:
-                writer.write_shard(number, answers.tensors(writer.key, writer.layers, tokenized))
+                writer.write_shard(number, answers.tensors(writer.key, writer.plan.layers, tokenized))
 
         self._writing.submit(write_shards)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repeng.activations.layouts.batch import Batch, Chunk, Hook, Layout, Run, TextRequest
-from repeng.activations.transfer import Parcel
+from repeng.activations.layouts.batch import Batch, Chunk, Layout, Run, TextRequest
 from repeng.errors import BadInput
 from repeng.models.load import LanguageModel
 from repeng.models.onednn import using_fast_linear
-from repeng.models.sites import LN_FINAL, HookPoint
+from repeng.models.sites import LN_FINAL, Hook, HookPoint
 
 
 class _Enough(Exception):
@@ -32,47 +31,15 @@ class _Cells:
     rows: Int[Tensor, " cell"]
     columns: Int[Tensor, " cell"]
     lengths: Int[Tensor, " slot"]
-    _elsewhere: dict[torch.device, _Cells] = field(default_factory=dict, repr=False)
-
-    def on(self, device: torch.device) -> _Cells:
-        """The same on another device, copied there once for all hooks."""
-        if device not in self._elsewhere:
-            copy = _Cells(self.rows.to(device), self.columns.to(device), self.lengths.to(device))
-            self._elsewhere[device] = copy
-        return self._elsewhere[device]
 
     def take(self, values: Float[Tensor, "row pos ..."]) -> Float[Tensor, "cell ..."]:
         """The values of these cells."""
-        here = self.on(values.device)
-        return values[here.rows, here.columns]
+        return values[self.rows.to(values.device), self.columns.to(values.device)]
 
     def mean(self, values: Float[Tensor, "row pos ..."]) -> Float[Tensor, "slot ..."]:
         """The mean over each slot's cells, in float32."""
-        lengths = self.on(values.device).lengths
+        lengths = self.lengths.to(values.device)
         return torch.segment_reduce(self.take(values).float(), "mean", lengths=lengths, axis=0)
-
-
-@dataclass(frozen=True)
-class _Scoring:
-    """Spans whose log-probability is wanted, as token log-probabilities of which some belong to several spans.
-
-    Attributes:
-        cells: of each distinct token log-probability, the cell before the token (counted over all rows), and its id.
-        which: the log-probabilities of all spans one after the other, as numbers among the distinct ones.
-        slots: to which span each of these belongs.
-        n_slots: number of spans.
-    """
-
-    cells: Int[np.ndarray, "2 distinct"]
-    which: Int[np.ndarray, " token"]
-    slots: Int[np.ndarray, " token"]
-    n_slots: int
-
-    def totals(self, values: Float[Tensor, " distinct"]) -> Float[np.ndarray, " scored"]:
-        """The total of each span."""
-        totals = np.zeros(self.n_slots)
-        np.add.at(totals, self.slots, values.numpy()[self.which])
-        return totals
 
 
 def run(lm: LanguageModel, plan: Run, layout: Layout) -> Iterator[Chunk]:
@@ -110,46 +77,55 @@ def _send(
     here = [
         (texts[text], row, columns) for text, row, columns in zip(batch.texts, batch.rows, batch.columns, strict=True)
     ]
-    single = _cells([(row, columns[[position]]) for text, row, columns in here for position in text.positions])
-    spans = _cells([(row, columns[start:end]) for text, row, columns in here for start, end in text.means])
-    scoring = _scoring(here, batch.input_ids.shape[1])
+    single = [(row, columns[[position]]) for text, row, columns in here for position in text.positions]
+    spans = [(row, columns[start:end]) for text, row, columns in here for start, end in text.means]
+    single_cells, span_cells = _cells(single, lm.device), _cells(spans, lm.device)
+    n_scored = sum(len(text.logprobs) for text, _, _ in here)
     vectors: dict[Hook, Tensor] = {}
     means: dict[Hook, Tensor] = {}
+    devices: set[torch.device] = set()
+
+    def leaving(value: Tensor) -> Tensor:
+        """The tensor on its way to the CPU: from a CUDA device to pinned memory, while the device computes on."""
+        if value.is_cuda:
+            devices.add(value.device)
+        return value.to("cpu", non_blocking=value.is_cuda)
 
     def keep(hook: Hook, value: Tensor) -> None:
         point = points[hook]
         cells = _by_cell(value, batch.input_ids.shape, hook)
-        vectors[hook] = _stored(single.take(cells), point, storage_dtype)
-        if len(spans.lengths):
-            means[hook] = _stored(spans.mean(cells), point, storage_dtype)
+        vectors[hook] = leaving(_stored(single_cells.take(cells), point, storage_dtype))
+        if spans:
+            means[hook] = leaving(_stored(span_cells.mean(cells), point, storage_dtype))
 
-    scores: list[Tensor] = []
-    with _hooked(points, keep), _stop_above(lm, points) if scoring is None else nullcontext(), suppress(_Enough):
+    scores = torch.zeros(0, dtype=torch.float64)
+    which = slots = np.zeros(0, dtype=np.int64)
+    with _hooked(points, keep), nullcontext() if n_scored else _stop_above(lm, points), suppress(_Enough):
         hidden = _last_hidden(lm, batch).flatten(0, 1)
-        if scoring is not None:
-            cells, targets = torch.from_numpy(scoring.cells).to(hidden.device)
-            scores.append(lm.token_logprobs(hidden[cells], targets).double())
-    parcel = Parcel([*vectors.values(), *means.values(), *scores])
-    # The batch is let go of, since its mask may be large, and so is what lies on the device.
-    texts_here, n_tokens, hooks = batch.texts, batch.input_ids.numel(), (tuple(vectors), tuple(means))
+        if n_scored:
+            scored, which, slots = _scored_tokens(here, batch.input_ids.shape[1])
+            cells, targets = torch.from_numpy(scored).to(hidden.device)
+            scores = leaving(lm.token_logprobs(hidden[cells], targets).double())
+    arrivals = [torch.cuda.current_stream(device).record_event() for device in devices]
+    # The batch is let go of, since its mask may be large.
+    texts_here, n_tokens = batch.texts, batch.input_ids.numel()
 
     def receive() -> Chunk:
-        values = iter(parcel.open())
-        found = [dict(zip(some, values, strict=False)) for some in hooks]
-        logprobs = scoring.totals(next(values)) if scoring is not None else np.zeros(0)
-        return Chunk(texts_here, found[0], found[1], logprobs, n_tokens)
+        for arrival in arrivals:
+            arrival.synchronize()
+        totals = np.zeros(n_scored)
+        np.add.at(totals, slots, scores.numpy()[which])
+        return Chunk(texts_here, vectors, means, totals, n_tokens)
 
     return receive
 
 
-def _cells(slots: Sequence[tuple[int, Int[np.ndarray, " _"]]]) -> _Cells:
+def _cells(slots: Sequence[tuple[int, Int[np.ndarray, " _"]]], device: torch.device) -> _Cells:
     """The cells of slots, each a row and some of its columns."""
     lengths = [len(columns) for _, columns in slots]
-    return _Cells(
-        rows=torch.from_numpy(np.repeat(np.array([row for row, _ in slots], dtype=np.int64), lengths)),
-        columns=torch.from_numpy(np.concatenate([np.zeros(0, dtype=np.int64), *(columns for _, columns in slots)])),
-        lengths=torch.tensor(lengths, dtype=torch.int64),
-    )
+    rows = np.repeat(np.array([row for row, _ in slots], dtype=np.int64), lengths)
+    columns = np.concatenate([np.zeros(0, dtype=np.int64), *(columns for _, columns in slots)])
+    return _Cells(*(torch.from_numpy(part).to(device) for part in (rows, columns, np.array(lengths, dtype=np.int64))))
 
 
 def _by_cell(value: Tensor, shape: torch.Size, hook: Hook) -> Float[Tensor, "row pos ..."]:
@@ -234,19 +210,23 @@ def _last_hidden(lm: LanguageModel, batch: Batch) -> Float[Tensor, "row pos d_mo
     return hidden
 
 
-def _scoring(here: Sequence[tuple[TextRequest, int, Any]], width: int) -> _Scoring | None:
-    """Which token log-probabilities a batch of some width must give; None where no span is wanted."""
-    cells, targets, slots, n_slots = [], [], [], 0
+def _scored_tokens(
+    here: Sequence[tuple[TextRequest, int, Any]], width: int
+) -> tuple[Int[np.ndarray, "2 distinct"], Int[np.ndarray, " token"], Int[np.ndarray, " token"]]:
+    """Which token log-probabilities a batch of some width must give: some belong to several spans.
+
+    Returns:
+        Of each distinct one, the cell before the token (counted over all rows), and its id; those of all spans one
+        after the other, as numbers among the distinct ones; and to which span each of these belongs.
+    """
+    cells, targets, lengths = [], [], []
     for text, row, columns in here:
         for start, end in text.logprobs:
             before = np.arange(max(start, 1), end) - 1
             cells.append(row * width + columns[before])
             targets.append(np.array(text.ids, dtype=np.int64)[before + 1])
-            slots.append(np.full(len(before), n_slots))
-            n_slots += 1
-    if not n_slots:
-        return None
+            lengths.append(len(before))
     # What several texts share is computed once.
     pairs = np.stack([np.concatenate(cells), np.concatenate(targets)])
     distinct, which = np.unique(pairs, axis=1, return_inverse=True)
-    return _Scoring(distinct, which.reshape(-1), np.concatenate(slots), n_slots)
+    return distinct, which.reshape(-1), np.repeat(np.arange(len(lengths)), lengths)

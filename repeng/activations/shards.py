@@ -11,13 +11,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repeng.activations.forward import run
-from repeng.activations.layouts.batch import Chunk, Hook, Layout, Run, Span, TextRequest
+from repeng.activations.layouts.batch import Chunk, Layout, Run, Span, TextRequest
 from repeng.activations.layouts.padded import padded_batches
 from repeng.activations.store.files import LOGPROB, ActivationKey
 from repeng.distributions.schema import Split
 from repeng.errors import NonFinite
 from repeng.models.load import LanguageModel
-from repeng.models.sites import hook_name
+from repeng.models.sites import Hook, hook_name
 from repeng.models.tokens import TokenizedText
 
 Tokenized = Mapping[str, Sequence[TokenizedText | None]]

@@ -7,12 +7,11 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from repeng.distributions.load import load_shifts
 from repeng.distributions.schema import Benchmark, Shift
+from repeng.distributions.shifts import LABELS, load_shifts
 from repeng.errors import UnknownName
 
 LISTS = ("genies", "genies-all")
-LABELS = ("extreme", "probing")
 CATEGORIES = (
     "context",
     "difficulty",
@@ -45,10 +44,8 @@ def get_benchmark(name_or_path: str | Path) -> Benchmark:
         return mini_benchmark()
     if name in LISTS:
         return Benchmark(name, _packaged(name))
-    if name in LABELS:
-        return Benchmark(name, tuple(shift for shift in _packaged("genies-all") if shift.label == name))
-    if name in CATEGORIES:
-        return Benchmark(name, tuple(shift for shift in _packaged("genies-all") if shift.category == name))
+    if name in (*LABELS, *CATEGORIES):
+        return Benchmark(name, tuple(s for s in _packaged("genies-all") if name in (s.label, s.category)))
     path = Path(name).expanduser()
     if not path.is_file():
         raise UnknownName("benchmark or shift file", name, BENCHMARKS)

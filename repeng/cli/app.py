@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -26,16 +27,17 @@ store_app = typer.Typer(no_args_is_help=True, help="Look at, check and remove ca
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
 
-for command in (
+COMMANDS: tuple[Callable[..., None], ...] = (
     *(studies.run, studies.cache),
     *(probes.fit, probes.score, probes.sweep, probes.matrix, probes.tune),
     *(look.rescore, look.compare, look.report, look.browse),
-):
-    app.command()(command)
-for data_command in (data.data_ls, data.data_check, data.data_fetch, data.data_export):
-    data_app.command(data_command.__name__.removeprefix("data_"))(data_command)
-for store_command in (data.store_ls, data.store_verify, data.store_rm):
-    store_app.command(store_command.__name__.removeprefix("store_"))(store_command)
+)
+DATA: tuple[Callable[..., None], ...] = (data.data_ls, data.data_check, data.data_fetch, data.data_export)
+STORE: tuple[Callable[..., None], ...] = (data.store_ls, data.store_verify, data.store_rm)
+for group, commands in ((app, COMMANDS), (data_app, DATA), (store_app, STORE)):
+    for command in commands:
+        # `data_ls` is `repeng data ls`: the group's name goes.
+        group.command(command.__name__.rpartition("_")[2])(command)
 
 
 def _version(asked: bool) -> bool:

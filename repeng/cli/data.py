@@ -21,7 +21,7 @@ def data_ls(
     from rich.table import Table
 
     from repeng.benchmarks.loaded import load_named
-    from repeng.distributions.load import summarise
+    from repeng.distributions.check import summarise
 
     found = summarise(load_named(data))
     table = Table("distribution", "split", "examples", "responses", "pairs", "distinct prompts", box=None)
@@ -35,7 +35,8 @@ def data_check(data: Annotated[str, typer.Argument(help="Data to check.")], json
     """Look for every problem in the data; the exit code is 2 where there is one."""
     from dataclasses import asdict
 
-    from repeng.distributions.load import check_data, list_distributions
+    from repeng.distributions.check import check_data
+    from repeng.distributions.load import list_distributions
 
     problems = check_data(data)
     count = len(list_distributions(data))

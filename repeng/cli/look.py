@@ -24,7 +24,7 @@ def rescore(
 ) -> None:
     """Figures from evaluation files, ours or published, with no model.
 
-    `../target_tuned_capability` beside the evaluations is used where it is there. With --data the pairs' prompts are
+    `../target_tuned_capability` next to the evaluations is used where it is there. With --data the pairs' prompts are
     known, so that accuracies get intervals.
     """
     from repeng.report.tables import study_table, summary_sentence
@@ -60,7 +60,7 @@ def compare(
 ) -> None:
     """Compare models or studies: correlations across shifts, agreement of mistakes, paired tests between methods.
 
-    With --out also as one HTML page, with pictures and CSV tables beside it.
+    With --out also as one HTML page, with pictures and CSV tables next to it.
 
     One study's folder compares its methods: repeng compare RESULTS --against lora
     """
@@ -79,7 +79,7 @@ def report(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """One self-contained HTML file of a study that opens offline, and its pictures beside it."""
+    """One self-contained HTML file of a study that opens offline, and its pictures next to it."""
     from repeng.report.html import write_report
     from repeng.study.texts import texts_of
 

@@ -51,7 +51,7 @@ def fit(
     curve = "  ".join(f"{layer}: {value:.3f}" for layer, value in held_out.items())
     talk.result(
         plain,
-        f"{fitted.name} on {source}, {cached.capture.id}: layer(s) {', '.join(units)}",
+        f"{fitted.name} on {source}, {cached.id}: layer(s) {', '.join(units)}",
         f"held-out accuracy by layer  {curve}",
         f"saved in {out}",
     )
@@ -90,7 +90,7 @@ def score(
         )
         if out:
             provenance = evaluation_provenance(fitted, cached, name)
-            path = evaluation_path(out, fitted.name, cached.capture.model_slug, provenance["source"], name)
+            path = evaluation_path(out, fitted.name, cached.model_slug, provenance["source"], name)
             write_evaluation(path, evaluation, provenance)
             talk.note(f"wrote {path}")
     talk.result(plain, table)
@@ -147,7 +147,7 @@ def matrix(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Fit on each of N distributions, test on each; beside it the cosine similarity of the fitted directions.
+    """Fit on each of N distributions, test on each; and the cosine similarity of the fitted directions.
 
     Is it one truth direction? Then every cell is high and every cosine near 1.
     """
@@ -156,7 +156,7 @@ def matrix(
 
     talk = Talk(json=json, quiet=quiet)
     cached = open_store(store, model)
-    chosen = cached.capture.trained_distributions() if distributions == "all" else o.names(distributions)
+    chosen = cached.trained_distributions() if distributions == "all" else o.names(distributions)
     found = transfer_matrix(cached, chosen, probe, site=site, token=token, seed=seed)
     if plot:
         from repeng.report.charts import matrix_chart, save_chart

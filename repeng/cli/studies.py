@@ -26,7 +26,11 @@ def run(
     benchmark: o.BenchmarkName = None,
     data: o.Data = None,
     methods: Annotated[
-        str | None, typer.Option("--methods", help="Comma-separated names, all, or folders with train.py and eval.py.")
+        str | None,
+        typer.Option(
+            "--methods",
+            help="Comma-separated names, all, or folders with train.py and eval.py; parameters as in logistic(C=0.1).",
+        ),
     ] = None,
     layers: Annotated[
         str | None, typer.Option("--layers", help="auto, all, top-k:N, 3 or 4-8. [default: auto]")

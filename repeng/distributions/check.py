@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from repeng.distributions.examples import example_from
-from repeng.distributions.schema import Distribution
+from repeng.distributions.examples import examples_or_problems
+from repeng.distributions.schema import Distribution, Example
 from repeng.distributions.sources import Source, choose_splits, find_sources
 from repeng.distributions.splitting import split_by_prompt
 from repeng.errors import BadData, BadInput
@@ -65,35 +65,21 @@ def check_data(data: str | Path) -> list[Problem]:
 
 def _problems(source: Source) -> list[Problem]:
     try:
-        choice = choose_splits(source.splits(), source.place)
+        chosen = choose_splits(source.splits(), source.place)
     except BadInput as error:
         return [Problem(source.place, None, str(error))]
-    problems = []
-    for split in (choice.train, choice.test, choice.lone):
-        if split is not None:
-            problems += _split_problems(source, split, divided=split == choice.lone)
-    return problems
+    return [problem for name, given in chosen.items() for problem in _split_problems(source, given, divided=not name)]
 
 
 def _split_problems(source: Source, split: str, *, divided: bool) -> list[Problem]:
     place = source.split_place(split)
     try:
-        rows = source.rows(split)
+        found = list(examples_or_problems(source.rows(split), place))
+        problems = [each for each in found if isinstance(each, BadData)]
+        if divided and not problems:
+            split_by_prompt([each for each in found if isinstance(each, Example)])
     except BadData as error:
-        return [Problem(place, error.example, error.reason)]
+        problems = [error]
     except BadInput as error:
         return [Problem(place, None, str(error))]
-    if not rows:
-        return [Problem(place, None, "an empty list: there are no examples")]
-    problems, examples = [], []
-    for number, row in enumerate(rows):
-        try:
-            examples.append(example_from(row))
-        except BadData as error:
-            problems.append(Problem(place, number, error.reason))
-    if divided and not problems:
-        try:
-            split_by_prompt(examples)
-        except BadData as error:
-            problems.append(Problem(place, None, error.reason))
-    return problems
+    return [Problem(place, problem.example, problem.reason) for problem in problems]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from repeng.distributions.chat import check_text, kind, messages_from
@@ -34,15 +34,23 @@ def examples_from(rows: Sequence[Any], place: str) -> tuple[Example, ...]:
     Raises:
         BadData: the first bad row, with `place` and its number; or there is none at all.
     """
-    if not rows:
-        raise BadData("an empty list: there are no examples", path=place)
     examples = []
+    for found in examples_or_problems(rows, place):
+        if isinstance(found, BadData):
+            raise found
+        examples.append(found)
+    return tuple(examples)
+
+
+def examples_or_problems(rows: Sequence[Any], place: str) -> Iterator[Example | BadData]:
+    """Of each row the example, or what is wrong with it; where there is no row at all, that."""
+    if not rows:
+        yield BadData("an empty list: there are no examples", path=place)
     for number, row in enumerate(rows):
         try:
-            examples.append(example_from(row))
+            yield example_from(row)
         except BadData as error:
-            raise BadData(error.reason, path=place, example=number) from error
-    return tuple(examples)
+            yield BadData(error.reason, path=place, example=number)
 
 
 def _scored(row: dict[str, Any]) -> Example:

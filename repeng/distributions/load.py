@@ -1,34 +1,22 @@
-"""Loading distributions and shifts, and writing them as GENIES does."""
+"""Loading distributions, and writing them as GENIES does."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from repeng.atomic import write_atomically
-from repeng.distributions.check import Problem, SplitSummary, check_data, summarise
 from repeng.distributions.examples import examples_from
 from repeng.distributions.schema import Distribution, Example, Split
-from repeng.distributions.shifts import load_shifts
 from repeng.distributions.sources import Source, choose_splits, find_sources
 from repeng.distributions.splitting import split_by_prompt
 from repeng.errors import BadData, BadInput, UnknownName
 
 logger = logging.getLogger(__name__)
-
-__all__ = [
-    "Problem",
-    "SplitSummary",
-    "check_data",
-    "list_distributions",
-    "load_distributions",
-    "load_shifts",
-    "summarise",
-    "write_genies",
-]
 
 
 def list_distributions(data: str | Path) -> tuple[str, ...]:
@@ -67,10 +55,10 @@ def load_distributions(
 
 
 def _load(source: Source, limit: int | None) -> Distribution:
-    choice = choose_splits(source.splits(), source.place)
-    if choice.lone is not None:
-        place = source.split_place(choice.lone)
-        examples = examples_from(source.rows(choice.lone), place)
+    chosen = choose_splits(source.splits(), source.place)
+    if "" in chosen:
+        place = source.split_place(chosen[""])
+        examples = examples_from(source.rows(chosen[""]), place)
         try:
             train, test = split_by_prompt(examples)
         except BadData as error:
@@ -79,10 +67,9 @@ def _load(source: Source, limit: int | None) -> Distribution:
         both = (("train", train), ("test", test))
         return Distribution(source.name, {name: Split(source.name, name, own).first(limit) for name, own in both})
     splits = {}
-    for name, given in (("train", choice.train), ("test", choice.test)):
-        if given is not None:
-            rows = source.rows(given)
-            splits[name] = Split(source.name, name, examples_from(rows[:limit], source.split_place(given)))
+    for name, given in chosen.items():
+        rows = source.rows(given)
+        splits[name] = Split(source.name, name, examples_from(rows[:limit], source.split_place(given)))
     return Distribution(source.name, splits)
 
 
@@ -109,6 +96,6 @@ def _as_row(example: Example) -> dict[str, Any]:
     prompt = example.prompt
     return {
         **example.metadata,
-        "prompt": prompt if isinstance(prompt, str) else [{"role": m.role, "content": m.content} for m in prompt],
+        "prompt": prompt if isinstance(prompt, str) else [asdict(message) for message in prompt],
         "responses": {text: float(number == example.best) for number, text in enumerate(example.responses)},
     }

@@ -10,7 +10,7 @@ from repeng.distributions.schema import Shift
 from repeng.errors import BadData
 
 KEYS = ("source", "target", "target_reference", "label", "category")
-LABELS_BY_PLACE = ("extreme", "probing")
+LABELS = ("extreme", "probing")
 
 
 def load_shifts(path: str | Path) -> tuple[Shift, ...]:
@@ -34,7 +34,7 @@ def load_shifts(path: str | Path) -> tuple[Shift, ...]:
     if not rows:
         raise BadData("an empty list: there are no shifts", path=path)
     place = path.resolve()
-    label = place.parent.name if place.parent.name in LABELS_BY_PLACE else ""
+    label = place.parent.name if place.parent.name in LABELS else ""
     category = place.stem if label and place.stem != "all" else ""
     shifts = []
     for number, row in enumerate(rows):

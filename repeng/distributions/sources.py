@@ -42,20 +42,11 @@ Source = FileSource | HubSource
 """One distribution before it is read."""
 
 
-@dataclass(frozen=True)
-class SplitChoice:
-    """Which given splits serve as train and test. `lone` is the one to be divided where only one is given."""
-
-    train: str | None = None
-    test: str | None = None
-    lone: str | None = None
-
-
-def choose_splits(available: Sequence[str], place: str) -> SplitChoice:
-    """The splits that are fitted on and scored on, by their usual names.
+def choose_splits(available: Sequence[str], place: str) -> dict[str, str]:
+    """The given splits that serve as `train` and `test`; or the one to be divided by prompt, under ''.
 
     With a train split and no test split, a validation split is the test split. A single split that is no
-    test split is divided by prompt.
+    test split is divided.
 
     Raises:
         BadInput: several splits, none of a known name.
@@ -63,9 +54,9 @@ def choose_splits(available: Sequence[str], place: str) -> SplitChoice:
     train = next((name for name in TRAIN_NAMES if name in available), None)
     test = next((name for name in TEST_NAMES if name in available), None)
     if test is not None:
-        return SplitChoice(train=train, test=test)
+        return {"test": test} if train is None else {"train": train, "test": test}
     if train is not None or len(available) == 1:
-        return SplitChoice(lone=train if train is not None else available[0])
+        return {"": available[0] if train is None else train}
     raise BadInput(f"{place} has the splits {', '.join(available) or '(none)'}; name them train and test")
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput
+from repeng.maths import pair_accuracy
 from repeng.methods.base import Kind, Method, Note, RequiredActivations, ResponseScores, Source, Target, no_note
 
 Scorer = Callable[[Sequence[str]], Float[np.ndarray, " response"]]
@@ -75,7 +76,7 @@ def fit_text(source: Split, make_scorer: MakeScorer, seed: int = 0) -> FittedTex
     Raises:
         BadInput: the source is too small to split.
     """
-    from repeng.probes.calibration import fit_temperature, pair_accuracy
+    from repeng.probes.calibration import fit_temperature
     from repeng.probes.source import split_source
 
     known = ResponseLabels.of(source)

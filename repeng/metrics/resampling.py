@@ -11,12 +11,10 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from repeng.errors import BadInput
+from repeng.maths import independent_groups
 from repeng.metrics.evaluation import Evaluation
 
 log = logging.getLogger(__name__)
-
-FEWEST_GROUPS = 30
-"""With fewer prompt groups than this, examples are resampled instead, where they are known and more."""
 
 LEVEL = 0.95
 """Of every interval."""
@@ -59,14 +57,14 @@ def resampling_units(evaluations: Sequence[Evaluation]) -> Units | None:
     if len(ids) < len(evaluations):
         return None
     examples = [one.example for one in evaluations if one.example is not None]
-    n_groups = len(np.unique(np.concatenate(ids)))
-    if n_groups < FEWEST_GROUPS and len(examples) == len(evaluations):
-        n_examples = len(np.unique(np.concatenate(examples)))
-        if n_examples > n_groups:
+    if len(examples) == len(evaluations):
+        groups = np.concatenate(ids)
+        units, by_example = independent_groups(groups, np.concatenate(examples))
+        if by_example:
             log.warning(
                 "only %d prompt groups in %d examples: intervals resample examples, and may be too narrow",
-                n_groups,
-                n_examples,
+                len(np.unique(groups)),
+                len(np.unique(units)),
             )
             ids = examples
     names, places = np.unique(np.concatenate(ids), return_inverse=True)

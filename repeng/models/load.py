@@ -83,20 +83,6 @@ class LanguageModel:
         return int(self.config.hidden_size)
 
     @property
-    def n_heads(self) -> int:
-        """Number of attention heads (of queries)."""
-        return int(self.config.num_attention_heads)
-
-    @property
-    def d_head(self) -> int:
-        """Width of one head's output, in the first block that has attention.
-
-        Raises:
-            BadInput: no block has attention.
-        """
-        return self._anatomy.d_head
-
-    @property
     def max_length(self) -> int | None:
         """The longest text in tokens; None where the model names no limit."""
         return self.identity.max_length

@@ -49,6 +49,8 @@ SAME = {
 NOT_A_VECTOR_A_TOKEN = ("qkv", "q_norm", "k_norm")
 """Components of TransformerLens' map whose tensors have another order of axes, or are no site of their own there."""
 
+Hook = tuple[str, int]
+"""A site and a layer: `("resid_post", 3)`."""
 Layers = Sequence[int] | Mapping[str, Sequence[int]] | None
 """Layers asked for: all for None, the same of every site, or of each site its own (all of a site not named)."""
 

@@ -70,8 +70,3 @@ def log_loss(
 ) -> Float[np.ndarray, "*unit"]:
     """Mean of -log p(best), for pairs whose first response is best."""
     return np.asarray(np.mean(np.logaddexp(0.0, -scores / temperature[..., None]), axis=-1))
-
-
-def pair_accuracy(scores: Float[np.ndarray, "*unit pair"]) -> Float[np.ndarray, "*unit"]:
-    """The share of pairs that score above zero; a tie counts half."""
-    return np.asarray(np.mean((scores > 0) + 0.5 * (scores == 0), axis=-1))

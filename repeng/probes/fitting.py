@@ -12,8 +12,9 @@ from jaxtyping import Float, Int
 from sklearn.base import clone
 
 from repeng.errors import BadInput
+from repeng.maths import pair_accuracy
 from repeng.probes.base import Probe, Reading
-from repeng.probes.calibration import fit_temperature, log_loss, pair_accuracy
+from repeng.probes.calibration import fit_temperature, log_loss
 from repeng.probes.fitted import NO_HEAD, FittedProbe, to_numpy, unit_pair_scores
 from repeng.probes.genies import AsReleased
 from repeng.probes.selection import Curves, HeldOut, LayerChoice, Unit, choose, parse_layers

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from repeng.errors import BadInput
+from repeng.maths import pair_accuracy
 from repeng.probes.base import Probe
-from repeng.probes.calibration import LogisticCalibration, Temperature, fit_temperature, pair_accuracy
+from repeng.probes.calibration import LogisticCalibration, Temperature, fit_temperature
 from repeng.probes.source import SourceData, SourceSplit
 
 Unit = tuple[int, int]

@@ -13,14 +13,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repeng.errors import BadInput, NonFinite
-from repeng.maths import all_pairs
+from repeng.maths import FEWEST_GROUPS, all_pairs, independent_groups
 from repeng.probes.base import Reading
 from repeng.probes.inputs import all_finite
 
 logger = logging.getLogger(__name__)
 
 TRAIN_SHARE = 0.7
-FEWEST_GROUPS = 30
 BLOCK_BYTES = 256 << 20
 """Float32 activations of a block of layers, unless one layer alone has more. A fit works on two or three copies."""
 
@@ -154,14 +153,13 @@ def split_source(
     if len(pairs) == 0:
         raise BadInput("the source has no pair of a best (1.0) and a worse (0.0) response to fit on")
     pair_example, pair_group = examples[pairs[:, 0]], groups[pairs[:, 0]]
-    if len(np.unique(pair_group)) < FEWEST_GROUPS:
-        if len(np.unique(pair_group)) < len(np.unique(pair_example)):
-            logger.warning(
-                "the source has %d prompt group(s), under %d: splitting it by example instead",
-                len(np.unique(pair_group)),
-                FEWEST_GROUPS,
-            )
-        pair_group = pair_example
+    pair_group, by_example = independent_groups(pair_group, pair_example)
+    if by_example:
+        logger.warning(
+            "the source has %d prompt group(s), under %d: splitting it by example instead",
+            len(np.unique(groups[pairs[:, 0]])),
+            FEWEST_GROUPS,
+        )
     rng = np.random.default_rng(seed)
     names = np.unique(pair_group)
     n_train = int(len(names) * TRAIN_SHARE)

@@ -48,7 +48,7 @@ def target_tuned_capability(
 
 
 def write_capability(found: Capability, folder: Path) -> None:
-    """FOLDER/REFERENCE.json as GENIES has it beside its evaluations, so that `repeng rescore` finds it."""
+    """FOLDER/REFERENCE.json as GENIES has it next to its evaluations, so that `repeng rescore` finds it."""
     held = {
         "best_intervention": found.method,
         "best_intervention_accuracy": found.answer.evaluation.accuracy,

@@ -43,7 +43,7 @@ class ModelSettings:
         device_map: how transformers spreads the weights over devices; in place of `device`.
 
     Raises:
-        BadInput: a device map beside a device, or without accelerate, which it needs.
+        BadInput: a device map and a device, or without accelerate, which it needs.
     """
 
     model: str

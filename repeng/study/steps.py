@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,32 +42,31 @@ if TYPE_CHECKING:
 Data = str | Path | Distribution | Split | Sequence[Distribution | Split]
 
 
-@dataclass(frozen=True)
-class CachedData:
+class CachedData(StoredCapture):
     """One model's cached activations, and which version of each split's data is meant.
 
     Attributes:
-        capture: where they are.
         versions: the data hash of some (distribution, split). Of others, the version of most examples is taken.
     """
 
-    capture: StoredCapture
-    versions: Mapping[tuple[str, str], str] = field(default_factory=dict, repr=False)
+    def __init__(self, folder: Path, versions: Mapping[tuple[str, str], str] | None = None) -> None:
+        super().__init__(folder)
+        self.versions = versions or {}
 
-    def find(self, distribution: str, split: str = "train") -> SplitKey:
+    def find(self, distribution: str, split: str = "train", *, data_hash: str | None = None) -> SplitKey:
         """Which data a distribution's split means.
 
         Raises:
             UnknownName: nothing of it is here.
         """
-        keys = self.capture.splits()
-        meant = self.versions.get((distribution, split))
+        keys = self.splits()
+        meant = data_hash or self.versions.get((distribution, split))
         found = [key for key in keys if key[:2] == (distribution, split) and meant in (None, key.data_hash)]
         if not found:
-            raise UnknownName(f"{split} split in {self.capture.id}", distribution, {key.distribution for key in keys})
+            raise UnknownName(f"{split} split in {self.id}", distribution, {key.distribution for key in keys})
         if len(found) == 1:
             return found[0]
-        sizes = {key: len(set(self.capture.index(key).numbers("example"))) for key in found}
+        sizes = {key: len(set(self.index(key).numbers("example"))) for key in found}
         return max(found, key=lambda key: (sizes[key], key.data_hash))
 
     def split(self, distribution: str, split: str = "train") -> CachedSplit:
@@ -76,21 +75,7 @@ class CachedData:
         Raises:
             UnknownName: nothing of it is here.
         """
-        return CachedSplit(self.capture, *self.find(distribution, split))
-
-    def labels(self, distribution: str, split: str = "train") -> ResponseLabels:
-        """`StoredCapture.labels` of a split: label, example and prompt group of each response."""
-        return _labels(self.split(distribution, split))
-
-    def activations(
-        self, distribution: str, split: str = "train", *, layer: int | Sequence[int] | None = None, **where: str
-    ) -> Float[np.ndarray, ...]:
-        """`StoredCapture.activations` of a split: float32, `[response, d_model]` of one layer.
-
-        `where` says which site, token and stimulus.
-        """
-        version = self.find(distribution, split).data_hash
-        return self.capture.activations(distribution, split, layer=layer, data_hash=version, **where)
+        return CachedSplit(self, *self.find(distribution, split))
 
 
 Cached = CachedData | StoredCapture | Store | str | Path
@@ -110,7 +95,7 @@ def capture(
     logprob: bool = True,
     storage_dtype: str = "bfloat16",
 ) -> CachedData:
-    """Run a model once over some data and keep what its layers said. What the store holds already is not done again.
+    """Run a model once over some data and keep its activations. What the store holds already is not done again.
 
     Args:
         model: hub id, folder or `mini`, loaded only where something is missing; or what `load_model` gives.
@@ -146,7 +131,7 @@ def capture(
     else:
         done = capture_activations(model, splits, request, kept, **how)
     versions = {(split.distribution, split.name): split.data_hash for split in splits}
-    return CachedData(kept.capture(done.capture_id), versions)
+    return CachedData(kept.root / done.capture_id, versions)
 
 
 def open_store(store: str | Path | Store, model: str | None = None) -> CachedData:
@@ -165,7 +150,7 @@ def open_store(store: str | Path | Store, model: str | None = None) -> CachedDat
     if len(found) > 1:
         listing = ", ".join(f"{each.id} ({each.model}, {each.dtype})" for each in found)
         raise BadInput(f"{opened.root} holds several captures: {listing}; choose one with --model, by its id")
-    return CachedData(found[0])
+    return CachedData(found[0].folder)
 
 
 def open_for(fitted: FittedProbe, store: str | Path | Store, model: str | None = None) -> CachedData:
@@ -180,13 +165,13 @@ def open_for(fitted: FittedProbe, store: str | Path | Store, model: str | None =
     held = [each.id for each in opened.captures()]
     if model is None and own is not None and held:
         if own in held:
-            return CachedData(opened.capture(str(own)))
+            return CachedData(opened.root / str(own))
         raise CaptureMismatch(
             f"probe {fitted.name!r} was fitted on capture {own!r}, which is not in {opened.root}; "
             f"there are {', '.join(held)}"
         )
     chosen = open_store(opened, model)
-    fitted.check_capture(chosen.capture.id)
+    fitted.check_capture(chosen.id)
     return chosen
 
 
@@ -223,7 +208,7 @@ def fit(
     """
     data = _opened(cached)
     if isinstance(layers, str):
-        check_layers(layers, data.capture.n_layers, data.capture.model)
+        check_layers(layers, data.n_layers, data.model)
     _, made = _probe(probe)
     spec = ProbeSpec(made, layers, site=site or "", token=token or "", seed=seed)
     split = data.split(source, "train")
@@ -257,18 +242,16 @@ def evaluate(fitted: FittedProbe, cached: Cached, target: str, *, split: str = "
     """
     path = isinstance(cached, str | Path | Store)
     data = open_for(fitted, cached) if path else _opened(cached)  # type: ignore[arg-type]
-    fitted.check_capture(data.capture.id)
-    asked = data.split(target, split)
-    labels = _labels(asked)
-    question = _target(asked, labels)
-    return judge(FittedOnCache(fitted, data.capture.n_layers).answer(question), question, labels)
+    fitted.check_capture(data.id)
+    question, labels = _question(data.split(target, split))
+    return judge(FittedOnCache(fitted, data.n_layers).answer(question), question, labels)
 
 
 def evaluation_provenance(fitted: FittedProbe, cached: CachedData, target: str) -> dict[str, Any]:
     """What an evaluation file says of a fitted probe's answer about a target's test split."""
     return {
-        "model": cached.capture.model,
-        "capture": cached.capture.id,
+        "model": cached.model,
+        "capture": cached.id,
         "method": fitted.name,
         "source": fitted.provenance.get("source", ""),
         "target": target,
@@ -322,13 +305,12 @@ def sweep(
         fitted = fit(data, source, probe, site=site, token=token, seed=seed, block_bytes=block_bytes)
         units = [unit for layer in fitted.fitted_layers for unit in fitted.heads_of(layer)]
         for target in asked:
-            labels = _labels(target)
-            question = _target(target, labels)
-            found = FittedOnCache(fitted, data.capture.n_layers).unit_scores(question, units)
+            question, labels = _question(target)
+            found = FittedOnCache(fitted, data.n_layers).unit_scores(question, units)
             target.forget()
             figures = layer_figures(found, question, labels, seed=seed)
             chosen = [unit in fitted.units for unit in units]
-            names = {"model": data.capture.model, "probe": name, "source": source, "target": target.distribution}
+            names = {"model": data.model, "probe": name, "source": source, "target": target.distribution}
             rows += layer_rows(figures, chosen, **names)
     return rows
 
@@ -387,10 +369,9 @@ def transfer_matrix(
     place = int(np.mean([fitted.held_out_accuracy for fitted in fits], axis=0).argmax())
     accuracy: list[list[float]] = [[] for _ in distributions]
     for target in targets:
-        labels = _labels(target)
-        question = _target(target, labels)
+        question, labels = _question(target)
         for row, fitted in zip(accuracy, fits, strict=True):
-            found = FittedOnCache(fitted, data.capture.n_layers).unit_scores(question, [fitted.layer_units[place]])
+            found = FittedOnCache(fitted, data.n_layers).unit_scores(question, [fitted.layer_units[place]])
             row.append(layer_figures(found, question, labels)[0].accuracy)
         target.forget()
     cosine = None
@@ -404,7 +385,7 @@ def transfer_matrix(
 def _opened(cached: Cached) -> CachedData:
     if isinstance(cached, CachedData):
         return cached
-    return CachedData(cached) if isinstance(cached, StoredCapture) else open_store(cached)
+    return CachedData(cached.folder) if isinstance(cached, StoredCapture) else open_store(cached)
 
 
 def _probe(given: str | Probe) -> tuple[str, Probe]:
@@ -431,9 +412,10 @@ def _labels(cached: CachedSplit) -> ResponseLabels:
     return cached.capture.labels(cached.distribution, cached.split, data_hash=cached.data_hash)
 
 
-def _target(cached: CachedSplit, labels: ResponseLabels) -> Target:
-    """A split that is only known from a store, without its labels."""
-    return Target(cached.distribution, cached.data_hash, labels.examples, (), lambda: cached)
+def _question(cached: CachedSplit) -> tuple[Target, ResponseLabels]:
+    """A split that is only known from a store, without its labels; and its labels."""
+    labels = _labels(cached)
+    return Target(cached.distribution, cached.data_hash, labels.examples, (), lambda: cached), labels
 
 
 def _unit_direction(fitted: FittedProbe, place: int) -> Float[np.ndarray, " d"] | None:
@@ -443,7 +425,7 @@ def _unit_direction(fitted: FittedProbe, place: int) -> Float[np.ndarray, " d"] 
         return None
     head = fitted.layer_heads[place]
     index = (place,) if head == NO_HEAD else (place, head)
-    # CCS keeps the sign that labels gave it beside a direction that knew none.
+    # CCS keeps the sign that labels gave it apart from a direction that knew none.
     direction = state["direction_"][index] * (state["sign_"][index] if "sign_" in state else 1)
     values: Float[np.ndarray, " d"] = direction.double().numpy()
     return values / max(float(np.linalg.norm(values)), 1e-12)

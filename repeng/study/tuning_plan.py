@@ -49,7 +49,7 @@ def plan_tunings(tasks: Iterable[Task], methods: Sequence[Method], *, trial: boo
             missing = [run for source in sources if not (run := method.run(source)).finished]
             each = trial_seconds(missing[0]) if trial and missing else None
         except Exception as error:
-            # It is reported where the study comes to it, beside the methods that do work.
+            # It is reported where the study comes to it, with the methods that do work.
             log.debug("%s cannot be planned: %s", method.name, error)
             plans.append(TuningPlan(method.name, len(sources), 0))
             continue

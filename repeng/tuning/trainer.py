@@ -204,7 +204,8 @@ def trainer_arguments(settings: TuneSettings, device: torch.device, folder: Path
         eval_strategy="steps" if judged else "no",
         eval_steps=settings.evaluate_every,
         save_steps=settings.checkpoint_every,
-        save_total_limit=1,
+        # The newest and the best; at 1 Trainer removes the newest when it ends.
+        save_total_limit=2,
         logging_steps=1,
         logging_nan_inf_filter=False,
         report_to="none",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from repeng.distributions.load import Problem, SplitSummary, check_data, load_distributions, summarise
+from repeng.distributions.check import Problem, SplitSummary, check_data, summarise
+from repeng.distributions.load import load_distributions
 from repeng.errors import BadInput
 
 GOOD = {"prompt": "p", "responses": {"a": 1, "b": 0}}

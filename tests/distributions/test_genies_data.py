@@ -10,15 +10,10 @@ from typing import Any
 import pytest
 
 from repeng.benchmarks.shift_lists import get_benchmark
-from repeng.distributions.load import (
-    check_data,
-    list_distributions,
-    load_distributions,
-    load_shifts,
-    summarise,
-    write_genies,
-)
+from repeng.distributions.check import check_data, summarise
+from repeng.distributions.load import list_distributions, load_distributions, write_genies
 from repeng.distributions.schema import Distribution
+from repeng.distributions.shifts import load_shifts
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from repeng.distributions.load import check_data, list_distributions, load_distributions
+from repeng.distributions.check import check_data
+from repeng.distributions.load import list_distributions, load_distributions
 from repeng.errors import BadData, BadInput
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from repeng.distributions.load import load_shifts
 from repeng.distributions.schema import Shift
+from repeng.distributions.shifts import load_shifts
 from repeng.errors import BadData
 
 

@@ -125,6 +125,15 @@ def test_the_released_calibration_error_equals_its_slow_twin(probabilities: np.n
     assert genies_rms_calibration_error(probabilities) == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
+@pytest.mark.parametrize("n_pairs", [150, 500])
+def test_the_released_calibration_error_equals_its_slow_twin_where_bins_count(n_pairs: int) -> None:
+    # Hypothesis draws few lists so long that a bin holds the 20 pairs that it needs.
+    probabilities = np.random.default_rng(n_pairs).beta(4, 1.5, n_pairs)
+    found = genies_rms_calibration_error(probabilities)
+    assert found > 0
+    assert found == pytest.approx(slow_genies_error(probabilities.tolist()), abs=1e-9)
+
+
 def test_the_released_calibration_error_leaves_the_process_seed_alone_and_drops_certainty() -> None:
     random.seed(7)
     expected = random.random()

@@ -27,10 +27,10 @@ def test_every_architecture_loads_with_its_parts(architecture: str, model_of: Ca
     assert lm.final_norm is not None and lm.unembed is lm.model.get_output_embeddings()
     assert lm.identity.n_layers == 3 and lm.identity.dtype == "float32"
     if architecture != "mamba":
-        assert lm.n_heads == 4
-        assert lm.d_head == (12 if architecture in ("gemma", "gemma2", "gemma3_text", "qwen3") else 8)
+        assert lm.config.num_attention_heads == 4
         point = lm.hook_point("hook_z", 1)
-        assert point.side == "input" and lm.d_head * 4 in point.module.weight.shape
+        assert point.d_head == (12 if architecture in ("gemma", "gemma2", "gemma3_text", "qwen3") else 8)
+        assert point.side == "input" and point.d_head * 4 in point.module.weight.shape
     point = lm.hook_point("resid_post", 2)
     assert (point.module, point.side) == (lm.blocks[2], "output")
     assert lm.max_length == 2048

@@ -38,7 +38,11 @@ def test_every_site_holds_what_transformer_lens_caches_under_its_name(
         theirs = cache[hook_name(*hook)]
         assert chunk.vectors[hook].numel() == theirs.numel()
         torch.testing.assert_close(chunk.vectors[hook], theirs.reshape(chunk.vectors[hook].shape), rtol=1e-4, atol=1e-4)
-    assert chunk.vectors["hook_z", 1].shape == (len(IDS), 4, lm.d_head) == cache["blocks.1.attn.hook_z"][0].shape
+    assert (
+        chunk.vectors["hook_z", 1].shape
+        == (len(IDS), 4, lm.hook_point("hook_z", 1).d_head)
+        == cache["blocks.1.attn.hook_z"][0].shape
+    )
 
 
 def test_an_unknown_site_is_refused_with_the_sites_that_there_are(llama: LanguageModel) -> None:

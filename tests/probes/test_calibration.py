@@ -5,13 +5,12 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from repeng.errors import BadInput
-from repeng.maths import sigmoid
+from repeng.maths import pair_accuracy, sigmoid
 from repeng.probes.calibration import (
     LogisticCalibration,
     Temperature,
     fit_temperature,
     log_loss,
-    pair_accuracy,
 )
 
 

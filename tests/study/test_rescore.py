@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repeng.benchmarks.shift_lists import BENCHMARKS, CATEGORIES, LABELS, get_benchmark
+from repeng.benchmarks.shift_lists import BENCHMARKS, CATEGORIES, get_benchmark
 from repeng.distributions.load import load_distributions
 from repeng.distributions.schema import Benchmark, Shift
+from repeng.distributions.shifts import LABELS
 from repeng.errors import BadData, BadInput, UnknownName
 from repeng.metrics import Evaluation, accuracy_interval, brier
 from repeng.results import evaluation_path, read_evaluation, results_frame, write_evaluation

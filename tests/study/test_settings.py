@@ -9,7 +9,8 @@ import pytest
 from small_world import SHIFTS, world, write_world
 
 from repeng.benchmarks.loaded import export, load_benchmark, load_named
-from repeng.distributions.load import list_distributions, load_distributions, load_shifts
+from repeng.distributions.load import list_distributions, load_distributions
+from repeng.distributions.shifts import load_shifts
 from repeng.errors import BadInput, UnknownName
 from repeng.methods.base import MethodSettings
 from repeng.methods.registry import ALL, make_method, make_methods, method_names

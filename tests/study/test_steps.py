@@ -33,7 +33,7 @@ def capture(store: Path) -> CachedData:
 
 
 def cached_source(capture: CachedData, spec: ProbeSpec) -> CachedSource:
-    return CachedSource.of(spec, capture.capture.n_layers, capture.split("near"), capture.labels("near"))
+    return CachedSource.of(spec, capture.n_layers, capture.split("near"), capture.labels("near"))
 
 
 def probabilities(fitted: FittedProbe, capture: CachedData) -> np.ndarray:
@@ -216,10 +216,10 @@ def test_several_captures_ask_which_and_an_id_answers(tmp_path: Path) -> None:
         open_store(tmp_path)
     with pytest.raises(BadInput, match="toy-aaaa .*toy-bbbb"):
         open_store(tmp_path, "toy")
-    assert open_store(tmp_path, "other").capture.id == "other-cccc"
-    assert open_store(tmp_path, "toy-bbbb").capture.id == "toy-bbbb"
+    assert open_store(tmp_path, "other").id == "other-cccc"
+    assert open_store(tmp_path, "toy-bbbb").id == "toy-bbbb"
     fitted = fit(open_store(tmp_path, "toy-bbbb"), "near", "mms")
-    assert open_for(fitted, tmp_path).capture.id == "toy-bbbb"
+    assert open_for(fitted, tmp_path).id == "toy-bbbb"
     assert evaluate(fitted, tmp_path, "near").accuracy > 0.9
     with pytest.raises(CaptureMismatch, match="toy-bbbb"):
         open_for(fitted, tmp_path, "toy-aaaa")
@@ -253,7 +253,7 @@ def test_of_two_versions_of_the_data_the_larger_is_taken(tmp_path: Path) -> None
     write_store(tmp_path, {("near", "train", "plain", "resid_post"): planted({}, seed=1)})
     found = open_store(tmp_path)
     assert (found.split("near").data_hash, len(found.labels("near").labels)) == ("0123456789ab", 2 * PAIRS)
-    named = CachedData(found.capture, {("near", "train"): "ffffffffffff"})
+    named = CachedData(found.folder, {("near", "train"): "ffffffffffff"})
     assert len(named.labels("near").labels) == 2 * 8
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import make_model
 
 from repeng.errors import BadInput
 from repeng.tuning.adapters import new_reward_model
-from repeng.tuning.loading import compute_dtype, load_classifier, load_tokenizer, require_bitsandbytes
+from repeng.tuning.loading import compute_dtype, forked_rng, load_classifier, load_tokenizer, require_bitsandbytes
 from repeng.tuning.reward_model import RewardModel, pair_loss, response_scores
 from repeng.tuning.settings import preset_settings
 
@@ -148,6 +150,20 @@ def test_the_head_starts_from_the_seed_and_the_global_generator_is_left_alone(ba
     assert torch.equal(heads[0], heads[1])
     assert not torch.equal(heads[0], heads[2])
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_what_a_library_seeds_is_put_back() -> None:
+    def states() -> tuple[str, ...]:
+        return repr(random.getstate()), repr(np.random.get_state()), repr(torch.random.get_rng_state().tolist())
+
+    before = states()
+    with forked_rng(1):
+        random.seed(0)
+        np.random.seed(0)
+        drawn = torch.rand(1)
+    assert states() == before
+    with forked_rng(1):
+        assert torch.equal(drawn, torch.rand(1))
 
 
 def test_four_bits_without_a_gpu_are_refused_with_the_way_out() -> None:

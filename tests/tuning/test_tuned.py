@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from polite import polite_split
 from safetensors.torch import load_file
 from tiny_models import make_model
 
-from repeng.errors import BadInput, UnknownName
+from repeng.errors import BadInput, NonFinite, UnknownName
+from repeng.tuning import tuned_model
 from repeng.tuning.run import TuneProgress
 from repeng.tuning.scoring import published, score
 from repeng.tuning.settings import TuneSettings, preset_settings
@@ -79,6 +81,58 @@ def test_a_killed_run_resumes_says_from_where_and_ends_the_same(
     assert told[0].resumed_from == resumed.resumed_from
     assert equal(whole, resumed)
     assert whole.record["history"] == resumed.record["history"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"steps": 60, "learning_rate": 0.05, "evaluate_every": 1, "patience": 2}])
+def test_a_run_killed_after_its_last_checkpoint_trains_no_further(
+    changes: dict[str, Any], base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, settings = polite_split(20), short("lora", **changes)
+    whole = tune(base, source, method="lora", root=tmp_path / "whole", settings=settings)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(tuned_model, "write_atomically", lambda *_: (_ for _ in ()).throw(Killed))
+        tune(base, source, method="lora", root=tmp_path / "cut", settings=settings)
+    told: list[TuneProgress] = []
+    resumed = tune(base, source, method="lora", root=tmp_path / "cut", settings=settings, progress=told.append)
+    assert not told
+    assert resumed.resumed_from == whole.record["steps_run"]
+    assert equal(whole, resumed)
+    assert whole.record["history"] == resumed.record["history"]
+    assert whole.steps == resumed.steps
+
+
+def test_tuning_is_silent_and_leaves_the_generators_and_the_working_folder_alone(
+    base: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    before = repr(np.random.get_state()), torch.random.get_rng_state().tolist()
+    tuned = tune(base, polite_split(12), method="lora", root=root, settings=short("lora"))
+    assert (repr(np.random.get_state()), torch.random.get_rng_state().tolist()) == before
+    assert capfd.readouterr() == ("", "")
+    assert not list(here.iterdir())
+    assert {path.name for path in Path(tuned.path).iterdir()} == {
+        *("README.md", "adapter_config.json", "adapter_model.safetensors", "tuned.json"),
+    }
+
+
+def test_a_checkpoint_runs_no_code_when_it_is_read(base: str, root: Path, tmp_path: Path) -> None:
+    def kill(told: TuneProgress) -> None:
+        if told.step == 3:
+            raise Killed
+
+    class Planted:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "ran",)
+
+    with pytest.raises(Killed):
+        tune(base, polite_split(12), method="lora", root=root, settings=short("lora"), progress=kill)
+    torch.save(Planted(), next(root.glob("lora-*/checkpoints/checkpoint-2")) / "optimizer.pt")
+    with pytest.raises(pickle.UnpicklingError, match="Weights only"):
+        tune(base, polite_split(12), method="lora", root=root, settings=short("lora"))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_finished_model_is_not_tuned_again(base: str, root: Path) -> None:
@@ -260,6 +314,14 @@ def test_two_splits_of_one_distribution_in_one_call_are_refused(base: str, root:
         score(tuned, [polite_split(3), polite_split(3)])
 
 
+def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(base: str, root: Path) -> None:
+    settings = short("full", learning_rate=1e30, checkpoint_every=1)
+    with pytest.raises(NonFinite, match="at step [2-6]; use a lower learning rate than 1e"):
+        tune(base, polite_split(12), method="full", root=root, settings=settings)
+    saved = [load_file(path) for path in root.glob("full-*/checkpoints/*/model.safetensors")]
+    assert saved
+
+
 def test_an_unknown_method_names_those_there_are(base: str, root: Path) -> None:
     with pytest.raises(UnknownName, match="choose from full, lora, prompt-tuning"):
         tune(base, polite_split(3), method="qlora", root=root)
@@ -316,3 +378,24 @@ def test_a_process_killed_at_a_random_moment_resumes_and_ends_the_same(base: str
     assert resumed.resumed_from is not None
     assert enough - 1 <= resumed.resumed_from < 400
     assert equal(whole, resumed)
+
+
+@pytest.mark.slow
+def test_two_processes_share_each_batch_and_the_loss_is_that_of_one(base: str, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:3]\n"
+        "from pathlib import Path; from polite import polite_split\n"
+        "from repeng.tuning.settings import preset_settings; from repeng.tuning.tuned_model import tune\n"
+        "settings = preset_settings('lora', steps=6, batch_size=8, dropout=0.0, evaluate_every=3, checkpoint_every=2)\n"
+        "tune(sys.argv[3], polite_split(60), method='lora', root=Path(sys.argv[4]), settings=settings, device='cpu')\n"
+    )
+    here, script = Path(__file__).parent, tmp_path / "tune.py"
+    script.write_text(code)
+    rest = [str(script), str(here), str(here.parent), base]
+    subprocess.run([sys.executable, *rest, str(tmp_path / "one")], check=True)
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*launched, *rest, str(tmp_path / "two")], check=True)
+    one, two = (json.loads(next((tmp_path / name).glob("lora-*/tuned.json")).read_text()) for name in ("one", "two"))
+    losses = [[entry["loss"] for entry in record["history"]] for record in (one, two)]
+    assert np.allclose(losses[0], losses[1], rtol=1e-3)
+    assert one["key"] == two["key"]

@@ -55,7 +55,7 @@ def run_seed(model: str, seed: int, work: Path, methods: Sequence[str]) -> tuple
         for row in result.rows
         if row.accuracy is not None and row.source and row.target
     }
-    return found, Store(Path(study.store)).capture(str(result.plan.cache.settings.capture_id))
+    return found, Store(Path(study.store)).capture(result.plan.cache.settings.capture_id)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

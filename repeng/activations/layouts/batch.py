@@ -18,9 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repeng.models.load import LanguageModel
-
-Hook = tuple[str, int]
-"""A site and a layer: `("resid_post", 3)`."""
+from repeng.models.sites import Hook
 
 Span = tuple[int, int]
 """Token positions of one text, from the first to one past the last."""

@@ -44,7 +44,7 @@ class Choice:
     Args:
         lm: the model.
         file: capture.json, which records whether a GPU found one kernel for a row the faster, so that runs that go on
-            with this one, or beside it, lay out alike.
+            with this one, or at the same time, lay out alike.
         method: "auto", "packed" or "batched".
         max_length: of the longest text in tokens; None for no limit.
     """

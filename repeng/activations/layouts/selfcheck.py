@@ -8,20 +8,21 @@ text gives alone.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from repeng.activations.forward import run
-from repeng.activations.layouts.batch import Batches, Hook, Layout, Run, TextRequest
+from repeng.activations.layouts.batch import Batches, Layout, Run, TextRequest
 from repeng.activations.layouts.packed import MASKS, TREES, PackedLayout
 from repeng.activations.layouts.padded import padded_batches
 from repeng.models.load import LanguageModel
+from repeng.models.sites import Hook
 from repeng.models.tokens import common_prefix
 
 log = logging.getLogger(__name__)
@@ -162,35 +163,28 @@ def _one_by_one(lm: LanguageModel, texts: Sequence[TextRequest], batch_tokens: i
 
 @dataclass(frozen=True)
 class Results:
-    """What a layout gave for each text."""
+    """What a layout gave for each text, by text, kind of request and hook (None of log-probabilities)."""
 
-    vectors: dict[tuple[int, str, Hook], Float[Tensor, "slot ..."]]
-    logprobs: dict[int, Float[np.ndarray, " slot"]]
+    values: dict[tuple[int, str, Hook | None], Float[Tensor, "slot _"]]
 
     @staticmethod
     def of(lm: LanguageModel, plan: Run, layout: Layout) -> Results:
         """Take the plan's texts through the model."""
-        results = Results({}, {})
+        results = Results({})
         for chunk in run(lm, plan, layout):
-            for kind, values in (("positions", chunk.vectors), ("means", chunk.means)):
+            scores = {None: torch.from_numpy(chunk.logprobs)[:, None]}
+            for kind, found in (("positions", chunk.vectors), ("means", chunk.means), ("logprobs", scores)):
                 sizes = [len(getattr(plan.texts[text], kind)) for text in chunk.texts]
-                for hook, value in values.items():
-                    for text, piece in zip(chunk.texts, value.split(sizes), strict=True):
-                        results.vectors[text, kind, hook] = piece
-            if len(chunk.logprobs):
-                sizes = [len(plan.texts[text].logprobs) for text in chunk.texts]
-                for text, piece in zip(chunk.texts, np.split(chunk.logprobs, np.cumsum(sizes)[:-1]), strict=True):
-                    results.logprobs[text] = piece
+                for hook, values in found.items():
+                    for text, piece in zip(chunk.texts, values.flatten(1).split(sizes), strict=True):
+                        results.values[text, kind, hook] = piece
         return results
 
     def distance(self, other: Results) -> float:
         """The furthest that a vector is from the other's, relative to its length; infinite where one is not finite."""
         distances = [0.0]
-        for key, theirs in other.vectors.items():
-            ours = self.vectors[key].flatten(1)
-            far = (ours - theirs.flatten(1)).norm(dim=1) / theirs.flatten(1).norm(dim=1).clamp_min(1e-12)
+        for (text, kind, hook), theirs in other.values.items():
+            shortest = 1.0 if kind == "logprobs" else 1e-12
+            far = (self.values[text, kind, hook] - theirs).norm(dim=1) / theirs.norm(dim=1).clamp_min(shortest)
             distances += far.tolist()
-        for text, log_probability in other.logprobs.items():
-            far_off = np.abs(self.logprobs[text] - log_probability) / np.maximum(np.abs(log_probability), 1.0)
-            distances += far_off.tolist()
-        return max(distance if np.isfinite(distance) else np.inf for distance in distances)
+        return max(distance if math.isfinite(distance) else math.inf for distance in distances)

@@ -15,11 +15,10 @@ from repeng.activations.store.files import SplitKey
 from repeng.activations.store.store import StoredCapture
 from repeng.activations.store.stored_activations import StoredActivations
 from repeng.distributions.schema import Split
+from repeng.models.sites import Hook
 
 READ_BYTES = 256 << 20
 """Of one split, at most this much stays in memory for the next probe that reads it."""
-Hook = tuple[str, int]
-"""A site and a block: `("resid_post", 3)`."""
 
 
 class Activations(ABC):

@@ -82,13 +82,26 @@ class CaptureRecord(StoreFile):
 
 
 class Plan(StoreFile):
-    """plan.json: how activations that are being written are laid out, and which they are."""
+    """plan.json: how activations that are being written are laid out, and which they are.
+
+    Attributes:
+        layout: `padded`, `trees`, `flex` or `masks`.
+        batch_tokens: the token budget of a batch.
+        stimuli: whose texts are laid out together, by name.
+        layers: that are being written.
+        first_file: number of the first shard; earlier ones hold other layers.
+    """
 
     layout: str
     batch_tokens: int
     stimuli: tuple[Stimulus, ...]
     layers: tuple[int, ...]
     first_file: int
+
+    @property
+    def rows(self) -> tuple[str, int, tuple[Stimulus, ...]]:
+        """How texts are laid out in rows: all that a shard's bytes depend on besides model, split and layers."""
+        return self.layout, self.batch_tokens, self.stimuli
 
 
 class Shard(StoreFile):

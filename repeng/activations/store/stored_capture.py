@@ -68,7 +68,7 @@ class StoredCapture:
         """All activations that are whole, by split."""
         return {key: tuple(map(StoredActivations, self._folders(key))) for key in self.splits()}
 
-    def find(self, distribution: str, split: str, *, data_hash: str | None = None) -> SplitKey:
+    def find(self, distribution: str, split: str = "train", *, data_hash: str | None = None) -> SplitKey:
         """The key of a split by its names.
 
         Args:
@@ -97,7 +97,7 @@ class StoredCapture:
     def activations(
         self,
         distribution: str,
-        split: str,
+        split: str = "train",
         *,
         layer: int | Sequence[int] | None = None,
         site: str = "resid_post",
@@ -131,7 +131,7 @@ class StoredCapture:
         key = self.find(distribution, split, data_hash=data_hash)
         return self.open(key, stimulus, site, token).numpy(layer)
 
-    def labels(self, distribution: str, split: str, *, data_hash: str | None = None) -> ResponseLabels:
+    def labels(self, distribution: str, split: str = "train", *, data_hash: str | None = None) -> ResponseLabels:
         """What is known of every response of a split, in the order of `activations`.
 
         Returns:

@@ -16,23 +16,8 @@ from repeng.activations.store.records import FORMAT, Index, Plan, ResponseRow, S
 from repeng.activations.store.request import MissingActivations
 from repeng.atomic import write_atomically
 from repeng.distributions.schema import Split
-from repeng.distributions.stimuli import Stimulus, StimulusText
+from repeng.distributions.stimuli import StimulusText
 from repeng.errors import StoreError
-
-
-@dataclass(frozen=True)
-class LayoutPlan:
-    """How texts are laid out in rows: all that the bytes of a shard depend on besides the model and the split.
-
-    Attributes:
-        layout: `padded`, `trees`, `flex` or `masks`.
-        batch_tokens: the token budget of a batch.
-        stimuli: whose texts are laid out together, by name.
-    """
-
-    layout: str
-    batch_tokens: int
-    stimuli: tuple[Stimulus, ...]
 
 
 @dataclass(frozen=True)
@@ -42,20 +27,16 @@ class ActivationsWriter:
     Attributes:
         key: stimulus, site and token.
         folder: that holds them.
-        plan: how their texts are laid out.
-        layers: that are being written.
-        first_file: number of the first shard; earlier ones hold other layers.
+        plan: how their texts are laid out, and which layers are being written.
     """
 
     key: ActivationKey
     folder: Path
-    plan: LayoutPlan
-    layers: tuple[int, ...]
-    first_file: int
+    plan: Plan
 
     def shard(self, block: int) -> Path:
         """The file of a block of examples."""
-        return self.folder / shard_file(self.first_file + block)
+        return self.folder / shard_file(self.plan.first_file + block)
 
     def write_shard(self, block: int, tensors: Mapping[str, Tensor]) -> None:
         """Write a block's tensors."""
@@ -82,15 +63,23 @@ class ActivationsWriter:
             dtype: stored in.
         """
         shards: list[Shard] = []
-        layers = set(self.layers)
-        if self.first_file:
+        layers = set(self.plan.layers)
+        if self.plan.first_file:
             before = Index.read(self.folder / INDEX)
             shards, layers = list(before.shards), layers | set(before.layers)
         for number, (first, rows) in enumerate(blocks):
             path = self.shard(number)
             content = path.read_bytes()
-            size, sha256 = len(content), checksum(content)
-            shards.append(Shard(file=path.name, first=first, rows=rows, layers=self.layers, bytes=size, sha256=sha256))
+            shards.append(
+                Shard(
+                    file=path.name,
+                    first=first,
+                    rows=rows,
+                    layers=self.plan.layers,
+                    bytes=len(content),
+                    sha256=checksum(content),
+                )
+            )
         with safe_open(self.shard(0), framework="pt") as file:
             feature_shape = file.get_slice(sorted(file.keys())[0]).get_shape()[1:]
         Index(
@@ -125,40 +114,41 @@ class ActivationsWriter:
 
 
 def begin(
-    split_folder: Path, missing: Sequence[MissingActivations], fresh: Callable[[], LayoutPlan], usable: Collection[str]
+    split_folder: Path,
+    missing: Sequence[MissingActivations],
+    fresh: Callable[[tuple[int, ...], int], Plan],
+    usable: Collection[str],
 ) -> list[ActivationsWriter]:
     """Take up missing activations as they were begun, in a usable layout, or begin them with a fresh plan.
 
     The caller holds the split's lock.
+
+    Args:
+        split_folder: of the split.
+        missing: activations of it.
+        fresh: gives a plan for some layers, from the shard of some number on.
+        usable: layouts that may be gone on with.
     """
     found = []
     for item in missing:
         folder = split_folder / str(item.key)
         first_file = len(Index.read(folder / INDEX).shards) if (folder / INDEX).is_file() else 0
-        plan = _begun(folder, item, first_file)
-        if plan is None or plan.layout not in usable:
+        try:
+            plan = Plan.read(folder / PLAN)
+            usable_plan = (plan.layers, plan.first_file) == (item.layers, first_file) and plan.layout in usable
+        except StoreError:
+            # There is none; or whatever another version left there, it is begun anew.
+            usable_plan = False
+        if not usable_plan:
             # Shards that no index names.
             for file in folder.glob("shard-*.safetensors"):
                 if int(file.stem.partition("-")[2]) >= first_file:
                     file.unlink()
-            plan = fresh()
+            plan = fresh(item.layers, first_file)
             # Lost in a power cut, it costs the shards after it and nothing more.
-            record = Plan(**vars(plan), layers=item.layers, first_file=first_file)
-            record.write(folder / PLAN, flush=False)
-        found.append(ActivationsWriter(item.key, folder, plan, item.layers, first_file))
+            plan.write(folder / PLAN, flush=False)
+        found.append(ActivationsWriter(item.key, folder, plan))
     return found
-
-
-def _begun(folder: Path, item: MissingActivations, first_file: int) -> LayoutPlan | None:
-    """How a stopped run was writing just these layers; None where it was not."""
-    try:
-        plan = Plan.read(folder / PLAN)
-    except StoreError:
-        # There is none; or whatever another version left there, it is begun anew.
-        return None
-    if (plan.layers, plan.first_file) != (item.layers, first_file):
-        return None
-    return LayoutPlan(plan.layout, plan.batch_tokens, plan.stimuli)
 
 
 def text_hash(text: StimulusText) -> str:

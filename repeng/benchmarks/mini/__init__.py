@@ -8,8 +8,8 @@ from pathlib import Path
 
 from repeng.benchmarks.mini.generate import make_distribution
 from repeng.benchmarks.mini.recipes import MYTHS, RECIPES, Recipe
-from repeng.distributions.load import load_shifts
 from repeng.distributions.schema import Benchmark, Distribution
+from repeng.distributions.shifts import load_shifts
 from repeng.errors import UnknownName
 
 _RECIPES: dict[str, Recipe | str] = {**{recipe.name: recipe for recipe in RECIPES}, **{name: name for name in MYTHS}}
