@@ -18,7 +18,7 @@ WRONG: list[tuple[str, list[str], str]] = [
     ("no such data", ["data", "ls", "./nowhere"], "./nowhere"),
     ("no such study", ["run", "nowhere.toml"], "nowhere.toml: cannot read"),
     ("a study that is no TOML", ["run", "{place}/broken.toml"], "not a TOML file"),
-    ("a wrong type in a study", ["run", "{place}/typed.toml"], "seed is 'one'; it must be int"),
+    ("a wrong type in a study", ["run", "{place}/typed.toml"], "seed is 'one': Input should be a valid integer"),
     ("a layer that is not there", ["run", "--layers", "99"], "has layers 0 to"),
     ("layers that are none", ["cache", "--layers", "some"], "give auto, all, top-k:N"),
     ("a limit of nothing", ["run", "--limit", "0"], "--limit"),
