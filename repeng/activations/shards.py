@@ -102,9 +102,12 @@ def wanted_span(text: TokenizedText, token: str) -> Span | None:
         return text.last, text.last + 1
     if token == "prompt_last":
         return (text.prompt_last, text.prompt_last + 1) if text.prompt_last >= 0 else None
-    if token == "response_mean" and text.response_start == text.response_end:
-        return None
-    return text.response_start, text.response_end
+    response = text.response_start, text.response_end
+    if token == "response_mean":
+        return response if text.response_start < text.response_end else None
+    if token == "":
+        return response
+    raise ValueError(f"no rule says which tokens {token!r} wants")
 
 
 class ShardTensors:
