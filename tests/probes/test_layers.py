@@ -10,8 +10,9 @@ from planted import fit_probe, planted
 
 from repeng.errors import BadInput, CaptureMismatch, NonFinite
 from repeng.maths import sigmoid
+from repeng.probes.fitted import NO_HEAD
 from repeng.probes.mms import MMS
-from repeng.probes.selection import RULES, Ranking, choose
+from repeng.probes.selection import RULES, Ranking, check_layers, choose
 from repeng.probes.source import SourceData, split_source
 
 
@@ -101,7 +102,9 @@ def test_the_best_head_of_all_layers_is_chosen() -> None:
     fitted = fit_probe(MMS(), replace(data, activations=heads, layers=(0, 1, 2)), site="hook_z")
     assert fitted.units == ((2, 0),)
     assert fitted.layer_heads[2] == 0
+    assert fitted.heads_of(1) == ((1, 0), (1, 1))
     flat = fit_probe(MMS(), data)
+    assert flat.heads_of(1) == ((1, NO_HEAD),)
     target = planted(layers=6, seed=9)
     np.testing.assert_allclose(
         fitted.pair_probabilities(target.activations.reshape(3, 2, 1, -1, 8), target.pairs),
@@ -170,6 +173,8 @@ def test_an_infinite_activation_is_named_by_layer_and_example() -> None:
     part.activations[1, 0, 7, 2] = float("inf")
     with pytest.raises(NonFinite, match=r"layer 5, example 3 \(response row 7\)"):
         part.source(layers=(4, 5))
+    with pytest.raises(NonFinite, match=r"layer 5, example 3 \(response row 7\)"):
+        part.source(layers=(4, 5), activations=part.activations[:, None])  # one head
     fitted = fit_probe(MMS(), planted().source(), layers=(1,))
     with pytest.raises(NonFinite, match="layer 1, response 7"):
         fitted.pair_probabilities(part.activations, part.pairs)
@@ -179,6 +184,14 @@ def test_an_infinite_activation_is_named_by_layer_and_example() -> None:
 def test_a_choice_of_layers_that_cannot_be_met_is_refused(layers: object) -> None:
     with pytest.raises(BadInput, match="layers"):
         fit_probe(MMS(), planted().source(), layers=layers)  # type: ignore[arg-type]
+
+
+def test_the_last_layer_of_a_choice_must_be_one_of_the_models() -> None:
+    for fits in ("auto", "all", "3", "0-3", "3,0"):
+        check_layers(fits, 4, "tiny")
+    for beyond in ("4", "0-4", "4,0"):
+        with pytest.raises(BadInput, match="tiny has layers 0 to 3"):
+            check_layers(beyond, 4, "tiny")
 
 
 def test_too_few_examples_or_one_class_are_refused() -> None:
