@@ -144,6 +144,8 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="how many places to change; all by default, which takes hours")
     parser.add_argument("--seed", type=int, default=0, help="which places, and which change at each")
     settings = parser.parse_args()
+    # So that the copy is removed then too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for module in IMPORTED_ONCE:
         importlib.import_module(module)
     with tempfile.TemporaryDirectory(prefix="mutants-") as name:

@@ -13,10 +13,13 @@ from metric_samples import PROBABILITIES
 
 from repeng.errors import BadInput
 from repeng.metrics import (
+    Evaluation,
     auroc,
     brier,
     differential_elicitation,
     elicitation,
+    figure_inputs,
+    figures_of,
     genies_rms_calibration_error,
     reliability_bins,
     rms_calibration_error,
@@ -150,3 +153,11 @@ def test_the_released_calibration_error_leaves_the_process_seed_alone_and_drops_
 def test_a_figure_of_no_pair_is_refused(figure: object) -> None:
     with pytest.raises(BadInput, match="no pair"):
         figure(np.array([]))
+
+
+def test_a_figure_is_blank_where_a_need_is_unknown_or_it_gives_nan_and_not_where_it_is_zero() -> None:
+    found = figures_of(figure_inputs(Evaluation(np.full(15, 0.6)), capability=0.0))
+    known = {name: value for name, value in found.items() if value is not None}
+    assert known == pytest.approx(
+        {"accuracy": 1, "target_tuned_capability": 0, "rms_calibration_error": 0.4, "brier": 0.16}
+    )

@@ -170,6 +170,8 @@ def test_an_infinite_activation_is_named_by_layer_and_example() -> None:
     part.activations[1, 0, 7, 2] = float("inf")
     with pytest.raises(NonFinite, match=r"layer 5, example 3 \(response row 7\)"):
         part.source(layers=(4, 5))
+    with pytest.raises(NonFinite, match=r"layer 5, example 3 \(response row 7\)"):
+        part.source(layers=(4, 5), activations=part.activations[:, None])  # one head
     fitted = fit_probe(MMS(), planted().source(), layers=(1,))
     with pytest.raises(NonFinite, match="layer 1, response 7"):
         fitted.pair_probabilities(part.activations, part.pairs)
