@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metric_samples import PROBABILITIES
+from metric_samples import PROBABILITIES, clustered
 
 from repeng.errors import BadInput
 from repeng.metrics import (
     Evaluation,
+    accuracy_interval,
     auroc,
     brier,
     differential_elicitation,
@@ -161,3 +162,9 @@ def test_a_figure_is_blank_where_a_need_is_unknown_or_it_gives_nan_and_not_where
     assert known == pytest.approx(
         {"accuracy": 1, "target_tuned_capability": 0, "rms_calibration_error": 0.4, "brier": 0.16}
     )
+
+
+def test_the_figures_of_a_row_hold_both_ends_of_its_interval() -> None:
+    evaluation = clustered(np.random.default_rng(0))
+    found = figures_of(figure_inputs(evaluation))
+    assert (found["accuracy_low"], found["accuracy_high"]) == accuracy_interval(evaluation)

@@ -11,6 +11,7 @@ from metric_samples import clustered, from_wins, paired_difference
 
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation, accuracy_interval, mean_accuracy_interval
+from repeng.metrics.resampling import weighted_means
 
 
 def slow_interval(evaluation: Evaluation, *, seed: int, resamples: int) -> tuple[float, float]:
@@ -53,6 +54,12 @@ def test_prompts_are_drawn_where_several_examples_share_each() -> None:
     lost = Evaluation(np.zeros(len(evaluation.wins)), evaluation.example, evaluation.group)
     difference = paired_difference(evaluation, lost, resamples=20_000, permutations=10)
     assert (difference.low, difference.high) == pytest.approx(slow, abs=0.02)
+
+
+def test_a_resample_of_one_pair_is_that_pair_and_one_of_no_pair_is_the_mean() -> None:
+    draws = np.array([[2.0, 1.0, 0.0], [0.0, 1.0, 2.0], [0.0, 0.0, 3.0]])
+    means = weighted_means(np.array([1.0, 1.0, 0.4]), np.array([0, 0, 1]), draws)
+    assert means == pytest.approx([4.4 / 5, 0.4, 0.8])
 
 
 def coverage(evaluations: list[Evaluation], truth: float) -> float:

@@ -10,6 +10,7 @@ from planted import fit_probe, planted
 
 from repeng.errors import BadInput, CaptureMismatch, NonFinite
 from repeng.maths import sigmoid
+from repeng.probes.fitted import NO_HEAD
 from repeng.probes.mms import MMS
 from repeng.probes.selection import RULES, Ranking, choose
 from repeng.probes.source import SourceData, split_source
@@ -101,7 +102,9 @@ def test_the_best_head_of_all_layers_is_chosen() -> None:
     fitted = fit_probe(MMS(), replace(data, activations=heads, layers=(0, 1, 2)), site="hook_z")
     assert fitted.units == ((2, 0),)
     assert fitted.layer_heads[2] == 0
+    assert fitted.heads_of(1) == ((1, 0), (1, 1))
     flat = fit_probe(MMS(), data)
+    assert flat.heads_of(1) == ((1, NO_HEAD),)
     target = planted(layers=6, seed=9)
     np.testing.assert_allclose(
         fitted.pair_probabilities(target.activations.reshape(3, 2, 1, -1, 8), target.pairs),
