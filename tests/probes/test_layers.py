@@ -12,7 +12,7 @@ from repeng.errors import BadInput, CaptureMismatch, NonFinite
 from repeng.maths import sigmoid
 from repeng.probes.fitted import NO_HEAD
 from repeng.probes.mms import MMS
-from repeng.probes.selection import RULES, Ranking, choose
+from repeng.probes.selection import RULES, Ranking, check_layers, choose
 from repeng.probes.source import SourceData, split_source
 
 
@@ -184,6 +184,14 @@ def test_an_infinite_activation_is_named_by_layer_and_example() -> None:
 def test_a_choice_of_layers_that_cannot_be_met_is_refused(layers: object) -> None:
     with pytest.raises(BadInput, match="layers"):
         fit_probe(MMS(), planted().source(), layers=layers)  # type: ignore[arg-type]
+
+
+def test_the_last_layer_of_a_choice_must_be_one_of_the_models() -> None:
+    for fits in ("auto", "all", "3", "0-3", "3,0"):
+        check_layers(fits, 4, "tiny")
+    for beyond in ("4", "0-4", "4,0"):
+        with pytest.raises(BadInput, match="tiny has layers 0 to 3"):
+            check_layers(beyond, 4, "tiny")
 
 
 def test_too_few_examples_or_one_class_are_refused() -> None:
