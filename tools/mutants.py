@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="how many places to change; all by default, which takes hours")
     parser.add_argument("--seed", type=int, default=0, help="which places, and which change at each")
     settings = parser.parse_args()
-    # So that the copy is removed then too.
+    # As Ctrl-C does: the copy is removed, and the score so far is printed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for module in IMPORTED_ONCE:
         importlib.import_module(module)
@@ -160,21 +160,26 @@ def main() -> None:
         timeout = 60 + 5 * (time.monotonic() - begun)
         changes, n_places = draw(settings.room, sample=settings.sample, seed=settings.seed)
         print(f"{len(changes)} of {n_places} places in repeng/{settings.room}, seed {settings.seed}", flush=True)
-        survivors = 0
-        for number, change in enumerate(changes, start=1):
-            operator = get_operator(change.operator_name)(**change.operator_args)
-            with use_mutation(change.module_path, operator, change.occurrence) as (before, after):
-                survived = tests_pass(settings.room, output, module=change.module_path.stem, timeout=timeout)
-            survivors += survived
-            place = f"{change.module_path}:{change.start_pos[0]} {change.operator_name}"
-            print(f"{number:4} {'SURVIVED' if survived else 'killed'} {place}", flush=True)
-            if survived:
-                lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0)
-                print("\n".join(f"         {line}" for line in list(lines)[2:]), flush=True)
+        done = survivors = 0
+        try:
+            for change in changes:
+                operator = get_operator(change.operator_name)(**change.operator_args)
+                with use_mutation(change.module_path, operator, change.occurrence) as (before, after):
+                    survived = tests_pass(settings.room, output, module=change.module_path.stem, timeout=timeout)
+                done += 1
+                survivors += survived
+                place = f"{change.module_path}:{change.start_pos[0]} {change.operator_name}"
+                print(f"{done:4} {'SURVIVED' if survived else 'killed'} {place}", flush=True)
+                if survived:
+                    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0)
+                    print("\n".join(f"         {line}" for line in list(lines)[2:]), flush=True)
+        except KeyboardInterrupt:
+            print("stopped")
         os.chdir(ROOT)
-    killed = len(changes) - survivors
-    low, high = wilson(killed / len(changes), len(changes))
-    print(f"killed {killed}, survived {survivors}: {killed / len(changes):.0%} ({low:.0%} to {high:.0%}, Wilson 95 %)")
+    if done:
+        share = 1 - survivors / done
+        low, high = wilson(share, done)
+        print(f"killed {done - survivors}, survived {survivors}: {share:.0%} ({low:.0%} to {high:.0%}, Wilson 95 %)")
 
 
 if __name__ == "__main__":
