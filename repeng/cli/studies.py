@@ -163,7 +163,6 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> None:
     from repeng.report.tables import study_table, summary_sentence
     from repeng.report.text_solved import text_solved_sentence, text_solved_sources
     from repeng.results import record_of
-    from repeng.tuning.settings import METHODS as TUNING
 
     if result.captured is not None:
         for line in captured_lines(result.captured):
@@ -184,8 +183,9 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> None:
     talk.result(plain, *shown)
     talk.note(f"{result.evaluations_made} evaluations made, {result.evaluations_reused} read back")
     if len(result.plan.asked) > 1:
-        against = next((name for name in TUNING if name in result.plan.asked), result.plan.asked[0])
-        talk.note(f"paired tests of every method: repeng compare {quote(str(result.out))} --against {against}")
+        asked = result.plan.asked
+        against = next((name for name in asked if result.plan.kind_of(name) == "tuned"), asked[0])
+        talk.note(f"paired tests of every method: repeng compare {quote(str(result.out))} --against {quote(against)}")
     for line in _failure_lines(result):
         talk.err.print(line, markup=False)
 
