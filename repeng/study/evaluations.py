@@ -143,10 +143,10 @@ class Runner:
         source, target = task.source.distribution, task.target.distribution
         return evaluation_path(self.predictions, task.method, model, source, target)
 
-    def keys(self, tasks: Iterable[Task], methods: Sequence[Method]) -> dict[Task, str]:
+    def keys(self, tasks: Sequence[Task], methods: Sequence[Method]) -> dict[Task, str]:
         """Says what each task's evaluation follows from; a file with another key is another evaluation."""
-        identities = {method.name: method.identity() for method in methods}
         by_name = {method.name: method for method in methods}
+        identities = {name: by_name[name].identity() for name in {task.method for task in tasks}}
         return {
             task: _key(
                 {
@@ -196,7 +196,7 @@ class Runner:
         found = StudyEvaluations()
         by_name = {method.name: method for method in methods}
         tasks = list(dict.fromkeys(tasks))
-        keys = self.keys(tasks, methods)
+        keys = self.keys([task for task in tasks if task not in known], methods)
         todo: dict[tuple[str, Split], list[Task]] = defaultdict(list)
         for task in tasks:
             if task in known:

@@ -79,8 +79,7 @@ class FolderPlugin:
         digest = hashlib.sha256(f"{identity.weights} {identity.config} {identity.tokenizer} {seed}".encode())
         for split in source.splits.values():
             digest.update(f"{split.distribution} {split.name} {split.data_hash}".encode())
-        for file in sorted(self.directory.rglob("*.py")):
-            digest.update(str(file.relative_to(self.directory)).encode() + file.read_bytes())
+        digest.update(files_hash(self.directory).encode())
         place = work.resolve() / self.name / f"{identity.slug}-{source.name}-{digest.hexdigest()[:12]}"
         # GENIES names a trained model MODEL-SOURCE, and its scripts may make the folder themselves.
         trained = TrainedPlugin(self, place / f"{identity.slug}-{source.name}", place)

@@ -106,6 +106,9 @@ def test_a_source_is_trained_once_and_again_where_the_script_changed(model: str,
     (plugin.directory / "train.py").write_text(train + "  # better")
     plugin.train(model, source, [], tmp_path / "work")
     assert (tmp_path / "count").read_text() == "xxx"
+    (plugin.directory / "settings.json").write_text("{}")
+    plugin.train(model, source, [], tmp_path / "work")
+    assert (tmp_path / "count").read_text() == "xxxx"
 
 
 def test_a_failing_script_is_reported_with_its_last_words(model: str, tmp_path: Path) -> None:
