@@ -40,7 +40,8 @@ DataHash = Annotated[
     typer.Option("--data-hash", help="Likewise: by a split's hash, as repeng store ls shows it; may be given again."),
 ]
 AllowShared = Annotated[
-    bool, typer.Option("--allow-shared-prompts", help="Score targets with prompts that were fitted on; a warning says so.")
+    bool,
+    typer.Option("--allow-shared", help="Score targets with prompts that were fitted on; a warning says so."),
 ]
 TrustStore = Annotated[
     bool, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
