@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic_core import from_json
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -78,11 +79,11 @@ def load(directory: Path | str) -> FittedProbe:
     if not path.is_file():
         raise BadInput(f"{directory}: no {DESCRIPTION} here; name a folder that `repeng fit` wrote")
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = from_json(path.read_bytes())
         if described["format"] != FORMAT:
             raise BadInput(f"{path}: format {described['format']} is not {FORMAT}; fit the probe again")
         return rebuild(described, read_weights(directory, described))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         raise BadInput(f"{path}: damaged ({error!r}); fit the probe again") from error
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from pydantic_core import from_json
 
 from repeng.benchmarks.shift_lists import get_benchmark
 from repeng.distributions.load import list_distributions, load_distributions
@@ -214,7 +214,7 @@ def read_capability(path: Path) -> tuple[float, str]:
         BadData: the file does not hold `best_intervention_accuracy` and `best_intervention`.
     """
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = from_json(path.read_bytes())
         capability, intervention = held["best_intervention_accuracy"], held["best_intervention"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = "needs the keys `best_intervention_accuracy` and `best_intervention`"

@@ -103,7 +103,7 @@ class Study:
                 values = tomllib.loads(path.read_text(encoding="utf-8"))
             except OSError as error:
                 raise BadInput(f"{path}: cannot read the study: {error.strerror}") from error
-            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            except (ValueError, RecursionError) as error:
                 raise BadInput(f"{path}: not a TOML file: {error}") from error
         try:
             return cls(**{**values, **flags})
