@@ -181,7 +181,7 @@ class Runner:
 
     def known(self, tasks: Sequence[Task], methods: Sequence[Method]) -> dict[Task, MethodEvaluation]:
         """The tasks whose file on disk already holds this very evaluation, with it."""
-        found = {}
+        found: dict[Task, MethodEvaluation] = {}
         for trusted in {False, self.store.trust}:
             keys = self.keys([task for task in tasks if task not in found], methods, trusted=trusted)
             read = ((task, _read_back(self.path(task), key)) for task, key in keys.items())

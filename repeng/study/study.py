@@ -164,6 +164,7 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
         captured = plan.cache.carry_out(progress, refused=refused)
     else:
         note("every activation is in the store; the model is not run for them")
+        plan.cache.note_sources()
     known = plan.known if captured is None else plan.runner.known(plan.tasks, plan.methods)
     plan.runner.check((task for task in plan.tasks if task not in known), plan.methods)
     with progress("evaluations") as advance:
