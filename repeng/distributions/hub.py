@@ -29,6 +29,11 @@ class HubSource:
         """The dataset and, where it has several, the configuration."""
         return self.path if self.config == "default" else f"{self.path} ({self.config})"
 
+    @property
+    def origin(self) -> str:
+        """As the hub names it."""
+        return self.place
+
     def splits(self) -> Sequence[str]:
         """The dataset's own split names."""
         return tuple(self._dataset)

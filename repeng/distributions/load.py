@@ -65,12 +65,13 @@ def _load(source: Source, limit: int | None) -> Distribution:
             raise BadData(error.reason, path=place) from error
         logger.info("%s: divided into %d train and %d test examples", place, len(train), len(test))
         both = (("train", train), ("test", test))
-        return Distribution(source.name, {name: Split(source.name, name, own).first(limit) for name, own in both})
+        cut = {name: Split(source.name, name, own).first(limit) for name, own in both}
+        return Distribution.read_from(source.origin, source.name, cut)
     splits = {}
     for name, given in chosen.items():
         rows = source.rows(given)
         splits[name] = Split(source.name, name, examples_from(rows[:limit], source.split_place(given)))
-    return Distribution(source.name, splits)
+    return Distribution.read_from(source.origin, source.name, splits)
 
 
 def write_genies(distribution: Distribution, directory: str | Path) -> None:

@@ -76,12 +76,30 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a split was read, and what was read with it.
+
+    Attributes:
+        place: a file or folder by its absolute path, a hub dataset, or the name of an embedded benchmark.
+        siblings: the data hash of every split of the distribution that was read there, this one's among them.
+    """
+
+    place: str
+    siblings: Mapping[str, str] = field(hash=False)
+
+
+@dataclass(frozen=True)
 class Split:
-    """The examples of one split of one distribution, in file order."""
+    """The examples of one split of one distribution, in file order.
+
+    Attributes:
+        origin: where it was read; None for one that was made in memory.
+    """
 
     distribution: str
     name: str
     examples: tuple[Example, ...]
+    origin: Origin | None = field(default=None, compare=False, repr=False)
 
     def __hash__(self) -> int:
         return hash((self.distribution, self.name, self.data_hash))
@@ -137,9 +155,18 @@ class Split:
             digest.update(b"\n")
         return digest.hexdigest()[:12]
 
+    @cached_property
+    def prompt_hashes(self) -> tuple[str, ...]:
+        """Sixteen hex digits over each prompt group's prompt, by the group's number."""
+        prompts = dict.fromkeys(example.prompt for example in self.examples)
+        texts = (json.dumps(prompt_value(prompt), ensure_ascii=True) for prompt in prompts)
+        return tuple(hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts)
+
     def first(self, limit: int | None) -> Split:
-        """The first `limit` examples; all of them for None."""
-        return self if limit is None else replace(self, examples=self.examples[:limit])
+        """The first `limit` examples; all of them for None. What is cut no longer knows where it was read."""
+        if limit is None or limit >= len(self.examples):
+            return self
+        return replace(self, examples=self.examples[:limit], origin=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +203,12 @@ class Distribution:
 
     name: str
     splits: Mapping[str, Split] = field(hash=False)
+
+    @classmethod
+    def read_from(cls, place: str, name: str, splits: Mapping[str, Split]) -> Distribution:
+        """A distribution each of whose splits knows where it was read, and the others' data hashes."""
+        origin = Origin(place, {name: split.data_hash for name, split in splits.items()})
+        return cls(name, {name: replace(split, origin=origin) for name, split in splits.items()})
 
     def split(self, name: str) -> Split:
         """The split of that name.

@@ -25,6 +25,11 @@ class FileSource:
     place: str
     files: Mapping[str, Path] = field(hash=False)
 
+    @property
+    def origin(self) -> str:
+        """Where it is, wherever one stands."""
+        return str(Path(self.place).resolve())
+
     def splits(self) -> Sequence[str]:
         """The splits that have a file."""
         return tuple(self.files)

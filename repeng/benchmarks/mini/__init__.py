@@ -47,5 +47,6 @@ def mini_distributions(
         if name not in _RECIPES:
             raise UnknownName("distribution of the miniature", name, MINI_DISTRIBUTIONS)
         made = _distribution(name, seed)
-        chosen[name] = Distribution(name, {part: split.first(limit) for part, split in made.splits.items()})
+        cut = {part: split.first(limit) for part, split in made.splits.items()}
+        chosen[name] = Distribution.read_from(f"mini, seed {seed}", name, cut)
     return chosen
