@@ -73,6 +73,11 @@ class LanguageModel:
         return dtype
 
     @property
+    def class_name(self) -> str:
+        """The class that computes and its package, as `transformers.LlamaForCausalLM`."""
+        return f"{type(self.model).__module__.partition('.')[0]}.{type(self.model).__qualname__}"
+
+    @property
     def n_layers(self) -> int:
         """Number of blocks."""
         return len(self.blocks)
@@ -188,6 +193,7 @@ def load_model(
         BadInput: no such model, one that is no causal language model, one without safetensors, or one of an unknown
             architecture; the message says which.
     """
+    device = resolve_device(device)
     identity = identify(name, dtype=dtype, device=device if device_map is None else "auto")
     source = find_model(name)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
@@ -203,7 +209,7 @@ def load_model(
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise BadInput(f"cannot load {name!r} as a causal language model: {first_line(error)}") from error
     if device_map is None:
-        model = model.to(resolve_device(device))
+        model = model.to(device)
     model.eval().requires_grad_(False)
     loaded = LanguageModel(model, tokenizer, identity)
     if loaded.n_layers != identity.n_layers:

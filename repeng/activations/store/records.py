@@ -79,6 +79,7 @@ class CaptureRecord(StoreFile):
     versions: dict[str, str]
     batch_tokens: int | None = None
     attention: str | None = None
+    model_class: str | None = None
 
 
 class Plan(StoreFile):
