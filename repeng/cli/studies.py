@@ -56,6 +56,9 @@ def run(
         str | None,
         typer.Option("--tune-preset", help="default or genies, for lora and prompt-tuning. [default: default]"),
     ] = None,
+    trust_store: Annotated[
+        bool | None, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -84,6 +87,7 @@ def run(
         "dtype": dtype,
         "too_long": too_long,
         "tune_preset": tune_preset,
+        "trust_store": trust_store,
     }
     settings = Study.read(study, {key: value for key, value in given.items() if value is not None})
     talk = Talk(json=json, quiet=quiet)

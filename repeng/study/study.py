@@ -142,7 +142,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     members = {mixture: (_train(world, shift.source), _train(world, shift.target)) for shift, mixture in mixed.items()}
     wanted, possible, impossible = _wanted(tasks, methods, members)
     cache = plan_cache(settings, Path(study.store), wanted, trial=trial)
-    runner = Runner(shared, Store(study.store), Path(study.out) / "predictions", members)
+    runner = Runner(shared, Store(study.store, trust=study.trust_store), Path(study.out) / "predictions", members)
     known = runner.known(possible, methods)
     tunings = plan_tunings((task for task in possible if task not in known), methods, trial=trial)
     return Plan(study, world, methods, names, possible, known, tunings, cache, runner, mixed, impossible)
@@ -164,8 +164,10 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
         captured = plan.cache.carry_out(progress, refused=refused)
     else:
         note("every activation is in the store; the model is not run for them")
+    known = plan.known if captured is None else plan.runner.known(plan.tasks, plan.methods)
+    plan.runner.check((task for task in plan.tasks if task not in known), plan.methods)
     with progress("evaluations") as advance:
-        answers = plan.runner.evaluate(plan.tasks, plan.methods, known=plan.known, progress=advance, note=note)
+        answers = plan.runner.evaluate(plan.tasks, plan.methods, known=known, progress=advance, note=note)
     references = sorted({shift.target_reference for shift in plan.world.benchmark.shifts})
     able = [method.name for method in plan.methods if method.counts_towards_capability]
     competing = [name for name in able if name in plan.asked]
