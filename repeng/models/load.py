@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from repeng.errors import BadInput, RepengError
 from repeng.models.architectures import dissect
 from repeng.models.fingerprint import Identity, find_model, first_line, identify, resolve_device
 from repeng.models.sites import HookPoint, Sites
+from repeng.models.token_width import FewestTokens
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +93,11 @@ class LanguageModel:
     def max_length(self) -> int | None:
         """The longest text in tokens; None where the model names no limit."""
         return self.identity.max_length
+
+    @cached_property
+    def fewest_tokens(self) -> FewestTokens:
+        """Tells that a text is far too long without tokenizing it."""
+        return FewestTokens(self.tokenizer)
 
     @property
     def pad_id(self) -> int:

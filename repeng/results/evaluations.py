@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from repeng.atomic import write_atomically
 from repeng.errors import BadData, BadInput
+from repeng.limits import RECORD_BYTES, read_bounded
 from repeng.metrics import AGREES, Evaluation, brier, genies_rms_calibration_error
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 def _load(path: Path) -> _File:
     try:
-        return _File.model_validate_json(path.read_bytes())
+        return _File.model_validate_json(read_bounded(path, RECORD_BYTES))
     except OSError as error:
         raise BadData(f"cannot read the evaluation: {error.strerror}", path=path) from error
     except ValidationError as error:
