@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from repeng.distributions.cautions import sentences
 from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput
 from repeng.report.frames import in_order, once_each, shift_frame
@@ -22,8 +23,9 @@ from repeng.report.predictions import Key, Prediction, mean_estimate, read_predi
 from repeng.report.published import GENIES_MEANS, MODEL, is_genies
 from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
 from repeng.report.tables import summary_sentence
-from repeng.report.text_solved import text_solved_sentence
+from repeng.report.text_solved import text_cautions
 from repeng.results import read_layers, read_results
+from repeng.study.cautions import read_cautions
 
 MEANS = ("elicitation", "differential_elicitation", "source_id_accuracy", "rms_calibration_error")
 
@@ -34,7 +36,8 @@ def write_report(
     """Write the report of a results folder.
 
     Args:
-        results: a study's folder: `results.csv`, and where there are, `layers.csv`, `predictions/` and `study.toml`.
+        results: a study's folder: `results.csv`, and where there are, `layers.csv`, `cautions.json`,
+            `predictions/` and `study.toml`.
         out: the HTML file; `results/report.html` by default. Its pictures go to a folder next to it.
         distributions: the texts of the targets, for the most confident mistakes.
 
@@ -57,7 +60,9 @@ def write_report(
         [*_shift_pictures(frame), *layer_pictures(layers, frame), *_reliability(frame, predictions)], folder
     )
     study = results / "study.toml"
-    sections = [("headline", "Headline"), *((one.id, one.title) for one in pictures), ("mistakes", "Mistakes")]
+    cautions = sentences([*read_cautions(results), *text_cautions(rows)])
+    warned = [("cautions", "Cautions")] if cautions else []
+    sections = [*warned, ("headline", "Headline"), *((one.id, one.title) for one in pictures), ("mistakes", "Mistakes")]
     mistakes = {
         name: pairs
         for name, own in frame.groupby("name", sort=False)
@@ -68,7 +73,7 @@ def write_report(
         "report.html",
         title="repeng: how it generalises",
         sentence=summary_sentence(rows),
-        text_solved=text_solved_sentence(rows),
+        cautions=cautions,
         models=in_order(frame["model"]),
         n_shifts=len(frame[["section", "shift"]].drop_duplicates()),
         n_methods=frame["method"].nunique(),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from repeng.activations.capture import CaptureSummary
+from repeng.activations.store.request import needed
 from repeng.activations.store.store import Store
 from repeng.atomic import write_atomically
 from repeng.benchmarks.loaded import LoadedBenchmark, load_benchmark
+from repeng.distributions.cautions import Caution, data_cautions, own_sources, refuse
 from repeng.distributions.schema import Shift, Split
 from repeng.errors import BadInput
 from repeng.methods.base import Kind, Method, MethodSettings, RequiredActivations
@@ -21,9 +23,9 @@ from repeng.probes.selection import check_layers
 from repeng.results import CAPABILITY, ResultRow, layer_rows, row_from, write_layers, write_results
 from repeng.study.augment import augment
 from repeng.study.capability import Capability, target_tuned_capability, write_capability
-from repeng.study.capture_plan import CachePlan, Job, ModelSettings, plan_cache
+from repeng.study.capture_plan import CachePlan, Job, ModelSettings, plan_cache, request_of
+from repeng.study.cautions import Failure, failure_cautions, version_cautions, write_cautions
 from repeng.study.evaluations import (
-    Failure,
     MethodEvaluation,
     Runner,
     StudyEvaluations,
@@ -49,6 +51,7 @@ class Plan:
         cache: what is wanted of the store, and missing.
         mixed: for each shift the augmented source, where the study asks for one.
         impossible: methods that cannot answer about a source, and why.
+        cautions: what to know of the data and the store.
     """
 
     study: Study
@@ -62,6 +65,7 @@ class Plan:
     runner: Runner
     mixed: Mapping[Shift, Split]
     impossible: tuple[Failure, ...]
+    cautions: tuple[Caution, ...]
 
     def kind_of(self, method: str) -> Kind:
         """What the method of a name works with."""
@@ -80,6 +84,7 @@ class Plan:
             "tuned_models_done": {one.method: one.found for one in self.tunings},
             "tuning_seconds_estimate": {one.method: one.seconds for one in self.tunings},
             **self.cache.as_dict(),
+            "cautions": [asdict(caution) for caution in self.cautions],
         }
 
 
@@ -88,13 +93,15 @@ class StudyOutcome:
     """What a study found, and what it did for it.
 
     Attributes:
+        found: cautions that were not known before, failures among them.
         captured: None where the store held everything.
-        changed: False where the results table stood there already, to the letter.
+        changed: False where the results table and the cautions stood there already, to the letter.
     """
 
     plan: Plan
     rows: tuple[ResultRow, ...]
     failures: tuple[Failure, ...]
+    found: tuple[Caution, ...]
     captured: CaptureSummary | None
     evaluations_made: int
     evaluations_reused: int
@@ -145,27 +152,34 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     runner = Runner(shared, Store(study.store), Path(study.out) / "predictions", members)
     known = runner.known(possible, methods)
     tunings = plan_tunings((task for task in possible if task not in known), methods, trial=trial)
-    return Plan(study, world, methods, names, possible, known, tunings, cache, runner, mixed, impossible)
+    cautions = _cautions(world, tasks, methods, study, settings)
+    return Plan(study, world, methods, names, possible, known, tunings, cache, runner, mixed, impossible, cautions)
 
 
 def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> StudyOutcome:
     """Carry a plan out and write OUT/results.csv, OUT/layers.csv, OUT/predictions and OUT/study.toml.
 
     A failed method costs its own rows alone; what failed is in the result.
-    """
-    captured = None
-    uncaptured: list[Failure] = []
 
-    def refused(job: Job, error: Exception) -> None:
-        name = job.splits[0].distribution
-        uncaptured.append(Failure("capture", name, name, reason_of(error)))
+    Raises:
+        BadInput: the study is strict, and there are cautions before it begins.
+    """
+    if plan.study.strict:
+        refuse(plan.cautions, BadInput)
+    captured = None
+    refused: dict[tuple[Split, str], Exception] = {}
+
+    def keep(job: Job, error: Exception) -> None:
+        refused.update({(split, part.site): error for split in job.splits for part in job.request.only or ()})
 
     if plan.cache.missing:
-        captured = plan.cache.carry_out(progress, refused=refused)
+        captured = plan.cache.carry_out(progress, refused=keep)
     else:
         note("every activation is in the store; the model is not run for them")
+    uncaptured = _uncaptured(plan, refused) if refused else {}
+    able_to = [task for task in plan.tasks if task not in uncaptured]
     with progress("evaluations") as advance:
-        answers = plan.runner.evaluate(plan.tasks, plan.methods, known=plan.known, progress=advance, note=note)
+        answers = plan.runner.evaluate(able_to, plan.methods, known=plan.known, progress=advance, note=note)
     references = sorted({shift.target_reference for shift in plan.world.benchmark.shifts})
     able = [method.name for method in plan.methods if method.counts_towards_capability]
     competing = [name for name in able if name in plan.asked]
@@ -184,13 +198,25 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
     table = out / "results.csv"
     before = table.read_bytes() if table.is_file() else b""
     write_results(rows, table)
-    changed = table.read_bytes() != before
+    failures = [*plan.impossible, *uncaptured.values(), *answers.failures]
+    known_causes = {failure.cause for failure in failures}
+    for (split, _), error in refused.items():
+        alone = Failure("capture", split.distribution, split.distribution, reason_of(error))
+        if alone.cause not in known_causes:
+            failures.append(alone)
+    unread = {name: found for (_, _, name), found in answers.found.items() if found.unread}
+    found_out = (
+        *(Caution("unread_layers", name, answer.unread) for name, answer in unread.items()),
+        *failure_cautions(failures),
+    )
+    changed = write_cautions([*plan.cautions, *found_out], out) | (table.read_bytes() != before)
     _write_layers(plan, answers, out / "layers.csv")
     for found in capable.values():
         write_capability(found, out / "target_tuned_capability" / slug(plan.study.model))
     write_atomically(out / "study.toml", plan.study.to_toml())
-    failures = (*plan.impossible, *uncaptured, *answers.failures)
-    return StudyOutcome(plan, tuple(rows), failures, captured, answers.computed, answers.reused, changed)
+    return StudyOutcome(
+        plan, tuple(rows), tuple(failures), found_out, captured, answers.computed, answers.reused, changed
+    )
 
 
 def _train(world: LoadedBenchmark, name: str) -> Split:
@@ -246,12 +272,52 @@ def _wanted(
             impossible.append(Failure(task.method, task.source.distribution, task.target.distribution, str(found)))
             continue
         possible.append(task)
-        splits = [task.target]
-        if method.reads_source:
-            splits += members.get(task.source, [task.source])
-        for split in splits:
+        for split in _splits_read(task, method, members):
             needs.setdefault(split, set()).update(found)
     return {split: frozenset(found) for split, found in needs.items() if found}, tuple(possible), tuple(impossible)
+
+
+def _splits_read(task: Task, method: Method, members: Mapping[Split, Sequence[Split]]) -> list[Split]:
+    """The splits of which a task reads the store."""
+    return [task.target, *(members.get(task.source, [task.source]) if method.reads_source else ())]
+
+
+def _uncaptured(plan: Plan, refused: Mapping[tuple[Split, str], Exception]) -> dict[Task, Failure]:
+    """The tasks that lack what could not be captured: they fail for the reason that the capture gave.
+
+    Args:
+        plan: the study's.
+        refused: for a split and site why it could not be captured.
+    """
+    by_name = {method.name: method for method in plan.methods}
+    settings, store = plan.runner.settings, plan.runner.store
+    lacking: dict[tuple[Split, frozenset[RequiredActivations]], list[Exception]] = {}
+    found: dict[Task, Failure] = {}
+    for task in (task for task in plan.tasks if task not in plan.known):
+        method = by_name[task.method]
+        needs = frozenset(method.requires(task.source))
+        for split in _splits_read(task, method, plan.runner.mixtures) if needs else ():
+            if (split, needs) not in lacking:
+                parts = needed(settings.capture_id, settings.n_layers, [split], request_of(needs), store)
+                sites = [part.key.site for part in parts]
+                lacking[split, needs] = [refused[split, site] for site in sites if (split, site) in refused]
+            if lacking[split, needs] and task not in found:
+                reason = reason_of(lacking[split, needs][0])
+                found[task] = Failure(task.method, task.source.distribution, task.target.distribution, reason)
+    return found
+
+
+def _cautions(
+    world: LoadedBenchmark, tasks: Sequence[Task], methods: Sequence[Method], study: Study, settings: ModelSettings
+) -> tuple[Caution, ...]:
+    """What to know of a study's data and store before it runs."""
+    fitting = {method.name for method in methods if method.uses_source}
+    fitted = list(dict.fromkeys((task.source, task.target) for task in tasks if task.method in fitting))
+    return (
+        *data_cautions(fitted, list(dict.fromkeys(task.target for task in tasks))),
+        *own_sources(world.benchmark.shifts),
+        *version_cautions(Path(study.store), settings.record),
+    )
 
 
 def _row(
