@@ -1,34 +1,117 @@
-"""Files that are there whole, or not at all."""
+"""Files that are there whole, or not at all; and that a power cut leaves there.
+
+Every step is one call of `os`, named through the module, so that tests can put a failing disk in its place.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import secrets
 from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes | str, *, flush: bool = True) -> None:
-    """Write a file under a temporary name, flush it to the disk, rename it: a reader sees the whole file or none.
+    """Write a file under a temporary name, flush it to the disk, rename it, flush its folder: readers see all or none.
 
-    Its folder is made, and is not flushed: file systems keep the order of renames within a folder, so after a power cut
-    a file is not there without those that were renamed before it.
+    Its folder is made.
 
     Args:
         path: the file; one that is there is replaced.
         content: text is written as UTF-8, line ends as they are.
-        flush: False for what may be lost in a power cut.
+        flush: False for what may be lost, or be there cut short, after a power cut.
 
     Raises:
-        OSError: the disk is full, or the folder may not be written to. What was there before is still there.
+        OSError: the disk is full, or the folder may not be written to. There is either what was there before or, where
+            only the flush of the folder failed, the new content.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, flush=flush)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            if flush:
-                file.flush()
-                os.fsync(file.fileno())
+        _write(temporary, os.O_CREAT | os.O_EXCL, content, flush=flush)
         os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    if flush:
+        sync_folder(path.parent)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file and flush it to the disk; the file is made. `read_lines` reads it.
+
+    One writer at a time. A line that an earlier writer left unfinished is cut off first.
+
+    Args:
+        path: the file.
+        line: without its end, and without NUL.
+
+    Raises:
+        OSError: the disk is full, or the file may not be written to. A beginning of the line may be there.
+    """
+    before = path.read_bytes() if path.is_file() else None
+    if before is None:
+        make_folder(path.parent)
+    elif not before.endswith(b"\n"):
+        os.truncate(path, before.rfind(b"\n") + 1)
+    _write(path, os.O_CREAT | os.O_APPEND, f"{line}\n")
+    if before is None:
+        sync_folder(path.parent)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The whole lines of a file that `append_line` writes; none where there is no file.
+
+    Left out are a last line without an end, which its writer did not finish, and one with NULs in it, of which a power
+    cut took a block.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    content = path.read_bytes() if path.is_file() else b""
+    return [line.decode(errors="replace") for line in content.split(b"\n")[:-1] if b"\0" not in line]
+
+
+def make_folder(path: Path, *, flush: bool = True) -> None:
+    """Make a folder and those above it, each flushed to the disk, unless it is there.
+
+    Raises:
+        OSError: the folder above may not be written to.
+    """
+    for folder in (*reversed(path.parents), path):
+        if not folder.is_dir():
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)
+            if flush:
+                sync_folder(folder.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Flush a folder to the disk: the names in it, made, renamed or removed, are as they are now after a power cut.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        # What a file system says that cannot flush folders; those write them as they are changed.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(folder)
+
+
+def _write(path: Path, how: int, content: bytes | str, *, flush: bool = True) -> None:
+    rest = memoryview(content.encode() if isinstance(content, str) else content)
+    file = os.open(path, os.O_WRONLY | how, 0o666)
+    try:
+        while rest:
+            rest = rest[os.write(file, rest) :]
+        if flush:
+            os.fsync(file)
+    finally:
+        os.close(file)

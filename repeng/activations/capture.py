@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from repeng.activations.capture_run import CaptureRun, Progress
-from repeng.activations.store.files import INDEX, split_folder
-from repeng.activations.store.records import Index
+from repeng.activations.store.files import INDEX, locked, split_folder
+from repeng.activations.store.records import read_index
 from repeng.activations.store.request import Request, capture_record, needed
+from repeng.activations.store.reuse import take_over
 from repeng.activations.store.store import Store
+from repeng.activations.store.writing import note_source, tidy
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput, UnknownName
 from repeng.models.fingerprint import Identity
@@ -122,9 +125,10 @@ def capture(
     empty = [split for split in splits if not split.examples]
     if empty:
         raise BadInput(f"{empty[0].distribution}/{empty[0].name} has no examples; there is nothing to capture")
+    copied = sum(_without_model(store.root / record.id, split, identity.n_layers, request, store) for split in splits)
     missing = needed(record.id, identity.n_layers, splits, request, store)
     n_asked = len(splits) * len(request.layers_by_key(identity.n_layers))
-    summary = CaptureSummary(record.id, 0, 0, 0, 0, n_asked, "none", 0.0)
+    summary = CaptureSummary(record.id, 0, 0, 0, copied, n_asked - copied, "none", 0.0)
     if missing:
         lm = lm if isinstance(lm, LanguageModel) else lm()
         if lm.identity != identity:
@@ -142,10 +146,40 @@ def capture(
         )
         run.run_all()
         summary = CaptureSummary(
-            record.id, run.n_texts, run.n_tokens, 0, run.n_written, n_asked - run.n_written, run.method, 0.0
+            record.id,
+            run.n_texts,
+            run.n_tokens,
+            0,
+            copied + run.n_written,
+            n_asked - copied - run.n_written,
+            run.method,
+            0.0,
         )
     skipped = _skipped(store, record.id, splits, request)
     return replace(summary, skipped=skipped, seconds=time.monotonic() - started)
+
+
+def _without_model(capture: Path, split: Split, n_layers: int, request: Request, store: Store) -> int:
+    """Note where a split's data was read, tidy up after killed runs, and take over what other versions of it hold.
+
+    Returns:
+        How many activations were taken over; none of a split that another process is writing.
+    """
+    folder = split_folder(capture, split)
+    if not folder.parent.is_dir():
+        return 0
+    with locked(folder, wait=False) as held:
+        if not held:
+            return 0
+        note_source(folder, split)
+        tidy(folder)
+        missing = needed(capture.name, n_layers, [split], request, store)
+        stimuli = {stimulus.name: stimulus for stimulus in request.stimuli}
+        names = dict.fromkeys(item.key.stimulus for item in missing)
+        return sum(
+            take_over(folder, split, stimuli[name], [item for item in missing if item.key.stimulus == name])
+            for name in names
+        )
 
 
 def _skipped(store: Store, capture: str, splits: Sequence[Split], request: Request) -> int:
@@ -155,5 +189,5 @@ def _skipped(store: Store, capture: str, splits: Sequence[Split], request: Reque
         folder = split_folder(store.root / capture, split)
         for stimulus in request.stimuli:
             index = next(iter(sorted(folder.glob(f"{stimulus.name}.*/{INDEX}"))), None)
-            total += len(Index.read(index).skipped) if index is not None else 0
+            total += len(read_index(index.parent).skipped) if index is not None else 0
     return total

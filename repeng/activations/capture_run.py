@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,6 @@ from repeng.activations.store.background import Background
 from repeng.activations.store.files import (
     CAPTURE,
     LOGPROB,
-    PLAN,
     ActivationKey,
     SplitKey,
     blocks,
@@ -27,10 +26,11 @@ from repeng.activations.store.files import (
     split_folder,
     split_key,
 )
-from repeng.activations.store.records import CaptureRecord, Plan
+from repeng.activations.store.records import FORMAT, CaptureRecord, Plan
 from repeng.activations.store.request import MissingActivations, Request, needed
+from repeng.activations.store.reuse import OtherVersions
 from repeng.activations.store.store import Store
-from repeng.activations.store.writing import ActivationsWriter, begin, text_hash
+from repeng.activations.store.writing import ActivationsWriter, begin, forget_plan, note_source, text_hash
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.errors import RepengError
@@ -132,6 +132,7 @@ class CaptureRun:
             return False
         try:
             before = self._done
+            note_source(self._folder(key), self._splits[key])
             self._run_split(self._splits[key])
             self._step(before + self._shares[key] - self._done)
         finally:
@@ -149,7 +150,7 @@ class CaptureRun:
             else:
                 self._halve(failed[0].plan.batch_tokens)
             for writer in failed:
-                (writer.folder / PLAN).unlink()
+                forget_plan(writer.folder)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
@@ -172,7 +173,8 @@ class CaptureRun:
 
         def fresh(layers: tuple[int, ...], first_file: int) -> Plan:
             tokens = self._batch_tokens
-            return Plan(layout=layout(), batch_tokens=tokens, stimuli=stimuli, layers=layers, first_file=first_file)
+            where = {"layers": layers, "first_file": first_file}
+            return Plan(format=FORMAT, layout=layout(), batch_tokens=tokens, stimuli=stimuli, **where)
 
         writers = begin(folder, missing, fresh, usable_layouts(self._lm))
         for rows in dict.fromkeys(writer.plan.rows for writer in writers):
@@ -204,6 +206,18 @@ class CaptureRun:
         skipped: dict[str, list[int]] = {stimulus.name: [] for stimulus in plan.stimuli}
         blank: dict[ActivationKey, list[int]] = {writer.key: [] for writer in writers}
         edges = []
+        hashes = {
+            stimulus.name: [
+                text_hash(text)
+                for text in stimulus_texts(split, range(len(split.examples)), stimulus, self._lm.tokenizer)
+            ]
+            for stimulus in plan.stimuli
+        }
+        others = {
+            stimulus.name: OtherVersions(self._folder(split), stimulus, wanted, hashes[stimulus.name])
+            for stimulus in plan.stimuli
+            if (wanted := {each.key: each.plan.layers for each in writers if each.key.stimulus == stimulus.name})
+        }
         for number, examples in enumerate(blocks(split)):
             tokenized = self._tokenize(split, examples, plan.stimuli)
             first = int(split.offsets[examples.start])
@@ -213,17 +227,9 @@ class CaptureRun:
             for key, rows in blank.items():
                 kept = [(row, text) for row, text in enumerate(tokenized[key.stimulus]) if text is not None]
                 rows += [first + row for row, text in kept if wanted_span(text, key.token) is None]
-            todo = [writer for writer in writers if not writer.shard(number).is_file()]
+            todo = [writer for writer in writers if not writer.has(number)]
             if todo:
-                self._run_block(split, first, tokenized, todo, number)
-
-        hashes = {
-            stimulus.name: [
-                text_hash(text)
-                for text in stimulus_texts(split, range(len(split.examples)), stimulus, self._lm.tokenizer)
-            ]
-            for stimulus in plan.stimuli
-        }
+                self._run_block(split, first, tokenized, todo, number, others)
 
         def write_indexes() -> None:
             for writer in writers:
@@ -234,6 +240,7 @@ class CaptureRun:
                     blank=blank[writer.key],
                     blocks=edges,
                     dtype="float64" if writer.key.site == LOGPROB else self._record.storage_dtype,
+                    taken_over=others[writer.key.stimulus].counts,
                 )
                 self.n_written += 1
 
@@ -247,10 +254,22 @@ class CaptureRun:
         }
 
     def _run_block(
-        self, split: Split, first: int, tokenized: Tokenized, todo: Sequence[ActivationsWriter], number: int
+        self,
+        split: Split,
+        first: int,
+        whole: Tokenized,
+        todo: Sequence[ActivationsWriter],
+        number: int,
+        others: Mapping[str, OtherVersions],
     ) -> None:
-        """Take the texts of some examples through the model and write their shards."""
+        """Take the texts of some examples through the model, but for those in other versions; write their shards."""
         plan = todo[0].plan
+        given = {name: others[name].among(first, first + len(whole[name])) for name in others}
+        # What is taken over is to the model what a skipped text is.
+        tokenized = {
+            name: [None if first + row in given.get(name, ()) else text for row, text in enumerate(texts)]
+            for name, texts in whole.items()
+        }
         questions = ask(tokenized, [writer.key for writer in todo])
         hooks = tuple(dict.fromkeys((writer.key.site, layer) for writer in todo for layer in writer.plan.layers))
         job = Run(questions.texts, hooks, plan.batch_tokens, getattr(torch, self._record.storage_dtype))
@@ -274,7 +293,13 @@ class CaptureRun:
 
         def write_shards() -> None:
             for writer in todo:
-                writer.write_shard(number, answers.tensors(writer.key, writer.plan.layers, tokenized))
+                tensors = answers.tensors(writer.key, writer.plan.layers, tokenized)
+                rows = given[writer.key.stimulus]
+                if rows:
+                    taken = others[writer.key.stimulus].tensors(writer.key, writer.plan.layers, rows)
+                    for name, values in taken.items():
+                        tensors[name][torch.tensor(rows) - first] = values
+                writer.write_shard(number, tensors)
 
         self._writing.submit(write_shards)
 

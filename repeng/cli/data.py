@@ -99,14 +99,22 @@ def store_ls(
 
 
 def store_verify(
-    store: Annotated[Path, typer.Argument(help="Folder of a store.")] = Path("store"), json: o.Json = False
+    store: Annotated[Path, typer.Argument(help="Folder of a store.")] = Path("store"),
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove what is damaged, and nothing else; a capture makes it anew.")
+    ] = False,
+    json: o.Json = False,
 ) -> None:
-    """Check every shard's size and checksum; the exit code is 1 where one is damaged."""
+    """Read every file again and check it against its checksum; the exit code is 1 where one is damaged."""
     from repeng.activations.store.store import Store
 
-    problems = Store(store).verify()
-    Talk(json=json).result(problems, *(problems or [f"{store}: every part is whole"]))
-    if problems:
+    found = Store(store).verify(repair=repair)
+    removed = sorted({str(damage.bad) for damage in found}) if repair else []
+    lines = [f"removed {place}" for place in removed]
+    lines += ["the command that captured it makes it anew"] if repair and found else []
+    plain = {"damages": [str(damage) for damage in found], "removed": removed}
+    Talk(json=json).result(plain, *(map(str, found) if found else [f"{store}: every part is whole"]), *lines)
+    if found and not repair:
         raise typer.Exit(1)
 
 

@@ -28,6 +28,24 @@ Data = Annotated[
     ),
 ]
 Store = Annotated[Path, typer.Option("--store", help="Folder that keeps the activations.")]
+CachedDataPlace = Annotated[
+    str | None, typer.Option("--data", help="Which data is meant, where the store holds several versions of a name.")
+]
+CachedBenchmark = Annotated[str | None, typer.Option("--benchmark", "-b", help="Likewise: this benchmark's data.")]
+CachedLimit = Annotated[
+    int | None, typer.Option("--limit", min=2, help="Likewise: the first N examples of each split, as captured.")
+]
+DataHash = Annotated[
+    list[str] | None,
+    typer.Option("--data-hash", help="Likewise: by a split's hash, as repeng store ls shows it; may be given again."),
+]
+AllowShared = Annotated[
+    bool,
+    typer.Option("--allow-shared-prompts", help="Score targets with prompts that were fitted on; a warning says so."),
+]
+TrustStore = Annotated[
+    bool, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=2, help="Only the first N examples of each split.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]

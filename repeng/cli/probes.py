@@ -25,16 +25,23 @@ def fit(
     site: o.Site = None,
     token: o.Token = None,
     seed: o.Seed = 0,
+    data: o.CachedDataPlace = None,
+    benchmark: o.CachedBenchmark = None,
+    limit: o.CachedLimit = None,
+    data_hash: o.DataHash = None,
+    trust_store: o.TrustStore = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Fit a probe on a source's cached activations: all layers, then layer and calibration on held-out prompts."""
+    from repeng.activations.store.store import Store as Cache
     from repeng.probes.io import save
     from repeng.study.steps import fit as fit_on
-    from repeng.study.steps import open_store
+    from repeng.study.steps import open_data, open_store
 
     talk = Talk(json=json, quiet=quiet)
-    cached = open_store(store, model)
+    opened = open_store(Cache(store, trust=trust_store), model)
+    cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or ())
     fitted = fit_on(cached, source, probe, layers=layers, site=site, token=token, seed=seed)
     save(fitted, out)
     held_out = dict(zip(fitted.fitted_layers, map(float, fitted.held_out_accuracy), strict=True))
@@ -63,24 +70,32 @@ def score(
     target: Targets,
     out: o.Out = None,
     model: o.MaybeModel = None,
+    allow_shared_prompts: o.AllowShared = False,
+    data: o.CachedDataPlace = None,
+    benchmark: o.CachedBenchmark = None,
+    limit: o.CachedLimit = None,
+    data_hash: o.DataHash = None,
+    trust_store: o.TrustStore = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Score a fitted probe on targets' cached test splits. With --out the evaluations are kept as files."""
     from rich.table import Table
 
+    from repeng.activations.store.store import Store as Cache
     from repeng.metrics import accuracy_interval
     from repeng.probes.io import load
     from repeng.results import evaluation_path, write_evaluation
-    from repeng.study.steps import evaluate, evaluation_provenance, open_for
+    from repeng.study.steps import cached_target, evaluate, evaluation_provenance, open_data, open_for
 
     talk = Talk(json=json, quiet=quiet)
     fitted = load(probe)
-    cached = open_for(fitted, store, model)
+    opened = open_for(fitted, Cache(store, trust=trust_store), model)
+    cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or ())
     table = Table("target", "pairs", "accuracy", "95 % interval", box=None)
     plain = []
     for name in target:
-        evaluation = evaluate(fitted, cached, name)
+        evaluation = evaluate(fitted, cached, name, allow_shared_prompts=allow_shared_prompts)
         low, high = accuracy_interval(evaluation) or (None, None)
         accuracy = evaluation.accuracy
         row = {"target": name, "n_pairs": evaluation.n_pairs, "accuracy": accuracy}
@@ -89,7 +104,8 @@ def score(
             name, str(evaluation.n_pairs), f"{accuracy:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"
         )
         if out:
-            provenance = evaluation_provenance(fitted, cached, name)
+            asked = cached_target(fitted, cached, name, allow_shared_prompts=allow_shared_prompts)
+            provenance = evaluation_provenance(fitted, cached, asked)
             path = evaluation_path(out, fitted.name, cached.model_slug, provenance["source"], name)
             write_evaluation(path, evaluation, provenance)
             talk.note(f"wrote {path}")
@@ -107,6 +123,12 @@ def sweep(
     site: o.Site = None,
     token: o.Token = None,
     seed: o.Seed = 0,
+    allow_shared_prompts: o.AllowShared = False,
+    data: o.CachedDataPlace = None,
+    benchmark: o.CachedBenchmark = None,
+    limit: o.CachedLimit = None,
+    data_hash: o.DataHash = None,
+    trust_store: o.TrustStore = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -115,14 +137,26 @@ def sweep(
     `*` marks the layer (and head) that the source alone would have chosen, `o` the one that the target's labels would
     have: an oracle, to look at and not to use.
     """
+    from repeng.activations.store.store import Store as Cache
     from repeng.cli.show import sweep_tables
     from repeng.methods.names import split_names
     from repeng.results import record_of, write_csv
-    from repeng.study.steps import open_store
+    from repeng.study.steps import open_data, open_store
     from repeng.study.steps import sweep as sweep_over
 
     talk = Talk(json=json, quiet=quiet)
-    found = sweep_over(open_store(store, model), source, target, split_names(probe), site=site, token=token, seed=seed)
+    opened = open_store(Cache(store, trust=trust_store), model)
+    cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or ())
+    found = sweep_over(
+        cached,
+        source,
+        target,
+        split_names(probe),
+        site=site,
+        token=token,
+        seed=seed,
+        allow_shared_prompts=allow_shared_prompts,
+    )
     rows = [record_of(row) for row in found]
     if csv:
         write_csv(rows, csv)
@@ -144,6 +178,12 @@ def matrix(
     site: o.Site = None,
     token: o.Token = None,
     seed: o.Seed = 0,
+    allow_shared_prompts: o.AllowShared = False,
+    data: o.CachedDataPlace = None,
+    benchmark: o.CachedBenchmark = None,
+    limit: o.CachedLimit = None,
+    data_hash: o.DataHash = None,
+    trust_store: o.TrustStore = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -151,13 +191,17 @@ def matrix(
 
     Is it one truth direction? Then every cell is high and every cosine near 1.
     """
+    from repeng.activations.store.store import Store as Cache
     from repeng.cli.show import matrix_tables
-    from repeng.study.steps import open_store, transfer_matrix
+    from repeng.study.steps import open_data, open_store, transfer_matrix
 
     talk = Talk(json=json, quiet=quiet)
-    cached = open_store(store, model)
+    opened = open_store(Cache(store, trust=trust_store), model)
+    cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or ())
     chosen = cached.trained_distributions() if distributions == "all" else o.names(distributions)
-    found = transfer_matrix(cached, chosen, probe, site=site, token=token, seed=seed)
+    found = transfer_matrix(
+        cached, chosen, probe, site=site, token=token, seed=seed, allow_shared_prompts=allow_shared_prompts
+    )
     if plot:
         from repeng.report.charts import matrix_chart, save_chart
 

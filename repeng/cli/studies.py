@@ -60,6 +60,9 @@ def run(
     strict: Annotated[
         bool | None, typer.Option("--strict/--no-strict", help="Take every caution for an error. [default: no-strict]")
     ] = None,
+    trust_store: Annotated[
+        bool | None, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -91,6 +94,7 @@ def run(
         "too_long": too_long,
         "tune_preset": tune_preset,
         "strict": strict,
+        "trust_store": trust_store,
     }
     settings = Study.read(study, {key: value for key, value in given.items() if value is not None})
     talk = Talk(json=json, quiet=quiet)

@@ -8,15 +8,17 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from repeng.activations.store.cached_split import Activations, CachedSplit, MixedSplit
-from repeng.activations.store.files import split_key
+from repeng.activations.store.files import LOGPROB, ActivationKey, split_folder, split_key
+from repeng.activations.store.records import read_index
 from repeng.activations.store.store import Store, StoredCapture
+from repeng.activations.store.stored_activations import StoredActivations
 from repeng.distributions.schema import ResponseLabels, Split
-from repeng.errors import NonFinite, RepengError
+from repeng.errors import NonFinite, RepengError, StoreError
 from repeng.methods.answers import evaluate, layer_figures
 from repeng.methods.base import (
     Answer,
@@ -26,6 +28,7 @@ from repeng.methods.base import (
     Method,
     MethodSettings,
     Note,
+    RequiredActivations,
     ScoresItself,
     Source,
     Target,
@@ -141,32 +144,74 @@ class Runner:
         return evaluation_path(self.predictions, task.method, model, source, target)
 
     def keys(self, tasks: Sequence[Task], methods: Sequence[Method]) -> dict[Task, str]:
-        """Says what each task's evaluation follows from; a file with another key is another evaluation."""
+        """Says what each task's evaluation follows from, of the tasks whose activations are all in the store.
+
+        A file with another key is another evaluation.
+        """
         by_name = {method.name: method for method in methods}
         identities = {name: by_name[name].identity() for name in {task.method for task in tasks}}
-        return {
-            task: _key(
-                {
+        read = cache(self._content)
+        keys = {}
+        for task in tasks:
+            method = by_name[task.method]
+            needs = method.requires(task.source)
+            splits = [task.target, *(self._members(task.source) if method.reads_source else ())]
+            contents = [read(split, need) for split in splits for need in needs]
+            if None not in contents:
+                facts = {
                     "capture": self.settings.capture_id,
                     "method": identities[task.method],
-                    "texts": sorted(
-                        {
-                            (need.stimulus.name, need.stimulus.fingerprint)
-                            for need in by_name[task.method].requires(task.source)
-                        }
-                    ),
+                    "texts": sorted({(need.stimulus.name, need.stimulus.fingerprint) for need in needs}),
+                    "activations": contents,
                     "source": [task.source.distribution, task.source.data_hash],
                     "target": [task.target.distribution, task.target.data_hash],
                     "version": __version__,
                 }
-            )
-            for task in tasks
-        }
+                keys[task] = _key(facts)
+        return keys
 
     def known(self, tasks: Sequence[Task], methods: Sequence[Method]) -> dict[Task, MethodEvaluation]:
         """The tasks whose file on disk already holds this very evaluation, with it."""
         read = ((task, _read_back(self.path(task), key)) for task, key in self.keys(tasks, methods).items())
         return {task: found for task, found in read if found is not None}
+
+    def check(self, tasks: Iterable[Task], methods: Sequence[Method]) -> None:
+        """Check the content of all activations that some tasks read.
+
+        Raises:
+            StoreError: some are damaged.
+        """
+        by_name = {method.name: method for method in methods}
+        needed: dict[tuple[Split, RequiredActivations], None] = {}
+        for task in tasks:
+            method = by_name[task.method]
+            for split in (task.target, *(self._members(task.source) if method.reads_source else ())):
+                needed |= dict.fromkeys((split, need) for need in method.requires(task.source))
+        for split, need in needed:
+            if self._folder(split, need).is_dir():
+                StoredActivations(self._folder(split, need), trust=self.store.trust).check(need.layers)
+
+    def lacking(self, task: Task, method: Method) -> list[tuple[Split, RequiredActivations]]:
+        """What a task reads that the store does not hold."""
+        needs = method.requires(task.source)
+        splits = (task.target, *(self._members(task.source) if method.reads_source else ()))
+        return [(split, need) for split in splits for need in needs if self._content(split, need) is None]
+
+    def _members(self, split: Split) -> tuple[Split, ...]:
+        return self.mixtures.get(split, (split,))
+
+    def _folder(self, split: Split, need: RequiredActivations) -> Path:
+        key = ActivationKey(need.stimulus.name, need.site or LOGPROB, need.token)
+        return split_folder(self.store.root / self.settings.capture_id, split) / str(key)
+
+    def _content(self, split: Split, need: RequiredActivations) -> str | None:
+        """A hash over what the store holds of a need; None where it lacks it."""
+        try:
+            index = read_index(self._folder(split, need))
+        except StoreError:
+            return None
+        wanted = range(self.settings.n_layers) if need.layers is None else need.layers
+        return index.content(need.layers) if not need.site or {*wanted} <= {*index.layers} else None
 
     def evaluate(
         self,

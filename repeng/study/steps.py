@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from repeng.activations.store.cached_split import CachedSplit
 from repeng.activations.store.files import SplitKey
 from repeng.activations.store.request import Request
 from repeng.activations.store.store import Store, StoredCapture
-from repeng.benchmarks.loaded import load_named
+from repeng.benchmarks.loaded import load_benchmark, load_named
 from repeng.distributions.schema import Distribution, ResponseLabels, Split
 from repeng.distributions.stimuli import Stimulus, get_stimulus
 from repeng.errors import BadInput, CaptureMismatch, UnknownName
@@ -39,43 +40,47 @@ from repeng.version import __version__
 if TYPE_CHECKING:
     from repeng.models.load import LanguageModel
 
+log = logging.getLogger(__name__)
+
 Data = str | Path | Distribution | Split | Sequence[Distribution | Split]
 
 
 class CachedData(StoredCapture):
-    """One model's cached activations, and which version of each split's data is meant.
+    """One model's cached activations, and which version of a split's data is meant where there are several.
 
     Attributes:
-        versions: the data hash of some (distribution, split). Of others, the version of most examples is taken.
+        versions: the data hash of some (distribution, split).
     """
 
-    def __init__(self, folder: Path, versions: Mapping[tuple[str, str], str] | None = None) -> None:
-        super().__init__(folder)
+    def __init__(
+        self, folder: Path, versions: Mapping[tuple[str, str], str] | None = None, *, trust: bool = False
+    ) -> None:
+        super().__init__(folder, trust=trust)
         self.versions = versions or {}
 
     def find(self, distribution: str, split: str = "train", *, data_hash: str | None = None) -> SplitKey:
         """Which data a distribution's split means.
 
         Raises:
-            UnknownName: nothing of it is here.
+            UnknownName: nothing of that name is here.
+            BadInput: what is here is of other data than is meant; or of several, and none is meant.
         """
-        keys = self.splits()
         meant = data_hash or self.versions.get((distribution, split))
-        found = [key for key in keys if key[:2] == (distribution, split) and meant in (None, key.data_hash)]
-        if not found:
-            raise UnknownName(f"{split} split in {self.id}", distribution, {key.distribution for key in keys})
-        if len(found) == 1:
-            return found[0]
-        sizes = {key: len(set(self.index(key).numbers("example"))) for key in found}
-        return max(found, key=lambda key: (sizes[key], key.data_hash))
+        here = [key for key in self.splits() if key[:2] == (distribution, split)]
+        if meant and here and meant not in {key.data_hash for key in here}:
+            raise BadInput(
+                f"{self.id} holds {distribution}/{split} of other data than is meant ({meant}): "
+                f"{'; '.join(map(self.described, here))}; capture it with: repeng cache"
+            )
+        return super().find(distribution, split, data_hash=meant)
 
-    def split(self, distribution: str, split: str = "train") -> CachedSplit:
+    def split(self, distribution: str, split: str = "train", *, data_hash: str | None = None) -> CachedSplit:
         """The cached activations of a split, to be read layer by layer.
 
         Raises:
-            UnknownName: nothing of it is here.
+            UnknownName, BadInput: as `find`.
         """
-        return CachedSplit(self, *self.find(distribution, split))
+        return CachedSplit(self, *self.find(distribution, split, data_hash=data_hash))
 
 
 Cached = CachedData | StoredCapture | Store | str | Path
@@ -130,8 +135,52 @@ def capture(
         done = capture_activations(named.load, splits, request, kept, identity=named.identity, **how)
     else:
         done = capture_activations(model, splits, request, kept, **how)
-    versions = {(split.distribution, split.name): split.data_hash for split in splits}
-    return CachedData(kept.root / done.capture_id, versions)
+    return CachedData(kept.root / done.capture_id, versions_of(splits))
+
+
+def versions_of(data: Iterable[Distribution | Split]) -> dict[tuple[str, str], str]:
+    """The data hash of every split of some data, by distribution and split."""
+    splits = [split for each in data for split in (each.splits.values() if isinstance(each, Distribution) else (each,))]
+    return {(split.distribution, split.name): split.data_hash for split in splits}
+
+
+def open_data(
+    cached: CachedData,
+    *,
+    data: str | None = None,
+    benchmark: str | None = None,
+    limit: int | None = None,
+    hashes: Sequence[str] = (),
+) -> CachedData:
+    """Cached activations of which it is said which data is meant.
+
+    Args:
+        cached: the activations.
+        data: where the data is, as it was captured.
+        benchmark: whose data it is.
+        limit: only the first so many examples of each split.
+        hashes: data hashes, each of which also means what was read together with it.
+
+    Raises:
+        BadInput, BadData: there is no such data, or it is wrong.
+        UnknownName: nothing here has such a hash.
+    """
+    versions: dict[tuple[str, str], str] = {}
+    if benchmark is not None:
+        versions = versions_of(load_benchmark(benchmark, data, limit=limit).distributions.values())
+    elif data is not None or limit is not None:
+        versions = versions_of(load_named(data, limit=limit).values())
+    keys = cached.splits()
+    for data_hash in hashes:
+        named = [key for key in keys if key.data_hash == data_hash]
+        if not named:
+            raise UnknownName(f"data hash in {cached.id}", data_hash, {key.data_hash for key in keys})
+        for key in named:
+            for name, siblings in _siblings(cached, key).items():
+                if len(siblings) == 1:
+                    versions.setdefault((key.distribution, name), siblings[0])
+            versions[key.distribution, key.split] = data_hash
+    return CachedData(cached.folder, versions, trust=cached.trust)
 
 
 def open_store(store: str | Path | Store, model: str | None = None) -> CachedData:
@@ -150,7 +199,7 @@ def open_store(store: str | Path | Store, model: str | None = None) -> CachedDat
     if len(found) > 1:
         listing = ", ".join(f"{each.id} ({each.model}, {each.dtype})" for each in found)
         raise BadInput(f"{opened.root} holds several captures: {listing}; choose one with --model, by its id")
-    return CachedData(found[0].folder)
+    return CachedData(found[0].folder, trust=opened.trust)
 
 
 def open_for(fitted: FittedProbe, store: str | Path | Store, model: str | None = None) -> CachedData:
@@ -165,7 +214,7 @@ def open_for(fitted: FittedProbe, store: str | Path | Store, model: str | None =
     held = [each.id for each in opened.captures()]
     if model is None and own is not None and held:
         if own in held:
-            return CachedData(opened.root / str(own))
+            return CachedData(opened.root / str(own), trust=opened.trust)
         raise CaptureMismatch(
             f"probe {fitted.name!r} was fitted on capture {own!r}, which is not in {opened.root}; "
             f"there are {', '.join(held)}"
@@ -212,18 +261,23 @@ def fit(
     _, made = _probe(probe)
     spec = ProbeSpec(made, layers, site=site or "", token=token or "", seed=seed)
     split = data.split(source, "train")
+    record = data.data_of(split.key)
     provenance = {
         "capture_id": split.capture.id,
         "model": split.capture.model,
         "source": split.distribution,
         "data_hash": split.data_hash,
+        **({} if record is None else {"place": record.place, "siblings": _siblings(data, split.key)}),
+        **({} if record is None else {"prompts": list(record.prompts)}),
         "repeng_version": __version__,
     }
     labelled = CachedSource.of(spec, split.capture.n_layers, split, _labels(split))
     return fit_probe(spec, labelled, provenance=provenance, block_bytes=block_bytes)
 
 
-def evaluate(fitted: FittedProbe, cached: Cached, target: str, *, split: str = "test") -> Evaluation:
+def evaluate(
+    fitted: FittedProbe, cached: Cached, target: str, *, split: str = "test", allow_shared_prompts: bool = False
+) -> Evaluation:
     """Score a fitted probe on a target: p(best) of each pair whose texts were not too long.
 
     Args:
@@ -231,34 +285,69 @@ def evaluate(fitted: FittedProbe, cached: Cached, target: str, *, split: str = "
         cached: activations of the capture that it was fitted on.
         target: a distribution.
         split: of the target.
+        allow_shared_prompts: also where the probe was fitted on some of the target's prompts; a warning says how many.
 
     Returns:
         `accuracy`, `probabilities` `[pair]`, `example` and `group` of each pair; `repeng.metrics` has intervals.
 
     Raises:
         UnknownName: nothing of the target is here.
+        BadInput: several versions of the target are here, or the one that is meant is not the source's own test split;
+            or the probe was fitted on some of its prompts.
         CaptureMismatch: the activations are of another capture.
         RepengError: no pair is left.
     """
     path = isinstance(cached, str | Path | Store)
     data = open_for(fitted, cached) if path else _opened(cached)  # type: ignore[arg-type]
     fitted.check_capture(data.id)
-    question, labels = _question(data.split(target, split))
+    asked = cached_target(fitted, data, target, split=split, allow_shared_prompts=allow_shared_prompts)
+    question, labels = _question(asked)
     return judge(FittedOnCache(fitted, data.n_layers).answer(question), question, labels)
 
 
-def evaluation_provenance(fitted: FittedProbe, cached: CachedData, target: str) -> dict[str, Any]:
-    """What an evaluation file says of a fitted probe's answer about a target's test split."""
+def cached_target(
+    fitted: FittedProbe, cached: CachedData, target: str, *, split: str = "test", allow_shared_prompts: bool = False
+) -> CachedSplit:
+    """The target that a fitted probe is to be scored on: of the right version, and with prompts that it never saw.
+
+    Raises:
+        UnknownName, BadInput: as `evaluate`.
+    """
+    own = fitted.provenance
+    together = own.get("siblings", {}).get(split, []) if own.get("source") == target else []
+    here = [key.data_hash for key in cached.splits() if key[:2] == (target, split) and key.data_hash in together]
+    undecided = (target, split) not in cached.versions and len(here) == 1
+    key = cached.find(target, split, data_hash=here[0] if undecided else None)
+    if together and key.data_hash not in together:
+        raise BadInput(
+            f"{fitted.name} was fitted on {target}/train of {own.get('place')} ({own.get('data_hash')}), and "
+            f"{target}/{split} {cached.described(key)} is of another version of it; score the one that was read with "
+            f"it ({', '.join(together)}), or fit on that version"
+        )
+    shared, total = _shared_prompts(fitted, cached, key)
+    if shared:
+        found = f"{fitted.name} was fitted on {shared} of the {total} prompts of {target}/{split}"
+        if not allow_shared_prompts:
+            raise BadInput(
+                f"{found}, so a score says how well it remembers them; score other data, or allow it "
+                "(--allow-shared-prompts)"
+            )
+        log.warning("%s; its score there is no measure of how it generalises", found)
+    return CachedSplit(cached, *key)
+
+
+def evaluation_provenance(fitted: FittedProbe, cached: CachedData, target: CachedSplit) -> dict[str, Any]:
+    """What an evaluation file says of a fitted probe's answer about a target."""
     return {
         "model": cached.model,
         "capture": cached.id,
         "method": fitted.name,
         "source": fitted.provenance.get("source", ""),
-        "target": target,
+        "target": target.distribution,
         "layers": " ".join(map(str, fitted.layers)),
         "seed": fitted.seed,
         "source_data_hash": fitted.provenance.get("data_hash", ""),
-        "target_data_hash": cached.split(target, "test").data_hash,
+        "target_data_hash": target.data_hash,
         "repeng_version": __version__,
     }
 
@@ -273,6 +362,7 @@ def sweep(
     token: str | None = None,
     seed: int = 0,
     block_bytes: int = BLOCK_BYTES,
+    allow_shared_prompts: bool = False,
 ) -> list[LayerRow]:
     """Every probe at every layer, and every head where the site has heads, on every target's test split.
 
@@ -287,6 +377,7 @@ def sweep(
         site: hook site to read, where it is not a probe's own; `token` alike.
         seed: of the source's split, and of the intervals.
         block_bytes: as in `fit`.
+        allow_shared_prompts: as in `evaluate`.
 
     Returns:
         One row a probe, target, layer and head, with accuracy and its 95 % interval; `pandas.DataFrame(rows)` is a
@@ -294,17 +385,20 @@ def sweep(
 
     Raises:
         UnknownName: no such probe, source or target.
+        BadInput: as `evaluate`.
         StoreError: what a probe reads was not captured.
     """
     data = _opened(cached)
     targets = (targets,) if isinstance(targets, str) else targets
-    asked = [data.split(target, "test") for target in targets]
+    for target in targets:
+        data.find(target, "test")
     named = [_probe(probe) for probe in ((probes,) if isinstance(probes, str | Probe) else probes)]
     rows: list[LayerRow] = []
     for name, probe in named:
         fitted = fit(data, source, probe, site=site, token=token, seed=seed, block_bytes=block_bytes)
         units = [unit for layer in fitted.fitted_layers for unit in fitted.heads_of(layer)]
-        for target in asked:
+        for each in targets:
+            target = cached_target(fitted, data, each, allow_shared_prompts=allow_shared_prompts)
             question, labels = _question(target)
             found = FittedOnCache(fitted, data.n_layers).unit_scores(question, units)
             target.forget()
@@ -341,6 +435,7 @@ def transfer_matrix(
     site: str | None = None,
     token: str | None = None,
     seed: int = 0,
+    allow_shared_prompts: bool = False,
 ) -> Transfer:
     """Fit on each distribution's train split, test on each one's test split, all at one shared layer.
 
@@ -353,9 +448,10 @@ def transfer_matrix(
         probe: as in `fit`.
         site: hook site to read, where it is not the probe's own; `token` alike.
         seed: of the sources' splits.
+        allow_shared_prompts: as in `evaluate`.
 
     Raises:
-        BadInput: fewer than two distributions.
+        BadInput: fewer than two distributions; or as `evaluate`.
         UnknownName: no such probe or distribution.
         StoreError: what the probe reads was not captured.
     """
@@ -364,11 +460,13 @@ def transfer_matrix(
     if len(distributions) < 2:
         listing = ", ".join(distributions) or "none"
         raise BadInput(f"a transfer matrix needs 2 distributions or more; given {listing}")
-    targets = [data.split(each, "test") for each in distributions]
+    for each in distributions:
+        data.find(each, "test")
     fits = [fit(data, each, made, site=site, token=token, seed=seed) for each in distributions]
     place = int(np.mean([fitted.held_out_accuracy for fitted in fits], axis=0).argmax())
     accuracy: list[list[float]] = [[] for _ in distributions]
-    for target in targets:
+    for each in distributions:
+        target = [cached_target(fitted, data, each, allow_shared_prompts=allow_shared_prompts) for fitted in fits][0]
         question, labels = _question(target)
         for row, fitted in zip(accuracy, fits, strict=True):
             found = FittedOnCache(fitted, data.n_layers).unit_scores(question, [fitted.layer_units[place]])
@@ -385,7 +483,37 @@ def transfer_matrix(
 def _opened(cached: Cached) -> CachedData:
     if isinstance(cached, CachedData):
         return cached
-    return CachedData(cached.folder) if isinstance(cached, StoredCapture) else open_store(cached)
+    return CachedData(cached.folder, trust=cached.trust) if isinstance(cached, StoredCapture) else open_store(cached)
+
+
+def _siblings(cached: CachedData, key: SplitKey) -> dict[str, list[str]]:
+    """Of every split that was read together with one, itself among them, the data hashes that it had."""
+    found: dict[str, list[str]] = {}
+    record = cached.data_of(key)
+    for source in record.sources if record is not None else ():
+        for name, data_hash in source.siblings.items():
+            if data_hash not in found.setdefault(name, []):
+                found[name].append(data_hash)
+    return found
+
+
+def _shared_prompts(fitted: FittedProbe, cached: CachedData, target: SplitKey) -> tuple[int, int]:
+    """How many of a target's prompts a probe was fitted on, and of how many.
+
+    Where an earlier version of repeng captured either, and noted no prompts, whole texts are compared.
+    """
+    own, record = fitted.provenance, cached.data_of(target)
+    if record is not None and "prompts" in own:
+        return len({*record.prompts} & {*own["prompts"]}), len(record.prompts)
+    source = SplitKey(str(own.get("source")), "train", str(own.get("data_hash")))
+    if source not in cached.splits():
+        return 0, 0
+    texts = [
+        {row["group"] for row in cached.index(target).responses},
+        {row.get("text_hash") for row in cached.index(source).responses} - {None},
+    ]
+    found = {row["group"] for row in cached.index(target).responses if row.get("text_hash") in texts[1]}
+    return len(found), len(texts[0])
 
 
 def _probe(given: str | Probe) -> tuple[str, Probe]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from repeng.activations.capture import CaptureSummary
-from repeng.activations.store.request import needed
+from repeng.activations.store.files import LOGPROB
 from repeng.activations.store.store import Store
 from repeng.atomic import write_atomically
 from repeng.benchmarks.loaded import LoadedBenchmark, load_benchmark
@@ -23,7 +23,7 @@ from repeng.probes.selection import check_layers
 from repeng.results import CAPABILITY, ResultRow, layer_rows, row_from, write_layers, write_results
 from repeng.study.augment import augment
 from repeng.study.capability import Capability, target_tuned_capability, write_capability
-from repeng.study.capture_plan import CachePlan, Job, ModelSettings, plan_cache, request_of
+from repeng.study.capture_plan import CachePlan, Job, ModelSettings, plan_cache
 from repeng.study.cautions import Failure, failure_cautions, version_cautions, write_cautions
 from repeng.study.evaluations import (
     MethodEvaluation,
@@ -149,7 +149,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     members = {mixture: (_train(world, shift.source), _train(world, shift.target)) for shift, mixture in mixed.items()}
     wanted, possible, impossible = _wanted(tasks, methods, members)
     cache = plan_cache(settings, Path(study.store), wanted, trial=trial)
-    runner = Runner(shared, Store(study.store), Path(study.out) / "predictions", members)
+    runner = Runner(shared, Store(study.store, trust=study.trust_store), Path(study.out) / "predictions", members)
     known = runner.known(possible, methods)
     tunings = plan_tunings((task for task in possible if task not in known), methods, trial=trial)
     cautions = _cautions(world, tasks, methods, study, settings)
@@ -176,10 +176,12 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
         captured = plan.cache.carry_out(progress, refused=keep)
     else:
         note("every activation is in the store; the model is not run for them")
-    uncaptured = _uncaptured(plan, refused) if refused else {}
-    able_to = [task for task in plan.tasks if task not in uncaptured]
+    known = plan.known if captured is None else plan.runner.known(plan.tasks, plan.methods)
+    uncaptured = _uncaptured(plan, known, refused)
+    tasks = [task for task in plan.tasks if task not in uncaptured]
+    plan.runner.check((task for task in tasks if task not in known), plan.methods)
     with progress("evaluations") as advance:
-        answers = plan.runner.evaluate(able_to, plan.methods, known=plan.known, progress=advance, note=note)
+        answers = plan.runner.evaluate(tasks, plan.methods, known=known, progress=advance, note=note)
     references = sorted({shift.target_reference for shift in plan.world.benchmark.shifts})
     able = [method.name for method in plan.methods if method.counts_towards_capability]
     competing = [name for name in able if name in plan.asked]
@@ -272,38 +274,32 @@ def _wanted(
             impossible.append(Failure(task.method, task.source.distribution, task.target.distribution, str(found)))
             continue
         possible.append(task)
-        for split in _splits_read(task, method, members):
+        splits = [task.target]
+        if method.reads_source:
+            splits += members.get(task.source, [task.source])
+        for split in splits:
             needs.setdefault(split, set()).update(found)
     return {split: frozenset(found) for split, found in needs.items() if found}, tuple(possible), tuple(impossible)
 
 
-def _splits_read(task: Task, method: Method, members: Mapping[Split, Sequence[Split]]) -> list[Split]:
-    """The splits of which a task reads the store."""
-    return [task.target, *(members.get(task.source, [task.source]) if method.reads_source else ())]
-
-
-def _uncaptured(plan: Plan, refused: Mapping[tuple[Split, str], Exception]) -> dict[Task, Failure]:
+def _uncaptured(
+    plan: Plan, known: Container[Task], refused: Mapping[tuple[Split, str], Exception]
+) -> dict[Task, Failure]:
     """The tasks that lack what could not be captured: they fail for the reason that the capture gave.
 
     Args:
         plan: the study's.
+        known: tasks that need nothing more.
         refused: for a split and site why it could not be captured.
     """
     by_name = {method.name: method for method in plan.methods}
-    settings, store = plan.runner.settings, plan.runner.store
-    lacking: dict[tuple[Split, frozenset[RequiredActivations]], list[Exception]] = {}
-    found: dict[Task, Failure] = {}
-    for task in (task for task in plan.tasks if task not in plan.known):
-        method = by_name[task.method]
-        needs = frozenset(method.requires(task.source))
-        for split in _splits_read(task, method, plan.runner.mixtures) if needs else ():
-            if (split, needs) not in lacking:
-                parts = needed(settings.capture_id, settings.n_layers, [split], request_of(needs), store)
-                sites = [part.key.site for part in parts]
-                lacking[split, needs] = [refused[split, site] for site in sites if (split, site) in refused]
-            if lacking[split, needs] and task not in found:
-                reason = reason_of(lacking[split, needs][0])
-                found[task] = Failure(task.method, task.source.distribution, task.target.distribution, reason)
+    found = {}
+    for task in plan.tasks if refused else ():
+        lacking = [] if task in known else plan.runner.lacking(task, by_name[task.method])
+        reasons = [refused[key] for split, need in lacking if (key := (split, need.site or LOGPROB)) in refused]
+        if reasons:
+            names = (task.method, task.source.distribution, task.target.distribution)
+            found[task] = Failure(*names, reason_of(reasons[0]))
     return found
 
 

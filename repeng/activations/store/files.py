@@ -16,7 +16,9 @@ from repeng.distributions.schema import Split
 
 INDEX = "index.json"
 PLAN = "plan.json"
+WRITTEN = "written.jsonl"
 CAPTURE = "capture.json"
+SPLIT = "split.json"
 LOGPROB = "logprob"
 SHARD_RESPONSES = 512
 """Responses in a shard, in whole examples."""

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from typing_extensions import TypedDict
 
+from repeng.activations.store.files import INDEX, ActivationKey, checksum, file_name
 from repeng.atomic import write_atomically
+from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.errors import RepengError, StoreError
 from repeng.models.fingerprint import Identity
 
-FORMAT = 1
-"""Version of the store's files."""
+FORMAT = 2
+"""Version of the store's files. Files of format 1 have no checksum, and are read."""
+SEAL = re.compile(rb',\n "checksum": "([0-9a-f]{64})"\n}\n\Z')
+"""How a file of format 2 ends: the sha256 of all that stands before it."""
 
 
 def _known_format(number: int) -> int:
-    if number != FORMAT:
-        raise ValueError(f"format {number}; this version of repeng reads format {FORMAT}")
+    if number not in (1, FORMAT):
+        raise ValueError(f"format {number}; this version of repeng reads formats 1 and {FORMAT}")
     return number
 
 
@@ -29,10 +38,16 @@ Format = Annotated[int, AfterValidator(_known_format)]
 File = TypeVar("File", bound="StoreFile")
 
 
-class StoreFile(BaseModel):
-    """A JSON object of a store. A value of a wrong type is refused; keys that are not known are kept."""
+class Record(BaseModel):
+    """A JSON object. A value of a wrong type is refused; keys that are not known are kept."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+
+class StoreFile(Record):
+    """A JSON file of a store: an object that ends with a checksum over all that stands before it."""
+
+    format: Format
 
     @classmethod
     def read(cls: type[File], path: Path) -> File:
@@ -42,11 +57,18 @@ class StoreFile(BaseModel):
             StoreError: it is not there, or not what it should be; the message names the field at fault.
         """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            content = path.read_bytes()
+            found = cls.model_validate_json(content)
+            seal = SEAL.search(content)
+            if found.format > 1 and (seal is None or checksum(content[: seal.start()]) != seal[1].decode()):
+                raise StoreError("its content has changed since it was written; its checksum is another")
+            return found
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"])) or "cannot be read"
             raise StoreError(f"{path}: {place}: {first['msg'].removeprefix('Value error, ')}") from error
+        except StoreError as error:
+            raise StoreError(f"{path}: {error}") from error
         except (OSError, RepengError) as error:
             raise StoreError(f"{path}: cannot be read: {error}") from error
 
@@ -58,18 +80,19 @@ class StoreFile(BaseModel):
             flush: False for what may be lost in a power cut.
         """
         lines = []
-        for key, value in self.model_dump(exclude_unset=True).items():
+        for key, value in self.model_dump(exclude_unset=True, exclude={"checksum"}).items():
             text = json.dumps(value, ensure_ascii=False)
             if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
                 text = "[\n  " + ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in value) + "\n ]"
             lines.append(f"{json.dumps(key)}: {text}")
-        write_atomically(path, "{\n " + ",\n ".join(lines) + "\n}\n", flush=flush)
+        content = ("{\n " + ",\n ".join(lines)).encode()
+        seal = f',\n "checksum": "{checksum(content)}"\n}}\n'
+        write_atomically(path, content + seal.encode(), flush=flush)
 
 
 class CaptureRecord(StoreFile):
     """capture.json: what determines the numbers of a capture, and how it was begun."""
 
-    format: Format
     id: str
     model: Identity
     storage_dtype: str
@@ -104,7 +127,7 @@ class Plan(StoreFile):
         return self.layout, self.batch_tokens, self.stimuli
 
 
-class Shard(StoreFile):
+class Shard(Record):
     """What an index says of a shard: its rows from `first` on, its layers, its size in bytes and its checksum."""
 
     file: str
@@ -115,7 +138,7 @@ class Shard(StoreFile):
     sha256: str
 
 
-class WrittenLayout(StoreFile):
+class WrittenLayout(Record):
     """What an index says of the layout: its name, the token budget, and the stimuli whose texts shared rows."""
 
     layout: str
@@ -134,10 +157,53 @@ class ResponseRow(TypedDict):
     text_hash: NotRequired[str]
 
 
-class Index(StoreFile):
-    """index.json: what a folder of activations holds."""
+class DataSource(Record):
+    """Data that a split was captured from.
 
-    format: Format
+    Attributes:
+        place: a file or folder by its absolute path, a hub dataset, the name of an embedded benchmark, or `memory`.
+        siblings: the data hash of every split of the distribution that was read there.
+        when: it was first captured from there, in UTC.
+    """
+
+    place: str
+    siblings: dict[str, str]
+    when: str
+
+
+class SplitRecord(StoreFile):
+    """split.json: which data a split is of.
+
+    Attributes:
+        rows: a hash over example, number, label and group of each response; every index of the split must have it.
+        prompts: the hash of each prompt group's prompt (`Split.prompt_hashes`).
+        sources: where the data was read, each place and version once, the latest last.
+    """
+
+    distribution: str
+    split: str
+    data_hash: str
+    rows: str
+    prompts: tuple[str, ...]
+    sources: tuple[DataSource, ...]
+
+    @property
+    def place(self) -> str:
+        """Where the data was last read."""
+        return self.sources[-1].place
+
+    def belongs_with(self, split: str, data_hash: str) -> bool:
+        """Whether another split of the distribution, of some data, was read together with this one."""
+        return any(source.siblings.get(split) == data_hash for source in self.sources)
+
+
+class Index(StoreFile):
+    """index.json: what a folder of activations holds.
+
+    Attributes:
+        taken_over: of how many responses the values came from other versions of the split's data, by their data hash.
+    """
+
     distribution: str
     split: str
     data_hash: str
@@ -148,11 +214,111 @@ class Index(StoreFile):
     shape: tuple[int, ...]
     dtype: str
     layout: WrittenLayout | None = None
+    taken_over: dict[str, int] | None = None
     skipped: tuple[int, ...]
     blank: tuple[int, ...]
     shards: tuple[Shard, ...]
     responses: tuple[ResponseRow, ...]
 
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Index:
+        """Rows, shards and layers must fit together."""
+        n_rows = len(self.responses)
+        if not self.shape or self.shape[0] != n_rows:
+            raise ValueError(f"shape {list(self.shape)} with {n_rows} responses")
+        if any(not 0 <= row < n_rows for row in (*self.skipped, *self.blank)):
+            raise ValueError(f"skipped or blank names a row that is not one of {n_rows}")
+        counts = Counter(row["example"] for row in self.responses)
+        best = Counter(row["example"] for row in self.responses if row["label"] == 1.0)
+        if set(counts) != set(range(len(counts))) or any(best[example] != 1 for example in counts):
+            raise ValueError("responses: an example has not exactly one response labelled 1.0")
+        of_layer: dict[int | None, list[Shard]] = {}
+        for shard in self.shards:
+            for layer in shard.layers or (None,):
+                of_layer.setdefault(layer, []).append(shard)
+        if tuple(sorted(layer for layer in of_layer if layer is not None)) != self.layers:
+            raise ValueError("layers are not those of the shards")
+        for layer, shards in of_layer.items():
+            stop = 0
+            for shard in sorted(shards, key=lambda shard: shard.first):
+                if shard.first != stop or Path(shard.file).name != shard.file:
+                    raise ValueError(f"shards do not follow one another at row {stop} of layer {layer}")
+                stop += shard.rows
+            if stop != n_rows:
+                raise ValueError(f"shards of layer {layer} have {stop} of {n_rows} rows")
+        return self
+
+    @cached_property
+    def rows(self) -> str:
+        """A hash over example, number, label and group of each response."""
+        return rows_hash([(r["example"], r["response"], r["label"], r["group"]) for r in self.responses])
+
+    @property
+    def key(self) -> ActivationKey:
+        """Stimulus, site and token."""
+        return ActivationKey(self.stimulus.name, self.site, self.token)
+
     def numbers(self, key: str) -> list[Any]:
         """One value of every response, by its key in `responses`."""
         return [row[key] for row in self.responses]  # type: ignore[literal-required]
+
+    def content(self, layers: Sequence[int] | None = None) -> str:
+        """A hash over all that a reader of some layers, of all by default, is given."""
+        shards = [(s.first, s.sha256) for s in self.shards if layers is None or not s.layers or {*layers} & {*s.layers}]
+        facts = [self.rows, self.skipped, self.blank, sorted(shards)]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def response_rows(split: Split) -> list[tuple[int, int, float, int]]:
+    """Example, number within it, label and group of every response of a split."""
+    return [
+        (int(example), row - int(split.offsets[example]), float(split.labels[row]), int(split.groups[example]))
+        for row, example in enumerate(split.response_example)
+    ]
+
+
+def rows_hash(rows: Sequence[tuple[int, int, float, int]]) -> str:
+    """A hash over what `response_rows` gives."""
+    return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()
+
+
+FILES_KEPT = 512
+_kept: dict[Path, tuple[tuple[int, int, int], StoreFile]] = {}
+
+
+def read_split(path: Path) -> SplitRecord:
+    """A split.json, parsed once a process while the file stays the same.
+
+    Raises:
+        StoreError: it cannot be read, or was changed.
+    """
+    return _once(SplitRecord, path)
+
+
+def read_index(folder: Path) -> Index:
+    """The index of a folder of activations, parsed once a process while the file stays the same.
+
+    Raises:
+        StoreError: it cannot be read, was changed, or is that of another folder.
+    """
+    index = _once(Index, folder / INDEX)
+    place = file_name(index.distribution), f"{file_name(index.split)}.{index.data_hash}", str(index.key)
+    if folder.absolute().parts[-3:] != place:
+        raise StoreError(f"{folder / INDEX}: is the index of {'/'.join(place)}, and does not belong here")
+    return index
+
+
+def _once(kind: type[File], path: Path) -> File:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error}") from error
+    stamp = status.st_ino, status.st_size, status.st_mtime_ns
+    held = _kept.get(path.absolute())
+    if held is not None and held[0] == stamp and isinstance(held[1], kind):
+        return held[1]
+    found = kind.read(path)
+    while len(_kept) >= FILES_KEPT:
+        _kept.pop(next(iter(_kept)), None)
+    _kept[path.absolute()] = stamp, found
+    return found

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from repeng.activations.store.files import INDEX, LOGPROB, ActivationKey, SplitKey, split_folder, split_key
-from repeng.activations.store.records import FORMAT, CaptureRecord, Index
+from repeng.activations.store.records import FORMAT, CaptureRecord, read_index, response_rows, rows_hash
 from repeng.activations.store.store import Store
+from repeng.activations.store.stored_activations import WAY_OUT
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
-from repeng.errors import BadInput, UnknownName
+from repeng.errors import BadInput, StoreError, UnknownName
 from repeng.models.fingerprint import Identity, short_hash
 from repeng.models.sites import Layers, canonical_site, site_layers
 from repeng.models.tokens import TOO_LONG
@@ -106,7 +107,7 @@ def capture_record(
         raise UnknownName("way with too long texts", too_long, TOO_LONG)
     max_length = identity.max_length if max_length is None else max_length
     determines = {
-        "format": FORMAT,
+        "format": 1,
         "weights": identity.weights,
         "config": identity.config,
         "tokenizer": identity.tokenizer,
@@ -145,17 +146,23 @@ def needed(
 
     Raises:
         BadInput: activations are there under the name of a stimulus that meant another text.
+        StoreError: an index is damaged, or says other things of the responses than the data.
     """
     # All that the file says of the stimulus counts, also what this version does not know.
     definitions = {stimulus.name: vars(stimulus) for stimulus in request.stimuli}
     wanted = request.layers_by_key(n_layers)
     found = []
     for split in dict.fromkeys(splits):
+        rows = rows_hash(response_rows(split))
         for key, layers in wanted.items():
             folder = split_folder(store.root / capture, split) / str(key)
             missing, whole = layers, (folder / INDEX).is_file()
             if whole:
-                index = Index.read(folder / INDEX)
+                index = read_index(folder)
+                if index.rows != rows:
+                    raise StoreError(
+                        f"{folder / INDEX}: labels, groups or order of its responses are not those of the data; {WAY_OUT}"
+                    )
                 if vars(index.stimulus) != definitions[key.stimulus]:
                     raise BadInput(
                         f"{folder} was captured when the stimulus {key.stimulus!r} meant another text; "

@@ -6,8 +6,8 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
-from repeng.activations.store.files import CAPTURE, INDEX, checksum, locked, split_folder
-from repeng.activations.store.records import Index
+from repeng.activations.store.files import CAPTURE, INDEX, locked, split_folder
+from repeng.activations.store.repair import Damage, capture_damages, remove_damage
 from repeng.activations.store.stored_capture import StoredCapture
 from repeng.errors import StoreError, UnknownName
 
@@ -21,12 +21,16 @@ class Store:
         vectors = capture.activations("facts", "train", layer=3)  # float32 numpy, [response, d_model]
         labels = capture.labels("facts", "train").labels          # [response]
 
+    Args:
+        root: the folder.
+        trust: read shards without checking their content against the checksums in the index.
+
     Attributes:
         root: the folder; it need not be there yet. `~` is the user's own.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).expanduser()
+    def __init__(self, root: str | Path, *, trust: bool = False) -> None:
+        self.root, self.trust = Path(root).expanduser(), trust
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
@@ -37,7 +41,7 @@ class Store:
         Raises:
             StoreError: a capture.json cannot be read.
         """
-        return [StoredCapture(file.parent) for file in sorted(self.root.glob(f"*/{CAPTURE}"))]
+        return [StoredCapture(file.parent, trust=self.trust) for file in sorted(self.root.glob(f"*/{CAPTURE}"))]
 
     def capture(self, capture_id: str) -> StoredCapture:
         """One capture.
@@ -48,29 +52,29 @@ class Store:
         """
         if not (self.root / capture_id / CAPTURE).is_file():
             raise UnknownName("capture", capture_id, [file.parent.name for file in self.root.glob(f"*/{CAPTURE}")])
-        return StoredCapture(self.root / capture_id)
+        return StoredCapture(self.root / capture_id, trust=self.trust)
 
-    def verify(self) -> list[str]:
-        """Every damage, in words: files of whole activations that are missing, of another size, or of other content.
+    def verify(self, *, repair: bool = False) -> list[Damage]:
+        """Read every file again and find every damage. What a stopped run has yet to finish is no damage.
 
-        What a stopped run has yet to finish is no damage.
+        Args:
+            repair: also remove what is damaged and nothing else, so that the command that captured it does so again: of
+                a bad shard or index that stimulus, site and token of that split, of another file the file.
+
+        Raises:
+            StoreError: the folder is no store; or a run is writing what is to be repaired.
         """
-        problems = []
-        for file in sorted(self.root.glob(f"*/*/*/*/{INDEX}")):
-            try:
-                index = Index.read(file)
-            except StoreError as error:
-                problems.append(str(error))
-                continue
-            for shard in index.shards:
-                path = file.parent / shard.file
-                if not path.is_file():
-                    problems.append(f"{path}: is not there")
-                elif path.stat().st_size != shard.bytes:
-                    problems.append(f"{path}: has {path.stat().st_size} bytes instead of {shard.bytes}")
-                elif checksum(path.read_bytes()) != shard.sha256:
-                    problems.append(f"{path}: its content has changed since it was written")
-        return problems
+        captures = sorted(
+            {file.parents[3] for file in self.root.glob(f"*/*/*/*/{INDEX}")}
+            | {file.parent for file in self.root.glob(f"*/{CAPTURE}")}
+        )
+        if not captures:
+            raise StoreError(f"{self.root}: is no store; there is no */{CAPTURE} in it")
+        found = [damage for capture in captures for damage in capture_damages(capture)]
+        if repair:
+            for damage in found:
+                remove_damage(damage)
+        return found
 
     def remove(self, capture_id: str, distribution: str | None = None) -> int:
         """Remove a capture, or of it one distribution; returns the bytes freed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,14 +13,26 @@ from jaxtyping import Bool, Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from repeng.activations.store.files import INDEX, ActivationKey
-from repeng.activations.store.records import Index
+from repeng.activations.store.records import Shard, read_index
 from repeng.errors import StoreError
 from repeng.models.sites import hook_name
+
+LOGPROB_TENSORS = ("logprob", "token_count", "text_length")
+"""What a shard of log-probabilities holds."""
+WAY_OUT = "drop what is damaged with repeng store verify --repair, then capture it again"
+HASH_BLOCK = 1 << 20
+_checked: set[tuple[Path, int, int, int, str]] = set()
+"""Shards whose content was seen to be what their index says, with inode, size and time of change."""
 
 
 class StoredActivations:
     """Activations of every response of a split, of one stimulus, site and token, at some or all layers.
+
+    A shard is checked against the checksum in its index when it is first read in a process (1 to 2 GB a second).
+
+    Args:
+        folder: that holds them.
+        trust: read shards without the check.
 
     Attributes:
         folder: that holds them.
@@ -31,10 +44,9 @@ class StoredActivations:
         StoreError: the index cannot be read, or is of another format.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.index = folder, Index.read(folder / INDEX)
-        self.key = ActivationKey(self.index.stimulus.name, self.index.site, self.index.token)
-        self.layers = self.index.layers
+    def __init__(self, folder: Path, *, trust: bool = False) -> None:
+        self.folder, self.index, self._trust = folder, read_index(folder), trust
+        self.key, self.layers = self.index.key, self.index.layers
 
     def __repr__(self) -> str:
         split = f"{self.index.distribution}/{self.index.split}"
@@ -102,18 +114,80 @@ class StoredActivations:
         Raises:
             StoreError: a shard is missing or damaged.
         """
-        shards = sorted(
-            (shard for shard in self.index.shards if layer is None or layer in shard.layers),
-            key=lambda shard: shard.first,
-        )
-        pieces = []
-        for shard in shards:
-            path = self.folder / shard.file
-            try:
-                with safe_open(path, framework="pt") as file:
-                    pieces.append(file.get_tensor(name))
-            except (OSError, SafetensorError) as error:
-                raise StoreError(
-                    f"{path}: cannot be read ({error}); remove the folder {self.folder} and capture again"
-                ) from error
+        pieces = [self._read(shard, name) for shard in self._shards(layer)]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+    def rows(self, name: str, rows: Sequence[int], layer: int | None = None) -> Tensor:
+        """Some responses' rows of a tensor, in the order given; only the shards that hold them are read.
+
+        Raises:
+            StoreError: a shard is missing or damaged.
+        """
+        wanted = np.array(rows, dtype=np.int64)
+        pieces, order = [], []
+        for shard in self._shards(layer):
+            here = np.flatnonzero((wanted >= shard.first) & (wanted < shard.first + shard.rows))
+            if len(here):
+                pieces.append(self._read(shard, name)[torch.from_numpy(wanted[here] - shard.first)])
+                order.append(here)
+        return torch.cat(pieces)[torch.from_numpy(np.concatenate(order)).argsort()]
+
+    def check(self, layers: Sequence[int] | None = None) -> None:
+        """Check the shards of some layers, of all by default, unless that was done in this process or they are trusted.
+
+        Raises:
+            StoreError: a shard is missing or damaged.
+        """
+        for shard in self.index.shards:
+            if layers is None or not shard.layers or {*layers} & {*shard.layers}:
+                self._check(shard)
+
+    def _shards(self, layer: int | None) -> list[Shard]:
+        found = (shard for shard in self.index.shards if layer is None or layer in shard.layers)
+        return sorted(found, key=lambda shard: shard.first)
+
+    def _read(self, shard: Shard, name: str) -> Tensor:
+        self._check(shard)
+        path = self.folder / shard.file
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensor = file.get_tensor(name)
+        except (OSError, SafetensorError) as error:
+            raise StoreError(f"{path}: cannot be read ({error}); {WAY_OUT}") from error
+        if len(tensor) != shard.rows:
+            raise StoreError(f"{path}: {name} has {len(tensor)} rows instead of {shard.rows}; {WAY_OUT}")
+        return tensor
+
+    def _check(self, shard: Shard) -> None:
+        if not self._trust and (fault := shard_fault(self.folder, shard)):
+            raise StoreError(f"{fault}; {WAY_OUT}")
+
+
+def shard_fault(folder: Path, shard: Shard, *, again: bool = False) -> str:
+    """What is wrong with a shard, in words; nothing where its content is what its index says.
+
+    Args:
+        folder: that holds it.
+        shard: as the index describes it.
+        again: also read one that was found whole in this process before, and has not been written to since.
+    """
+    path = folder / shard.file
+    digest = hashlib.sha256()
+    try:
+        status = path.stat()
+        if status.st_size != shard.bytes:
+            return f"{path}: has {status.st_size} bytes instead of {shard.bytes}"
+        seen = path.absolute(), status.st_ino, status.st_size, status.st_mtime_ns, shard.sha256
+        if seen in _checked and not again:
+            return ""
+        with path.open("rb") as file:
+            while piece := file.read(HASH_BLOCK):
+                digest.update(piece)
+    except FileNotFoundError:
+        return f"{path}: is not there"
+    except OSError as error:
+        return f"{path}: cannot be read ({error})"
+    if digest.hexdigest() != shard.sha256:
+        return f"{path}: its content has changed since it was written"
+    _checked.add(seen)
+    return ""

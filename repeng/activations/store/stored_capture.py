@@ -9,9 +9,18 @@ from urllib.parse import unquote
 import numpy as np
 from jaxtyping import Float, Int
 
-from repeng.activations.store.files import CAPTURE, INDEX, LOGPROB, ActivationKey, SplitKey, split_folder, split_key
-from repeng.activations.store.records import CaptureRecord, Index
-from repeng.activations.store.stored_activations import StoredActivations
+from repeng.activations.store.files import (
+    CAPTURE,
+    INDEX,
+    LOGPROB,
+    SPLIT,
+    ActivationKey,
+    SplitKey,
+    split_folder,
+    split_key,
+)
+from repeng.activations.store.records import CaptureRecord, Index, SplitRecord, read_index, read_split
+from repeng.activations.store.stored_activations import WAY_OUT, StoredActivations
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.errors import BadInput, StoreError, UnknownName
 from repeng.models.sites import canonical_site
@@ -19,6 +28,10 @@ from repeng.models.sites import canonical_site
 
 class StoredCapture:
     """One model's activations in a store.
+
+    Args:
+        folder: that holds them.
+        trust: read shards without checking their content against the checksums in the index.
 
     What a method reads is named by a loaded `Split` or by a `SplitKey`; `find` makes one of names.
 
@@ -34,12 +47,14 @@ class StoredCapture:
         d_model: width of its residual stream.
 
     Raises:
-        StoreError: capture.json cannot be read, or is of another format.
+        StoreError: capture.json cannot be read, is of another format, or that of another folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.id = folder, folder.name
+    def __init__(self, folder: Path, *, trust: bool = False) -> None:
+        self.folder, self.id, self.trust = folder, folder.name, trust
         self.record = CaptureRecord.read(folder / CAPTURE)
+        if self.record.id != self.id:
+            raise StoreError(f"{folder / CAPTURE}: is that of {self.record.id}, and does not belong here")
         model = self.record.model
         self.model, self.model_slug, self.dtype = model.model, model.slug, model.dtype
         self.n_layers, self.d_model = model.n_layers, model.d_model
@@ -66,7 +81,7 @@ class StoredCapture:
 
     def contents(self) -> dict[SplitKey, tuple[StoredActivations, ...]]:
         """All activations that are whole, by split."""
-        return {key: tuple(map(StoredActivations, self._folders(key))) for key in self.splits()}
+        return {key: tuple(map(self._stored, self._folders(key))) for key in self.splits()}
 
     def find(self, distribution: str, split: str = "train", *, data_hash: str | None = None) -> SplitKey:
         """The key of a split by its names.
@@ -88,11 +103,18 @@ class StoredCapture:
         if not found:
             raise UnknownName(f"version of {distribution}/{split}", str(data_hash), {key.data_hash for key in named})
         if len(found) > 1:
-            versions = ", ".join(f"{key.data_hash} ({len(self.index(key).responses)} responses)" for key in found)
+            versions = "; ".join(map(self.described, found))
             raise BadInput(
-                f"{self.id} holds {len(found)} versions of {distribution}/{split}: {versions}; choose by data_hash"
+                f"{self.id} holds {len(found)} versions of {distribution}/{split}: {versions}; say which is meant: with "
+                "--data, --benchmark or --limit as it was captured, or by its hash (--data-hash, in Python data_hash)"
             )
         return found[0]
+
+    def described(self, split: Split | SplitKey) -> str:
+        """A version of a split's data in words: its hash, its size, where and when it was read."""
+        key, record = split_key(split), self.data_of(split)
+        where = f", {record.place}, {record.sources[-1].when}" if record is not None else ""
+        return f"{key.data_hash} ({len(self.index(key).responses)} responses{where})"
 
     def activations(
         self,
@@ -166,7 +188,33 @@ class StoredCapture:
                 f"repeng cache --model {self.model} --stimuli {stimulus}"
                 + ("" if site == LOGPROB else f" --sites {site} --tokens {token}")
             )
-        return StoredActivations(folder)
+        return self._checked(split, folder)
+
+    def data_of(self, split: Split | SplitKey) -> SplitRecord | None:
+        """Which data a split is of; None where an earlier version of repeng captured it, and did not note it.
+
+        Raises:
+            StoreError: the note cannot be read, or is that of another split.
+        """
+        folder, key = split_folder(self.folder, split), split_key(split)
+        if not (folder / SPLIT).is_file():
+            return None
+        record = read_split(folder / SPLIT)
+        if (record.distribution, record.split, record.data_hash) != key:
+            raise StoreError(f"{folder / SPLIT}: is that of another split, and does not belong here")
+        return record
+
+    def _checked(self, split: Split | SplitKey, folder: Path) -> StoredActivations:
+        """Activations whose responses are those of the split's data."""
+        stored, record = self._stored(folder), self.data_of(split)
+        rows = record.rows if record is not None else read_index(self._folders(split)[0]).rows
+        if stored.index.rows != rows:
+            known = SPLIT if record is not None else f"that of {self._folders(split)[0].name}"
+            raise StoreError(f"{folder / INDEX}: its responses are others than {known} says; {WAY_OUT}")
+        return stored
+
+    def _stored(self, folder: Path) -> StoredActivations:
+        return StoredActivations(folder, trust=self.trust)
 
     def logprobs(
         self, split: Split | SplitKey, stimulus: str = "plain"
@@ -194,7 +242,7 @@ class StoredCapture:
             raise StoreError(
                 f"{self.id} holds nothing of {key.distribution}/{key.split}; capture it with: repeng cache"
             )
-        return Index.read(folders[0] / INDEX)
+        return self._checked(split, folders[0]).index
 
     def _folders(self, split: Split | SplitKey) -> list[Path]:
         return sorted(index.parent for index in split_folder(self.folder, split).glob(f"*/{INDEX}"))

@@ -1,23 +1,45 @@
-"""Writing activations of a split: what is begun and how, shard by shard, the index last."""
+"""Writing activations of a split: what is begun and how, shard by shard, the index last.
+
+Each finished shard is noted with its checksum in a journal. A run that goes on believes the shards that stand there and
+have that content, and no other file.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from repeng.activations.store.files import INDEX, PLAN, ActivationKey, checksum, shard_file, split_key
-from repeng.activations.store.records import FORMAT, Index, Plan, ResponseRow, Shard, WrittenLayout
+from repeng.activations.store.files import INDEX, PLAN, SPLIT, WRITTEN, ActivationKey, checksum, shard_file, split_key
+from repeng.activations.store.records import (
+    FORMAT,
+    DataSource,
+    Index,
+    Plan,
+    ResponseRow,
+    Shard,
+    SplitRecord,
+    WrittenLayout,
+    read_index,
+    response_rows,
+    rows_hash,
+)
 from repeng.activations.store.request import MissingActivations
-from repeng.atomic import write_atomically
-from repeng.distributions.schema import Split
+from repeng.atomic import append_line, read_lines, write_atomically
+from repeng.distributions.schema import Origin, Split
 from repeng.distributions.stimuli import StimulusText
 from repeng.errors import StoreError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,19 +50,30 @@ class ActivationsWriter:
         key: stimulus, site and token.
         folder: that holds them.
         plan: how their texts are laid out, and which layers are being written.
+        written: size in bytes and sha256 of each shard that is there, by its file's name.
     """
 
     key: ActivationKey
     folder: Path
     plan: Plan
+    written: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def shard(self, block: int) -> Path:
         """The file of a block of examples."""
         return self.folder / shard_file(self.plan.first_file + block)
 
+    def has(self, block: int) -> bool:
+        """Whether a block's shard is there."""
+        return self.shard(block).name in self.written
+
     def write_shard(self, block: int, tensors: Mapping[str, Tensor]) -> None:
-        """Write a block's tensors."""
-        write_atomically(self.shard(block), save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+        """Write a block's tensors, and note it."""
+        path = self.shard(block)
+        content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        write_atomically(path, content)
+        facts = len(content), checksum(content)
+        append_line(self.folder / WRITTEN, json.dumps([path.name, *facts]))
+        self.written[path.name] = facts
 
     def finish(
         self,
@@ -51,6 +84,7 @@ class ActivationsWriter:
         blank: Sequence[int],
         blocks: Sequence[tuple[int, int]],
         dtype: str,
+        taken_over: Mapping[str, int],
     ) -> None:
         """Write the index, when all shards are there: from now on these activations are whole.
 
@@ -61,25 +95,18 @@ class ActivationsWriter:
             blank: rows with nothing to take.
             blocks: first row and number of rows of each shard.
             dtype: stored in.
+            taken_over: of how many rows the values came from other versions of the data.
         """
         shards: list[Shard] = []
         layers = set(self.plan.layers)
         if self.plan.first_file:
-            before = Index.read(self.folder / INDEX)
+            before = read_index(self.folder)
             shards, layers = list(before.shards), layers | set(before.layers)
+            taken_over = {**(before.taken_over or {}), **taken_over}
         for number, (first, rows) in enumerate(blocks):
-            path = self.shard(number)
-            content = path.read_bytes()
-            shards.append(
-                Shard(
-                    file=path.name,
-                    first=first,
-                    rows=rows,
-                    layers=self.plan.layers,
-                    bytes=len(content),
-                    sha256=checksum(content),
-                )
-            )
+            name = self.shard(number).name
+            size, digest = self.written[name]
+            shards.append(Shard(file=name, first=first, rows=rows, layers=self.plan.layers, bytes=size, sha256=digest))
         with safe_open(self.shard(0), framework="pt") as file:
             feature_shape = file.get_slice(sorted(file.keys())[0]).get_shape()[1:]
         Index(
@@ -96,21 +123,16 @@ class ActivationsWriter:
                 batch_tokens=self.plan.batch_tokens,
                 stimuli=tuple(stimulus.name for stimulus in self.plan.stimuli),
             ),
+            **({"taken_over": dict(taken_over)} if taken_over else {}),
             skipped=tuple(skipped),
             blank=tuple(blank),
             shards=tuple(shards),
             responses=tuple(
-                ResponseRow(
-                    example=int(example),
-                    response=row - int(split.offsets[example]),
-                    label=float(split.labels[row]),
-                    group=int(split.groups[example]),
-                    text_hash=hashes[row],
-                )
-                for row, example in enumerate(split.response_example)
+                ResponseRow(example=example, response=number, label=label, group=group, text_hash=digest)
+                for (example, number, label, group), digest in zip(response_rows(split), hashes, strict=True)
             ),
         ).write(self.folder / INDEX)
-        (self.folder / PLAN).unlink(missing_ok=True)
+        forget_plan(self.folder)
 
 
 def begin(
@@ -132,23 +154,80 @@ def begin(
     found = []
     for item in missing:
         folder = split_folder / str(item.key)
-        first_file = len(Index.read(folder / INDEX).shards) if (folder / INDEX).is_file() else 0
+        named = {shard.file for shard in read_index(folder).shards} if (folder / INDEX).is_file() else set()
+        first_file = max((_number(name) + 1 for name in named), default=0)
         try:
             plan = Plan.read(folder / PLAN)
             usable_plan = (plan.layers, plan.first_file) == (item.layers, first_file) and plan.layout in usable
         except StoreError:
             # There is none; or whatever another version left there, it is begun anew.
             usable_plan = False
+        written = believed(folder) if usable_plan else {}
+        for file in folder.glob("shard-*.safetensors"):
+            if file.name not in named | written.keys():
+                file.unlink()
         if not usable_plan:
-            # Shards that no index names.
-            for file in folder.glob("shard-*.safetensors"):
-                if int(file.stem.partition("-")[2]) >= first_file:
-                    file.unlink()
+            forget_plan(folder)
             plan = fresh(item.layers, first_file)
             # Lost in a power cut, it costs the shards after it and nothing more.
             plan.write(folder / PLAN, flush=False)
-        found.append(ActivationsWriter(item.key, folder, plan))
+        found.append(ActivationsWriter(item.key, folder, plan, written))
     return found
+
+
+def believed(folder: Path) -> dict[str, tuple[int, str]]:
+    """Size and sha256 of every shard that the journal names and whose content is what was noted."""
+    found = {}
+    for line in read_lines(folder / WRITTEN):
+        try:
+            name, size, digest = json.loads(line)
+            content = (folder / Path(name).name).read_bytes()
+        except (ValueError, TypeError, OSError):
+            continue
+        if (len(content), checksum(content)) == (size, digest):
+            found[name] = size, digest
+    return found
+
+
+def forget_plan(folder: Path) -> None:
+    """Remove what only a run in progress needs. The caller holds the split's lock."""
+    (folder / PLAN).unlink(missing_ok=True)
+    (folder / WRITTEN).unlink(missing_ok=True)
+
+
+def _number(shard: str) -> int:
+    return int(Path(shard).stem.partition("-")[2])
+
+
+def note_source(folder: Path, split: Split) -> None:
+    """Note in a split's folder which data it is of, and where that was read. The caller holds the split's lock."""
+    path = folder / SPLIT
+    held: tuple[DataSource, ...] = ()
+    if path.is_file():
+        try:
+            held = SplitRecord.read(path).sources
+        except StoreError as error:
+            log.warning("%s; it is written anew", error)
+    origin = split.origin or Origin("memory", {})
+    known = any((source.place, source.siblings) == (origin.place, origin.siblings) for source in held)
+    if held and (known or split.origin is None):
+        return
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    SplitRecord(
+        format=FORMAT,
+        **split_key(split)._asdict(),
+        rows=rows_hash(response_rows(split)),
+        prompts=split.prompt_hashes,
+        sources=(*held, DataSource(place=origin.place, siblings=dict(origin.siblings), when=now)),
+    ).write(path)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a killed run left of activations that are whole. The caller holds the split's lock."""
+    for plan in folder.glob(f"*/{PLAN}"):
+        with suppress(StoreError):
+            if {*Plan.read(plan).layers} <= {*read_index(plan.parent).layers}:
+                forget_plan(plan.parent)
 
 
 def text_hash(text: StimulusText) -> str:

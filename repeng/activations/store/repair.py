@@ -1,0 +1,93 @@
+"""What is damaged in a capture, and removing that and no more."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from repeng.activations.store.files import CAPTURE, INDEX, SPLIT, file_name, locked
+from repeng.activations.store.records import CaptureRecord, SplitRecord, read_index
+from repeng.activations.store.stored_activations import shard_fault
+from repeng.errors import StoreError
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file that is missing, damaged, or in the wrong place.
+
+    Attributes:
+        text: which file, and what is wrong.
+        bad: what a repair removes: a file, or the folder of one stimulus, site and token of a split.
+    """
+
+    text: str
+    bad: Path
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def capture_damages(capture: Path) -> Iterator[Damage]:
+    """Every damage of a capture, by its folder."""
+    try:
+        record = CaptureRecord.read(capture / CAPTURE)
+        if record.id != capture.name:
+            yield Damage(f"{capture / CAPTURE}: is that of {record.id}, and does not belong here", capture / CAPTURE)
+    except StoreError as error:
+        yield Damage(str(error), capture / CAPTURE)
+    for split in sorted({file.parents[1] for file in capture.glob(f"*/*/*/{INDEX}")}):
+        rows = None
+        if (split / SPLIT).is_file():
+            try:
+                known = SplitRecord.read(split / SPLIT)
+                if split != capture / file_name(known.distribution) / f"{file_name(known.split)}.{known.data_hash}":
+                    raise StoreError(f"{split / SPLIT}: is that of another split, and does not belong here")
+                rows = known.rows
+            except StoreError as error:
+                yield Damage(str(error), split / SPLIT)
+        folders = sorted(file.parent for file in split.glob(f"*/{INDEX}"))
+        for folder in folders:
+            for fault in _faults(folder, rows):
+                yield Damage(fault, folder)
+        if rows is None and len({rows for folder in folders if (rows := _rows(folder))}) > 1:
+            for folder in folders:
+                yield Damage(f"{folder / INDEX}: the indexes of this split do not agree on its responses", folder)
+
+
+def remove_damage(damage: Damage) -> None:
+    """Remove what is bad.
+
+    Raises:
+        StoreError: a run is writing there.
+    """
+    if damage.bad.is_dir():
+        with locked(damage.bad.parent, wait=False) as held:
+            if not held:
+                raise StoreError(f"{damage.bad.parent}: a run is writing here; wait until it is done, or stop it")
+            # Without an index nothing of it is believed, wherever this stops.
+            (damage.bad / INDEX).unlink(missing_ok=True)
+            shutil.rmtree(damage.bad)
+    else:
+        damage.bad.unlink(missing_ok=True)
+
+
+def _rows(folder: Path) -> str:
+    try:
+        return read_index(folder).rows
+    except StoreError:
+        return ""
+
+
+def _faults(folder: Path, rows: str | None) -> Iterator[str]:
+    try:
+        index = read_index(folder)
+    except StoreError as error:
+        yield str(error)
+        return
+    if rows is not None and index.rows != rows:
+        yield f"{folder / INDEX}: its responses are others than {SPLIT} says"
+    for shard in index.shards:
+        if fault := shard_fault(folder, shard, again=True):
+            yield fault
