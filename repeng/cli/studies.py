@@ -235,6 +235,8 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
 
 def _failure_lines(result: StudyOutcome) -> list[str]:
     """What failed, one line a cause."""
-    lines = [f"failed: {one.where}: {one.text}" for one in result.found if one.kind == "failed"]
+    from repeng.distributions.cautions import sentences
+
+    lines = sentences(caution for caution in result.found if caution.kind == "failed")
     hidden = len(lines) - MOST_FAILURES
     return lines[:MOST_FAILURES] + ([f"and {hidden} more kinds of failure"] if hidden > 0 else [])

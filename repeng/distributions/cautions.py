@@ -60,7 +60,6 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "methods that a text-only baseline beats on their source's own test split",
         "they have learned less than the words give away: do not read their shifts as what the model knows",
     ),
-    "failed": ("failed evaluations", ""),
 }
 """Of each kind what it is, and why it matters and what to do."""
 
@@ -70,7 +69,7 @@ class Caution:
     """Something that a reader of the figures should know.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: one of `KINDS`, or `failed`.
         where: the distribution, split, source and target, or whatever it is about.
         text: how many, or which.
     """
@@ -86,11 +85,16 @@ class Caution:
 
 
 def sentences(cautions: Iterable[Caution]) -> list[str]:
-    """One sentence a kind, in the order of `KINDS`: what, where (the first few by name, and how many more), why."""
+    """One sentence a kind, in the order of `KINDS`: what, where (the first few by name, and how many more), why.
+
+    Failures, which have causes of their own, have a sentence each.
+    """
     by_kind: dict[str, list[Caution]] = {kind: [] for kind in KINDS}
     for caution in cautions:
         by_kind.setdefault(caution.kind, []).append(caution)
-    return [_sentence(kind, own) for kind, own in by_kind.items() if own]
+    failed = by_kind.pop("failed", [])
+    found = [_sentence(kind, own) for kind, own in by_kind.items() if own]
+    return found + [f"failed: {caution.where}: {caution.text}" for caution in failed]
 
 
 def refuse(cautions: Sequence[Caution], error: type[RepengError]) -> None:
@@ -101,7 +105,7 @@ def refuse(cautions: Sequence[Caution], error: type[RepengError]) -> None:
     """
     if cautions:
         lines = "".join(f"\n  {line}" for line in sentences(cautions))
-        raise error(f"under --strict a caution is an error:{lines}")
+        raise error(f"--strict takes cautions for errors; mend these, or leave out --strict:{lines}")
 
 
 def shared_prompts(fitted: Iterable[tuple[Split, Split]]) -> list[Caution]:
