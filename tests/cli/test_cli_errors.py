@@ -33,7 +33,7 @@ WRONG: list[tuple[str, list[str], str]] = [
     (
         "an unknown source",
         ["fit", "--store", "{place}/planted", "--source", "x", "--probe", "mms", "--out", "o"],
-        "choose from far, like, near",
+        "choose from far/test, far/train, like/test",
     ),
     (
         "a layer that no probe reads",

@@ -105,8 +105,9 @@ class StoredCapture:
         if len(found) > 1:
             versions = "; ".join(map(self.described, found))
             raise BadInput(
-                f"{self.id} holds {len(found)} versions of {distribution}/{split}: {versions}; say which is meant: with "
-                "--data, --benchmark or --limit as it was captured, or by its hash (--data-hash, in Python data_hash)"
+                f"{self.id} holds {len(found)} versions of {distribution}/{split}: {versions}; say which is meant: "
+                "with --data, --benchmark or --limit as it was captured, or by its hash (--data-hash; in Python "
+                "data_hash)"
             )
         return found[0]
 

@@ -102,7 +102,7 @@ class ActivationsWriter:
         if self.plan.first_file:
             before = read_index(self.folder)
             shards, layers = list(before.shards), layers | set(before.layers)
-            taken_over = {**(before.taken_over or {}), **taken_over}
+            taken_over = {**before.taken_over, **taken_over}
         for number, (first, rows) in enumerate(blocks):
             name = self.shard(number).name
             size, digest = self.written[name]
@@ -123,7 +123,7 @@ class ActivationsWriter:
                 batch_tokens=self.plan.batch_tokens,
                 stimuli=tuple(stimulus.name for stimulus in self.plan.stimuli),
             ),
-            **({"taken_over": dict(taken_over)} if taken_over else {}),
+            taken_over=dict(taken_over),
             skipped=tuple(skipped),
             blank=tuple(blank),
             shards=tuple(shards),

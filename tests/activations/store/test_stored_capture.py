@@ -64,7 +64,7 @@ def test_of_several_versions_of_the_data_none_is_chosen(
     with pytest.raises(BadInput, match="2 versions of made_up/train") as error:
         stored.activations("made_up", "train")
     for one in (split, few):
-        assert f"{one.data_hash} ({one.n_responses} responses)" in str(error.value)
+        assert f"{one.data_hash} ({one.n_responses} responses, memory, 20" in str(error.value)
         assert len(stored.labels("made_up", "train", data_hash=one.data_hash).labels) == one.n_responses
         found = stored.activations("made_up", "train", layer=0, data_hash=one.data_hash)
         assert found.shape == (one.n_responses, 32)
