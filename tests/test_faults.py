@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ import numpy as np
 import pytest
 from faults import Scenario, prove
 from made_up import made_up
-from small_world import silent
 
 from repeng.activations.capture import Request, capture
 from repeng.activations.store import files
@@ -21,8 +18,6 @@ from repeng.atomic import append_line, read_lines, write_atomically
 from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import RepengError
 from repeng.models.load import LanguageModel
-from repeng.study.settings import Study
-from repeng.study.study import StudyOutcome, plan_study, run_study
 
 IGNORED = (".lock", ".tmp")
 BOUND = 60
