@@ -1,6 +1,7 @@
 """A store that an earlier version wrote: files of format 1, with no checksums, no journal and no split.json.
 
-`format1/` was written by version 0.1 on the first six examples of `facts` of the embedded benchmark; a capture of `lat2`
+`format1/` was written by version 0.1.0 before its release, on the first six examples of `facts` of the embedded
+benchmark; a capture of `lat2`
 in it was stopped before its index.
 """
 
