@@ -40,11 +40,13 @@ DataHash = Annotated[
     typer.Option("--data-hash", help="Likewise: by a split's hash, as repeng store ls shows it; may be given again."),
 ]
 AllowShared = Annotated[
-    bool, typer.Option("--allow-shared-prompts", help="Score targets with prompts that were fitted on; a warning says so.")
+    bool,
+    typer.Option("--allow-shared-prompts", help="Score targets with prompts that were fitted on; a warning says so."),
 ]
 TrustStore = Annotated[
     bool, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
 ]
+TrustCode = Annotated[bool, typer.Option("--trust-code", help="Run the FILE.py that the probe names as its class.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=2, help="Only the first N examples of each split.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]

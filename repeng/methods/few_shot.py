@@ -16,7 +16,6 @@ from repeng.distributions.stimuli import STIMULI, Stimulus
 from repeng.errors import BadInput
 from repeng.methods.base import Kind, Method, Note, RequiredActivations, Source, no_note
 from repeng.methods.prompted import LogProbabilities
-from repeng.models.fingerprint import find_model
 
 log = logging.getLogger(__name__)
 
@@ -87,10 +86,9 @@ def _stimulus(method: FewShot, source: Split) -> Stimulus:
 @cache
 def _tokens_of(model: str) -> tuple[CountTokens, RenderChat]:
     """How a model counts tokens and writes a chat."""
-    from transformers import AutoTokenizer
+    from repeng.tuning.loading import load_tokenizer
 
-    found = find_model(model)
-    tokenizer = AutoTokenizer.from_pretrained(found.path, **({"revision": found.commit} if found.commit else {}))
+    tokenizer = load_tokenizer(model)
 
     def count(text: str) -> int:
         return len(tokenizer(text)["input_ids"])
