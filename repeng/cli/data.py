@@ -9,6 +9,7 @@ import typer
 
 from repeng.cli import options as o
 from repeng.cli.console import Talk
+from repeng.limits import LARGEST_SEED
 
 
 def data_ls(
@@ -67,7 +68,9 @@ def data_fetch(
 def data_export(
     name: Annotated[str, typer.Argument(help="What to write out: mini.")],
     directory: Annotated[Path, typer.Argument(help="Folder for distributions/NAME/{train,test}.json and shifts.json.")],
-    seed: Annotated[int, typer.Option("--seed", help="Generator seed; 0 is the shipped one.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Generator seed; 0 is the shipped one.")
+    ] = 0,
 ) -> None:
     """Write the embedded benchmark as GENIES folders, with its shifts; --data and --benchmark take both."""
     from repeng.benchmarks.loaded import export
@@ -102,8 +105,9 @@ def store_verify(
     removed = sorted({str(damage.bad) for damage in found}) if repair else []
     lines = [f"removed {place}" for place in removed]
     lines += ["the command that captured it makes it anew"] if repair and found else []
-    plain = {"damages": [str(damage) for damage in found], "removed": removed}
-    Talk(json=json).result(plain, *(map(str, found) if found else [f"{store}: every part is whole"]), *lines)
+    Talk(json=json).result(
+        [str(damage) for damage in found], *(map(str, found) if found else [f"{store}: every part is whole"]), *lines
+    )
     if found and not repair:
         raise typer.Exit(1)
 

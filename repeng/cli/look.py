@@ -105,7 +105,9 @@ def browse(
         Path | None, typer.Option("--export", help="Write static files there instead of serving.")
     ] = None,
     trust_code: o.TrustCode = False,
-    port: Annotated[int, typer.Option("--port", help="Port on 127.0.0.1; 0 takes a free one.")] = 8417,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
+    ] = 8417,
     limit: o.Limit = None,
     quiet: o.Quiet = False,
 ) -> None:

@@ -7,6 +7,7 @@ a table under each. Interactive ones are `save_chart(chart, "FILE.html")`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,7 @@ from repeng.report.study_charts import elicitation_plot, heat_map, reliability_c
 from repeng.report.tables import summary_sentence
 from repeng.report.text_solved import text_solved_sentence
 from repeng.results import read_layers, read_results
+from repeng.version import __version__
 
 MEANS = ("elicitation", "differential_elicitation", "source_id_accuracy", "rms_calibration_error")
 
@@ -46,6 +48,7 @@ def write_report(
     Raises:
         BadInput: there is no results table, or it has no row.
     """
+    made_of = _made_of(results)
     table = results / "results.csv"
     stated = read_results(table)
     if shift_frame(stated).empty:
@@ -73,6 +76,7 @@ def write_report(
     write_page(
         page,
         "report.html",
+        made_of=made_of,
         title="repeng: how it generalises",
         sentence=summary_sentence(rows),
         text_solved=text_solved_sentence(rows),
@@ -91,6 +95,19 @@ def write_report(
         pictures_lie=f"as SVG in {folder.name}/",
     )
     return page
+
+
+def is_current(page: Path, results: Path) -> bool:
+    """Whether a page is there and was made of the tables and settings that the results folder holds."""
+    return page.is_file() and f'content="{_made_of(results)}"' in page.read_text(encoding="utf-8")
+
+
+def _made_of(results: Path) -> str:
+    digest = hashlib.sha256(__version__.encode())
+    for name in ("results.csv", "layers.csv", "study.toml"):
+        path = results / name
+        digest.update(hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
+    return digest.hexdigest()[:16]
 
 
 def _headline(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> Grid:

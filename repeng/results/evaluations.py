@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from repeng.atomic import write_atomically
 from repeng.errors import BadData, BadInput
+from repeng.limits import RECORD_BYTES, read_bounded
 from repeng.metrics import AGREES, Evaluation, brier, genies_rms_calibration_error
 from repeng.results.kinds import kind_of
 
@@ -126,7 +127,7 @@ def _is_derived(file: _File) -> bool:
 
 def _load(path: Path) -> _File:
     try:
-        return _File.model_validate_json(path.read_bytes())
+        return _File.model_validate_json(read_bounded(path, RECORD_BYTES))
     except OSError as error:
         raise BadData(f"cannot read the evaluation: {error.strerror}", path=path) from error
     except ValidationError as error:

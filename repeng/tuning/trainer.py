@@ -19,6 +19,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from repeng.atomic import sync_tree
 from repeng.errors import BadInput, NonFinite, RepengError
 from repeng.maths import pair_accuracy
 from repeng.models.fingerprint import first_line
@@ -178,7 +179,9 @@ class PairTrainer(Trainer):
         """Nothing is read: losses are not scaled."""
 
     def _save_rng_state(self, output_dir: str) -> None:
-        """Nothing is saved: each step is seeded by its number."""
+        """Each step is seeded by its number. What is there is flushed, before Trainer writes its own state last."""
+        if self.args.should_save:
+            sync_tree(Path(output_dir))
 
 
 class BetweenSteps(TrainerCallback):

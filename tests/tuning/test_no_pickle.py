@@ -173,7 +173,7 @@ def test_code_that_comes_with_a_model_is_refused(
         "load_model": lambda: load_model(str(folder), device="cpu"),
         "load_classifier": lambda: load_classifier(str(folder), **CLASSIFIER),
         "load_tokenizer": lambda: load_tokenizer(str(folder)),
-        "few_shot": lambda: few_shot._tokens_of(str(folder)),
+        "few_shot": lambda: few_shot._tokens_of(str(folder), 128),
     }
     with pytest.raises(BadInput, match="trust_remote_code|custom code"):
         calls[loading]()
