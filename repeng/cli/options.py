@@ -48,6 +48,7 @@ AllowShared = Annotated[
 TrustStore = Annotated[
     bool, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
 ]
+TrustCode = Annotated[bool, typer.Option("--trust-code", help="Run the FILE.py that the probe names as its class.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=2, help="Only the first N examples of each split.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]

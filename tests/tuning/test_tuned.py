@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import random
 import subprocess
 import sys
@@ -116,23 +115,6 @@ def test_tuning_is_silent_and_leaves_the_generators_and_the_working_folder_alone
     assert {path.name for path in Path(tuned.path).iterdir()} == {
         *("README.md", "adapter_config.json", "adapter_model.safetensors", "tuned.json"),
     }
-
-
-def test_a_checkpoint_runs_no_code_when_it_is_read(base: str, root: Path, tmp_path: Path) -> None:
-    def kill(told: TuneProgress) -> None:
-        if told.step == 3:
-            raise Killed
-
-    class Planted:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return Path.touch, (tmp_path / "ran",)
-
-    with pytest.raises(Killed):
-        tune(base, polite_split(12), method="lora", root=root, settings=short("lora"), progress=kill)
-    torch.save(Planted(), next(root.glob("lora-*/checkpoints/checkpoint-2")) / "optimizer.pt")
-    with pytest.raises(pickle.UnpicklingError, match="Weights only"):
-        tune(base, polite_split(12), method="lora", root=root, settings=short("lora"))
-    assert not (tmp_path / "ran").exists()
 
 
 def test_a_finished_model_is_not_tuned_again(base: str, root: Path) -> None:
