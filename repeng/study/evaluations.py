@@ -340,11 +340,6 @@ class Runner:
         write_evaluation(self.path(task), made.evaluation, provenance)
 
 
-def reason_of(error: Exception) -> str:
-    """What went wrong, in words; of an error that is not ours with its kind."""
-    return str(error) if isinstance(error, RepengError) else f"{type(error).__name__}: {error}"
-
-
 def _names(task: Task) -> tuple[str, str, str]:
     return task.method, task.source.distribution, task.target.distribution
 
@@ -369,7 +364,7 @@ def _tried(fitted: FittedMethod, target: Target) -> Answer | Exception:
 
 
 def _failed(found: StudyEvaluations, tasks: Sequence[Task], error: Exception) -> None:
-    reason = reason_of(error)
+    reason = sentence(error)
     found.failures += [Failure(*_names(task), reason) for task in tasks]
     log.warning("%s on %s failed: %s", tasks[0].method, tasks[0].source.distribution, reason)
     log.debug("where %s failed", tasks[0].method, exc_info=error)

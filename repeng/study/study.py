@@ -28,7 +28,6 @@ from repeng.study.evaluations import (
     Runner,
     StudyEvaluations,
     Task,
-    reason_of,
 )
 from repeng.study.settings import Study
 from repeng.study.tuning_plan import TuningPlan, plan_tunings
@@ -158,7 +157,7 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
 
     def refused(job: Job, error: Exception) -> None:
         name = job.splits[0].distribution
-        uncaptured.append(Failure("capture", name, name, reason_of(error)))
+        uncaptured.append(Failure("capture", name, name, sentence(error)))
 
     if plan.cache.missing:
         captured = plan.cache.carry_out(progress, refused=refused)
