@@ -42,6 +42,7 @@ def write_store(
     *,
     capture: str = "toy-000000000000",
     model: str = "toy",
+    data_hash: str = "0123456789ab",
 ) -> Path:
     """Write STORE/CAPTURE with parts by (distribution, split, stimulus, site), at the last token, in float32."""
     hashes = {"weights": "", "config": "", "tokenizer": ""}
@@ -59,7 +60,7 @@ def write_store(
     (root / capture).mkdir(parents=True, exist_ok=True)
     (root / capture / "capture.json").write_text(json.dumps(record))
     for (distribution, split, stimulus, site), values in parts.items():
-        folder = root / capture / distribution / f"{split}.0123456789ab" / f"{stimulus}.{site}.last"
+        folder = root / capture / distribution / f"{split}.{data_hash}" / f"{stimulus}.{site}.last"
         folder.mkdir(parents=True)
         tensors = {NAMES[site].format(layer): rows.contiguous() for layer, rows in enumerate(values)}
         content = save(tensors)
@@ -69,7 +70,7 @@ def write_store(
             "format": 1,
             "distribution": distribution,
             "split": split,
-            "data_hash": "0123456789ab",
+            "data_hash": data_hash,
             "stimulus": asdict(get_stimulus(stimulus)),
             "site": site,
             "token": "last",

@@ -178,8 +178,14 @@ class CaptureRun:
 
         def fresh(layers: tuple[int, ...], first_file: int) -> Plan:
             tokens = self._batch_tokens
-            where = {"layers": layers, "first_file": first_file}
-            return Plan(format=FORMAT, layout=layout(), batch_tokens=tokens, stimuli=stimuli, **where)
+            return Plan(
+                format=FORMAT,
+                layout=layout(),
+                batch_tokens=tokens,
+                stimuli=stimuli,
+                layers=layers,
+                first_file=first_file,
+            )
 
         writers = begin(folder, missing, fresh, usable_layouts(self._lm))
         for rows in dict.fromkeys(writer.plan.rows for writer in writers):

@@ -105,8 +105,9 @@ def store_verify(
     removed = sorted({str(damage.bad) for damage in found}) if repair else []
     lines = [f"removed {place}" for place in removed]
     lines += ["the command that captured it makes it anew"] if repair and found else []
-    plain = {"damages": [str(damage) for damage in found], "removed": removed}
-    Talk(json=json).result(plain, *(map(str, found) if found else [f"{store}: every part is whole"]), *lines)
+    Talk(json=json).result(
+        [str(damage) for damage in found], *(map(str, found) if found else [f"{store}: every part is whole"]), *lines
+    )
     if found and not repair:
         raise typer.Exit(1)
 

@@ -43,7 +43,7 @@ DataHash = Annotated[
 ]
 AllowShared = Annotated[
     bool,
-    typer.Option("--allow-shared-prompts", help="Score targets with prompts that were fitted on; a warning says so."),
+    typer.Option("--allow-shared", help="Score targets with prompts that were fitted on; a warning says so."),
 ]
 TrustStore = Annotated[
     bool, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")

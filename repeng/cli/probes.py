@@ -70,7 +70,7 @@ def score(
     target: Targets,
     out: o.Out = None,
     model: o.MaybeModel = None,
-    allow_shared_prompts: o.AllowShared = False,
+    allow_shared: o.AllowShared = False,
     data: o.CachedDataPlace = None,
     benchmark: o.CachedBenchmark = None,
     limit: o.CachedLimit = None,
@@ -95,7 +95,7 @@ def score(
     table = Table("target", "pairs", "accuracy", "95 % interval", box=None)
     plain = []
     for name in target:
-        evaluation = evaluate(fitted, cached, name, allow_shared_prompts=allow_shared_prompts)
+        evaluation = evaluate(fitted, cached, name, allow_shared=allow_shared)
         low, high = accuracy_interval(evaluation) or (None, None)
         accuracy = evaluation.accuracy
         row = {"target": name, "n_pairs": evaluation.n_pairs, "accuracy": accuracy}
@@ -104,7 +104,7 @@ def score(
             name, str(evaluation.n_pairs), f"{accuracy:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"
         )
         if out:
-            asked = cached_target(fitted, cached, name, allow_shared_prompts=allow_shared_prompts)
+            asked = cached_target(fitted, cached, name, allow_shared=allow_shared)
             provenance = evaluation_provenance(fitted, cached, asked)
             path = evaluation_path(out, fitted.name, cached.model_slug, provenance["source"], name)
             write_evaluation(path, evaluation, provenance)
@@ -123,7 +123,7 @@ def sweep(
     site: o.Site = None,
     token: o.Token = None,
     seed: o.Seed = 0,
-    allow_shared_prompts: o.AllowShared = False,
+    allow_shared: o.AllowShared = False,
     data: o.CachedDataPlace = None,
     benchmark: o.CachedBenchmark = None,
     limit: o.CachedLimit = None,
@@ -155,7 +155,7 @@ def sweep(
         site=site,
         token=token,
         seed=seed,
-        allow_shared_prompts=allow_shared_prompts,
+        allow_shared=allow_shared,
     )
     rows = [record_of(row) for row in found]
     if csv:
@@ -178,7 +178,7 @@ def matrix(
     site: o.Site = None,
     token: o.Token = None,
     seed: o.Seed = 0,
-    allow_shared_prompts: o.AllowShared = False,
+    allow_shared: o.AllowShared = False,
     data: o.CachedDataPlace = None,
     benchmark: o.CachedBenchmark = None,
     limit: o.CachedLimit = None,
@@ -199,9 +199,7 @@ def matrix(
     opened = open_store(Cache(store, trust=trust_store), model)
     cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or ())
     chosen = cached.trained_distributions() if distributions == "all" else o.names(distributions)
-    found = transfer_matrix(
-        cached, chosen, probe, site=site, token=token, seed=seed, allow_shared_prompts=allow_shared_prompts
-    )
+    found = transfer_matrix(cached, chosen, probe, site=site, token=token, seed=seed, allow_shared=allow_shared)
     if plot:
         from repeng.report.charts import matrix_chart, save_chart
 

@@ -151,8 +151,23 @@ def store_listing(store: Path) -> tuple[list[dict[str, Any]], Table]:
         for key, held in capture.contents().items():
             size = sum(activations.n_bytes for activations in held)
             names = sorted(str(activations.key) for activations in held)
+            known = capture.data_of(key)
+            sources = [source.model_dump() for source in known.sources] if known is not None else []
+            responses = held[0].n_responses
             plain.append(
-                {"capture": capture.id, "model": capture.model, "split": list(key), "parts": names, "bytes": size}
+                {
+                    "capture": capture.id,
+                    "model": capture.model,
+                    "split": list(key),
+                    "responses": responses,
+                    "sources": sources,
+                    "parts": names,
+                    "bytes": size,
+                }
             )
-            rows.append((capture.id, f"{key.distribution}/{key.split}", ", ".join(names), f"{size / 1e6:.1f}"))
-    return plain, table_of(("capture", "split", "parts", "MB"), rows)
+            where = (known.place, known.sources[-1].when[:10]) if known is not None else ("not noted", "")
+            name = f"{key.distribution}/{key.split}"
+            rows.append(
+                (capture.id, name, key.data_hash, str(responses), *where, ", ".join(names), f"{size / 1e6:.1f}")
+            )
+    return plain, table_of(("capture", "split", "data hash", "responses", "source", "when", "parts", "MB"), rows)

@@ -36,7 +36,6 @@ def save(fitted: FittedProbe, directory: Path | str) -> Path:
     is stopped anywhere leaves what was there before.
     """
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     tensors = {STATE + name: value.detach().cpu().contiguous() for name, value in fitted.probe.state().items()}
     tensors |= {name: torch.from_numpy(getattr(fitted, name).copy()) for name in CURVES}
     content = save_tensors(tensors)

@@ -146,10 +146,15 @@ class Runner:
         source, target = task.source.distribution, task.target.distribution
         return evaluation_path(self.predictions, task.method, model, source, target)
 
-    def keys(self, tasks: Sequence[Task], methods: Sequence[Method]) -> dict[Task, str]:
+    def keys(self, tasks: Sequence[Task], methods: Sequence[Method], *, trusted: bool = False) -> dict[Task, str]:
         """Says what each task's evaluation follows from, of the tasks whose activations are all in the store.
 
         A file with another key is another evaluation.
+
+        Args:
+            tasks: what is asked.
+            methods: those that the tasks name.
+            trusted: keys of evaluations that follow from activations whose content was not checked.
         """
         by_name = {method.name: method for method in methods}
         identities = {name: by_name[name].identity() for name in {task.method for task in tasks}}
@@ -166,6 +171,7 @@ class Runner:
                     "method": identities[task.method],
                     "texts": sorted({(need.stimulus.name, need.stimulus.fingerprint) for need in needs}),
                     "activations": contents,
+                    "trusted": trusted and bool(needs),
                     "source": [task.source.distribution, task.source.data_hash],
                     "target": [task.target.distribution, task.target.data_hash],
                     "version": __version__,
@@ -175,8 +181,12 @@ class Runner:
 
     def known(self, tasks: Sequence[Task], methods: Sequence[Method]) -> dict[Task, MethodEvaluation]:
         """The tasks whose file on disk already holds this very evaluation, with it."""
-        read = ((task, _read_back(self.path(task), key)) for task, key in self.keys(tasks, methods).items())
-        return {task: found for task, found in read if found is not None}
+        found: dict[Task, MethodEvaluation] = {}
+        for trusted in {False, self.store.trust}:
+            keys = self.keys([task for task in tasks if task not in found], methods, trusted=trusted)
+            read = ((task, _read_back(self.path(task), key)) for task, key in keys.items())
+            found |= {task: held for task, held in read if held is not None}
+        return found
 
     def check(self, tasks: Iterable[Task], methods: Sequence[Method]) -> None:
         """Check the content of all activations that some tasks read.
@@ -235,7 +245,7 @@ class Runner:
         found = StudyEvaluations()
         by_name = {method.name: method for method in methods}
         tasks = list(dict.fromkeys(tasks))
-        keys = self.keys([task for task in tasks if task not in known], methods)
+        keys = self.keys([task for task in tasks if task not in known], methods, trusted=self.store.trust)
         todo: dict[tuple[str, Split], list[Task]] = defaultdict(list)
         for task in tasks:
             if task in known:

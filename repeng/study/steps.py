@@ -276,7 +276,7 @@ def fit(
 
 
 def evaluate(
-    fitted: FittedProbe, cached: Cached, target: str, *, split: str = "test", allow_shared_prompts: bool = False
+    fitted: FittedProbe, cached: Cached, target: str, *, split: str = "test", allow_shared: bool = False
 ) -> Evaluation:
     """Score a fitted probe on a target: p(best) of each pair whose texts were not too long.
 
@@ -285,7 +285,7 @@ def evaluate(
         cached: activations of the capture that it was fitted on.
         target: a distribution.
         split: of the target.
-        allow_shared_prompts: also where the probe was fitted on some of the target's prompts; a warning says how many.
+        allow_shared: also where the probe was fitted on some of the target's prompts; a warning says how many.
 
     Returns:
         `accuracy`, `probabilities` `[pair]`, `example` and `group` of each pair; `repeng.metrics` has intervals.
@@ -300,13 +300,13 @@ def evaluate(
     path = isinstance(cached, str | Path | Store)
     data = open_for(fitted, cached) if path else _opened(cached)  # type: ignore[arg-type]
     fitted.check_capture(data.id)
-    asked = cached_target(fitted, data, target, split=split, allow_shared_prompts=allow_shared_prompts)
+    asked = cached_target(fitted, data, target, split=split, allow_shared=allow_shared)
     question, labels = _question(asked)
     return judge(FittedOnCache(fitted, data.n_layers).answer(question), question, labels)
 
 
 def cached_target(
-    fitted: FittedProbe, cached: CachedData, target: str, *, split: str = "test", allow_shared_prompts: bool = False
+    fitted: FittedProbe, cached: CachedData, target: str, *, split: str = "test", allow_shared: bool = False
 ) -> CachedSplit:
     """The target that a fitted probe is to be scored on: of the right version, and with prompts that it never saw.
 
@@ -327,10 +327,9 @@ def cached_target(
     shared, total = _shared_prompts(fitted, cached, key)
     if shared:
         found = f"{fitted.name} was fitted on {shared} of the {total} prompts of {target}/{split}"
-        if not allow_shared_prompts:
+        if not allow_shared:
             raise BadInput(
-                f"{found}, so a score says how well it remembers them; score other data, or allow it "
-                "(--allow-shared-prompts)"
+                f"{found}, so a score says how well it remembers them; score other data, or allow it (--allow-shared)"
             )
         log.warning("%s; its score there is no measure of how it generalises", found)
     return CachedSplit(cached, *key)
@@ -362,7 +361,7 @@ def sweep(
     token: str | None = None,
     seed: int = 0,
     block_bytes: int = BLOCK_BYTES,
-    allow_shared_prompts: bool = False,
+    allow_shared: bool = False,
 ) -> list[LayerRow]:
     """Every probe at every layer, and every head where the site has heads, on every target's test split.
 
@@ -377,7 +376,7 @@ def sweep(
         site: hook site to read, where it is not a probe's own; `token` alike.
         seed: of the source's split, and of the intervals.
         block_bytes: as in `fit`.
-        allow_shared_prompts: as in `evaluate`.
+        allow_shared: as in `evaluate`.
 
     Returns:
         One row a probe, target, layer and head, with accuracy and its 95 % interval; `pandas.DataFrame(rows)` is a
@@ -397,14 +396,14 @@ def sweep(
     for name, probe in named:
         fitted = fit(data, source, probe, site=site, token=token, seed=seed, block_bytes=block_bytes)
         units = [unit for layer in fitted.fitted_layers for unit in fitted.heads_of(layer)]
-        for each in targets:
-            target = cached_target(fitted, data, each, allow_shared_prompts=allow_shared_prompts)
-            question, labels = _question(target)
+        for target in targets:
+            asked = cached_target(fitted, data, target, allow_shared=allow_shared)
+            question, labels = _question(asked)
             found = FittedOnCache(fitted, data.n_layers).unit_scores(question, units)
-            target.forget()
+            asked.forget()
             figures = layer_figures(found, question, labels, seed=seed)
             chosen = [unit in fitted.units for unit in units]
-            names = {"model": data.model, "probe": name, "source": source, "target": target.distribution}
+            names = {"model": data.model, "probe": name, "source": source, "target": target}
             rows += layer_rows(figures, chosen, **names)
     return rows
 
@@ -435,7 +434,7 @@ def transfer_matrix(
     site: str | None = None,
     token: str | None = None,
     seed: int = 0,
-    allow_shared_prompts: bool = False,
+    allow_shared: bool = False,
 ) -> Transfer:
     """Fit on each distribution's train split, test on each one's test split, all at one shared layer.
 
@@ -448,7 +447,7 @@ def transfer_matrix(
         probe: as in `fit`.
         site: hook site to read, where it is not the probe's own; `token` alike.
         seed: of the sources' splits.
-        allow_shared_prompts: as in `evaluate`.
+        allow_shared: as in `evaluate`.
 
     Raises:
         BadInput: fewer than two distributions; or as `evaluate`.
@@ -466,12 +465,12 @@ def transfer_matrix(
     place = int(np.mean([fitted.held_out_accuracy for fitted in fits], axis=0).argmax())
     accuracy: list[list[float]] = [[] for _ in distributions]
     for each in distributions:
-        target = [cached_target(fitted, data, each, allow_shared_prompts=allow_shared_prompts) for fitted in fits][0]
-        question, labels = _question(target)
+        asked = [cached_target(fitted, data, each, allow_shared=allow_shared) for fitted in fits][0]
+        question, labels = _question(asked)
         for row, fitted in zip(accuracy, fits, strict=True):
             found = FittedOnCache(fitted, data.n_layers).unit_scores(question, [fitted.layer_units[place]])
             row.append(layer_figures(found, question, labels)[0].accuracy)
-        target.forget()
+        asked.forget()
     cosine = None
     units = [_unit_direction(fitted, place) for fitted in fits]
     if len({fitted.layer_heads[place] for fitted in fits}) == 1 and all(unit is not None for unit in units):
@@ -508,12 +507,10 @@ def _shared_prompts(fitted: FittedProbe, cached: CachedData, target: SplitKey) -
     source = SplitKey(str(own.get("source")), "train", str(own.get("data_hash")))
     if source not in cached.splits():
         return 0, 0
-    texts = [
-        {row["group"] for row in cached.index(target).responses},
-        {row.get("text_hash") for row in cached.index(source).responses} - {None},
-    ]
-    found = {row["group"] for row in cached.index(target).responses if row.get("text_hash") in texts[1]}
-    return len(found), len(texts[0])
+    seen = {row.get("text_hash") for row in cached.index(source).responses} - {None, ""}
+    asked = cached.index(target).responses
+    groups = {row["group"] for row in asked if row.get("text_hash") in seen}
+    return len(groups), len({row["group"] for row in asked})
 
 
 def _probe(given: str | Probe) -> tuple[str, Probe]:

@@ -39,11 +39,11 @@ class Stop(Exception):
 
 
 def content(root: Path) -> dict[str, bytes]:
-    """Every file of a store but locks."""
+    """Every file of a store but locks and what says when a split was captured."""
     return {
         str(file.relative_to(root)): file.read_bytes()
         for file in sorted(root.rglob("*"))
-        if file.is_file() and file.name != ".lock"
+        if file.is_file() and file.name not in (".lock", parts.SPLIT)
     }
 
 

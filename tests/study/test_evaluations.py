@@ -12,6 +12,7 @@ from repeng.methods.base import Method
 from repeng.methods.plugins.genies_folder import FolderPlugin, GeniesFolder
 from repeng.methods.plugins.python_object import PythonObject
 from repeng.methods.registry import make_method
+from repeng.study.capture_plan import plan_cache
 from repeng.study.evaluations import StudyEvaluations, Task
 from repeng.study.settings import Study
 from repeng.study.study import plan_study, run_study
@@ -94,9 +95,18 @@ def test_a_method_that_hangs_ends_at_its_time_limit_and_the_next_one_answers(
 def test_a_key_is_another_where_anything_that_an_answer_follows_from_is(
     small_world: Path, study_of: Callable[..., Study], tmp_path: Path
 ) -> None:
-    plan = plan_study(study_of(small_world, tmp_path, methods=("mms", "zero-shot")))
+    study = study_of(small_world, tmp_path, methods=("mms", "zero-shot"))
+    plan = plan_study(study)
     world = plan.world.distributions
     easy, hard, polite = (world[name] for name in ("easy", "hard", "polite"))
+    assert plan.runner.keys(plan.tasks, plan.methods) == {}, "nothing is there yet that an answer could follow from"
+    needs = {
+        split: plan.methods[0].requires(easy.train) + plan.methods[1].requires(easy.train)
+        for split in (easy.train, polite.train, hard.test, polite.test, easy.train.first(9), hard.test.first(9))
+    }
+    plan_cache(
+        plan.cache.settings, Path(study.store), {split: frozenset(need) for split, need in needs.items()}
+    ).carry_out(silent)
     tasks = [
         Task("mms", easy.train, hard.test),
         Task("mms", polite.train, hard.test),

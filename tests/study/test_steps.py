@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up import made_up
 from planted_store import PAIRS, planted, two_worlds, write_store
 
 from repeng.activations.store import cached_split as cached
 from repeng.activations.store.store import Store
+from repeng.distributions.schema import Distribution, Split
 from repeng.errors import BadInput, CaptureMismatch, RepengError, StoreError, UnknownName
 from repeng.methods.probes import CachedSource
 from repeng.metrics import Evaluation, accuracy_interval
 from repeng.probes.fitted import FittedProbe
 from repeng.probes.fitting import ProbeSpec, fit_probe
+from repeng.probes.io import load, save
 from repeng.probes.registry import get_probe
 from repeng.probes.source import BLOCK_BYTES, layer_blocks, split_source
-from repeng.study.steps import CachedData, evaluate, fit, open_for, open_store, sweep, transfer_matrix
+from repeng.study.steps import CachedData, evaluate, fit, open_data, open_for, open_store, sweep, transfer_matrix
+from repeng.study.steps import capture as capture_data
 
 ONE_LAYER = 1
 
@@ -245,16 +250,78 @@ def test_an_empty_store_and_unknown_names_say_what_to_do(capture: CachedData, tm
         transfer_matrix(capture, ("near",), "mms")
 
 
-def test_of_two_versions_of_the_data_the_larger_is_taken(tmp_path: Path) -> None:
+def test_of_two_versions_of_the_data_none_is_taken_until_one_is_meant(tmp_path: Path) -> None:
     small = planted({2: (0, 4.0)}, seed=0, pairs=8)
-    write_store(tmp_path, {("near", "train", "plain", "resid_post"): small})
-    first = next(tmp_path.glob("*/near/train.*"))
-    first.rename(first.with_name("train.ffffffffffff"))
+    write_store(tmp_path, {("near", "train", "plain", "resid_post"): small}, data_hash="ffffffffffff")
     write_store(tmp_path, {("near", "train", "plain", "resid_post"): planted({}, seed=1)})
     found = open_store(tmp_path)
-    assert (found.split("near").data_hash, len(found.labels("near").labels)) == ("0123456789ab", 2 * PAIRS)
-    named = CachedData(found.folder, {("near", "train"): "ffffffffffff"})
-    assert len(named.labels("near").labels) == 2 * 8
+    for ask in (lambda: fit(found, "near", "mms"), lambda: found.labels("near"), lambda: sweep(found, "near", "near")):
+        with pytest.raises((BadInput, UnknownName), match="2 versions of near/train|near/test"):
+            ask()
+    for data_hash, pairs in (("ffffffffffff", 8), ("0123456789ab", PAIRS)):
+        named = CachedData(found.folder, {("near", "train"): data_hash})
+        assert len(named.labels("near").labels) == 2 * pairs
+        chosen = open_data(found, hashes=[data_hash])
+        assert fit(chosen, "near", "mms").provenance["data_hash"] == data_hash
+    with pytest.raises(UnknownName, match="'0000'; choose from 0123456789ab, ffffffffffff"):
+        open_data(found, hashes=["0000"])
+    with pytest.raises(BadInput, match="of other data than is meant"):
+        CachedData(found.folder, {("near", "train"): "0000"}).labels("near")
+
+
+@pytest.fixture
+def two_versions(tmp_path: Path) -> tuple[Path, Distribution, Distribution]:
+    """A store with two versions of one distribution that divide the same examples otherwise, and these versions."""
+    examples = made_up(40).examples
+    found = []
+    for number, order in enumerate((examples, examples[20:] + examples[:20])):
+        splits = {"train": Split("mine", "train", order[:24]), "test": Split("mine", "test", order[24:])}
+        found.append(Distribution.read_from(f"/data/{number}", "mine", splits))
+        capture_data("mini", found[-1], store=tmp_path, stimuli=("plain",), logprob=False)
+    return tmp_path, found[0], found[1]
+
+
+def test_train_and_test_of_one_score_are_of_one_version(
+    two_versions: tuple[Path, Distribution, Distribution], caplog: pytest.LogCaptureFixture
+) -> None:
+    store, first, second = two_versions
+    with pytest.raises(BadInput, match="2 versions of mine/train: .*/data/[01].*/data/[01]"):
+        fit(open_store(store), "mine", "mms")
+    fitted = fit(open_data(open_store(store), hashes=[first.train.data_hash]), "mine", "mms")
+    # Nothing else is said: the test split is the one that was read with the train split.
+    own = evaluate(fitted, open_store(store), "mine")
+    assert own.n_pairs == len(first.test.pairs)
+    other = open_data(open_store(store), hashes=[second.test.data_hash])
+    with pytest.raises(BadInput, match=f"another version of it; score the one.*{first.test.data_hash}"):
+        evaluate(fitted, other, "mine")
+    twice = replace(fitted, provenance={**fitted.provenance, "source": "elsewhere"})
+    with pytest.raises(BadInput, match="was fitted on 16 of the 16 prompts of mine/test"):
+        evaluate(twice, other, "mine")
+    evaluate(twice, other, "mine", allow_shared=True)
+    assert "no measure of how it generalises" in caplog.text
+
+
+def test_a_saved_probe_knows_its_prompts(two_versions: tuple[Path, Distribution, Distribution], tmp_path: Path) -> None:
+    store, first, _ = two_versions
+    fitted = fit(open_data(open_store(store), hashes=[first.train.data_hash]), "mine", "mms")
+    save(fitted, tmp_path / "probe")
+    loaded = load(tmp_path / "probe")
+    assert loaded.provenance["prompts"] == list(first.train.prompt_hashes)
+    assert loaded.provenance["place"] == "/data/0"
+    with pytest.raises(BadInput, match="prompts of mine/train"):
+        evaluate(loaded, open_store(store), "mine", split="train")
+
+
+def test_of_data_that_was_captured_before_prompts_were_noted_whole_texts_are_compared(
+    two_versions: tuple[Path, Distribution, Distribution],
+) -> None:
+    store, first, second = two_versions
+    for record in store.glob("*/*/*/split.json"):
+        record.unlink()
+    fitted = fit(open_data(open_store(store), hashes=[first.train.data_hash]), "mine", "mms")
+    assert "prompts" not in fitted.provenance
+    with pytest.raises(BadInput, match="was fitted on 16 of the 16 prompts of mine/test"):
+        evaluate(fitted, open_data(open_store(store), hashes=[second.test.data_hash]), "mine")
 
 
 def test_a_split_whose_every_text_was_skipped_has_no_pair_to_score(tmp_path: Path) -> None:

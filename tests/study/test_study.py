@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 import signal
@@ -17,15 +18,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 from small_world import SHIFTS, flip, silent, with_split, world, write_world
 from tiny_models import make_model
 
 from repeng.activations.capture import Request, capture
 from repeng.activations.store.cached_split import CachedSplit, MixedSplit
 from repeng.activations.store.files import split_key
+from repeng.activations.store.store import Store
 from repeng.distributions.schema import Example, Shift
 from repeng.distributions.stimuli import get_stimulus
-from repeng.errors import BadInput
+from repeng.errors import BadInput, StoreError
 from repeng.methods.base import Source
 from repeng.methods.probes import CachedSource
 from repeng.models.load import load_model
@@ -133,10 +136,63 @@ def test_evaluations_are_read_back_only_where_nothing_that_they_follow_from_has_
         return dict(Counter(task.method for task in plan.tasks if task not in plan.known))
 
     assert unanswered() == {}
+    # A folder is one study's, but for one that says of none.
+    (Path(again.out) / "study.toml").unlink()
     assert set(unanswered(seed=1)) == {"mms", "cra", "few-shot", "length"}
     assert set(unanswered(layers="1")) == {"mms", "cra"}
     assert set(unanswered(limit=20)) == set(again.methods)
     assert set(unanswered(dtype="bfloat16")) == set(again.methods)
+
+
+def swap_rows(study: Study) -> Path:
+    """Swap the rows of a shard that mms reads of a target, so that its size stays."""
+    (shard,) = Path(study.store).glob("*/hard/test.*/plain.resid_post.last/shard-00000.safetensors")
+    size = shard.stat().st_size
+    save_file({name: rows.flip(0).contiguous() for name, rows in load_file(shard).items()}, shard)
+    assert shard.stat().st_size == size
+    return shard
+
+
+def test_damaged_activations_are_not_asked_and_what_was_made_from_them_is_not_read_back(again: Study) -> None:
+    before = (Path(again.out) / "results.csv").read_bytes()
+    shutil.rmtree(Path(again.out) / "predictions" / "mms")
+    swap_rows(again)
+    with pytest.raises(StoreError, match="its content has changed.*repeng store verify --repair"):
+        run(again)
+    assert (Path(again.out) / "results.csv").read_bytes() == before
+    # Whoever trusts the store has wrong numbers, and keeps them to himself.
+    run(replace(again, trust_store=True))
+    assert (Path(again.out) / "results.csv").read_bytes() != before
+    assert len(Store(again.store).verify(repair=True)) == 1
+    result = run(again)
+    mms = sum(task.method == "mms" for task in result.plan.tasks)
+    assert result.captured is not None
+    assert (Path(again.out) / "results.csv").read_bytes() == before
+    assert 0 < result.evaluations_made <= mms
+
+
+def test_activations_of_other_content_are_another_answer(again: Study) -> None:
+    shard = swap_rows(again)
+    index = shard.with_name("index.json")
+    held = json.loads(index.read_text())
+    del held["checksum"]
+    held["shards"][0]["sha256"] = hashlib.sha256(shard.read_bytes()).hexdigest()
+    index.write_text(json.dumps(held | {"format": 1}))
+    plan = plan_study(again)
+    unknown = {(task.method, task.target.distribution) for task in plan.tasks if task not in plan.known}
+    assert ("mms", "hard") in unknown
+    assert {target for _, target in unknown} == {"hard"} and ("zero-shot", "hard") not in unknown
+
+
+def test_labels_that_are_not_the_datas_are_refused(again: Study) -> None:
+    (index,) = Path(again.store).glob("*/hard/test.*/plain.resid_post.last/index.json")
+    held = json.loads(index.read_text())
+    rows = held["responses"]
+    rows[0]["label"], rows[1]["label"] = rows[1]["label"], rows[0]["label"]
+    del held["checksum"]
+    index.write_text(json.dumps(held | {"format": 1}))
+    with pytest.raises(StoreError, match="labels, groups or order of the responses are not the data's"):
+        run(again)
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"key": 3}', '{"eval_accuracy": 0.5'])

@@ -216,7 +216,7 @@ class Index(StoreFile):
     shape: tuple[int, ...]
     dtype: str
     layout: WrittenLayout | None = None
-    taken_over: dict[str, int] | None = None
+    taken_over: dict[str, int] = {}
     skipped: tuple[int, ...]
     blank: tuple[int, ...]
     shards: tuple[Shard, ...]

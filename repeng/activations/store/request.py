@@ -181,7 +181,7 @@ def needed(
                 index = read_index(folder)
                 if index.rows != rows:
                     raise StoreError(
-                        f"{folder / INDEX}: labels, groups or order of its responses are not those of the data; {WAY_OUT}"
+                        f"{folder / INDEX}: labels, groups or order of the responses are not the data's; {WAY_OUT}"
                     )
                 if vars(index.stimulus) != definitions[key.stimulus]:
                     raise BadInput(

@@ -109,8 +109,9 @@ def take_over(folder: Path, split: Split, stimulus: Stimulus, missing: Sequence[
         return 0
 
     def fresh(layers: tuple[int, ...], first_file: int) -> Plan:
-        where = {"layers": layers, "first_file": first_file}
-        return Plan(format=FORMAT, layout="copied", batch_tokens=0, stimuli=(stimulus,), **where)
+        return Plan(
+            format=FORMAT, layout="copied", batch_tokens=0, stimuli=(stimulus,), layers=layers, first_file=first_file
+        )
 
     for item in missing:
         clear_temporaries(folder / str(item.key))

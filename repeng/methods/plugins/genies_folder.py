@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from repeng.atomic import write_atomically
+from repeng.atomic import sync_tree, write_atomically
 from repeng.distributions.load import write_genies
 from repeng.distributions.schema import Distribution, Split
 from repeng.errors import BadInput, RepengError
@@ -100,6 +100,7 @@ class FolderPlugin:
             log=place / "train.log",
             time_limit=self.time_limit,
         )
+        sync_tree(place)
         write_atomically(place / "trained.json", json.dumps({"arguments": arguments}))
         return trained
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,13 @@ def change(path: Path, place: tuple[str | int, ...], value: Any) -> None:
     for step in place[:-1]:
         held = held[step]
     held[place[-1]] = value
-    path.write_text(json.dumps(content))
+    seal(path, content)
+
+
+def seal(path: Path, content: dict[str, Any]) -> None:
+    """Write a file with the checksum of its content, as docs/store.md says it."""
+    body = json.dumps({key: value for key, value in content.items() if key != "checksum"})[:-1]
+    path.write_text(f'{body},\n "checksum": "{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n')
 
 
 def test_a_file_that_is_read_and_written_is_the_same_bytes(files: dict[type[StoreFile], Path]) -> None:
@@ -53,7 +60,13 @@ def test_a_file_that_is_read_and_written_is_the_same_bytes(files: dict[type[Stor
         (("stimulus", "bos"), 1, "stimulus.bos: Input should be a valid boolean"),
         (("stimulus", "name"), "a name", "cannot be read: a stimulus named 'a name'"),
         (("layers",), None, "layers: Input should be a valid"),
-        (("format",), 2, "format: format 2; this version of repeng reads format 1"),
+        (("format",), 3, "format: format 3; this version of repeng reads formats 1 and 2"),
+        (("responses", 0, "label"), 0.5, "cannot be read: responses: an example has not exactly one response labelled"),
+        (("shape", 0), 7, "cannot be read: shape [7, 32] with"),
+        (("skipped",), [-1], "cannot be read: skipped or blank names a row that is not one of"),
+        (("layers",), [0, 1], "cannot be read: layers are not those of the shards"),
+        (("shards", 0, "rows"), 1, "cannot be read: shards of layer 0 have"),
+        (("shards", 0, "file"), "../x", "cannot be read: shards do not follow one another"),
     ],
 )
 def test_a_wrong_type_is_refused_with_the_file_and_the_field(
@@ -100,3 +113,65 @@ def test_a_stimulus_with_a_key_of_a_later_version_is_not_taken_for_ours(
     change(files[Index], ("stimulus", "of_later"), "more text")
     with pytest.raises(BadInput, match="'plain' meant another text"):
         capture(llama, [split], REQUEST, Store(tmp_path))
+
+
+def test_a_changed_file_is_refused_by_its_checksum(files: dict[type[StoreFile], Path]) -> None:
+    for kind, (before, after) in {CaptureRecord: ('"n_layers": 3', '"n_layers": 2'), Index: ("1.0", "0.0")}.items():
+        whole = files[kind].read_text()
+        assert before in whole
+        other = whole.replace(before, after, 1)
+        if kind is Index:
+            # Two labels that change places: nothing but the checksum tells.
+            other = (
+                whole.replace('"label": 1.0', "*").replace('"label": 0.0', '"label": 1.0').replace("*", '"label": 0.0')
+            )
+            assert other != whole
+        for content in (other, whole.replace("checksum", "check sum"), whole.rstrip("\n")):
+            files[kind].write_text(content)
+            with pytest.raises(StoreError, match=r"json: .*(checksum is another|exactly one response)"):
+                kind.read(files[kind])
+        files[kind].write_text(whole)
+        kind.read(files[kind])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        "null",
+        "[" * 200_000,
+        '{"a":' * 200_000,
+        "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"),
+    ],
+)
+def test_nonsense_is_named_and_verify_goes_on(content: str, files: dict[type[StoreFile], Path], tmp_path: Path) -> None:
+    files[CaptureRecord].write_text(content)
+    files[Index].write_text(content)
+    others = [path for path in tmp_path.rglob("index.json") if path != files[Index]]
+    others[0].with_name("shard-00000.safetensors").unlink()
+    found = [str(damage) for damage in Store(tmp_path).verify()]
+    assert [line.partition(": ")[0] for line in found] == [
+        str(files[CaptureRecord]),
+        *sorted([str(others[0].with_name("shard-00000.safetensors")), str(files[Index])]),
+    ]
+
+
+def test_a_file_of_another_place_is_named(files: dict[type[StoreFile], Path], tmp_path: Path) -> None:
+    capture_folder, split_folder = files[CaptureRecord].parent, files[Index].parents[1]
+    moved = capture_folder / "other" / split_folder.name
+    moved.parent.mkdir()
+    split_folder.rename(moved)
+    found = [str(damage) for damage in Store(tmp_path).verify()]
+    assert len(found) == 1 + len(list(moved.glob("*/index.json")))
+    assert all("does not belong here" in line for line in found)
+    capture_folder.rename(tmp_path / "other-000000000000")
+    with pytest.raises(StoreError, match="does not belong here"):
+        Store(tmp_path).capture("other-000000000000")
+
+
+def test_an_old_file_without_a_checksum_is_read(files: dict[type[StoreFile], Path]) -> None:
+    content = json.loads(files[Index].read_text())
+    files[Index].write_text(json.dumps({**content, "format": 1}))
+    assert Index.read(files[Index]).format == 1

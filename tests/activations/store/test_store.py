@@ -9,13 +9,14 @@ import pytest
 import torch
 from made_up import made_up
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from repeng.activations.capture import CaptureSummary, Request, capture
 from repeng.activations.store import files as parts
 from repeng.activations.store.files import SplitKey, blocks, file_name, split_key
 from repeng.activations.store.store import Store, StoredCapture
 from repeng.atomic import write_atomically
-from repeng.distributions.schema import Example, Split
+from repeng.distributions.schema import Distribution, Example, Split
 from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput, NonFinite, StoreError, UnknownName
 from repeng.models.load import LanguageModel, load_model
@@ -123,12 +124,65 @@ def test_damage_is_found_and_named(stored: StoredCapture, split: Split, tmp_path
     shards[0].write_bytes(content)
     shards[1].write_bytes(shards[1].read_bytes()[:-5])
     shards[2].unlink()
-    problems = store.verify()
+    problems = [str(damage) for damage in store.verify()]
     assert [problem.rpartition(": ")[2].split()[0] for problem in problems] == ["its", "has", "is"]
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(StoreError, match="is not there; drop what is damaged with repeng store verify --repair"):
         stored.open(split, "plain", "resid_post").layer(0)
     (shards[0].parent / "index.json").write_text("{")
-    assert "cannot be read" in store.verify()[0]
+    assert "cannot be read" in str(store.verify()[0])
+
+
+def test_a_repair_drops_what_is_bad_and_no_more(stored: StoredCapture, split: Split, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first, second, third = (held.folder for held in stored.contents()[split_key(split)])
+    shard = first / "shard-00000.safetensors"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    (second / "index.json").write_text("[]")
+    assert len(store.verify()) == 2
+    store.verify(repair=True)
+    assert not first.exists() and not second.exists() and third.is_dir()
+    assert store.verify() == []
+
+
+def test_swapped_rows_of_a_shard_are_not_read_and_a_capture_mends_them(
+    llama: LanguageModel, stored: StoredCapture, split: Split, tmp_path: Path
+) -> None:
+    folder = stored.open(split, "plain", "resid_post").folder
+    shard = folder / "shard-00000.safetensors"
+    whole = shard.read_bytes()
+    tensors = load_file(shard)
+    save_file({name: rows.flip(0).contiguous() for name, rows in tensors.items()}, shard)
+    assert len(whole) == shard.stat().st_size
+    with pytest.raises(StoreError, match="its content has changed since it was written"):
+        stored.open(split, "plain", "resid_post").layer(0)
+    trusting = Store(tmp_path, trust=True).capture(stored.id)
+    assert trusting.open(split, "plain", "resid_post").layer(0).shape[0] == split.n_responses
+    Store(tmp_path).verify(repair=True)
+    capture(llama, [split], PLAIN, Store(tmp_path))
+    assert shard.read_bytes() == whole
+
+
+def test_a_folder_that_is_no_store_is_an_error(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(StoreError, match="is no store"):
+            Store(place).verify()
+
+
+def test_a_split_says_where_its_data_was_read(llama: LanguageModel, split: Split, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    read = Distribution.read_from("/data/made_up", "made_up", {"train": split, "test": made_up(4, split="test")})
+    stored = store.capture(capture(llama, [split], PLAIN, store).capture_id)
+    assert [source.place for source in stored.data_of(split).sources] == ["memory"]
+    capture(llama, list(read.splits.values()), PLAIN, store)
+    known = stored.data_of(split)
+    assert known.place == "/data/made_up" and len(known.sources) == 2
+    assert known.prompts == split.prompt_hashes
+    assert known.belongs_with("test", read.test.data_hash) and not known.belongs_with("test", split.data_hash)
+    again = (stored.folder / "made_up" / f"train.{split.data_hash}" / "split.json").read_bytes()
+    capture(llama, [read.train], PLAIN, store)
+    assert (stored.folder / "made_up" / f"train.{split.data_hash}" / "split.json").read_bytes() == again
 
 
 def test_a_distribution_or_a_capture_can_be_removed(llama: LanguageModel, tmp_path: Path) -> None:
@@ -153,8 +207,8 @@ def test_a_distribution_or_a_capture_can_be_removed(llama: LanguageModel, tmp_pa
 
 def test_a_store_of_another_format_is_refused(stored: StoredCapture, split: Split, tmp_path: Path) -> None:
     record = stored.folder / "capture.json"
-    record.write_text(record.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(StoreError, match="format 2; this version of repeng reads format 1"):
+    record.write_text(record.read_text().replace('"format": 2', '"format": 3'))
+    with pytest.raises(StoreError, match="format 3; this version of repeng reads formats 1 and 2"):
         Store(tmp_path).capture(stored.id)
 
 
