@@ -18,7 +18,7 @@ from repeng.activations.store.records import read_index
 from repeng.activations.store.store import Store, StoredCapture
 from repeng.activations.store.stored_activations import StoredActivations
 from repeng.distributions.schema import ResponseLabels, Split
-from repeng.errors import NonFinite, RepengError, StoreError
+from repeng.errors import NonFinite, RepengError, StoreError, sentence
 from repeng.methods.answers import evaluate, layer_figures
 from repeng.methods.base import (
     Answer,

@@ -13,7 +13,7 @@ from repeng.activations.store.store import Store
 from repeng.atomic import write_atomically
 from repeng.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from repeng.distributions.schema import Shift, Split
-from repeng.errors import BadInput
+from repeng.errors import BadInput, sentence
 from repeng.methods.base import Kind, Method, MethodSettings, RequiredActivations
 from repeng.methods.registry import BASELINE, make_method, make_methods
 from repeng.models.fingerprint import slug
