@@ -86,6 +86,8 @@ def load(directory: Path | str, *, trust_code: bool = False) -> FittedProbe:
         raise BadInput(f"{directory}: no {DESCRIPTION} here; name a folder that `repeng fit` wrote")
     try:
         described = json.loads(read_bounded(path, RECORD_BYTES))
+        if not isinstance(described, dict):
+            raise BadInput(f"{path}: this should be a JSON object; fit the probe again")
         if described["format"] != FORMAT:
             raise BadInput(f"{path}: format {described['format']} is not {FORMAT}; fit the probe again")
         own = str(described["probe"])
@@ -98,7 +100,8 @@ def load(directory: Path | str, *, trust_code: bool = False) -> FittedProbe:
     except RepengError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: damaged ({error!r}); fit the probe again") from error
+        what = f"no key {error}" if isinstance(error, KeyError) else str(error)
+        raise BadInput(f"{path}: damaged ({what[:200]}); fit the probe again") from error
 
 
 def read_weights(directory: Path, described: dict[str, Any]) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from repeng.activations.store.records import read_index
 from repeng.activations.store.store import Store, StoredCapture
 from repeng.activations.store.stored_activations import StoredActivations
 from repeng.distributions.schema import ResponseLabels, Split
-from repeng.errors import NonFinite, RepengError, StoreError
+from repeng.errors import NonFinite, RepengError, StoreError, sentence
 from repeng.methods.answers import evaluate, layer_figures
 from repeng.methods.base import (
     Answer,
@@ -362,11 +362,6 @@ class Runner:
         write_evaluation(self.path(task), made.evaluation, provenance)
 
 
-def reason_of(error: Exception) -> str:
-    """What went wrong, in words; of an error that is not ours with its kind."""
-    return str(error) if isinstance(error, RepengError) else f"{type(error).__name__}: {error}"
-
-
 def _names(task: Task) -> tuple[str, str, str]:
     return task.method, task.source.distribution, task.target.distribution
 
@@ -392,7 +387,7 @@ def _tried(fitted: FittedMethod, target: Target) -> Answer | Exception:
 
 def _failed(found: StudyEvaluations, tasks: Sequence[Task], error: Exception) -> None:
     """Take down what failed, and say so of the first failure of a cause."""
-    reason = reason_of(error)
+    reason = sentence(error)
     failures = [Failure(*_names(task), reason) for task in tasks]
     if failures[0].cause not in found.causes:
         log.warning("%s on %s failed: %s", failures[0].method, failures[0].source, reason)

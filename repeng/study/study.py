@@ -15,7 +15,7 @@ from repeng.atomic import write_atomically
 from repeng.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from repeng.distributions.cautions import Caution, data_cautions, own_sources, refuse
 from repeng.distributions.schema import Shift, Split
-from repeng.errors import BadInput
+from repeng.errors import BadInput, sentence
 from repeng.methods.base import Kind, Method, MethodSettings, RequiredActivations
 from repeng.methods.registry import BASELINE, make_method, make_methods
 from repeng.models.fingerprint import slug
@@ -30,7 +30,6 @@ from repeng.study.evaluations import (
     Runner,
     StudyEvaluations,
     Task,
-    reason_of,
 )
 from repeng.study.results_folder import CAPABILITIES, PREDICTIONS, STUDY, TABLE, joined, written_alone
 from repeng.study.settings import Study
@@ -216,7 +215,7 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
     failures = [*plan.impossible, *uncaptured.values(), *answers.failures]
     known_causes = {failure.cause for failure in failures}
     for (split, _), error in refused.items():
-        alone = Failure("capture", split.distribution, split.distribution, reason_of(error))
+        alone = Failure("capture", split.distribution, split.distribution, sentence(error))
         if alone.cause not in known_causes:
             failures.append(alone)
     unread = {name: found for (_, _, name), found in answers.found.items() if found.unread}
@@ -309,7 +308,7 @@ def _uncaptured(
         reasons = [refused[key] for split, need in lacking if (key := (split, need.site or LOGPROB)) in refused]
         if reasons:
             names = (task.method, task.source.distribution, task.target.distribution)
-            found[task] = Failure(*names, reason_of(reasons[0]))
+            found[task] = Failure(*names, sentence(reasons[0]))
     return found
 
 
