@@ -105,6 +105,23 @@ def sync_folder(path: Path) -> None:
         os.close(folder)
 
 
+def sync_tree(path: Path) -> None:
+    """Flush a folder that others wrote to the disk: every file and folder in it, and its own name.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    for folder, _, names in os.walk(path):
+        for name in names:
+            file = os.open(Path(folder) / name, os.O_RDONLY)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+        sync_folder(Path(folder))
+    sync_folder(path.parent)
+
+
 def _write(path: Path, how: int, content: bytes | str, *, flush: bool = True) -> None:
     rest = memoryview(content.encode() if isinstance(content, str) else content)
     file = os.open(path, os.O_WRONLY | how, 0o666)

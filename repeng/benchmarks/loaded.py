@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from repeng.atomic import write_atomically
 from repeng.benchmarks.fetch import fetched_folder
 from repeng.benchmarks.shift_lists import get_benchmark
 from repeng.distributions.load import list_distributions, load_distributions, write_genies
@@ -104,7 +105,7 @@ def export(name: str, directory: Path, *, seed: int = 0) -> int:
     for distribution in distributions.values():
         write_genies(distribution, directory / "distributions")
     rows = [asdict(shift) for shift in mini_benchmark().shifts]
-    (directory / "shifts.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    write_atomically(directory / "shifts.json", json.dumps(rows, indent=1) + "\n")
     return len(distributions)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from repeng.cli import options as o
 from repeng.cli.console import Talk
+from repeng.limits import LARGEST_SEED
 
 
 def data_ls(
@@ -77,7 +78,9 @@ def data_fetch(
 def data_export(
     name: Annotated[str, typer.Argument(help="What to write out: mini.")],
     directory: Annotated[Path, typer.Argument(help="Folder for distributions/NAME/{train,test}.json and shifts.json.")],
-    seed: Annotated[int, typer.Option("--seed", help="Generator seed; 0 is the shipped one.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Generator seed; 0 is the shipped one.")
+    ] = 0,
 ) -> None:
     """Write the embedded benchmark as GENIES folders, with its shifts; --data and --benchmark take both."""
     from repeng.benchmarks.loaded import export

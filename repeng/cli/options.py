@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from repeng.limits import LARGEST_SEED
+
 Model = Annotated[str, typer.Option("--model", "-m", help="Hub id, a folder, or mini (embedded).")]
 MaybeModel = Annotated[
     str | None, typer.Option("--model", "-m", help="Which model's activations, where a store holds several.")
@@ -58,7 +60,7 @@ DeviceMap = Annotated[
     ),
 ]
 Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16, to compute and to store in.")]
-Seed = Annotated[int, typer.Option("--seed", help="Every random choice follows from it.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Every random choice follows from it.")]
 Layers = Annotated[
     str, typer.Option("--layers", help="auto (chosen on held-out source pairs), all, top-k:N, 3 or 4-8.")
 ]

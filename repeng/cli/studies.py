@@ -169,7 +169,7 @@ def cache(
     settings = ModelSettings(model, device, dtype, too_long, device_map)
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)
     talk.note(cache_line(plan))
-    cautions = [*benchmark_cautions(world), *version_cautions(store, settings.record)]
+    cautions = [*benchmark_cautions(world), *version_cautions(store, settings.capture_id)]
     if strict:
         refuse(cautions, BadInput)
     for line in caution_lines(cautions):
@@ -190,17 +190,19 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
     from shlex import quote
 
     from repeng.cli.show import captured_lines, caution_lines
-    from repeng.report.html import write_report
+    from repeng.report.html import is_current, write_report
     from repeng.report.tables import study_table, summary_sentence
     from repeng.report.text_solved import text_cautions, text_solved_sentence, text_solved_sources
     from repeng.results import record_of
+    from repeng.study.results_folder import written_alone
 
     if result.captured is not None:
         for line in captured_lines(result.captured):
             talk.note(line)
     page = result.out / "report.html"
-    if result.changed or result.evaluations_made or not page.is_file():
-        page = write_report(result.out, distributions=result.plan.world.distributions)
+    with written_alone(result.plan.study):
+        if result.evaluations_made or not is_current(page, result.out):
+            write_report(result.out, distributions=result.plan.world.distributions)
     rows = [record_of(row) for row in result.rows]
     failed = [asdict(failure) for failure in result.failures]
     text_solved = [asdict(source) for source in text_solved_sources(result.rows)]

@@ -14,7 +14,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from repeng.atomic import write_atomically
-from repeng.errors import BadInput
+from repeng.errors import BadInput, RepengError
+from repeng.limits import DATA_BYTES, RECORD_BYTES, read_bounded
 from repeng.probes.calibration import LogisticCalibration, Temperature
 from repeng.probes.fitted import FittedProbe
 from repeng.probes.registry import get_probe
@@ -35,7 +36,6 @@ def save(fitted: FittedProbe, directory: Path | str) -> Path:
     is stopped anywhere leaves what was there before.
     """
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     tensors = {STATE + name: value.detach().cpu().contiguous() for name, value in fitted.probe.state().items()}
     tensors |= {name: torch.from_numpy(getattr(fitted, name).copy()) for name in CURVES}
     content = save_tensors(tensors)
@@ -79,11 +79,13 @@ def load(directory: Path | str) -> FittedProbe:
     if not path.is_file():
         raise BadInput(f"{directory}: no {DESCRIPTION} here; name a folder that `repeng fit` wrote")
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = json.loads(read_bounded(path, RECORD_BYTES))
         if described["format"] != FORMAT:
             raise BadInput(f"{path}: format {described['format']} is not {FORMAT}; fit the probe again")
         return rebuild(described, read_weights(directory, described))
-    except (KeyError, TypeError, ValueError) as error:
+    except RepengError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise BadInput(f"{path}: damaged ({error!r}); fit the probe again") from error
 
 
@@ -92,7 +94,7 @@ def read_weights(directory: Path, described: dict[str, Any]) -> dict[str, Tensor
     path = directory / Path(described["weights"]).name
     if not path.is_file():
         raise BadInput(f"{path}: missing; fit the probe again")
-    content = path.read_bytes()
+    content = read_bounded(path, DATA_BYTES)
     if hashlib.sha256(content).hexdigest() != described["sha256"]:
         raise BadInput(f"{path}: its content is not what {DESCRIPTION} says; fit the probe again")
     try:

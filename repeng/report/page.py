@@ -86,10 +86,11 @@ def draw(pictures: Sequence[Picture], folder: Path) -> list[Picture]:
     return drawn
 
 
-def write_page(path: Path, template: str, **values: Any) -> None:
-    """Write a page from a template, with repeng's style and version."""
+def write_page(path: Path, template: str, *, made_of: str = "", **values: Any) -> None:
+    """Write a page from a template, with repeng's style and version, and a hash over what it is made of."""
     text = environment().get_template(template)
-    write_atomically(path, text.render(css=static_text("page.css"), version=__version__, **values))
+    style = static_text("page.css")
+    write_atomically(path, text.render(css=style, version=__version__, made_of=made_of, **values))
 
 
 @cache

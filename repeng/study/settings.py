@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from repeng.errors import BadInput
+from repeng.errors import BadData, BadInput
+from repeng.limits import LARGEST_SEED, SETTINGS_BYTES, read_bounded
 from repeng.methods.names import split_names, with_parameters
 from repeng.models.fingerprint import slug
 
@@ -76,7 +77,7 @@ class Study:
     limit: Annotated[int, Field(ge=2)] | None = None
     store: str = "store"
     out: str = ""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
     device: str = "auto"
     dtype: str = "auto"
     too_long: Literal["skip", "refuse", "cut"] = "skip"
@@ -102,17 +103,19 @@ class Study:
         values: dict[str, Any] = {}
         if path is not None:
             try:
-                values = tomllib.loads(path.read_text(encoding="utf-8"))
+                values = tomllib.loads(read_bounded(path, SETTINGS_BYTES).decode())
             except OSError as error:
                 raise BadInput(f"{path}: cannot read the study: {error.strerror}") from error
-            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            except BadData:
+                raise
+            except (ValueError, RecursionError) as error:  # bytes that are no UTF-8, too long a number, deep brackets
                 raise BadInput(f"{path}: not a TOML file: {error}") from error
         try:
             return cls(**{**values, **flags})
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             key = ".".join(map(str, first["loc"]))
-            given = first["loc"][0] in flags
+            given = key in flags
             if first["type"] == "unexpected_keyword_argument":
                 known = ", ".join(sorted(field.name for field in fields(cls)))
                 raise BadInput(f"{'' if given else f'{path}: '}unknown key {key!r}; choose from {known}") from error

@@ -32,6 +32,7 @@ from repeng.study.evaluations import (
     Task,
     reason_of,
 )
+from repeng.study.results_folder import CAPABILITIES, PREDICTIONS, STUDY, TABLE, joined, written_alone
 from repeng.study.settings import Study
 from repeng.study.tuning_plan import TuningPlan, plan_tunings
 
@@ -95,7 +96,6 @@ class StudyOutcome:
     Attributes:
         found: cautions that were not known before, failures among them.
         captured: None where the store held everything.
-        changed: False where the results table and the cautions stood there already, to the letter.
     """
 
     plan: Plan
@@ -105,7 +105,6 @@ class StudyOutcome:
     captured: CaptureSummary | None
     evaluations_made: int
     evaluations_reused: int
-    changed: bool
 
     @property
     def out(self) -> Path:
@@ -116,13 +115,17 @@ class StudyOutcome:
 def plan_study(study: Study, *, trial: bool = False) -> Plan:
     """Find out what is there and what is missing. Nothing is written, and no weights are loaded but for a trial.
 
+    The methods that the results folder holds figures of are planned for too.
+
     Args:
         study: the settings.
         trial: also time the model on a few of the missing texts, for an estimate of the whole.
 
     Raises:
-        BadInput, BadData, UnknownName: the settings name something that is wrong or not there.
+        BadInput, BadData, UnknownName: the settings name something that is wrong or not there, or the results folder
+            holds another study.
     """
+    study = joined(study)
     world = load_benchmark(study.benchmark, study.data, limit=study.limit)
     settings = ModelSettings(study.model, study.device, study.dtype, study.too_long, study.device_map)
     n_layers = settings.identity.n_layers
@@ -149,7 +152,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     members = {mixture: (_train(world, shift.source), _train(world, shift.target)) for shift, mixture in mixed.items()}
     wanted, possible, impossible = _wanted(tasks, methods, members)
     cache = plan_cache(settings, Path(study.store), wanted, trial=trial)
-    runner = Runner(shared, Store(study.store, trust=study.trust_store), Path(study.out) / "predictions", members)
+    runner = Runner(shared, Store(study.store, trust=study.trust_store), Path(study.out) / PREDICTIONS, members)
     known = runner.known(possible, methods)
     tunings = plan_tunings((task for task in possible if task not in known), methods, trial=trial)
     cautions = _cautions(world, tasks, methods, study, settings)
@@ -159,13 +162,24 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
 def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> StudyOutcome:
     """Carry a plan out and write OUT/results.csv, OUT/layers.csv, OUT/predictions and OUT/study.toml.
 
-    A failed method costs its own rows alone; what failed is in the result.
+    A failed method costs its own rows alone; what failed is in the result. One run at a time writes a results folder.
 
     Raises:
-        BadInput: the study is strict, and there are cautions before it begins.
+        BadInput: the results folder holds another study, or a run of one writes there; or the study is strict, and there
+            are cautions before it begins.
     """
     if plan.study.strict:
         refuse(plan.cautions, BadInput)
+    with written_alone(plan.study, note) as waited:
+        if waited or joined(plan.study) != plan.study:
+            plan = plan_study(plan.study)
+        return _run(plan, progress=progress, note=note)
+
+
+def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> StudyOutcome:
+    out = Path(plan.study.out)
+    if not (out / TABLE).is_file():
+        write_atomically(out / STUDY, plan.study.to_toml())
     captured = None
     refused: dict[tuple[Split, str], Exception] = {}
 
@@ -176,6 +190,7 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
         captured = plan.cache.carry_out(progress, refused=keep)
     else:
         note("every activation is in the store; the model is not run for them")
+        plan.cache.note_sources()
     known = plan.known if captured is None else plan.runner.known(plan.tasks, plan.methods)
     uncaptured = _uncaptured(plan, known, refused)
     tasks = [task for task in plan.tasks if task not in uncaptured]
@@ -196,29 +211,24 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
         ),
         *(_capability_row(found, plan) for found in capable.values()),
     ]
-    out = Path(plan.study.out)
-    table = out / "results.csv"
-    before = table.read_bytes() if table.is_file() else b""
-    write_results(rows, table)
     failures = [*plan.impossible, *uncaptured.values(), *answers.failures]
     known_causes = {failure.cause for failure in failures}
     for (split, _), error in refused.items():
         alone = Failure("capture", split.distribution, split.distribution, reason_of(error))
         if alone.cause not in known_causes:
             failures.append(alone)
-    unread = {name: found for (_, _, name), found in answers.found.items() if found.unread}
+    unread = {name: found.unread for (_, _, name), found in answers.found.items() if found.unread}
     found_out = (
-        *(Caution("unread_layers", name, answer.unread) for name, answer in unread.items()),
+        *(Caution("unread_layers", name, reason) for name, reason in unread.items()),
         *failure_cautions(failures),
     )
-    changed = write_cautions([*plan.cautions, *found_out], out) | (table.read_bytes() != before)
+    write_atomically(out / STUDY, plan.study.to_toml())
+    write_cautions([*plan.cautions, *found_out], out)
+    write_results(rows, out / TABLE)
     _write_layers(plan, answers, out / "layers.csv")
     for found in capable.values():
-        write_capability(found, out / "target_tuned_capability" / slug(plan.study.model))
-    write_atomically(out / "study.toml", plan.study.to_toml())
-    return StudyOutcome(
-        plan, tuple(rows), tuple(failures), found_out, captured, answers.computed, answers.reused, changed
-    )
+        write_capability(found, out / CAPABILITIES / slug(plan.study.model))
+    return StudyOutcome(plan, tuple(rows), tuple(failures), found_out, captured, answers.computed, answers.reused)
 
 
 def _train(world: LoadedBenchmark, name: str) -> Split:
@@ -312,7 +322,7 @@ def _cautions(
     return (
         *data_cautions(fitted, list(dict.fromkeys(task.target for task in tasks))),
         *own_sources(world.benchmark.shifts),
-        *version_cautions(Path(study.store), settings.record),
+        *version_cautions(Path(study.store), settings.capture_id),
     )
 
 

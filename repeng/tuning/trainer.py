@@ -18,6 +18,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from repeng.atomic import sync_tree
 from repeng.errors import BadInput, NonFinite
 from repeng.maths import pair_accuracy
 from repeng.tuning.adapters import new_reward_model
@@ -160,7 +161,9 @@ class PairTrainer(Trainer):
         self.reward.load_state_dict(load_file(Path(resume_from_checkpoint) / SAFE_WEIGHTS_NAME), strict=False)
 
     def _save_rng_state(self, output_dir: str) -> None:
-        """Nothing is saved: each step is seeded by its number."""
+        """Each step is seeded by its number. What is there is flushed, before Trainer writes its own state last."""
+        if self.args.should_save:
+            sync_tree(Path(output_dir))
 
 
 class BetweenSteps(TrainerCallback):

@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from repeng.atomic import write_atomically
+from repeng.atomic import make_folder, sync_tree, write_atomically
 from repeng.distributions.schema import Split
 from repeng.tuning.loading import forked_rng, quiet_transformers
 from repeng.tuning.run import MARKER, TuneProgress, TuningRun, plan_tuning
@@ -105,7 +105,7 @@ def carry_out(run: TuningRun, progress: Callable[[TuneProgress], None] | None = 
 
     # Processes that `accelerate launch` started train together; the first of them holds the lock and writes.
     first = PartialState(cpu=run.device.type == "cpu").is_main_process
-    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(run.folder.parent)
     with FileLock(run.folder.with_name(f".{run.folder.name}.lock")) if first else contextlib.nullcontext():
         if run.finished:
             log.info("%s on %s is tuned already: %s", run.settings.method, run.source.distribution, run.folder)
@@ -139,6 +139,8 @@ def _carry_out(run: TuningRun, progress: Callable[[TuneProgress], None] | None) 
                 "history": trainer.history,
                 "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")},
             }
+            # From the marker on the folder is believed, after a power cut too.
+            sync_tree(run.folder)
             write_atomically(run.folder / MARKER, json.dumps(record, indent=1))
             shutil.rmtree(run.folder / CHECKPOINTS)
         trainer.accelerator.wait_for_everyone()

@@ -136,6 +136,8 @@ def test_evaluations_are_read_back_only_where_nothing_that_they_follow_from_has_
         return dict(Counter(task.method for task in plan.tasks if task not in plan.known))
 
     assert unanswered() == {}
+    # A folder is one study's, but for one that says of none.
+    (Path(again.out) / "study.toml").unlink()
     assert set(unanswered(seed=1)) == {"mms", "cra", "few-shot", "length"}
     assert set(unanswered(layers="1")) == {"mms", "cra"}
     assert set(unanswered(limit=20)) == set(again.methods)

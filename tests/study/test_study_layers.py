@@ -109,5 +109,6 @@ def test_flipped_target_labels_change_neither_choice_nor_held_out_figure(again: 
 
 def test_where_no_layer_was_to_choose_there_is_no_table(again: Study) -> None:
     assert (Path(again.out) / "layers.csv").is_file()
+    (Path(again.out) / "study.toml").unlink()
     run(replace(again, layers="1", methods=("mms", "zero-shot")))
     assert not (Path(again.out) / "layers.csv").exists()

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
+from repeng.atomic import make_folder
 from repeng.distributions.schema import Split
 
 INDEX = "index.json"
@@ -104,7 +105,7 @@ def locked(folder: Path, *, wait: bool) -> Iterator[bool]:
 
     Another thread than the one that took the lock may let go of it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     lock = FileLock(folder / ".lock", thread_local=False)
     try:
         lock.acquire(timeout=-1 if wait else 0)

@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +18,17 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from repeng.activations.store.files import INDEX, PLAN, SPLIT, WRITTEN, ActivationKey, checksum, shard_file, split_key
+from repeng.activations.store.files import (
+    INDEX,
+    PLAN,
+    SPLIT,
+    WRITTEN,
+    ActivationKey,
+    checksum,
+    clear_temporaries,
+    shard_file,
+    split_key,
+)
 from repeng.activations.store.records import (
     FORMAT,
     DataSource,
@@ -224,10 +233,22 @@ def note_source(folder: Path, split: Split) -> None:
 
 def tidy(folder: Path) -> None:
     """Remove what a killed run left of activations that are whole. The caller holds the split's lock."""
-    for plan in folder.glob(f"*/{PLAN}"):
-        with suppress(StoreError):
-            if {*Plan.read(plan).layers} <= {*read_index(plan.parent).layers}:
-                forget_plan(plan.parent)
+    clear_temporaries(folder)
+    for place in {path.parent for name in (PLAN, WRITTEN) for path in folder.glob(f"*/{name}")}:
+        if not _goes_on(place):
+            forget_plan(place)
+
+
+def _goes_on(place: Path) -> bool:
+    """Whether there is a plan that can be read, and that the index has not fulfilled."""
+    try:
+        layers = Plan.read(place / PLAN).layers
+    except StoreError:
+        return False
+    try:
+        return not {*layers} <= {*read_index(place).layers}
+    except StoreError:
+        return True
 
 
 def text_hash(text: StimulusText) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from repeng.atomic import write_atomically
+from repeng.atomic import sync_tree, write_atomically
 from repeng.distributions.load import write_genies
 from repeng.distributions.schema import Distribution, Split
 from repeng.errors import BadInput, RepengError
@@ -76,7 +76,7 @@ class FolderPlugin:
             RepengError: the script fails or does not end in time.
         """
         identity = identify(model)
-        digest = hashlib.sha256(f"{identity.weights} {identity.config} {identity.tokenizer} {seed}".encode())
+        digest = hashlib.sha256(" ".join((*identity.content, str(seed))).encode())
         for split in source.splits.values():
             digest.update(f"{split.distribution} {split.name} {split.data_hash}".encode())
         digest.update(files_hash(self.directory).encode())
@@ -100,6 +100,7 @@ class FolderPlugin:
             log=place / "train.log",
             time_limit=self.time_limit,
         )
+        sync_tree(place)
         write_atomically(place / "trained.json", json.dumps({"arguments": arguments}))
         return trained
 

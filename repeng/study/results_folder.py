@@ -1,0 +1,80 @@
+"""The results folder of a study: of one study alone, and written by one run at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from repeng.activations.store.files import clear_temporaries, locked
+from repeng.errors import BadInput
+from repeng.methods.base import no_note
+from repeng.study.settings import Study
+
+STUDY = "study.toml"
+TABLE = "results.csv"
+PREDICTIONS = "predictions"
+CAPABILITIES = "target_tuned_capability"
+MAY_DIFFER = ("methods", "out", "store", "device", "device_map", "trust_store", "strict")
+"""Settings that may be others when a study is run again in its folder: they change no figure, or add some."""
+
+
+def joined(study: Study, *, running: bool = False) -> Study:
+    """The study together with the methods that its results folder holds figures of.
+
+    Args:
+        study: asked for.
+        running: whether another run writes there; else a study that left no evaluation yet may be replaced.
+
+    Raises:
+        BadInput: the folder holds another study, or what is no study.
+    """
+    out = Path(study.out)
+    finished = (out / TABLE).is_file()
+    if not (out / STUDY).is_file() or not (finished or running or (out / PREDICTIONS).is_dir()):
+        return study
+    held = Study.read(out / STUDY, {})
+    differences = [
+        f"{field.name} is {before!r} there and {now!r} here"
+        for field in fields(Study)
+        if field.name not in MAY_DIFFER
+        and not _same(before := getattr(held, field.name), now := getattr(study, field.name))
+    ]
+    if differences:
+        raise BadInput(
+            f"{out} holds another study ({'; '.join(differences)}); give this one a folder of its own with --out, "
+            f"or remove {out}"
+        )
+    return replace(study, methods=tuple(dict.fromkeys((*held.methods, *study.methods)))) if finished else study
+
+
+@contextmanager
+def written_alone(study: Study, note: Callable[[str], None] = no_note) -> Iterator[bool]:
+    """Hold a study's results folder against other runs; yields whether one that wrote there was waited for.
+
+    Raises:
+        BadInput: the other run is of another study.
+    """
+    out = Path(study.out)
+    with ExitStack() as held:
+        waited = not held.enter_context(locked(out, wait=False))
+        if waited:
+            joined(study, running=True)
+            note(f"another run writes {out}; waiting for it")
+            held.enter_context(locked(out, wait=True))
+        for folder in (out, *(out / PREDICTIONS).glob("**/"), *(out / CAPABILITIES).glob("**/")):
+            clear_temporaries(folder)
+        yield waited
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two settings are equal, or paths of one file."""
+    if one == other:
+        return True
+    return isinstance(one, str) and isinstance(other, str) and Path(one).exists() and _resolved(one) == _resolved(other)
+
+
+def _resolved(path: str) -> Path:
+    return Path(path).resolve()
