@@ -165,8 +165,8 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
     A failed method costs its own rows alone; what failed is in the result. One run at a time writes a results folder.
 
     Raises:
-        BadInput: the results folder holds another study, or a run of one writes there; or the study is strict, and there
-            are cautions before it begins.
+        BadInput: the results folder holds another study, or a run of one writes there; or the study is strict, and
+            there are cautions before it begins.
     """
     if plan.study.strict:
         refuse(plan.cautions, BadInput)
