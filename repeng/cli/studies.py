@@ -169,7 +169,7 @@ def cache(
     settings = ModelSettings(model, device, dtype, too_long, device_map)
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)
     talk.note(cache_line(plan))
-    cautions = [*benchmark_cautions(world), *version_cautions(store, settings.record)]
+    cautions = [*benchmark_cautions(world), *version_cautions(store, settings.capture_id)]
     if strict:
         refuse(cautions, BadInput)
     for line in caution_lines(cautions):

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from repeng.activations.capture import CaptureSummary, capture, note_sources
 from repeng.activations.store.files import LOGPROB, ActivationKey, SplitKey, split_key
-from repeng.activations.store.records import CaptureRecord
 from repeng.activations.store.request import MissingActivations, Request, capture_record, needed
 from repeng.activations.store.store import Store
 from repeng.distributions.schema import Split
@@ -72,14 +71,10 @@ class ModelSettings:
         return identify(self.model, dtype=self.dtype, device=self.device)
 
     @cached_property
-    def record(self) -> CaptureRecord:
-        """What capture.json says of a capture that is begun now."""
-        return capture_record(self.identity, storage_dtype=self.storage_dtype, too_long=self.too_long)
-
-    @property
     def capture_id(self) -> str:
         """Where its activations go in a store."""
-        return self.record.id
+        record = capture_record(self.identity, storage_dtype=self.storage_dtype, too_long=self.too_long)
+        return record.id
 
     def load(self) -> LanguageModel:
         """The model, with its weights."""

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from repeng.activations.store.files import CAPTURE
 from repeng.activations.store.records import CaptureRecord
+from repeng.activations.store.request import changed_versions
 from repeng.atomic import write_atomically
 from repeng.benchmarks.loaded import LoadedBenchmark
 from repeng.distributions.cautions import MOST_NAMED, Caution, data_cautions, own_sources
@@ -47,23 +48,12 @@ def benchmark_cautions(world: LoadedBenchmark) -> list[Caution]:
     return [*data_cautions(fitted, [test for _, test in fitted]), *own_sources(shifts)]
 
 
-def version_cautions(store: Path, now: CaptureRecord) -> list[Caution]:
-    """The capture that a store has, where libraries of other versions than those installed began it.
-
-    Args:
-        store: its folder.
-        now: what capture.json would say of the same capture, begun now.
-    """
-    file = store.expanduser() / now.id / CAPTURE
-    if not file.is_file():
-        return []
-    then = CaptureRecord.read(file).versions
-    changed = [
-        f"{name} {then[name]}, now {version}"
-        for name, version in now.versions.items()
-        if name != "python" and then.get(name, version) != version
-    ]
-    return [Caution("versions", now.id, "; ".join(changed))] if changed else []
+def version_cautions(store: Path, capture: str) -> list[Caution]:
+    """A store's capture of that id, where libraries of other versions than those that are installed began it."""
+    file = store.expanduser() / capture / CAPTURE
+    changed = changed_versions(CaptureRecord.read(file)) if file.is_file() else {}
+    said = [f"{name} {then}, now {now}" for name, (then, now) in changed.items() if name != "python"]
+    return [Caution("versions", capture, "; ".join(said))] if said else []
 
 
 def failure_cautions(failures: Iterable[Failure]) -> list[Caution]:
@@ -81,15 +71,10 @@ def failure_cautions(failures: Iterable[Failure]) -> list[Caution]:
     return found
 
 
-def write_cautions(cautions: Sequence[Caution], folder: Path) -> bool:
-    """Write FOLDER/cautions.json, from which a report has what results.csv does not tell; whether it is another now."""
-    path = folder / FILE
+def write_cautions(cautions: Sequence[Caution], folder: Path) -> None:
+    """Write FOLDER/cautions.json, from which a report has what results.csv does not tell."""
     rows = ",\n".join(f" {json.dumps(asdict(caution), ensure_ascii=False)}" for caution in cautions)
-    text = f"[\n{rows}\n]\n" if rows else "[]\n"
-    if path.is_file() and path.read_bytes() == text.encode():
-        return False
-    write_atomically(path, text)
-    return True
+    write_atomically(folder / FILE, f"[\n{rows}\n]\n" if rows else "[]\n")
 
 
 def read_cautions(folder: Path) -> list[Caution]:

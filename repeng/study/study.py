@@ -210,20 +210,20 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
         ),
         *(_capability_row(found, plan) for found in capable.values()),
     ]
-    write_atomically(out / STUDY, plan.study.to_toml())
-    write_results(rows, out / TABLE)
     failures = [*plan.impossible, *uncaptured.values(), *answers.failures]
     known_causes = {failure.cause for failure in failures}
     for (split, _), error in refused.items():
         alone = Failure("capture", split.distribution, split.distribution, sentence(error))
         if alone.cause not in known_causes:
             failures.append(alone)
-    unread = {name: found for (_, _, name), found in answers.found.items() if found.unread}
+    unread = {name: found.unread for (_, _, name), found in answers.found.items() if found.unread}
     found_out = (
-        *(Caution("unread_layers", name, answer.unread) for name, answer in unread.items()),
+        *(Caution("unread_layers", name, reason) for name, reason in unread.items()),
         *failure_cautions(failures),
     )
+    write_atomically(out / STUDY, plan.study.to_toml())
     write_cautions([*plan.cautions, *found_out], out)
+    write_results(rows, out / TABLE)
     _write_layers(plan, answers, out / "layers.csv")
     for found in capable.values():
         write_capability(found, out / CAPABILITIES / slug(plan.study.model))
@@ -321,7 +321,7 @@ def _cautions(
     return (
         *data_cautions(fitted, list(dict.fromkeys(task.target for task in tasks))),
         *own_sources(world.benchmark.shifts),
-        *version_cautions(Path(study.store), settings.record),
+        *version_cautions(Path(study.store), settings.capture_id),
     )
 
 

@@ -48,12 +48,13 @@ def test_a_plan_names_what_its_shifts_share_before_anything_is_done(study_of: Ma
 
 
 def test_a_capture_of_other_library_versions_is_named_with_both(finished: StudyOutcome, tmp_path: Path) -> None:
-    record = finished.plan.cache.settings.record
-    assert version_cautions(Path(finished.plan.study.store), record) == []
-    assert version_cautions(tmp_path, record) == []
+    capture = finished.plan.runner.capture
+    record = capture.record
+    assert version_cautions(Path(finished.plan.study.store), capture.id) == []
+    assert version_cautions(tmp_path, capture.id) == []
     older = {**record.versions, "torch": "2.1.0", "python": "3.11.0"}
     record.model_copy(update={"versions": older}).write(tmp_path / record.id / "capture.json")
-    (found,) = version_cautions(tmp_path, record)
+    (found,) = version_cautions(tmp_path, capture.id)
     assert (found.kind, found.where) == ("versions", record.id)
     assert found.text == f"torch 2.1.0, now {record.versions['torch']}"
 
@@ -115,10 +116,9 @@ def test_a_target_that_a_layer_not_chosen_cannot_read_is_a_caution_also_when_it_
 def test_cautions_are_read_as_they_were_written_and_a_damaged_file_is_named(tmp_path: Path) -> None:
     assert read_cautions(tmp_path) == []
     cautions = [Caution("few_prompts", "ünder", "3"), Caution("own_source", "a")]
-    assert write_cautions(cautions, tmp_path) is True
-    assert write_cautions(cautions, tmp_path) is False
+    write_cautions(cautions, tmp_path)
     assert read_cautions(tmp_path) == cautions
-    assert write_cautions([], tmp_path) is True
+    write_cautions([], tmp_path)
     assert json.loads((tmp_path / "cautions.json").read_text()) == []
     (tmp_path / "cautions.json").write_text('[{"kind": 3}]')
     with pytest.raises(BadInput, match=r"cautions\.json: not a list of cautions"):
