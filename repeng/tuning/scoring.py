@@ -99,7 +99,8 @@ def _require_safetensors(adapter: str) -> None:
         cached_file(adapter, ADAPTER_WEIGHTS)
     except OSError as error:
         raise BadInput(
-            f"{adapter}: no {ADAPTER_WEIGHTS} to be had; repeng reads no pickled weights, save them as safetensors"
+            f"{adapter}: no {ADAPTER_WEIGHTS} to be had; repeng reads no pickled weights; docs/tuning.md says how to "
+            "convert those of an adapter that you trust"
         ) from error
 
 
