@@ -26,14 +26,18 @@ def write_atomically(path: Path, content: bytes | str, *, flush: bool = True) ->
         OSError: the disk is full, or the folder may not be written to. There is either what was there before or, where
             only the flush of the folder failed, the new content.
     """
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     make_folder(path.parent, flush=flush)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         _write(temporary, os.O_CREAT | os.O_EXCL, content, flush=flush)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError):
+            error.filename = str(path)
         raise
     if flush:
         sync_folder(path.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -56,3 +57,35 @@ class CaptureMismatch(BadInput):
 
 class NonFinite(RepengError, ValueError):
     """An activation is infinite or not a number; the message names the layer and the example."""
+
+
+REMEDIES = {
+    errno.ENOSPC: "the disk is full; make room, and the same command goes on from what is finished",
+    errno.EDQUOT: "your share of the disk is used up; make room, and the same command goes on from what is finished",
+    errno.EFBIG: "larger than files may be here; raise the limit (ulimit -f), or choose another disk",
+    errno.EACCES: "permission denied; change its permissions, or choose another place",
+    errno.EPERM: "not permitted; choose another place",
+    errno.EROFS: "the disk is read-only; choose another place",
+    errno.ENOTDIR: "a file stands where a folder is needed; choose another place",
+    errno.EEXIST: "a file stands where a folder is needed; choose another place",
+    errno.EISDIR: "this is a folder, and a file is needed; give a file's name",
+    errno.ENOENT: "there is no such file or folder; check the path",
+    errno.ENAMETOOLONG: "the name is longer than the disk takes; give a shorter one",
+    errno.ELOOP: "a link that leads back to itself; give what it should lead to",
+    errno.EMFILE: "too many files are open at once; raise the limit (ulimit -n)",
+    errno.EIO: "the disk fails; check it, or choose another",
+}
+"""What an error of the operating system means to whoever meets it, and what to do."""
+NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong and what to do; of an error that nobody raised on purpose, its kind and what it says."""
+    if isinstance(error, RepengError):
+        return str(error)
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
+        return "out of memory; take a smaller model, a smaller --dtype or a --limit, or free some"
+    if isinstance(error, OSError) and error.errno in REMEDIES:
+        place = f"{error.filename}: " if error.filename else ""
+        return place + REMEDIES[error.errno]
+    return f"{type(error).__name__}: {error}"

@@ -159,6 +159,21 @@ def capture(
     return replace(summary, skipped=skipped, seconds=time.monotonic() - started)
 
 
+def note_sources(capture: Path, splits: Sequence[Split]) -> None:
+    """Note of splits that are in a capture which data they are of, and where it was read.
+
+    Args:
+        capture: the capture's folder.
+        splits: that were read. One that another process is writing is left to it.
+    """
+    for split in splits:
+        folder = split_folder(capture, split)
+        if folder.is_dir():
+            with locked(folder, wait=False) as held:
+                if held:
+                    note_source(folder, split)
+
+
 def _without_model(capture: Path, split: Split, n_layers: int, request: Request, store: Store) -> int:
     """Note where a split's data was read, tidy up after killed runs, and take over what other versions of it hold.
 

@@ -33,7 +33,7 @@ from repeng.activations.store.store import Store
 from repeng.activations.store.writing import ActivationsWriter, begin, forget_plan, note_source, text_hash
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
-from repeng.errors import RepengError
+from repeng.errors import BadInput, RepengError
 from repeng.models.load import LanguageModel
 from repeng.models.tokens import stimulus_texts, tokenize
 
@@ -70,7 +70,7 @@ class CaptureRun:
         method: "packed" or "batched", whichever came last; "none" before the model is run.
 
     Raises:
-        UnknownName, BadInput: the model does not have a site or layer.
+        UnknownName, BadInput: the model does not have a site or layer, or the capture was begun with another class.
         RepengError: its log-probabilities cannot be captured.
     """
 
@@ -103,9 +103,14 @@ class CaptureRun:
         file = store.root / record.id / CAPTURE
         if not file.is_file():
             budget = budget_of(lm.config, lm.dtype, lm.device)
-            record.model_copy(update={"batch_tokens": budget}).write(file)
+            record.model_copy(update={"batch_tokens": budget, "model_class": lm.class_name}).write(file)
         self._choice = Choice(lm, file, method, record.max_length)
         begun = CaptureRecord.read(file)
+        if begun.model_class not in (None, lm.class_name):
+            raise BadInput(
+                f"{record.id} was begun with the class {begun.model_class}, and this model is a {lm.class_name}; load "
+                "it as before (the same trust_remote_code), or capture into another store"
+            )
         if begun.versions != record.versions:
             log.warning("%s was begun with other library versions: %s", record.id, begun.versions)
         # A run that goes on where another was stopped, or next to it, lays out the same rows.

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from repeng.atomic import sync_folder, sync_tree, write_atomically
+from repeng.benchmarks.archive import CHUNK, MOST_BYTES, extract
 from repeng.distributions.load import list_distributions, load_distributions
 from repeng.errors import BadInput, RepengError, UnknownName
 
@@ -28,11 +30,9 @@ log = logging.getLogger(__name__)
 
 ARCHIVES = {"genies": "https://genies-data.s3.us-east-2.amazonaws.com/genies-datasets.tar"}
 MARKER = "fetched.json"
-CHUNK = 1 << 20
+DIGESTS = "archives.json"
+"""Next to the data, not in it: the SHA-256 that the archive of each address had when it was first unpacked."""
 ATTEMPTS = 5
-# The public archive unpacks to some hundred files of well under a gigabyte; what claims to be far larger is not it.
-MOST_BYTES = 20 * 1024**3
-MOST_MEMBERS = 100_000
 
 Progress = Callable[[int, int], None]
 """Told of bytes here and bytes in all."""
@@ -64,7 +64,8 @@ def fetch(
         name: of the data, a key of `ARCHIVES`.
         folder: where to put it; None: a folder that every command finds by name.
         url: of the archive, if not the public one.
-        sha256: hash that the archive must have, in hexadecimal; None: any. `fetched.json` records the one it had.
+        sha256: hash that the archive must have, in hexadecimal; None: the one that the archive of this url had when it
+            was first unpacked, as `data_home()/archives.json` records, and any the first time, which is logged.
         progress: told of bytes as they arrive.
         timeout: seconds without a byte after which a connection counts as lost.
         pause: seconds before the second try; each further one waits twice as long.
@@ -74,7 +75,7 @@ def fetch(
 
     Raises:
         UnknownName: no archive of that name is known and no url is given.
-        BadInput: the folder holds something else, or the url is none of http or https.
+        BadInput: the folder holds something else or data of another hash, or the url is none of http or https.
         RepengError: the download failed, or what arrived is not what was announced or holds no distributions.
     """
     import pooch
@@ -84,6 +85,7 @@ def fetch(
     url = url or ARCHIVES[name]
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise BadInput(f"{url}: data is fetched over http or https")
+    recorded = _digests().get(url)
     final = Path(folder) if folder is not None else data_home() / name
     final.parent.mkdir(parents=True, exist_ok=True)
     # What arrives lies here until the folder is whole: the next try goes on with it.
@@ -98,6 +100,7 @@ def fetch(
         known = _distributions_of(final)
         if known is not None:
             log.info("%s is here already: %s", name, known)
+            _check_hash_here(final, sha256)
             return known
         if final.exists() and (not final.is_dir() or any(final.iterdir())):
             raise BadInput(f"{final} holds something else; give an empty folder, or one that is not there yet")
@@ -108,15 +111,56 @@ def fetch(
         except ValueError as error:
             shutil.rmtree(scratch)
             raise RepengError(f"{url}: what arrived has another SHA-256 than {sha256}; nothing was kept") from error
+        digest = pooch.file_hash(str(archive))
         try:
-            unpack(archive, final, {"name": name, "url": url, "sha256": pooch.file_hash(str(archive))})
+            if sha256 is None and recorded not in (None, digest):
+                raise RepengError(
+                    f"{url}: what arrived has SHA-256 {digest}, and the one first fetched from there had {recorded} "
+                    f"({data_home() / DIGESTS}); nothing was kept. If the change is known, give --sha256 {digest}"
+                )
+            unpack(archive, final, {"name": name, "url": url, "sha256": digest})
         except OSError as error:
             raise RepengError(f"what arrived could not be unpacked next to {final}: {error}") from error
         except RepengError:
             shutil.rmtree(scratch)
             raise
         shutil.rmtree(scratch)
+    _record_first_use(url, digest)
     return fetched_folder(final.name, final.parent) or final
+
+
+def _check_hash_here(final: Path, sha256: str | None) -> None:
+    here = json.loads((final / MARKER).read_text()).get("sha256")
+    if sha256 is not None and sha256.lower() != here:
+        raise BadInput(f"{final} holds data of an archive with SHA-256 {here}, not {sha256}; remove it to fetch again")
+
+
+def _record_first_use(url: str, digest: str) -> None:
+    """Record the digest of a url's archive, and say so where it is new."""
+    data_home().mkdir(parents=True, exist_ok=True)
+    with FileLock(data_home() / f".{DIGESTS}.lock"):
+        known = _digests()
+        if known.get(url) == digest:
+            return
+        write_atomically(data_home() / DIGESTS, json.dumps(known | {url: digest}, indent=1))
+    log.warning(
+        "%s: SHA-256 %s is recorded; an archive from there with another one is refused from now on", url, digest
+    )
+
+
+def _digests() -> dict[str, str]:
+    """The recorded SHA-256 of each address.
+
+    Raises:
+        BadInput: the file that holds them is damaged.
+    """
+    path = data_home() / DIGESTS
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: cannot read the recorded hashes of archives ({error}); mend or remove it") from error
 
 
 def download(
@@ -172,12 +216,17 @@ def _receive(url: str, path: Path, progress: Progress | None, timeout: float) ->
         have = have if response.status == 206 else 0
         length, etag = response.headers.get("Content-Length"), response.headers.get("ETag", "")
         total = have + int(length) if length else None
+        if (total or 0) > MOST_BYTES:
+            raise RepengError(f"{url}: announces {total} bytes, over {MOST_BYTES >> 30} GiB; nothing was brought")
         strong = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
         notes.write_text(json.dumps({url: strong}))
         with path.open("ab" if have else "wb") as file:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
                 have += len(chunk)
+                if have > MOST_BYTES:
+                    path.unlink()
+                    raise RepengError(f"{url}: sends over {MOST_BYTES >> 30} GiB; nothing was kept")
                 if progress is not None:
                     progress(have, total or have)
     return total is None or have == total
@@ -194,8 +243,7 @@ def unpack(archive: Path, final: Path, facts: dict[str, Any]) -> None:
     unpacked = archive.with_name("unpacked")
     shutil.rmtree(unpacked, ignore_errors=True)
     try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(unpacked, _plain_members(tar), filter="data")
+        extract(archive, unpacked)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise RepengError(f"what arrived is no archive that can be unpacked: {error}; nothing was kept") from error
     inside = _find_distributions(unpacked)
@@ -212,23 +260,6 @@ def unpack(archive: Path, final: Path, facts: dict[str, Any]) -> None:
         final.rmdir()
     os.replace(unpacked, final)
     sync_folder(final.parent)
-
-
-def _plain_members(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
-    """The files and folders of a tar, without what macOS adds to each file; links and devices are refused."""
-    members: list[tarfile.TarInfo] = []
-    size = 0
-    for count, member in enumerate(tar, 1):
-        size += member.size
-        if size > MOST_BYTES or count > MOST_MEMBERS:
-            raise RepengError(
-                f"what arrived would unpack to over {MOST_BYTES >> 30} GiB or {MOST_MEMBERS} files; it was not unpacked"
-            )
-        if not (member.isdir() or member.isfile() and not member.issparse()):
-            raise RepengError(f"what arrived holds {member.name}, which is no plain file or folder; nothing was kept")
-        if not Path(member.name).name.startswith("._"):
-            members.append(member)
-    return members
 
 
 def _find_distributions(folder: Path) -> Path | None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from repeng.cli import data, look, probes, studies
-from repeng.errors import RepengError
+from repeng.errors import RepengError, sentence
 from repeng.version import __version__
 
 app = typer.Typer(
@@ -57,20 +57,25 @@ def everywhere(
     """Flags that come before a command."""
 
 
-def _stop(_signal: int, _frame: object) -> None:
-    typer.echo("stopped; what was finished is kept, and the same command goes on from there", err=True)
-    raise SystemExit(1)
+def _stop(number: int, _frame: object) -> None:
+    # Straight to the system: the signal may have come while Python was writing to the same stream.
+    os.write(2, b"stopped; what was finished is kept, and the same command goes on from there\n")
+    raise SystemExit(128 + number)
 
 
 def main() -> None:
-    """Run the command line; an error becomes one message and an exit code: 1 failed, 2 bad usage or bad input."""
+    """Run the command line; an error becomes one message and an exit code.
+
+    That is 1 where it failed, 2 after bad usage or bad input, 130 after Ctrl-C and 143 after SIGTERM.
+    """
     # --debug holds wherever it stands, so that it can be added at the end of a command that just failed.
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if {"--quiet", "-q"} & set(arguments) or not sys.stderr.isatty():
         # Read when transformers is imported: its bars are for a terminal, and for who wants to see them.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    signal.signal(signal.SIGINT, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         app(arguments)
     except RepengError as error:
@@ -81,5 +86,7 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        typer.echo(f"error: {type(error).__name__}: {error}\n(--debug shows where)", err=True)
+        said = sentence(error)
+        hint = "\n(--debug shows where)" if said.startswith(type(error).__name__) else ""
+        typer.echo(f"error: {said}{hint}", err=True)
         raise SystemExit(1) from None

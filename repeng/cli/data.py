@@ -9,6 +9,7 @@ import typer
 
 from repeng.cli import options as o
 from repeng.cli.console import Talk
+from repeng.limits import LARGEST_SEED
 
 
 def data_ls(
@@ -31,20 +32,30 @@ def data_ls(
     Talk(json=json).result([asdict(line) for line in found], table)
 
 
-def data_check(data: Annotated[str, typer.Argument(help="Data to check.")], json: o.Json = False) -> None:
-    """Look for every problem in the data; the exit code is 2 where there is one."""
+def data_check(
+    data: Annotated[str, typer.Argument(help="Data to check.")], strict: o.Strict = False, json: o.Json = False
+) -> None:
+    """List every problem in the data, and what to be cautious of; the exit code is 2 where there is a problem."""
     from dataclasses import asdict
 
+    from repeng.cli.show import caution_lines
+    from repeng.distributions.cautions import all_cautions
     from repeng.distributions.check import check_data
-    from repeng.distributions.load import list_distributions
+    from repeng.distributions.load import list_distributions, load_distributions
 
     problems = check_data(data)
-    count = len(list_distributions(data))
-    verdict = f"{len(problems)} problem(s)" if problems else "all good"
-    Talk(json=json).result(
-        [asdict(problem) for problem in problems], *map(str, problems), f"{count} distribution(s): {verdict}"
+    cautions = [] if problems else all_cautions(load_distributions(data).values())
+    lines = caution_lines(cautions)
+    verdict = (
+        f"{len(problems)} problem(s)" if problems else f"no problem, {len(lines)} caution(s)" if lines else "all good"
     )
-    if problems:
+    Talk(json=json).result(
+        {"problems": [asdict(one) for one in problems], "cautions": [asdict(one) for one in cautions]},
+        *map(str, problems),
+        *lines,
+        f"{len(list_distributions(data))} distribution(s): {verdict}",
+    )
+    if problems or (strict and cautions):
         raise typer.Exit(2)
 
 
@@ -67,7 +78,9 @@ def data_fetch(
 def data_export(
     name: Annotated[str, typer.Argument(help="What to write out: mini.")],
     directory: Annotated[Path, typer.Argument(help="Folder for distributions/NAME/{train,test}.json and shifts.json.")],
-    seed: Annotated[int, typer.Option("--seed", help="Generator seed; 0 is the shipped one.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Generator seed; 0 is the shipped one.")
+    ] = 0,
 ) -> None:
     """Write the embedded benchmark as GENIES folders, with its shifts; --data and --benchmark take both."""
     from repeng.benchmarks.loaded import export

@@ -27,7 +27,11 @@ def rescore(
     `../target_tuned_capability` next to the evaluations is used where it is there. With --data the pairs' prompts are
     known, so that accuracies get intervals.
     """
-    from repeng.report.tables import study_table, summary_sentence
+    from dataclasses import asdict
+
+    from repeng.report.contradictions import stated_contradictions
+    from repeng.report.page import grid_of
+    from repeng.report.tables import grid_table, study_table, summary_sentence
     from repeng.results import record_of, write_results
     from repeng.study.rescore import rescore as rescore_files
     from repeng.study.rescore import target_groups, write_published
@@ -44,7 +48,9 @@ def rescore(
             write_published([one for one in found if one.row.method == method], out / "published" / f"{method}.csv")
         talk.note(f"wrote {out / 'results.csv'} and {out / 'published'}")
     plain = [record_of(one.row) | {"published_columns": one.published()} for one in found]
-    talk.result(plain, study_table(rows), "", summary_sentence(rows))
+    denied = [asdict(one) for one in stated_contradictions(rows, evaluations)]
+    shown = [grid_table("Contradictions", grid_of(denied)), ""] if denied else []
+    talk.result(plain, study_table(rows), "", *shown, summary_sentence(rows))
 
 
 def compare(
@@ -98,7 +104,10 @@ def browse(
     export: Annotated[
         Path | None, typer.Option("--export", help="Write static files there instead of serving.")
     ] = None,
-    port: Annotated[int, typer.Option("--port", help="Port on 127.0.0.1; 0 takes a free one.")] = 8417,
+    trust_code: o.TrustCode = False,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
+    ] = 8417,
     limit: o.Limit = None,
     quiet: o.Quiet = False,
 ) -> None:
@@ -123,7 +132,7 @@ def browse(
         from repeng.models.load import load_model
         from repeng.probes.io import load
 
-        scores = token_scorer(load_model(model), load(probe))
+        scores = token_scorer(load_model(model), load(probe, trust_code=trust_code))
     if export is not None:
         page = export_pages(export, distributions, predictions, token_scores=scores)
         talk.result(None, f"wrote {page}")

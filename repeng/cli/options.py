@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from repeng.limits import LARGEST_SEED
+
 Model = Annotated[str, typer.Option("--model", "-m", help="Hub id, a folder, or mini (embedded).")]
 MaybeModel = Annotated[
     str | None, typer.Option("--model", "-m", help="Which model's activations, where a store holds several.")
@@ -46,6 +48,7 @@ AllowShared = Annotated[
 TrustStore = Annotated[
     bool, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
 ]
+TrustCode = Annotated[bool, typer.Option("--trust-code", help="Run the FILE.py that the probe names as its class.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=2, help="Only the first N examples of each split.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
@@ -58,7 +61,7 @@ DeviceMap = Annotated[
     ),
 ]
 Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16, to compute and to store in.")]
-Seed = Annotated[int, typer.Option("--seed", help="Every random choice follows from it.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Every random choice follows from it.")]
 Layers = Annotated[
     str, typer.Option("--layers", help="auto (chosen on held-out source pairs), all, top-k:N, 3 or 4-8.")
 ]
@@ -71,6 +74,7 @@ Token = Annotated[
 Plot = Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg or .html.")]
 TooLong = Annotated[str, typer.Option("--too-long", help="Texts longer than the model takes: skip, refuse or cut.")]
 TEMPLATE = re.compile(r"[\w-]+=")
+Strict = Annotated[bool, typer.Option("--strict", help="Take every caution for an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable results on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from repeng.distributions.schema import Message, Prompt
 from repeng.errors import BadData, BadInput
+from repeng.limits import TEXT_CHARACTERS
 
 RenderChat = Callable[[tuple[Message, ...]], str]
 """Turns a chat into the text that a model is given, ending where the response begins."""
@@ -40,8 +41,12 @@ def check_text(text: str, what: str) -> str:
     """The text itself.
 
     Raises:
-        BadData: it holds half of a surrogate pair, which no tokenizer takes.
+        BadData: it is too long, or holds half of a surrogate pair, which no tokenizer takes.
     """
+    if len(text) > TEXT_CHARACTERS:
+        raise BadData(
+            f"{what} has {len(text):,} characters, more than any model takes; the limit is {TEXT_CHARACTERS:,}"
+        )
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from repeng.distributions.rows import Rows
-from repeng.errors import BadInput
+from repeng.distributions.rows import Rows, check_unpacked
+from repeng.errors import BadData, BadInput
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,12 @@ class HubSource:
 
     def rows(self, split: str) -> Rows:
         """The split's rows as Python values."""
-        return self._dataset[split].to_list()
+        table = self._dataset[split]
+        try:
+            check_unpacked(len(table), table.data.nbytes)
+        except BadData as error:
+            raise BadData(error.reason, path=self.split_place(split)) from error
+        return table.to_list()
 
     @cached_property
     def _dataset(self) -> Any:

@@ -8,18 +8,19 @@ import io
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from repeng.errors import BadData
+from repeng.limits import DATA_BYTES, DATA_ROWS, read_bounded, size
 
 Rows = list[Any]
 """One entry per example, in file order. A row that cannot be read is the `BadData` that says why, in its place."""
 
-CSV_FIELD_LIMIT = 2**30
 CSV_LIMIT_LOCK = threading.Lock()
+PARQUET_BATCH = 256
 JSON_FOLLOWS = re.compile(r"\s*([,\]])\s*")
 
 
@@ -36,7 +37,7 @@ def read_rows(path: Path) -> Rows:
         BadData: the file as a whole cannot be read; the message names it, and the example where that is known.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_bounded(path, DATA_BYTES)
     except OSError as error:
         raise BadData(f"cannot be read: {error.strerror}", path=path) from error
     try:
@@ -78,10 +79,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
-    keys = [key for key, _ in pairs]
     again = RepeatedKeys(found)
-    again.repeated = next(key for number, key in enumerate(keys) if key in keys[:number])
+    again.repeated = _first_repeated(key for key, _ in pairs)
     return again
+
+
+def _first_repeated(names: Iterable[str]) -> str:
+    """The first name that stood earlier; there is one."""
+    seen: set[str] = set()
+    return next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
 
 
 def _read_json(raw: bytes) -> Rows:
@@ -140,8 +146,7 @@ def _read_csv(raw: bytes) -> Rows:
         try:
             header = next(reader, [])
             if len(set(header)) < len(header):
-                twice = next(name for name in header if header.count(name) > 1)
-                raise BadData(f"the column {twice!r} is given twice")
+                raise BadData(f"the column {_first_repeated(header)!r} is given twice")
             for record in reader:
                 if len(record) == len(header):
                     rows.append(dict(zip(header, record, strict=True)))
@@ -157,7 +162,7 @@ def _read_csv(raw: bytes) -> Rows:
 def _long_csv_fields() -> Iterator[None]:
     """Long responses are legal: while reading, the process-wide limit of 128 KiB per field is lifted."""
     with CSV_LIMIT_LOCK:
-        limit = csv.field_size_limit(CSV_FIELD_LIMIT)
+        limit = csv.field_size_limit(DATA_BYTES)
         try:
             yield
         finally:
@@ -169,9 +174,35 @@ def _read_parquet(raw: bytes) -> Rows:
     import pyarrow.parquet  # type: ignore[import-untyped]
 
     try:
-        return pyarrow.parquet.read_table(pyarrow.BufferReader(raw)).to_pylist()
+        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(raw))
+        parts = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+        check_unpacked(file.metadata.num_rows, sum(part.total_byte_size for part in parts))
+        rows: Rows = []
+        unpacked = 0
+        # A value that is stored once and named by many rows is in no total; as a Python value each row has its own.
+        for batch in file.iter_batches(batch_size=PARQUET_BATCH):
+            columns = [
+                column.dictionary_decode() if pyarrow.types.is_dictionary(column.type) else column
+                for column in batch.columns
+            ]
+            unpacked += sum(column.nbytes for column in columns)
+            check_unpacked(len(rows) + batch.num_rows, unpacked)
+            rows += batch.to_pylist()
+        return rows
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise BadData(f"not a readable Parquet file: {error}") from error
+
+
+def check_unpacked(rows: int, unpacked: int) -> None:
+    """See that a table may be taken into memory.
+
+    Raises:
+        BadData: it has too many rows, or too many bytes once it is unpacked.
+    """
+    if rows > DATA_ROWS:
+        raise BadData(f"{rows:,} rows, and at most {DATA_ROWS:,} are read of a file; divide it")
+    if unpacked > DATA_BYTES:
+        raise BadData(f"it unpacks to {size(unpacked)} or more, and at most {size(DATA_BYTES)} are read; divide it")
 
 
 def _readable_start(raw: bytes) -> str:

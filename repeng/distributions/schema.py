@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from repeng.errors import BadData, UnknownName
+from repeng.limits import RESPONSES
 from repeng.maths import all_pairs
 
 
@@ -49,7 +50,7 @@ class Example:
     """A prompt and its responses, exactly one of which is best.
 
     Raises:
-        BadData: fewer than two responses, a response listed twice, or not exactly one best.
+        BadData: fewer than two responses or over a thousand, a response listed twice, or not exactly one best.
     """
 
     prompt: Prompt
@@ -60,6 +61,8 @@ class Example:
     def __post_init__(self) -> None:
         if len(self.responses) < 2:
             raise BadData(f"{len(self.responses)} response(s); an example needs 2 or more")
+        if len(self.responses) > RESPONSES:
+            raise BadData(f"{len(self.responses):,} responses; an example has at most {RESPONSES:,}")
         if len(set(self.responses)) < len(self.responses):
             twice = next(text for text in self.responses if self.responses.count(text) > 1)
             raise BadData(f"the response {twice[:60]!r} is listed twice; keep one of them")

@@ -8,6 +8,7 @@ from repeng.distributions.chat import kind
 from repeng.distributions.rows import RepeatedKeys, parse_json, read_text
 from repeng.distributions.schema import Shift
 from repeng.errors import BadData
+from repeng.limits import RECORD_BYTES, read_bounded
 
 KEYS = ("source", "target", "target_reference", "label", "category")
 LABELS = ("extreme", "probing")
@@ -24,7 +25,7 @@ def load_shifts(path: str | Path) -> tuple[Shift, ...]:
     """
     path = Path(path).expanduser()
     try:
-        rows = parse_json(read_text(path.read_bytes()))
+        rows = parse_json(read_text(read_bounded(path, RECORD_BYTES)))
     except OSError as error:
         raise BadData(f"cannot be read: {error.strerror}", path=path) from error
     except BadData as error:

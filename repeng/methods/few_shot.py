@@ -14,9 +14,10 @@ from repeng.distributions.chat import RenderChat, chat_renderer
 from repeng.distributions.schema import Prompt, Split
 from repeng.distributions.stimuli import STIMULI, Stimulus
 from repeng.errors import BadInput
+from repeng.limits import check_number
 from repeng.methods.base import Kind, Method, Note, RequiredActivations, Source, no_note
 from repeng.methods.prompted import LogProbabilities
-from repeng.models.fingerprint import find_model
+from repeng.models.token_width import FewestTokens
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,8 @@ class FewShot(Method):
     title: str = "the model's own preference after worked examples of the source"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.shots, int) or self.shots < 1:
+        check_number("few-shot: shots", self.shots, SHOTS)
+        if self.shots < 1:
             raise BadInput(f"few-shot: shots is {self.shots!r}; give 1 or more")
 
     @property
@@ -77,23 +79,25 @@ class FewShot(Method):
 @lru_cache(maxsize=256)
 def _stimulus(method: FewShot, source: Split) -> Stimulus:
     """Tokenizing a source's texts takes a while, and every task of a study asks for it."""
-    count, render = _tokens_of(method.model)
-    room = room_for_shots(source, method.max_length or CONTEXT, count, render)
+    context = method.max_length or CONTEXT
+    count, render = _tokens_of(method.model, context)
+    room = room_for_shots(source, context, count, render)
     return few_shot_stimulus(
         source, shots=method.shots, seed=method.seed, count_tokens=count, room=room, render_chat=render
     )
 
 
 @cache
-def _tokens_of(model: str) -> tuple[CountTokens, RenderChat]:
-    """How a model counts tokens and writes a chat."""
-    from transformers import AutoTokenizer
+def _tokens_of(model: str, context: int) -> tuple[CountTokens, RenderChat]:
+    """How a model counts tokens, as far as they matter, and writes a chat."""
+    from repeng.tuning.loading import load_tokenizer
 
-    found = find_model(model)
-    tokenizer = AutoTokenizer.from_pretrained(found.path, **({"revision": found.commit} if found.commit else {}))
+    tokenizer = load_tokenizer(model)
+
+    fewest = FewestTokens(tokenizer)
 
     def count(text: str) -> int:
-        return len(tokenizer(text)["input_ids"])
+        return context + 1 if fewest.exceed(text, context) else len(tokenizer(text)["input_ids"])
 
     return count, chat_renderer(tokenizer)
 

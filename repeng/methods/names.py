@@ -9,6 +9,7 @@ from typing import Any
 
 from repeng.errors import BadInput
 
+LONGEST = 1_000
 CALL = re.compile(r"([^()]+)\((.*)\)", re.DOTALL)
 
 
@@ -27,21 +28,29 @@ def parse_name(text: str) -> tuple[str, dict[str, Any]]:
     """A method's name and its parameters. A value that is no Python literal is taken as text.
 
     Raises:
-        BadInput: what stands in the parentheses is no list of `name=value`.
+        BadInput: it is too long, or what stands in the parentheses is no list of `name=value`.
     """
+    if len(text) > LONGEST:
+        raise BadInput(
+            f"method {text[:60]!r}... has {len(text):,} characters; a name with parameters has at most {LONGEST}"
+        )
     found = CALL.fullmatch(text.strip())
     if found is None:
         return text.strip(), {}
+    unreadable = f"method {text!r}: write parameters as name=value, as in logistic(C=0.1)"
     try:
         call = ast.parse(f"f({found[2]})", mode="eval").body
-    except SyntaxError as error:
-        raise BadInput(f"method {text!r}: write parameters as name=value, as in logistic(C=0.1)") from error
-    if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
-        raise BadInput(f"method {text!r}: write parameters as name=value, as in logistic(C=0.1)")
-    parameters: dict[str, Any] = {}
-    for keyword in call.keywords:
-        try:
-            parameters[str(keyword.arg)] = ast.literal_eval(keyword.value)
-        except ValueError:
-            parameters[str(keyword.arg)] = ast.unparse(keyword.value).replace(" ", "")
+        if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
+            raise BadInput(unreadable)
+        parameters = {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two of what is nested too deeply
+        raise BadInput(unreadable) from error
     return found[1].strip(), parameters
+
+
+def _value(node: ast.expr) -> Any:
+    """A Python literal; what is none is taken as text."""
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError):
+        return ast.unparse(node).replace(" ", "")

@@ -104,6 +104,12 @@ class Evaluation:
         return None
 
     @property
+    def contradicted_by(self) -> float | None:
+        """What the probabilities give, where they give the reported accuracy under no rule for ties; None else."""
+        denied = self.probabilities is not None and self.credit is None
+        return float(np.mean(self.wins)) if denied else None
+
+    @property
     def response_scores(self) -> tuple[Float[np.ndarray, " response"], Bool[np.ndarray, " response"]] | None:
         """Every response's score and whether it is a best one, each response once; None where unknown.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -36,6 +36,16 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece*.model",
 )
+WEIGHT_FILES = ("*.safetensors", "*.py")
+"""Weights, and the Python files of a model with its own code."""
+NO_NUMBERS = ("generation_config.json", "README*", "*.md", "LICENSE*", ".*")
+"""What else a folder may hold that changes no number: nothing is sampled."""
+OUR_FILES = ("capture.json", "study.toml", "tuned.json")
+"""A folder within a model's folder that holds one of these is a capture, a study's results, or a tuned model."""
+LARGEST = 1_000_000
+"""More layers, or more dimensions, than any model has."""
+MOST_FILES = 10_000
+"""A folder with more is not a model's, or not a model's alone."""
 POSITION_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length")
 
 
@@ -53,6 +63,8 @@ class Identity:
         n_layers: number of blocks.
         d_model: width of the residual stream.
         max_length: the longest text in tokens that the model takes; None where it names no limit.
+        other_files: hash of all that else lies in a folder and its sub-folders, such as a LoRA adapter or further chat
+            templates; empty where there is nothing, and for a model of the hub, where the commit stands for it.
     """
 
     model: str
@@ -64,6 +76,13 @@ class Identity:
     n_layers: int
     d_model: int
     max_length: int | None
+    other_files: str = ""
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """All files that the model's numbers follow from, as hashes."""
+        files = (self.weights, self.config, self.tokenizer)
+        return (*files, self.other_files) if self.other_files else files
 
 
 def slug(name: str) -> str:
@@ -78,14 +97,25 @@ def short_hash(value: Any) -> str:
 
 
 def resolve_device(device: str) -> str:
-    """The device that `auto` stands for: the first of cuda, mps, cpu that is here; any other as it is."""
-    if device != "auto":
-        return device
+    """The device that `auto` stands for: the first of cuda, mps, cpu that is here; any other as it is.
+
+    Raises:
+        BadInput: PyTorch knows no such device, or it is not here.
+    """
     import torch
 
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        wanted = torch.device(device)
+        here = torch.get_device_module(wanted).device_count()
+    except RuntimeError as error:
+        raise BadInput(f"unknown device {device!r}; give auto, cpu, cuda, cuda:1 or mps") from error
+    if wanted.type != "cpu" and (wanted.index or 0) >= here:
+        raise BadInput(f"device is {device!r}, and PyTorch finds {here} {wanted.type} device(s) here; give auto or cpu")
+    return device
 
 
 def resolve_dtype(dtype: str, device: str, stored: str | None) -> str:
@@ -99,7 +129,7 @@ def resolve_dtype(dtype: str, device: str, stored: str | None) -> str:
     """
     known = ("float32", "bfloat16", "float16")
     if dtype == "auto":
-        if resolve_device(device).startswith("cpu"):
+        if (resolve_device(device) if device == "auto" else device).startswith("cpu"):
             return "float32"
         return {"float16": "bfloat16"}.get(stored or "float32", stored or "float32")
     if dtype not in known:
@@ -128,14 +158,16 @@ def find_model(name: str) -> Source:
     """Find a model by hub id, folder, or `mini`. Of a hub model only the configuration is fetched.
 
     Raises:
-        BadInput: there is no such folder and no such model, or the folder has no config.json.
+        BadInput: there is no such folder and no such model, the folder has no config.json, or a model of the hub is an
+            adapter.
     """
     folder = MINI if name == "mini" else Path(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise BadInput(f"{folder}: this folder holds no config.json; give the folder of a model")
-        return Source(name, str(folder), None, json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        return Source(name, str(folder), None, _json_object(folder / "config.json"))
     from transformers.utils.hub import cached_file, extract_commit_hash
+    from transformers.utils.peft_utils import find_adapter_config_file
 
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise BadInput(f"{name}: there is no such folder")
@@ -143,7 +175,13 @@ def find_model(name: str) -> Source:
         path = cached_file(name, "config.json")
     except OSError as error:
         raise BadInput(f"{name!r} is no folder here, and not to be had from the hub: {first_line(error)}") from error
-    return Source(name, name, extract_commit_hash(path, None), json.loads(Path(path).read_text(encoding="utf-8")))
+    commit = extract_commit_hash(path, None)
+    if find_adapter_config_file(name, revision=commit):
+        raise BadInput(
+            f"{name!r} is an adapter, under which transformers would load another model, whichever version of it is "
+            "the newest; merge them (peft's merge_and_unload), save the result in a folder and give that"
+        )
+    return Source(name, name, commit, _json_object(Path(path)))
 
 
 def identify(name: str, *, dtype: str = "auto", device: str = "auto") -> Identity:
@@ -158,7 +196,9 @@ def identify(name: str, *, dtype: str = "auto", device: str = "auto") -> Identit
         BadInput: no such model, or a folder without safetensors.
     """
     source = find_model(name)
-    config = {**source.config, **source.config.get("text_config", {})}
+    inner = source.config.get("text_config")
+    config = {**source.config, **(inner if isinstance(inner, dict) else {})}
+    other_files = ""
     if source.commit:
         weights = tokenizer = f"{source.path}@{source.commit}"
     else:
@@ -167,9 +207,10 @@ def identify(name: str, *, dtype: str = "auto", device: str = "auto") -> Identit
             raise BadInput(
                 f"{folder}: no *.safetensors here; repeng reads no pickled weights, save them as safetensors"
             )
-        # A model with its own code brings Python files.
-        weights = _hash_of_files(folder, ("*.safetensors", "*.py"))
-        tokenizer = _hash_of_files(folder, TOKENIZER_FILES)
+        weights = _hash_of_files(folder, _matching(folder, WEIGHT_FILES))
+        tokenizer = _hash_of_files(folder, _matching(folder, TOKENIZER_FILES))
+        if others := _other_files(folder):
+            other_files = _hash_of_files(folder, others)
     return Identity(
         model=name,
         slug=slug(name),
@@ -180,6 +221,7 @@ def identify(name: str, *, dtype: str = "auto", device: str = "auto") -> Identit
         n_layers=_first(config, ("num_hidden_layers", "n_layer", "n_layers", "num_layers"), name),
         d_model=_first(config, ("hidden_size", "n_embd", "d_model", "dim"), name),
         max_length=max_length(config, Path(source.path)),
+        other_files=other_files,
     )
 
 
@@ -188,19 +230,82 @@ def max_length(config: Mapping[str, Any], folder: Path) -> int | None:
 
     Of a hub model only the configuration is asked; positions that a model merely was trained with (BLOOM's) count too.
     """
-    limits = [config[key] for key in POSITION_KEYS if config.get(key)]
+    limits = [config.get(key) for key in POSITION_KEYS]
     settings = folder / "tokenizer_config.json"
     if settings.is_file():
-        limits.append(json.loads(settings.read_text(encoding="utf-8")).get("model_max_length") or 0)
+        limits.append(_json_object(settings).get("model_max_length"))
     # Tokenizers without a limit say 1e30.
-    limits = [int(limit) for limit in limits if 0 < limit < 1e9]
-    return min(limits) if limits else None
+    known = [int(limit) for limit in limits if isinstance(limit, int | float) and 0 < limit < 1e9]
+    return min(known) if known else None
 
 
-def _hash_of_files(folder: Path, patterns: Sequence[str]) -> str:
-    """A hash of the names and contents of a folder's files that fit any pattern."""
-    files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
-    return "sha256:" + short_hash([[file.name, file_hash(file)] for file in files])
+def _matching(folder: Path, patterns: Sequence[str]) -> set[Path]:
+    """A folder's own files that fit any pattern."""
+    return {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
+
+
+def _other_files(folder: Path) -> set[Path]:
+    """The files of a folder and its sub-folders that a model's numbers may depend on, but for weights and tokenizer.
+
+    Raises:
+        BadInput: there are too many for a model's folder.
+    """
+    known = _matching(folder, ("config.json", *WEIGHT_FILES, *TOKENIZER_FILES))
+    found: set[Path] = set()
+    for number, file in enumerate(_walk(folder, {folder.resolve()})):
+        if number == MOST_FILES:
+            raise BadInput(f"{folder} holds over {MOST_FILES:,} files; give a folder that holds the model alone")
+        if file not in known and not (file.name == "model.safetensors.index.json" and _says_no_more(file)):
+            found.add(file)
+    return found
+
+
+def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """Every regular file below a folder that may change numbers, links followed, no folder twice."""
+    for entry in sorted(folder.iterdir()):
+        if any(entry.match(pattern) for pattern in NO_NUMBERS):
+            continue
+        if entry.is_file():
+            yield entry
+        elif entry.is_dir() and (real := entry.resolve()) not in seen:
+            seen.add(real)
+            if not any((entry / name).is_file() for name in OUR_FILES):
+                yield from _walk(entry, seen)
+
+
+def _says_no_more(index: Path) -> bool:
+    """Whether the index of weights in several files says just what those files say of themselves."""
+    from safetensors import SafetensorError, safe_open
+
+    places = {}
+    try:
+        for file in index.parent.glob("*.safetensors"):
+            with safe_open(file, framework="numpy") as opened:
+                places.update(dict.fromkeys(opened.keys(), file.name))
+    except SafetensorError:
+        return False
+    return bool(_json_object(index).get("weight_map") == places)
+
+
+def _hash_of_files(folder: Path, files: Iterable[Path]) -> str:
+    """A hash of the names and contents of some files of a folder."""
+    named = sorted((file.relative_to(folder).as_posix(), file) for file in files)
+    return "sha256:" + short_hash([[name, file_hash(file)] for name, file in named])
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    """A JSON file of a model.
+
+    Raises:
+        BadInput: it cannot be read, or holds no object.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: no readable JSON: {first_line(error)}") from error
+    if not isinstance(found, dict):
+        raise BadInput(f"{path}: this should be a JSON object")
+    return found
 
 
 def file_hash(path: Path) -> str:
@@ -232,6 +337,8 @@ def first_line(error: Exception) -> str:
 
 def _first(config: Mapping[str, Any], keys: Sequence[str], name: str) -> int:
     for key in keys:
-        if config.get(key):
-            return int(config[key])
+        if value := config.get(key):
+            if isinstance(value, int) and 0 < value <= LARGEST:
+                return value
+            raise BadInput(f"{name}: its config.json says that {key} is {value!r}; it is a number up to {LARGEST:,}")
     raise BadInput(f"{name}: its config.json names none of {', '.join(keys)}; this architecture is not known")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from repeng.errors import BadInput, RepengError
 from repeng.models.architectures import dissect
 from repeng.models.fingerprint import Identity, find_model, first_line, identify, resolve_device
 from repeng.models.sites import HookPoint, Sites
+from repeng.models.token_width import FewestTokens
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +75,11 @@ class LanguageModel:
         return dtype
 
     @property
+    def class_name(self) -> str:
+        """The class that computes and its package, as `transformers.LlamaForCausalLM`."""
+        return f"{type(self.model).__module__.partition('.')[0]}.{type(self.model).__qualname__}"
+
+    @property
     def n_layers(self) -> int:
         """Number of blocks."""
         return len(self.blocks)
@@ -86,6 +93,11 @@ class LanguageModel:
     def max_length(self) -> int | None:
         """The longest text in tokens; None where the model names no limit."""
         return self.identity.max_length
+
+    @cached_property
+    def fewest_tokens(self) -> FewestTokens:
+        """Tells that a text is far too long without tokenizing it."""
+        return FewestTokens(self.tokenizer)
 
     @property
     def pad_id(self) -> int:
@@ -188,6 +200,7 @@ def load_model(
         BadInput: no such model, one that is no causal language model, one without safetensors, or one of an unknown
             architecture; the message says which.
     """
+    device = resolve_device(device)
     identity = identify(name, dtype=dtype, device=device if device_map is None else "auto")
     source = find_model(name)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
@@ -203,7 +216,7 @@ def load_model(
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise BadInput(f"cannot load {name!r} as a causal language model: {first_line(error)}") from error
     if device_map is None:
-        model = model.to(resolve_device(device))
+        model = model.to(device)
     model.eval().requires_grad_(False)
     loaded = LanguageModel(model, tokenizer, identity)
     if loaded.n_layers != identity.n_layers:

@@ -84,9 +84,18 @@ def tokenize(
     numbers = range(len(split.examples)) if examples is None else examples
     texts = stimulus_texts(split, numbers, stimulus, lm.tokenizer)
     owners = [number for number in numbers for _ in split.examples[number].responses]
-    whole = _joint(texts, stimulus, lm.tokenizer) if stimulus.join == "joint" else _apart(texts, stimulus, lm.tokenizer)
+    # A text that is far too long is not tokenized to be told so; one that is cut has to be.
+    endless = [limit is not None and too_long != "cut" and lm.fewest_tokens.exceed(text.text, limit) for text in texts]
+    wanted = [text for text, is_endless in zip(texts, endless, strict=True) if not is_endless]
+    whole = iter((_joint if stimulus.join == "joint" else _apart)(wanted, stimulus, lm.tokenizer))
     result: list[TokenizedText | None] = []
-    for owner, text, tokens in zip(owners, texts, whole, strict=True):
+    for owner, text, is_endless in zip(owners, texts, endless, strict=True):
+        if is_endless and too_long == "skip":
+            result.append(None)
+            continue
+        if is_endless:
+            raise _refused(split, owner, f"{len(text.text):,} characters", stimulus, lm, limit)
+        tokens = next(whole)
         if stimulus.eos:
             tokens = _with_eos(tokens, lm.tokenizer.eos_token_id, follows_response=not text.suffix)
         if not tokens.ids:
@@ -94,10 +103,7 @@ def tokenize(
         if limit is None or len(tokens.ids) <= limit:
             result.append(tokens)
         elif too_long == "refuse":
-            raise BadInput(
-                f"{_place(split, owner)}: {len(tokens.ids)} tokens under {stimulus.name!r}, and {lm.name} takes "
-                f"{limit}; leave such texts out with --too-long skip, or cut them with --too-long cut"
-            )
+            raise _refused(split, owner, f"{len(tokens.ids)} tokens", stimulus, lm, limit)
         else:
             result.append(_cut(tokens, limit, lm.tokenizer) if too_long == "cut" else None)
     return result
@@ -108,6 +114,16 @@ def stimulus_texts(split: Split, numbers: Sequence[int], stimulus: Stimulus, tok
     render = chat_renderer(tokenizer)
     examples: list[Example] = [split.examples[number] for number in numbers]
     return [text for example in examples for text in stimulus.parts(example, render)]
+
+
+def _refused(
+    split: Split, example: int, length: str, stimulus: Stimulus, lm: LanguageModel, limit: int | None
+) -> BadInput:
+    """The error of a text that is too long."""
+    return BadInput(
+        f"{_place(split, example)}: {length} under {stimulus.name!r}, and {lm.name} takes {limit} tokens; leave such "
+        "texts out with --too-long skip, or cut them with --too-long cut"
+    )
 
 
 def _place(split: Split, example: int) -> str:

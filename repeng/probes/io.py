@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic_core import from_json
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from repeng.atomic import write_atomically
-from repeng.errors import BadInput
+from repeng.errors import BadInput, RepengError
+from repeng.limits import DATA_BYTES, RECORD_BYTES, read_bounded
 from repeng.probes.calibration import LogisticCalibration, Temperature
 from repeng.probes.fitted import FittedProbe
+from repeng.probes.own_file import is_reference, is_running
 from repeng.probes.registry import get_probe
 
 FORMAT = 2
@@ -67,11 +68,16 @@ def save(fitted: FittedProbe, directory: Path | str) -> Path:
     return path
 
 
-def load(directory: Path | str) -> FittedProbe:
+def load(directory: Path | str, *, trust_code: bool = False) -> FittedProbe:
     """Read what `save` wrote.
 
+    Args:
+        directory: where it is.
+        trust_code: whether to run the file that a probe of someone's own names as its class. Without it such a probe is
+            read only where this process has run the file already.
+
     Raises:
-        BadInput: there is no probe, it is damaged, or another version of repeng wrote it.
+        BadInput: there is no probe, it is damaged, it would run code, or another version of repeng wrote it.
         UnknownName: nothing installed answers to its name.
     """
     directory = Path(directory)
@@ -79,12 +85,23 @@ def load(directory: Path | str) -> FittedProbe:
     if not path.is_file():
         raise BadInput(f"{directory}: no {DESCRIPTION} here; name a folder that `repeng fit` wrote")
     try:
-        described = from_json(path.read_bytes())
+        described = json.loads(read_bounded(path, RECORD_BYTES))
+        if not isinstance(described, dict):
+            raise BadInput(f"{path}: this should be a JSON object; fit the probe again")
         if described["format"] != FORMAT:
             raise BadInput(f"{path}: format {described['format']} is not {FORMAT}; fit the probe again")
+        own = str(described["probe"])
+        if is_reference(own) and not (trust_code or is_running(own)):
+            raise BadInput(
+                f"{path}: its class is {own}, a file that reading the probe would run; if you trust that file, give "
+                "--trust-code (trust_code=True)"
+            )
         return rebuild(described, read_weights(directory, described))
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        raise BadInput(f"{path}: damaged ({error!r}); fit the probe again") from error
+    except RepengError:
+        raise
+    except (AttributeError, KeyError, OSError, TypeError, ValueError, RecursionError) as error:
+        what = f"no key {error}" if isinstance(error, KeyError) else str(error)
+        raise BadInput(f"{path}: damaged ({what[:200]}); fit the probe again") from error
 
 
 def read_weights(directory: Path, described: dict[str, Any]) -> dict[str, Tensor]:
@@ -92,7 +109,7 @@ def read_weights(directory: Path, described: dict[str, Any]) -> dict[str, Tensor
     path = directory / Path(described["weights"]).name
     if not path.is_file():
         raise BadInput(f"{path}: missing; fit the probe again")
-    content = path.read_bytes()
+    content = read_bounded(path, DATA_BYTES)
     if hashlib.sha256(content).hexdigest() != described["sha256"]:
         raise BadInput(f"{path}: its content is not what {DESCRIPTION} says; fit the probe again")
     try:

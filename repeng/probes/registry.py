@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from inspect import signature
 from typing import Any
 
 from repeng.errors import BadInput, UnknownName
+from repeng.limits import check_number
 from repeng.probes.base import Probe
 from repeng.probes.ccs import CCS, CCSGenies
 from repeng.probes.cra import CRA
@@ -52,13 +54,18 @@ def get_probe(name: str, **params: Any) -> Probe:
 
     Raises:
         UnknownName: nothing answers to the name.
-        BadInput: the probe has no such parameter, what the name leads to is no probe, or the file cannot be imported.
+        BadInput: the probe has no such parameter or it cannot have that value, what the name leads to is no probe, or
+            the file cannot be imported.
     """
     cls = probe_class(name)
     own = cls._get_param_names()
     if unknown := sorted(set(params) - set(own)):
         known = ", ".join(own) or "(it has none)"
         raise BadInput(f"probe {cls.name!r} has no parameter {unknown[0]!r}; choose from {known}")
+    for parameter, value in params.items():
+        default = signature(cls).parameters[parameter].default
+        if cls in CLASSES and isinstance(default, int | float):
+            check_number(f"probe {cls.name!r}: {parameter}", value, default)
     return cls(**params)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from repeng.errors import BadInput
+from repeng.limits import LAYERS
 from repeng.maths import pair_accuracy
 from repeng.probes.base import Probe
 from repeng.probes.calibration import LogisticCalibration, Temperature, fit_temperature
@@ -93,6 +95,7 @@ def given_layers(ranking: Ranking, _keeps: int, layers: tuple[int, ...]) -> list
 
 
 RULES: Mapping[str, Rule] = {"auto": the_best, "all": every_layer, "top-k": best_k, "layers": given_layers}
+NUMBER = re.compile(r"\d+")
 COUNTING = frozenset({"top-k"})
 """Rules that are given a number: `top-k:16`."""
 
@@ -135,22 +138,24 @@ def parse_layers(text: str) -> LayerChoice:
     """`auto`, `all` and `top-k:N` as they are; `3`, `4-8` and `1,3,5` as layers.
 
     Raises:
-        BadInput: it is none of these.
+        BadInput: it is none of these, or beyond the layers that any model has.
     """
     name, colon, count = text.partition(":")
-    counted = count.isdigit() and int(count) > 0 if name in COUNTING else not colon
+    counted = count.isdecimal() and count.strip("0") != "" if name in COUNTING else not colon
+    if any(len(number.lstrip("0")) > len(str(LAYERS)) for number in NUMBER.findall(text)):
+        raise BadInput(f"layers is {text[:60]!r}; layers and counts go up to {LAYERS:,}")
     if name in RULES and name != "layers" and counted:
         return text
     try:
-        found: list[int] = []
+        found: set[int] = set()
         for piece in text.split(","):
             first, _, last = piece.partition("-")
-            found += range(int(first), int(last or first) + 1)
+            found.update(range(int(first), int(last or first) + 1))
     except ValueError as error:
         raise BadInput(f"layers is {text!r}; give auto, all, top-k:N, a layer as 3, or a range as 4-8") from error
     if not found:
         raise BadInput(f"layers is {text!r}, which names no layer; the first of a range is its lowest")
-    return tuple(sorted(set(found)))
+    return tuple(sorted(found))
 
 
 def check_layers(text: str, n_layers: int, model: str) -> None:

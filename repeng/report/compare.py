@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +57,23 @@ class Comparison:
         tables: rows by question, in reading order; a question without an answer in these data has none.
         scatter: accuracy of two methods on each shift that both have.
         methods: every method, with its model and study where there are several.
+        contradictions: figures that one file states and that the probabilities of their pairs deny.
     """
 
     tables: dict[str, list[Row]]
     scatter: list[Row]
     methods: tuple[str, ...]
+    contradictions: list[Row]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**self.tables, "scatter": self.scatter}
+        return {**self.tables, "scatter": self.scatter, "contradictions": self.contradictions}
 
     def renderables(self) -> list[Table | str]:
         """For a terminal: one table a question that has an answer, and a line for each that has none."""
         shown: list[Table | str] = []
+        if self.contradictions:
+            shown += [grid_table("Contradictions", grid_of(self.contradictions)), ""]
         for one in QUESTIONS:
             rows = self.tables[one.name]
             shown += [grid_table(one.title, grid_of(rows)) if rows else f"{one.title}: {one.missing}", ""]
@@ -88,10 +92,12 @@ def compare_results(paths: Sequence[Path], out: Path | None = None, *, against: 
         BadInput: a path is none of these.
         UnknownName: no such method to compare against.
     """
-    methods = compared_methods(read_compared_studies(paths))
+    studies = read_compared_studies(paths)
+    methods = compared_methods(studies)
     pairs = method_pairs(methods, against)
     tables = {one.name: one.answer(pairs if one.of_pairs else methods) for one in QUESTIONS}
-    found = Comparison(tables, scatter_rows(methods), tuple(one.title for one in methods))
+    contradictions = [asdict(one) for study in studies for one in study.contradictions]
+    found = Comparison(tables, scatter_rows(methods), tuple(one.title for one in methods), contradictions)
     if out is not None:
         _write(found, out)
     return found
@@ -111,13 +117,15 @@ def _write(found: Comparison, out: Path) -> None:
             pictures.append(Picture(name, title, caption, chart(pd.DataFrame(rows)), grid_of(rows)))
             save_chart(pictures[-1].chart, out / f"{name}.png")
     answers = [(one, grid_of(tables[one.name])) for one in QUESTIONS if one.name not in drawn]
-    sections = [*((one.id, one.title) for one in pictures), *((one.name, one.title) for one, _ in answers)]
+    denied = [("contradictions", "Contradictions")] if found.contradictions else []
+    sections = [*denied, *((one.id, one.title) for one in pictures), *((one.name, one.title) for one, _ in answers)]
     write_page(
         out / "comparison.html",
         "compare.html",
         title="repeng: compared",
         methods=found.methods,
         sections=sections,
+        contradictions=grid_of(found.contradictions) if found.contradictions else None,
         pictures=draw(pictures, out),
         answers=answers,
         pictures_lie="next to it, as SVG and PNG",

@@ -16,6 +16,7 @@ import pandas as pd
 from repeng.distributions.schema import Shift
 from repeng.errors import BadData, BadInput, UnknownName
 from repeng.metrics import Evaluation
+from repeng.report.contradictions import Contradiction, settle, stated_contradictions
 from repeng.report.predictions import Key, Prediction, read_predictions
 from repeng.results import CAPABILITY, ResultRow, read_results, results_frame, row_from
 from repeng.study.rescore import read_capability
@@ -32,6 +33,7 @@ class ComparedStudy:
     name: str
     rows: tuple[ResultRow, ...]
     predictions: dict[Key, Prediction]
+    contradictions: tuple[Contradiction, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,25 +144,32 @@ def read_compared_studies(paths: Sequence[Path]) -> tuple[ComparedStudy, ...]:
         raise BadInput("nothing to compare; give a results folder or more")
     names = _names(paths)
     tables = {path: _results(path) for path in paths}
-    shifts = [_shift(row) for rows in tables.values() for row in rows or ()]
+    shifts = [_shift(row) for rows in tables.values() for row in rows or () if not row.method.startswith(CAPABILITY)]
     studies = []
     for path, name in zip(paths, names, strict=True):
         rows = tables[path]
-        has_predictions = path.is_dir() and (rows is None or (path / "predictions").is_dir())
-        predictions = read_predictions(path) if has_predictions else {}
+        folder = path.parent if path.is_file() else path
+        has_predictions = path.is_dir() and rows is None or (folder / "predictions").is_dir()
+        predictions = read_predictions(folder) if has_predictions else {}
         if rows is None and not predictions:
             raise BadInput(f"{path}: no results.csv and no METHOD/MODEL-SOURCE/TARGET.json; give a study's folder")
-        rows = _rows_of_evaluations(path, predictions, shifts) if rows is None else rows
-        studies.append(ComparedStudy(name, tuple(rows), predictions))
+        if rows is None:
+            rows = _rows_of_evaluations(path, predictions, shifts)
+            contradictions = stated_contradictions(rows, path)
+        else:
+            rows, contradictions = settle(rows, predictions, folder / "results.csv")
+        # Capability is no method to compare.
+        rows = [row for row in rows if not row.method.startswith(CAPABILITY)]
+        studies.append(ComparedStudy(name, tuple(rows), predictions, tuple(contradictions)))
     return tuple(studies)
 
 
 def _results(path: Path) -> list[ResultRow] | None:
-    """The rows of a study or of a table, without those of capability; None for a folder of evaluations."""
+    """The rows of a study or of a table; None for a folder of evaluations."""
     table = path if path.is_file() else path / "results.csv"
     if not table.is_file():
         return None
-    return [row for row in read_results(table) if not row.method.startswith(CAPABILITY)]
+    return read_results(table)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
+from repeng.distributions.cautions import sentences
 from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput
+from repeng.report.contradictions import settle
 from repeng.report.frames import in_order, once_each, shift_frame
 from repeng.report.layer_section import layer_pictures
 from repeng.report.mistakes import wrong_pairs
-from repeng.report.page import Cell, Grid, Line, Picture, draw, figure, write_page
+from repeng.report.page import Cell, Grid, Line, Picture, draw, figure, grid_of, write_page
 from repeng.report.predictions import Key, Prediction, mean_estimate, read_predictions, reliability_frame
 from repeng.report.published import GENIES_MEANS, MODEL, is_genies
 from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
 from repeng.report.tables import summary_sentence
-from repeng.report.text_solved import text_solved_sentence
+from repeng.report.text_solved import text_cautions
 from repeng.results import read_layers, read_results
+from repeng.study.cautions import FILE as CAUTIONS
+from repeng.study.cautions import read_cautions
 from repeng.version import __version__
 
 MEANS = ("elicitation", "differential_elicitation", "source_id_accuracy", "rms_calibration_error")
@@ -36,7 +41,8 @@ def write_report(
     """Write the report of a results folder.
 
     Args:
-        results: a study's folder: `results.csv`, and where there are, `layers.csv`, `predictions/` and `study.toml`.
+        results: a study's folder: `results.csv`, and where there are, `layers.csv`, `cautions.json`,
+            `predictions/` and `study.toml`.
         out: the HTML file; `results/report.html` by default. Its pictures go to a folder next to it.
         distributions: the texts of the targets, for the most confident mistakes.
 
@@ -47,20 +53,28 @@ def write_report(
         BadInput: there is no results table, or it has no row.
     """
     made_of = _made_of(results)
-    rows = read_results(results / "results.csv")
+    table = results / "results.csv"
+    stated = read_results(table)
+    if shift_frame(stated).empty:
+        raise BadInput(f"{table} has no row; run the study first")
+    shifts = {(row.source, row.target) for row in stated}
+    known = shifts | {(source, source) for source, _ in shifts}
+    predictions = read_predictions(results, shifts=known) if (results / "predictions").is_dir() else {}
+    rows, contradictions = settle(stated, predictions, table)
     frame = shift_frame(rows)
-    if frame.empty:
-        raise BadInput(f"{results / 'results.csv'} has no row; run the study first")
     page = out or results / "report.html"
     folder = page.with_name(f"{page.stem}-pictures")
     shifts = set(zip(frame["source"], frame["target"], strict=True))
-    predictions = read_predictions(results, shifts=shifts) if (results / "predictions").is_dir() else {}
     layers = read_layers(results / "layers.csv") if (results / "layers.csv").is_file() else []
     pictures = draw(
         [*_shift_pictures(frame), *layer_pictures(layers, frame), *_reliability(frame, predictions)], folder
     )
     study = results / "study.toml"
-    sections = [("headline", "Headline"), *((one.id, one.title) for one in pictures), ("mistakes", "Mistakes")]
+    cautions = sentences([*read_cautions(results), *text_cautions(rows)])
+    warned = [("cautions", "Cautions")] if cautions else []
+    denied = [("contradictions", "Contradictions")] if contradictions else []
+    drawn = [(one.id, one.title) for one in pictures]
+    sections = [*warned, ("headline", "Headline"), *denied, *drawn, ("mistakes", "Mistakes")]
     mistakes = {
         name: pairs
         for name, own in frame.groupby("name", sort=False)
@@ -72,7 +86,7 @@ def write_report(
         made_of=made_of,
         title="repeng: how it generalises",
         sentence=summary_sentence(rows),
-        text_solved=text_solved_sentence(rows),
+        cautions=cautions,
         models=in_order(frame["model"]),
         n_shifts=len(frame[["section", "shift"]].drop_duplicates()),
         n_methods=frame["method"].nunique(),
@@ -80,6 +94,7 @@ def write_report(
         headline=_headline(frame, predictions),
         published=_published(frame) if is_genies(shifts) else None,
         published_model=MODEL,
+        contradictions=grid_of([asdict(one) for one in contradictions]) if contradictions else None,
         pictures=pictures,
         mistakes=mistakes.items(),
         no_mistakes=_why_no_mistakes(predictions, distributions or {}),
@@ -96,7 +111,7 @@ def is_current(page: Path, results: Path) -> bool:
 
 def _made_of(results: Path) -> str:
     digest = hashlib.sha256(__version__.encode())
-    for name in ("results.csv", "layers.csv", "study.toml"):
+    for name in ("results.csv", "layers.csv", "study.toml", CAUTIONS):
         path = results / name
         digest.update(hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
     return digest.hexdigest()[:16]

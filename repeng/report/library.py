@@ -86,13 +86,12 @@ class Library:
         return {"method": method, "source": prediction.source, "p": p}
 
 
-def script_of(name: str, value: Any) -> str:
-    """`repengReceive(NAME, VALUE)`: data as a script, which a page may load from a server and from a folder alike.
+def json_of(value: Any) -> str:
+    """Data as JSON that may also stand inside a script element of a page.
 
-    All but ASCII and every `<` is escaped, so that nothing in the data can end the script or the string.
+    All but ASCII and every `<` is escaped, so that nothing in the data can end the element or the string.
     """
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    return f"repengReceive({json.dumps(name)},{text});\n"
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _by_number(split: Split, pair: Pair) -> list[int]:

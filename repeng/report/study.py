@@ -12,6 +12,7 @@ import pandas as pd
 
 from repeng.distributions.schema import Distribution
 from repeng.metrics import Evaluation
+from repeng.report.contradictions import settle
 from repeng.report.frames import shift_frame
 from repeng.report.html import write_report
 from repeng.report.predictions import Key, Prediction, read_predictions, reliability_frame
@@ -34,8 +35,9 @@ class StudyResults:
 
     @cached_property
     def rows(self) -> list[ResultRow]:
-        """The rows of results.csv, those of target-tuned capability among them."""
-        return read_results(self.folder / "results.csv")
+        """The rows of results.csv, those of target-tuned capability among them, as the predictions bear them out."""
+        table = self.folder / "results.csv"
+        return settle(read_results(table), self.predictions, table)[0]
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -44,8 +46,8 @@ class StudyResults:
 
     @cached_property
     def predictions(self) -> Mapping[Key, Prediction]:
-        """Every evaluation, by (model, method, source, target)."""
-        return read_predictions(self.folder)
+        """Every evaluation, by (model, method, source, target); none where the folder has no predictions."""
+        return read_predictions(self.folder) if (self.folder / "predictions").is_dir() else {}
 
     def evaluation(self, method: str, source: str, target: str) -> Evaluation:
         """p(best) of each pair of one target.

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from repeng.report.frames import fitted, in_order, once_each, shift_frame
 from repeng.report.page import Grid
-from repeng.results import ResultRow
+from repeng.results import CONTRADICTED, ResultRow
 
 CHANCE = 0.5
 MOST_METHODS_WITH_INTERVALS = 9
@@ -33,6 +33,8 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
         if intervals
         else "accuracy; the best of a shift is bold, chance is 0.5; results.csv has the intervals"
     )
+    if CONTRADICTED in frame:
+        table.caption += "; ! marks an accuracy that its own probabilities deny"
     table.add_column("shift", min_width=16)
     for method in methods:
         title = method.replace("-", "-\n", 1)
@@ -110,13 +112,20 @@ def _add_shift(
         name = f"   {model.rpartition('/')[2]}" if len(models) > 1 else title
         own = rows[rows["model"] == model].set_index("method").reindex(methods)
         figures = own[["accuracy", "accuracy_low", "accuracy_high"]].to_numpy()
-        table.add_row(_line(name), *(_cell(*row, best=best, intervals=intervals) for row in figures))
+        marked = own[CONTRADICTED].notna() if CONTRADICTED in own else [False] * len(own)
+        cells = (
+            _cell(*row, best=best, intervals=intervals, mark="!" if denied else "")
+            for row, denied in zip(figures, marked, strict=True)
+        )
+        table.add_row(_line(name), *cells)
 
 
-def _cell(accuracy: float, low: float = math.nan, high: float = math.nan, *, best: float, intervals: bool) -> Text:
+def _cell(
+    accuracy: float, low: float = math.nan, high: float = math.nan, *, best: float, intervals: bool, mark: str = ""
+) -> Text:
     if pd.isna(accuracy):
         return Text("-", style="dim")
-    figure = Text(f"{accuracy:.2f}", style="bold" if accuracy == best else "")
+    figure = Text(f"{accuracy:.2f}{mark}", style="bold" if accuracy == best else "")
     interval = "" if pd.isna(low) or pd.isna(high) else f"{_short(low)}-{_short(high)}"
     return Text.assemble(figure, "\n", (interval, "dim")) if intervals else figure
 

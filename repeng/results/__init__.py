@@ -4,15 +4,26 @@ from repeng.results.csv_table import record_of, write_csv
 from repeng.results.evaluations import evaluation_path, read_evaluation, read_provenance, write_evaluation
 from repeng.results.kinds import CAPABILITY, FITTED, kind_of, our_name
 from repeng.results.layer_table import LayerFigure, LayerRow, layer_rows, read_layers, write_layers
-from repeng.results.table import COLUMNS, ResultRow, read_results, results_frame, row_from, write_results
+from repeng.results.table import (
+    COLUMNS,
+    CONTRADICTED,
+    ResultRow,
+    accuracy_of_probabilities,
+    read_results,
+    results_frame,
+    row_from,
+    write_results,
+)
 
 __all__ = [
     "CAPABILITY",
     "COLUMNS",
+    "CONTRADICTED",
     "FITTED",
     "LayerFigure",
     "LayerRow",
     "ResultRow",
+    "accuracy_of_probabilities",
     "evaluation_path",
     "kind_of",
     "layer_rows",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from repeng.atomic import write_atomically
 from repeng.errors import BadInput
+from repeng.limits import RECORD_BYTES, read_bounded
 
 RowT = TypeVar("RowT")
 OTHERS = "others"
@@ -63,7 +65,8 @@ def read_rows(path: Path, row_type: type[RowT], *, what: str, needed: Sequence[s
     no_table = f"{path}: not a table of {what}"
     try:
         # The other engine fills a row that is too short with blanks.
-        cells = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", engine="python")
+        content = io.BytesIO(read_bounded(path, RECORD_BYTES))
+        cells = pd.read_csv(content, dtype=str, keep_default_na=False, encoding="utf-8-sig", engine="python")
     except OSError as error:
         raise BadInput(f"{path}: cannot read the {what}: {error.strerror}; give a study's {what}.csv") from error
     except ValueError as error:

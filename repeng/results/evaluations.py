@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from repeng.atomic import write_atomically
 from repeng.errors import BadData, BadInput
+from repeng.limits import RECORD_BYTES, read_bounded
 from repeng.metrics import AGREES, Evaluation, brier, genies_rms_calibration_error
+from repeng.results.kinds import kind_of
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +49,10 @@ def write_evaluation(path: Path, evaluation: Evaluation, provenance: Mapping[str
     Raises:
         BadInput: a key of the provenance is one that the evaluation itself writes.
     """
-    held: dict[str, Any] = {"eval_accuracy": evaluation.accuracy}
+    held: dict[str, Any] = {
+        "eval_accuracy": evaluation.accuracy,
+        "eval_accuracy_reported": evaluation.reported_accuracy is not None,
+    }
     if evaluation.probabilities is not None:
         released = genies_rms_calibration_error(evaluation.probabilities)
         held |= {
@@ -71,6 +77,8 @@ class _File(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
     eval_accuracy: float | None = None
+    # Whether the method stated its accuracy or repeng derived it; None in others' files and in old ones.
+    eval_accuracy_reported: bool | None = None
     eval_probabilities: list[float] | None = None
     eval_example: list[Int64] | None = None
     eval_group: list[Int64] | None = None
@@ -80,7 +88,8 @@ class _File(BaseModel):
 def read_evaluation(path: Path) -> Evaluation:
     """Read an evaluation file, ours or one of GENIES' format; only `eval_accuracy` or `eval_probabilities` is required.
 
-    A stated accuracy stands; where the probabilities say otherwise, a warning is logged.
+    A stated accuracy stands; where the probabilities say otherwise, a warning is logged. In a file that a study wrote
+    the accuracy was derived: there the probabilities are believed.
 
     Raises:
         BadData: there is no such file, or what it holds is no evaluation.
@@ -96,7 +105,7 @@ def read_evaluation(path: Path) -> Evaluation:
         )
     except BadInput as error:
         raise BadData(str(error), path=path) from error
-    return _settle_accuracy(evaluation, path)
+    return _settle_accuracy(evaluation, path, derived=_is_derived(file))
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -108,9 +117,17 @@ def read_provenance(path: Path) -> dict[str, Any]:
     return {key: value for key, value in (_load(path).model_extra or {}).items() if not key.startswith("eval_")}
 
 
+def _is_derived(file: _File) -> bool:
+    """Whether repeng derived the accuracy of a file from its probabilities, rather than taking a method's word."""
+    if file.eval_accuracy_reported is not None:
+        return not file.eval_accuracy_reported
+    held = file.model_extra or {}
+    return "repeng_version" in held and kind_of(str(held.get("method"))) != "published"
+
+
 def _load(path: Path) -> _File:
     try:
-        return _File.model_validate_json(path.read_bytes())
+        return _File.model_validate_json(read_bounded(path, RECORD_BYTES))
     except OSError as error:
         raise BadData(f"cannot read the evaluation: {error.strerror}", path=path) from error
     except ValidationError as error:
@@ -123,13 +140,20 @@ def _array(values: list[Any] | None, kind: type[np.generic]) -> np.ndarray | Non
     return None if values is None else np.array(values, dtype=kind)
 
 
-def _settle_accuracy(evaluation: Evaluation, path: Path) -> Evaluation:
-    """Drop a stated accuracy that the pairs give exactly; warn of one that they do not give at all."""
+def _settle_accuracy(evaluation: Evaluation, path: Path, *, derived: bool) -> Evaluation:
+    """Drop an accuracy that was derived or that the pairs give exactly; warn of one that they do not give at all."""
     if evaluation.probabilities is None or evaluation.reported_accuracy is None:
         return evaluation
     ours = float(np.mean(evaluation.wins))
-    if ours == evaluation.reported_accuracy:
-        return Evaluation(evaluation.probabilities, evaluation.example, evaluation.group, evaluation.scores)
+    if derived or ours == evaluation.reported_accuracy:
+        if abs(ours - evaluation.reported_accuracy) > AGREES:
+            log.warning(
+                "%s was changed since repeng wrote it: eval_accuracy is %.6g, its probabilities give %.6g and stand",
+                path,
+                evaluation.reported_accuracy,
+                ours,
+            )
+        return replace(evaluation, reported_accuracy=None)
     if abs(ours - evaluation.reported_accuracy) > AGREES:
         ties = int(np.sum(evaluation.wins == 0.5))
         log.warning(

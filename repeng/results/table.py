@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ class ResultRow(Figures, RowNames):
                 raise BadInput(f"{figure.name} is {value}; leave it blank (None) where it is unknown")
 
 
+CONTRADICTED = "accuracy_of_probabilities"
+"""What the probabilities give where they deny the accuracy that their file states; without such a row no column."""
 COLUMNS = columns_of(ResultRow)
 
 
@@ -78,6 +81,8 @@ def row_from(
 ) -> ResultRow:
     """The row of one evaluation. What it cannot support stays blank, never invented.
 
+    Where a foreign file's accuracy is one that its probabilities deny, it stands, and `others` has what they give.
+
     Args:
         evaluation: fitted on the shift's source, scored on its target; None leaves every figure of it blank.
         model: the model's name.
@@ -90,6 +95,7 @@ def row_from(
         kind: what the method is; by default what its name tells.
         resamples: of the bootstrap.
     """
+    denied = evaluation and evaluation.contradicted_by
     figures: dict[str, Any] = figures_of(
         figure_inputs(evaluation, source_id=source_id, baseline=baseline, capability=capability, resamples=resamples)
     )
@@ -101,8 +107,16 @@ def row_from(
         n_pairs=evaluation.n_pairs if evaluation else None,
         n_prompts=evaluation.n_prompts if evaluation else None,
         kind=kind,
+        others={} if denied is None else {CONTRADICTED: str(denied)},
         **figures,
     )
+
+
+def accuracy_of_probabilities(row: ResultRow) -> float | None:
+    """What the probabilities give, where a row's accuracy is one that a file states and they deny; None else."""
+    with suppress(ValueError):
+        return float(row.others.get(CONTRADICTED, ""))
+    return None
 
 
 def write_results(rows: Sequence[ResultRow], path: Path) -> None:

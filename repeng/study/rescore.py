@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from pydantic_core import from_json
 
 from repeng.benchmarks.shift_lists import get_benchmark
 from repeng.distributions.load import list_distributions, load_distributions
 from repeng.distributions.schema import Benchmark, Shift, Split
 from repeng.errors import BadData, BadInput, UnknownName
+from repeng.limits import RECORD_BYTES, read_bounded
 from repeng.metrics import Evaluation
 from repeng.results import (
     ResultRow,
@@ -214,9 +215,9 @@ def read_capability(path: Path) -> tuple[float, str]:
         BadData: the file does not hold `best_intervention_accuracy` and `best_intervention`.
     """
     try:
-        held = from_json(path.read_bytes())
+        held = json.loads(read_bounded(path, RECORD_BYTES))
         capability, intervention = held["best_intervention_accuracy"], held["best_intervention"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = "needs the keys `best_intervention_accuracy` and `best_intervention`"
         raise BadData(f"not a target-tuned capability; it {reason} ({error})", path=path) from error
     if isinstance(capability, bool) or not isinstance(capability, int | float) or not 0 <= capability <= 1:

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from repeng.errors import BadInput
+from repeng.errors import BadData, BadInput
+from repeng.limits import LARGEST_SEED, SETTINGS_BYTES, read_bounded
 from repeng.methods.names import split_names, with_parameters
 from repeng.models.fingerprint import slug
 
@@ -61,6 +62,7 @@ class Study:
         augment: share of target train examples mixed into each source, between 0 and 1.
         too_long: what happens to a text longer than the model takes: `skip`, `refuse` or `cut`.
         device_map: how transformers spreads the captured model over devices, as `auto`; in place of `device`.
+        strict: take every caution for an error: before the model runs where it is known by then, else at the end.
         trust_store: read cached activations without checking their content against the recorded checksums.
 
     Raises:
@@ -75,13 +77,14 @@ class Study:
     limit: Annotated[int, Field(ge=2)] | None = None
     store: str = "store"
     out: str = ""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
     device: str = "auto"
     dtype: str = "auto"
     too_long: Literal["skip", "refuse", "cut"] = "skip"
     augment: Annotated[float, BeforeValidator(parse_share), Field(ge=0, lt=1)] = 0.0
     tune_preset: str = "default"
     device_map: str | None = None
+    strict: bool = False
     trust_store: bool = False
 
     def __post_init__(self) -> None:
@@ -100,17 +103,19 @@ class Study:
         values: dict[str, Any] = {}
         if path is not None:
             try:
-                values = tomllib.loads(path.read_text(encoding="utf-8"))
+                values = tomllib.loads(read_bounded(path, SETTINGS_BYTES).decode())
             except OSError as error:
                 raise BadInput(f"{path}: cannot read the study: {error.strerror}") from error
-            except (ValueError, RecursionError) as error:
+            except BadData:
+                raise
+            except (ValueError, RecursionError) as error:  # bytes that are no UTF-8, too long a number, deep brackets
                 raise BadInput(f"{path}: not a TOML file: {error}") from error
         try:
             return cls(**{**values, **flags})
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             key = ".".join(map(str, first["loc"]))
-            given = first["loc"][0] in flags
+            given = key in flags
             if first["type"] == "unexpected_keyword_argument":
                 known = ", ".join(sorted(field.name for field in fields(cls)))
                 raise BadInput(f"{'' if given else f'{path}: '}unknown key {key!r}; choose from {known}") from error

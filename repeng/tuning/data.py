@@ -14,6 +14,7 @@ from repeng.distributions.chat import chat_renderer
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput
 from repeng.maths import independent_groups
+from repeng.models.token_width import FewestTokens
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +52,18 @@ def encode_split(split: Split, tokenizer: Any, max_length: int) -> EncodedSplit:
     """
     if tokenizer.eos_token_id is None:
         raise BadInput("the tokenizer has no EOS token, at which a reward model is read; name one in its config")
-    render = chat_renderer(tokenizer)
+    render, fewest = chat_renderer(tokenizer), FewestTokens(tokenizer)
     ids: list[list[int] | None] = []
     for example in split.examples:
         text = example.prompt if isinstance(example.prompt, str) else render(example.prompt)
+        if fewest.exceed(text, max_length):
+            ids += [None] * len(example.responses)
+            continue
         prompt = tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
         for response in example.responses:
+            if fewest.exceed(response, max_length):
+                ids.append(None)
+                continue
             tail = tokenizer(response, add_special_tokens=False)["input_ids"] if response else []
             whole = [*prompt, *tail, tokenizer.eos_token_id]
             ids.append(whole if len(whole) <= max_length else None)

@@ -107,7 +107,7 @@ def plan_tuning(
     compute = compute_dtype(dtype, where)
     determined = {
         "format": FORMAT,
-        "base": [identity.weights, identity.config, identity.tokenizer],
+        "base": list(identity.content),
         "data_hash": source.data_hash,
         "method": method,
         "settings": chosen.key_fields(),

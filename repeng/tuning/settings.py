@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from repeng.errors import BadInput, UnknownName
+from repeng.limits import check_number
 
+NUMBERS = {"int": 1, "float": 1.0, "bool": True}
 METHODS = ("lora", "prompt-tuning", "full")
 PRESET_NAMES = ("default", "genies")
 SCHEDULES = ("constant", "linear")
@@ -78,6 +80,9 @@ class TuneSettings:
     max_length: int | None = None
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if (like := NUMBERS.get(str(field.type))) is not None:
+                check_number(field.name, getattr(self, field.name), like)
         for name, known in (
             ("method", METHODS),
             ("schedule", SCHEDULES),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -288,6 +289,17 @@ def test_a_capture_id_needs_no_weights_and_is_the_one_that_a_capture_gets(
     summary = capture(llama, [split], REQUEST, Store(tmp_path))
     assert capture_record(identify(folder, device="cpu")).id == summary.capture_id == Store(tmp_path).captures()[0].id
     assert identify(folder, device="cpu") == llama.identity
+
+
+def test_a_capture_names_the_class_that_computed_and_refuses_another(
+    llama: LanguageModel, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = capture(llama, [split], REQUEST, Store(tmp_path))
+    record = json.loads((tmp_path / summary.capture_id / "capture.json").read_text())
+    assert record["model_class"] == "transformers.LlamaForCausalLM"
+    monkeypatch.setattr(LanguageModel, "class_name", "transformers_modules.LlamaForCausalLM")
+    with pytest.raises(BadInput, match="begun with the class transformers.LlamaForCausalLM, and this model is a trans"):
+        capture(llama, [made_up(3, "more")], REQUEST, Store(tmp_path))
 
 
 def test_the_model_goes_on_while_a_split_is_written_and_the_split_stays_locked_until_it_is(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from repeng.benchmarks import archive as unpacking
 from repeng.benchmarks import fetch as fetching
 from repeng.benchmarks.fetch import download, fetch, fetched_folder
 from repeng.distributions.load import load_distributions
@@ -36,6 +38,14 @@ def archive(*, members: dict[str, bytes] | None = None, padding: int = 0) -> byt
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, where the hashes of archives are recorded."""
+    place = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(place))
+    return place / ".cache" / "repeng" / "data"
 
 
 class Served:
@@ -189,16 +199,110 @@ def test_an_archive_cut_short_by_its_server_leaves_nothing(served: tuple[Served,
     assert not (tmp_path / "genies").exists()
 
 
-@pytest.mark.parametrize("name", ["../outside.json", "/tmp/repeng-outside.json"])
-def test_a_member_that_would_leave_the_folder_does_not(name: str, served: tuple[Served, str], tmp_path: Path) -> None:
+LONG = "d" * 247
+STEPS = "abcdefghijklmnop"
+
+
+def past_the_filter() -> bytes:
+    """The archive of CVE-2025-4517: a path too long to resolve, which tarfile's `data` filter passes."""
+    buffer, path = io.BytesIO(), ""
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+
+        def add(name: str, kind: bytes, target: str = "", content: bytes = b"") -> None:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname, info.size = kind, target, len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+        for step in STEPS:
+            add(path + LONG, tarfile.DIRTYPE)
+            add(path + step, tarfile.SYMTYPE, LONG)
+            path += LONG + "/"
+        link = "/".join(STEPS) + "/" + "l" * 254
+        add(link, tarfile.SYMTYPE, "../" * len(STEPS))
+        add("escape", tarfile.SYMTYPE, link + "/../")
+        add("escape/outside.json", tarfile.REGTYPE, content=b"[]")
+    return buffer.getvalue()
+
+
+def test_a_link_by_a_path_too_long_to_resolve_writes_nothing_outside(
+    served: tuple[Served, str], tmp_path: Path
+) -> None:
     state, url = served
-    state.content = archive(members={name: b"[]"})
+    state.content = past_the_filter()
+    with pytest.raises(RepengError, match="which is no plain file or folder; nothing was kept"):
+        fetch("genies", folder=tmp_path / "genies", url=url)
+    assert [path.name for path in tmp_path.iterdir()] == [".genies.lock"]
+
+
+def test_no_link_that_lies_there_already_is_followed(served: tuple[Served, str], tmp_path: Path) -> None:
+    """Whatever gets past the check of members, nothing is written through a link."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "new" / "file").symlink_to(tmp_path / "elsewhere" / "file")
+    root = os.open(tmp_path / "new", os.O_RDONLY)
+    buffer = io.BytesIO(archive(members={"link/a.json": b"[]", "file": b"[]"}))
     try:
+        with tarfile.open(fileobj=buffer) as tar:
+            for name in ("link/a.json", "file"):
+                with pytest.raises(RepengError, match="twice, or under a file"):
+                    unpacking._write(tar, tar.getmember(name), tuple(name.split("/")), root, 1 << 20)
+    finally:
+        os.close(root)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside.json",
+        "a/../../outside.json",
+        "OUTSIDE/outside.json",
+        "datasets//train.json",
+        "datasets\\..\\outside.json",
+        "datasets/train\n.json",
+        "datasets/\u202etrain.json",
+        "datasets/" + "n" * 256,
+        "/".join("d" * 30),
+    ],
+)
+def test_a_member_of_an_odd_name_is_refused(name: str, served: tuple[Served, str], tmp_path: Path) -> None:
+    state, url = served
+    state.content = archive(members={name.replace("OUTSIDE", str(tmp_path)): b"[]"})
+    with pytest.raises(RepengError, match="absolute, leads outside the folder, or is no usual name; nothing was kept"):
         fetch("genies", folder=tmp_path / "place" / "genies", url=url)
-    except RepengError as error:
-        assert "outside the destination" in str(error)
-    assert not (tmp_path / "place" / "outside.json").exists()
-    assert not Path("/tmp/repeng-outside.json").exists()
+    assert not (tmp_path / "outside.json").exists()
+    assert [path.name for path in (tmp_path / "place").iterdir()] == [".genies.lock"]
+
+
+@pytest.mark.parametrize("name", ["datasets/padding.bin", "./datasets/padding.bin", "datasets/padding.bin/below"])
+def test_a_member_that_is_there_twice_or_under_a_file_is_refused(
+    name: str, served: tuple[Served, str], tmp_path: Path
+) -> None:
+    state, url = served
+    buffer = io.BytesIO(state.content)
+    with tarfile.open(fileobj=buffer, mode="a") as tar:
+        tar.addfile(tarfile.TarInfo(name))
+    state.content = buffer.getvalue()
+    with pytest.raises(RepengError, match="twice, or under a file; nothing was kept"):
+        fetch("genies", folder=tmp_path / "genies", url=url)
+    assert [path.name for path in tmp_path.iterdir()] == [".genies.lock"]
+
+
+@pytest.mark.parametrize("pax", [{"size": "-512"}, {"comment": "x" * (1 << 21)}, {"GNU.sparse.realsize": "9" * 15}])
+def test_a_header_that_lies_or_fills_the_memory_is_refused(
+    pax: dict[str, str], served: tuple[Served, str], tmp_path: Path
+) -> None:
+    state, url = served
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("file")
+        info.pax_headers = pax
+        tar.addfile(info)
+    state.content = buffer.getvalue()
+    with pytest.raises(RepengError, match="header of 2097|-512 bytes; nothing was kept|over 20 GiB"):
+        fetch("genies", folder=tmp_path / "genies", url=url)
+    assert [path.name for path in tmp_path.iterdir()] == [".genies.lock"]
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
@@ -212,7 +316,7 @@ def test_a_member_that_is_no_plain_file_or_folder_is_refused(
         info.type, info.linkname = kind, "train.json"
         tar.addfile(info)
     state.content = buffer.getvalue()
-    with pytest.raises(RepengError, match="easy/extra.json, which is no plain file or folder; nothing was kept"):
+    with pytest.raises(RepengError, match="easy/extra.json', which is no plain file or folder; nothing was kept"):
         fetch("genies", folder=tmp_path / "genies", url=url)
     assert [path.name for path in tmp_path.iterdir()] == [".genies.lock"]
 
@@ -222,7 +326,7 @@ def test_an_archive_far_larger_than_announced_is_not_unpacked(
     limit: str, most: int, served: tuple[Served, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, url = served
-    monkeypatch.setattr(fetching, limit, most)
+    monkeypatch.setattr(unpacking, limit, most)
     with pytest.raises(RepengError, match="it was not unpacked"):
         fetch("genies", folder=tmp_path / "genies", url=url)
     assert [path.name for path in tmp_path.iterdir()] == [".genies.lock"]
@@ -238,6 +342,52 @@ def test_a_known_hash_lets_that_archive_in_and_no_other(served: tuple[Served, st
     assert json.loads((tmp_path / "genies" / "fetched.json").read_text())["sha256"] == known
 
 
+def test_more_bytes_than_were_allowed_are_not_brought(
+    served: tuple[Served, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, url = served
+    monkeypatch.setattr(fetching, "MOST_BYTES", 100_000)
+    with pytest.raises(RepengError, match=r"announces \d+ bytes, over 0 GiB"):
+        fetch("genies", folder=tmp_path / "genies", url=url)
+    assert fetched_folder("genies", tmp_path) is None
+
+
+def test_another_archive_from_an_address_is_refused_until_its_hash_is_given(
+    served: tuple[Served, str], tmp_path: Path, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state, url = served
+    fetch("genies", folder=tmp_path / "one", url=url)
+    old = hashlib.sha256(state.content).hexdigest()
+    assert f"SHA-256 {old} is recorded" in caplog.text
+    assert json.loads((home / "archives.json").read_text()) == {url: old}
+    caplog.clear()
+    fetch("genies", folder=tmp_path / "again", url=url)
+    assert caplog.text == ""
+    state.content, state.etag = archive(padding=1_024), '"two"'
+    new = hashlib.sha256(state.content).hexdigest()
+    with pytest.raises(RepengError, match=f"has SHA-256 {new}, and the one first .* had {old}.*--sha256 {new}"):
+        fetch("genies", folder=tmp_path / "two", url=url)
+    assert not (tmp_path / "two").exists() and not (tmp_path / ".two.fetching").exists()
+    fetch("genies", folder=tmp_path / "two", url=url, sha256=new)
+    fetch("genies", folder=tmp_path / "three", url=url)
+    with pytest.raises(BadInput, match=f"holds data of an archive with SHA-256 {old}, not {new}; remove it"):
+        fetch("genies", folder=tmp_path / "one", url=url, sha256=new)
+
+
+def test_what_could_not_be_unpacked_is_not_the_first_to_be_trusted(
+    served: tuple[Served, str], tmp_path: Path, home: Path
+) -> None:
+    state, url = served
+    good, state.content = state.content, b"<html>sign in first</html>" * 100
+    with pytest.raises(RepengError, match="no archive that can be unpacked"):
+        fetch("genies", folder=tmp_path / "genies", url=url)
+    state.content, state.etag = good, '"two"'
+    fetch("genies", folder=tmp_path / "genies", url=url)
+    (home / "archives.json").write_text("[]")
+    with pytest.raises(BadInput, match="archives.json: cannot read the recorded hashes"):
+        fetch("genies", folder=tmp_path / "other", url=url)
+
+
 def test_an_archive_that_could_not_be_unpacked_for_lack_of_space_is_not_brought_again(
     served: tuple[Served, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,7 +397,7 @@ def test_an_archive_that_could_not_be_unpacked_for_lack_of_space_is_not_brought_
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched, pytest.raises(RepengError, match="No space left on device"):
-        patched.setattr(tarfile.TarFile, "extractall", full)
+        patched.setattr(unpacking, "_write", full)
         fetch("genies", folder=tmp_path / "genies", url=url)
     fetch("genies", folder=tmp_path / "genies", url=url)
     assert len(state.ranges) == 1

@@ -33,7 +33,7 @@ WRONG: list[tuple[str, list[str], str]] = [
     (
         "an unknown source",
         ["fit", "--store", "{place}/planted", "--source", "x", "--probe", "mms", "--out", "o"],
-        "choose from far/test, far/train, like/test",
+        "choose from far, like, near",
     ),
     (
         "a layer that no probe reads",

@@ -15,10 +15,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from repeng.activations.store.request import capture_record
+from repeng.activations.store.request import capture_record, changed_versions
+from repeng.distributions.schema import Split
 from repeng.errors import BadInput, UnknownName
 from repeng.models import fingerprint
-from repeng.models.fingerprint import file_hash, identify, resolve_dtype, slug
+from repeng.models.fingerprint import file_hash, identify, resolve_device, resolve_dtype, slug
+from repeng.tuning.run import plan_tuning
 
 
 @pytest.fixture
@@ -63,6 +65,105 @@ def test_what_changes_numbers_changes_the_id_and_nothing_else_does(
     before = capture_id(str(folder))
     (folder / file).write_text(json.dumps({**json.loads((folder / file).read_text()), key: value}))
     assert (capture_id(str(folder)) != before) is changes
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "adapter_config.json",
+        "additional_chat_templates/tool_use.jinja",
+        "special_tokenizer.model",
+        "sub/config.json",
+        "code/tokenization.py",
+        "model.safetensors.index.json",
+    ],
+)
+def test_any_further_file_that_can_change_numbers_changes_the_id(file: str, folder: Path, split: Split) -> None:
+    def ids() -> tuple[str, str]:
+        run = plan_tuning(str(folder), split, method="lora", root=folder.parent)
+        return capture_id(str(folder)), run.determined["key"]
+
+    before = ids()
+    (folder / file).parent.mkdir(exist_ok=True)
+    (folder / file).write_text('{"weight_map": {}, "lora_alpha": 1}')
+    once = ids()
+    (folder / file).write_text('{"weight_map": {}, "lora_alpha": 50}')
+    again = ids()
+    for one, two in ((before, once), (once, again), (before, again)):
+        assert one[0] != two[0] and one[1] != two[1]
+    # A link to a file elsewhere, as in the hub's cache, is the file.
+    (folder / file).rename(folder.parent / "elsewhere")
+    (folder / file).symlink_to(folder.parent / "elsewhere")
+    assert ids() == again
+
+
+def test_files_that_change_no_number_leave_the_id(folder: Path) -> None:
+    before = capture_id(str(folder))
+    names = ("README.md", "notes.md", "LICENSE.txt", ".gitattributes", "store/mini-1/capture.json", "out/study.toml")
+    for name in (*names, "out/rows.csv", ".cache/file"):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).write_text("x")
+    (folder / "round").symlink_to(folder)
+    os.mkfifo(folder / "pipe")
+    tensors = load_file(folder / "model.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(tensors, "model.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert capture_id(str(folder)) == before
+    index["weight_map"].popitem()
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert capture_id(str(folder)) != before
+
+
+def test_the_embedded_model_keeps_its_id() -> None:
+    assert capture_id("mini", device="cpu") == "mini-c835b685c55d"
+
+
+def test_a_folder_of_too_many_files_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "MOST_FILES", 3)
+    for number in range(5):
+        (folder / f"{number}.txt").write_text("")
+    with pytest.raises(BadInput, match="holds over 3 files; give a folder that holds the model alone"):
+        identify(str(folder))
+
+
+def test_libraries_that_changed_are_told_by_name() -> None:
+    record = capture_record(identify("mini", device="cpu"))
+    assert set(record.versions) == {
+        "python",
+        "repeng-toolkit",
+        "torch",
+        "transformers",
+        "tokenizers",
+        "safetensors",
+        "peft",
+    }
+    assert changed_versions(record) == {}
+    versions = {name: version for name, version in record.versions.items() if name != "peft"}
+    older = record.model_copy(update={"versions": versions | {"torch": "2.0.0"}})
+    assert changed_versions(older) == {"torch": ("2.0.0", record.versions["torch"])}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "complaint"),
+    [
+        ("config.json", "[" * 200_000, "config.json: no readable JSON"),
+        ("config.json", "{", "config.json: no readable JSON"),
+        ("config.json", "[]", "this should be a JSON object"),
+        ("config.json", '{"num_hidden_layers": "many"}', "num_hidden_layers is 'many'; it is a number up to 1,000,000"),
+        ("config.json", '{"num_hidden_layers": 99999999999}', "num_hidden_layers is 99999999999; it is a number up to"),
+        ("tokenizer_config.json", "{", "tokenizer_config.json: no readable JSON"),
+    ],
+)
+def test_a_broken_configuration_is_named(file: str, content: str, complaint: str, folder: Path) -> None:
+    (folder / file).write_text(content)
+    with pytest.raises(BadInput, match=complaint):
+        identify(str(folder))
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "nonsense", "meta", ""])
+def test_a_device_that_is_not_here_is_refused(device: str) -> None:
+    with pytest.raises(BadInput, match=f"device.*{device!r}"):
+        resolve_device(device)
 
 
 def test_every_way_of_computing_cutting_and_storing_has_its_own_id(folder: Path) -> None:
@@ -159,6 +260,12 @@ assert identity.weights == identity.tokenizer == "org/tiny@" + "0123456789" * 4
 assert load_model("org/tiny", device="cpu").identity == identity
 assert capture_record(identity).id.startswith("org--tiny-")
 try:
+    identify("org/adapter")
+except BadInput as error:
+    assert "'org/adapter' is an adapter" in str(error)
+else:
+    raise AssertionError("an adapter was taken")
+try:
     identify("org/absent")
 except BadInput as error:
     assert "'org/absent' is no folder here, and not to be had from the hub" in str(error)
@@ -174,6 +281,8 @@ def test_a_model_of_the_hub_is_known_by_its_commit(folder_of: Callable[[str], Pa
     shutil.copytree(folder_of("llama"), cached / "snapshots" / commit)
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text(commit)
+    adapter = Path(shutil.copytree(cached, tmp_path / "hub" / "models--org--adapter"))
+    (adapter / "snapshots" / commit / "adapter_config.json").write_text('{"base_model_name_or_path": "org/tiny"}')
     subprocess.run(
         [sys.executable, "-c", HUB], env={**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}, check=True
     )

@@ -123,9 +123,7 @@ def write_study(
             path = evaluation_path(folder / "predictions", method, model.replace("/", "-"), source, target)
             write_evaluation(path, evaluation, provenance | {"target_data_hash": split.data_hash})
             shift = Shift(source, target, label=label, category=category)
-            rows.append(
-                row_from(evaluation, model=model, method=method, layers="1", shift=shift, capability=0.95, resamples=50)
-            )
+            rows.append(row_from(evaluation, model=model, method=method, layers="1", shift=shift, capability=0.95))
     write_results(rows, folder / "results.csv")
     (folder / "study.toml").write_text(f'model = "{model}"\n', encoding="utf-8")
     return distributions

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import queue
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import uvicorn
@@ -21,7 +25,7 @@ from repeng.distributions.schema import Distribution, Example, Message, Split
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation
 from repeng.report.browse import create_app, export, serve
-from repeng.report.library import Library, script_of
+from repeng.report.library import Library, json_of
 from repeng.report.predictions import Prediction, read_predictions
 
 ACCURACIES = {"mms": (0.91, 0.95, 0.49, 0.45), "zero-shot": (0.7, 0.72, 0.5, 0.48)}
@@ -33,50 +37,106 @@ def token_scores(example: Example, response: int) -> list[tuple[str, float]]:
     return prompt + [(word + " ", -float(len(word))) for word in example.responses[response].split(" ")[:20]]
 
 
-def received(text: str) -> Any:
-    """The value inside `repengReceive("NAME",VALUE);`."""
-    return json.loads(text.strip().removeprefix("repengReceive(").removesuffix(");").partition(",")[2])
-
-
 @pytest.fixture
 def client() -> TestClient:
     distributions = {name: make_distribution(name, examples=3) for name in ("easy", "hard")}
-    return TestClient(create_app(distributions, token_scores=token_scores), base_url="http://127.0.0.1")
+    app = create_app(distributions, token_scores=token_scores)
+    return TestClient(app, base_url=f"http://127.0.0.1/{app.state.secret}")
 
 
 def test_a_split_holds_its_texts_and_pairs_by_response_number(client: TestClient) -> None:
-    part = received(client.get("/data/0.js").text)
+    part = client.get("/data/0.json").json()
     assert part["examples"][1]["responses"][1] == "It is 3."
     assert part["pairs"][2:4] == [[1, 1, 0], [1, 1, 2]]
-    assert received(client.get("/data/info.js").text)["splits"][2] == {"name": "hard", "split": "test", "scored": False}
+    assert client.get("/data/info.json").json()["splits"][2] == {"name": "hard", "split": "test", "scored": False}
 
 
 def test_tokens_are_scored_on_demand(client: TestClient) -> None:
-    answer = received(client.get("/data/tokens-0-0.js").text)[0]
+    answer = client.get("/data/tokens-0-0.json").json()[0]
     assert answer[0] == ["easy ", 4.0] and answer[-1] == ["0. ", -2.0]
 
 
-@pytest.mark.parametrize("address", ["/data/tokens-0-99.js", "/data/tokens-9-0.js", "/data/9.js", "/secrets.txt"])
+@pytest.mark.parametrize("address", ["/data/tokens-0-99.json", "/data/tokens-9-0.json", "/data/9.json", "/secrets.txt"])
 def test_what_is_not_there_is_not_found(client: TestClient, address: str) -> None:
     assert client.get(address).status_code == 404
 
 
 def test_no_path_leads_out_of_the_static_files(client: TestClient) -> None:
     for address in ("/../html.py", "/%2e%2e/html.py", "/..%2fhtml.py", "/browse.html"):
-        assert client.get(address).status_code == 404
+        assert client.get(address).status_code in (403, 404)
+
+
+READ_ELSEWHERE = """async (url) => {
+  const script = () => new Promise((resolve, reject) => {
+    const one = document.createElement("script");
+    Object.assign(one, { src: url, onload: resolve, onerror: () => reject(new Error("refused")) });
+    document.head.append(one);
+  });
+  const get = (options) => fetch(url, options).then((answer) => answer.text());
+  const frame = async () => {
+    const one = document.createElement("iframe");
+    await new Promise((resolve) => { Object.assign(one, { src: url, onload: resolve }); document.body.append(one); });
+    return one.contentDocument.body.textContent;
+  };
+  const tries = [script, () => get(), () => get({ mode: "no-cors" }), frame];
+  const found = [];
+  for (const one of tries) found.push(await one().then((read) => `read ${read}`, () => "refused"));
+  return found;
+}"""
+ADDRESSES = ("/", "/browse.js", "/page.css", "/data/info.json", "/data/0.json", "/data/tokens-0-0.json", "/nothing")
 
 
 def test_every_answer_forbids_foreign_scripts_and_other_hosts_are_refused(client: TestClient) -> None:
-    for address in ("/", "/browse.js", "/page.css", "/data/info.js", "/data/0.js", "/data/tokens-0-0.js", "/nothing"):
-        policy = client.get(address).headers["content-security-policy"]
+    for address in ADDRESSES:
+        headers = client.get(address).headers
+        policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy
+        assert headers["cross-origin-resource-policy"] == "same-origin"
     assert client.get("/", headers={"host": "evil.example"}).status_code == 400
 
 
-def test_a_script_of_data_holds_no_markup_and_no_line_separator() -> None:
-    text = script_of("0", {"a": HOSTILE})
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_nothing_is_answered_without_the_sessions_secret(client: TestClient, address: str) -> None:
+    for secret in ("", "/", "/" + "A" * 22, "/%00", "/\u00e9"):
+        answer = client.get(f"http://127.0.0.1{secret}{address}")
+        assert answer.status_code == 403 and "open the whole address" in answer.text
+
+
+def test_each_session_has_a_secret_of_its_own() -> None:
+    assert len({create_app({}).state.secret for _ in range(3)}) == 3
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_nothing_is_answered_to_a_request_that_another_site_causes(client: TestClient, address: str) -> None:
+    for site in ("cross-site", "same-site", "surprise"):
+        for kind in ({}, {"sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}, {"sec-fetch-dest": "script"}):
+            answer = client.get(address, headers={"sec-fetch-site": site} | kind)
+            assert answer.status_code == 403 and "page of another site" in answer.text
+    assert client.get(address, headers={"sec-fetch-site": "same-origin"}).status_code in (200, 404)
+
+
+def test_a_link_elsewhere_may_open_the_page(client: TestClient) -> None:
+    """In a notebook's terminal, say: the page that links cannot read what it opens."""
+    clicked = {"sec-fetch-site": "same-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    answer = client.get("/", headers=clicked)
+    assert answer.status_code == 200 and answer.headers["cross-origin-opener-policy"] == "same-origin"
+
+
+def test_the_announced_address_opens_the_page_and_the_same_without_its_secret_does_not() -> None:
+    told: queue.Queue[str] = queue.Queue()
+    distributions = {"easy": make_distribution("easy", examples=3)}
+    threading.Thread(
+        target=serve, args=(create_app(distributions),), kwargs={"port": 0, "announce": told.put}, daemon=True
+    ).start()
+    address = told.get(timeout=30)
+    assert httpx.get(address + "data/0.json", timeout=30).json()["pairs"][0] == [0, 0, 1]
+    assert httpx.get(httpx.URL(address).join("/data/0.json"), timeout=30).status_code == 403
+
+
+def test_json_in_a_page_holds_no_markup_and_no_line_separator() -> None:
+    text = json_of({"a": HOSTILE})
     assert "<" not in text and text.isascii()
-    assert received(text) == {"a": HOSTILE}
+    assert json.loads(text) == {"a": HOSTILE}
 
 
 def test_predictions_are_matched_to_pairs_by_example(tmp_path: Path) -> None:
@@ -115,11 +175,16 @@ def test_what_is_exported_is_what_is_served(tmp_path: Path) -> None:
     predictions = list(read_predictions(tmp_path / "study").values())
     page = export(tmp_path / "site", distributions, predictions, token_scores=token_scores)
     app = create_app(distributions, predictions, token_scores=token_scores)
-    client = TestClient(app, base_url="http://127.0.0.1")
-    written = sorted(str(path.relative_to(page.parent)) for path in page.parent.rglob("*") if path.is_file())
-    assert len(written) == 5 + 2 * len(distributions) * (1 + 40)
-    for name in written:
-        assert client.get("/" if name == "index.html" else f"/{name}").text == (page.parent / name).read_text()
+    client = TestClient(app, base_url=f"http://127.0.0.1/{app.state.secret}")
+    written = {path.name: path.read_text() for path in page.parent.iterdir()}
+    index = written.pop("index.html")
+    assert set(written) == {"browse.css", "browse.js", "page.css"}
+    for name, text in written.items():
+        assert client.get(f"/{name}").text == text
+    held = dict(re.findall(r'<script type="application/json" id="(.*?)">(.*)</script>', index))
+    assert len(held) == 1 + 2 * len(distributions) * (1 + 40)
+    for name, text in held.items():
+        assert client.get(f"/{name}").text == text
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +202,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
         time.sleep(0.05)
     port = server.servers[0].sockets[0].getsockname()[1]
     exported = export(folder / "site", distributions, predictions, token_scores=token_scores).as_uri()
-    yield {"served": f"http://127.0.0.1:{port}/", "exported": exported}
+    yield {"served": f"http://127.0.0.1:{port}/{app.state.secret}/", "exported": exported}
     server.should_exit = True
     thread.join(timeout=30)
 
@@ -244,6 +309,33 @@ def test_axe_finds_no_serious_fault(addresses: dict[str, str], chromium: Any, sc
     assert serious_faults(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") == width
     page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_page_of_another_origin_reads_nothing(addresses: dict[str, str], chromium: Any, host: str) -> None:  # noqa: F811
+    """Even one that knows the secret: by a script, a fetch with and without CORS, or a frame."""
+
+    class Foreign(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<!DOCTYPE html><title>foreign</title>")
+
+        def log_message(self, *_arguments: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Foreign)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    page = open_page(chromium, f"http://{host}:{server.server_port}/")
+    try:
+        for name in ("data/info.json", "data/0.json", "browse.js", ""):
+            assert page.evaluate(READ_ELSEWHERE, addresses["served"] + name) == ["refused"] * 4
+    finally:
+        page.close()
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.browser

@@ -238,7 +238,7 @@ def test_several_captures_ask_which_and_an_id_answers(tmp_path: Path) -> None:
 def test_an_empty_store_and_unknown_names_say_what_to_do(capture: CachedData, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="repeng cache --store"):
         open_store(tmp_path)
-    with pytest.raises(UnknownName, match="'mine/train'; choose from far/test, far/train"):
+    with pytest.raises(UnknownName, match="'mine'; choose from far, like, near"):
         fit(capture, "mine", "mms")
     with pytest.raises(UnknownName, match="probe 'msm'"):
         fit(capture, "near", "msm")

@@ -19,6 +19,7 @@ from repeng.atomic import write_atomically
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.errors import RepengError, StoreError
+from repeng.limits import DATA_BYTES, read_bounded
 from repeng.models.fingerprint import Identity
 
 FORMAT = 2
@@ -57,7 +58,7 @@ class StoreFile(Record):
             StoreError: it is not there, or not what it should be; the message names the field at fault.
         """
         try:
-            content = path.read_bytes()
+            content = read_bounded(path, DATA_BYTES)
             found = cls.model_validate_json(content)
             seal = SEAL.search(content)
             if found.format > 1 and (seal is None or checksum(content[: seal.start()]) != seal[1].decode()):
@@ -102,6 +103,7 @@ class CaptureRecord(StoreFile):
     versions: dict[str, str]
     batch_tokens: int | None = None
     attention: str | None = None
+    model_class: str | None = None
 
 
 class Plan(StoreFile):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from repeng.activations.store.files import INDEX, LOGPROB, ActivationKey, SplitKey, split_folder, split_key
 from repeng.activations.store.records import FORMAT, CaptureRecord, read_index, response_rows, rows_hash
@@ -21,6 +21,8 @@ from repeng.models.tokens import TOO_LONG
 TOKENS = ("last", "response_mean", "prompt_last")
 """Where a vector is taken: the last token of the whole text, the mean over the response, the last token before it."""
 STORAGE = ("bfloat16", "float32", "float16")
+LIBRARIES = ("repeng-toolkit", "torch", "transformers", "tokenizers", "safetensors", "peft")
+"""What takes part in computing activations."""
 JOINING = 1
 """Version of the rules by which texts become tokens and tokens become a response's (`tokens`)."""
 
@@ -111,6 +113,7 @@ def capture_record(
         "weights": identity.weights,
         "config": identity.config,
         "tokenizer": identity.tokenizer,
+        **({"other_files": identity.other_files} if identity.other_files else {}),
         "dtype": identity.dtype,
         "storage_dtype": storage_dtype,
         "joining": JOINING,
@@ -125,11 +128,28 @@ def capture_record(
         joining=JOINING,
         max_length=max_length,
         too_long=too_long,
-        versions={
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("repeng-toolkit", "torch", "transformers")},
-        },
+        versions=library_versions(),
     )
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of Python and of the installed libraries that compute activations."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def changed_versions(record: CaptureRecord) -> dict[str, tuple[str, str]]:
+    """The libraries that are not here in the version that a capture was begun with: name to (then, now).
+
+    A library of which an older repeng recorded nothing is left out.
+    """
+    now = library_versions()
+    return {name: (then, now[name]) for name, then in record.versions.items() if now.get(name, then) != then}
 
 
 def needed(

@@ -98,7 +98,10 @@ class StoredCapture:
         splits = self.splits()
         named = [key for key in splits if key[:2] == (distribution, split)]
         if not named:
-            raise UnknownName(f"split in {self.id}", f"{distribution}/{split}", {"/".join(key[:2]) for key in splits})
+            of_it = {"/".join(key[:2]) for key in splits if key.distribution == distribution}
+            if not of_it:
+                raise UnknownName(f"distribution in {self.id}", distribution, {key.distribution for key in splits})
+            raise UnknownName(f"split in {self.id}", f"{distribution}/{split}", of_it)
         found = [key for key in named if data_hash in (None, key.data_hash)]
         if not found:
             raise UnknownName(f"version of {distribution}/{split}", str(data_hash), {key.data_hash for key in named})

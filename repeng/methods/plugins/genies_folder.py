@@ -76,7 +76,7 @@ class FolderPlugin:
             RepengError: the script fails or does not end in time.
         """
         identity = identify(model)
-        digest = hashlib.sha256(f"{identity.weights} {identity.config} {identity.tokenizer} {seed}".encode())
+        digest = hashlib.sha256(" ".join((*identity.content, str(seed))).encode())
         for split in source.splits.values():
             digest.update(f"{split.distribution} {split.name} {split.data_hash}".encode())
         digest.update(files_hash(self.directory).encode())

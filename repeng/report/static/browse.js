@@ -1,23 +1,25 @@
 "use strict";
-// Reads data/info.js and data/NUMBER.js. Text of the data goes into the page as text nodes, never as markup.
+// Reads data/info.json and data/NUMBER.json. Text of the data goes into the page as text nodes, never as markup.
 
 const PAGE = 50;
 const $ = (id) => document.getElementById(id);
 const loaded = new Map(), waiting = new Map();
 const state = { info: null, rows: [], start: 0, query: "", search: 0 };
 
-window.repengReceive = (name, value) => { loaded.set(name, value); };
+async function read(path) {
+  // An export holds its data in the page: a browser fetches nothing from a folder.
+  const held = $(path);
+  if (held) return JSON.parse(held.textContent);
+  const answer = await fetch(path).catch(() => { throw new Error(`${path} cannot be read; does repeng browse still run?`); });
+  if (!answer.ok) throw new Error(`${path} cannot be read: ${answer.status} ${await answer.text()}`);
+  return answer.json();
+}
 
 function load(name) {
-  if (loaded.has(name)) return Promise.resolve(loaded.get(name));
   if (!waiting.has(name)) {
-    waiting.set(name, new Promise((resolve, reject) => {
-      const script = document.createElement("script");
-      script.src = `data/${name}.js`;
-      script.onload = () => { script.remove(); resolve(loaded.get(name)); };
-      script.onerror = () => { script.remove(); waiting.delete(name); reject(new Error(`data/${name}.js cannot be read`)); };
-      document.head.append(script);
-    }));
+    const keep = (value) => { loaded.set(name, value); return value; };
+    const forget = (error) => { waiting.delete(name); throw error; };
+    waiting.set(name, read(`data/${name}.json`).then(keep).catch(forget));
   }
   return waiting.get(name);
 }
