@@ -44,9 +44,7 @@ def _distribution(folder: Path) -> None:
 
 
 def _rows() -> list[dict[str, str]]:
-    return [
-        {"prompt": f"Which is number {n}?", "chosen": f"It is {n}.", "rejected": f"No idea {n}"} for n in range(4)
-    ]
+    return [{"prompt": f"Which is number {n}?", "chosen": f"It is {n}.", "rejected": f"No idea {n}"} for n in range(4)]
 
 
 def _jsonl(folder: Path) -> None:
