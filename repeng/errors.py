@@ -51,6 +51,10 @@ class StoreError(RepengError):
     """A store's files are missing, damaged, or not what was asked for."""
 
 
+class UnreadableFile(StoreError):
+    """A store's file that this process may not or cannot read, or of a later format: it need not be damaged."""
+
+
 class CaptureMismatch(BadInput):
     """A probe was asked to read activations of another capture than the one that it was fitted on."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -164,26 +166,40 @@ def note_sources(capture: Path, splits: Sequence[Split]) -> None:
 
     Args:
         capture: the capture's folder.
-        splits: that were read. One that another process is writing is left to it.
+        splits: that were read. One that another process is writing is left to it; in a store that may not be written
+            to nothing is noted.
     """
     for split in splits:
         folder = split_folder(capture, split)
         if folder.is_dir():
-            with locked(folder, wait=False) as held:
+            with _spare(folder) as held:
                 if held:
                     note_source(folder, split)
+
+
+@contextmanager
+def _spare(folder: Path) -> Iterator[bool]:
+    """Hold a split's folder for what may be left undone: not where another process holds it, or nobody may write."""
+    with ExitStack() as lock:
+        try:
+            held = lock.enter_context(locked(folder, wait=False))
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            held = False
+        yield held
 
 
 def _without_model(capture: Path, split: Split, n_layers: int, request: Request, store: Store) -> int:
     """Note where a split's data was read, tidy up after killed runs, and take over what other versions of it hold.
 
     Returns:
-        How many activations were taken over; none of a split that another process is writing.
+        How many activations were taken over; none of a split that another process is writing, or nobody may write.
     """
     folder = split_folder(capture, split)
     if not folder.parent.is_dir():
         return 0
-    with locked(folder, wait=False) as held:
+    with _spare(folder) as held:
         if not held:
             return 0
         note_source(folder, split)

@@ -112,13 +112,15 @@ def store_verify(
     from repeng.activations.store.store import Store
 
     found = Store(store).verify(repair=repair)
-    removed = sorted({str(damage.bad) for damage in found}) if repair else []
+    removed = sorted({str(damage.bad) for damage in found if damage.bad}) if repair else []
     lines = [f"removed {place}" for place in removed]
-    lines += ["the command that captured it makes it anew"] if repair and found else []
+    lines += ["the command that captured it makes it anew"] if removed else []
+    kept = sum(damage.bad is None for damage in found)
+    lines += [f"{kept} left as they are: they may be whole, and cannot be read here and now"] if repair and kept else []
     Talk(json=json).result(
         [str(damage) for damage in found], *(map(str, found) if found else [f"{store}: every part is whole"]), *lines
     )
-    if found and not repair:
+    if kept or (found and not repair):
         raise typer.Exit(1)
 
 

@@ -199,7 +199,9 @@ def matrix(
     talk = Talk(json=json, quiet=quiet)
     opened = open_store(Cache(store, trust=trust_store), model)
     cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or ())
-    chosen = cached.trained_distributions() if distributions == "all" else o.names(distributions)
+    meant = {name for name, _ in cached.versions} if data or benchmark or limit else set(cached.trained_distributions())
+    trained = [name for name in cached.trained_distributions() if name in meant]
+    chosen = trained if distributions == "all" else o.names(distributions)
     found = transfer_matrix(cached, chosen, probe, site=site, token=token, seed=seed, allow_shared=allow_shared)
     if plot:
         from repeng.report.charts import matrix_chart, save_chart

@@ -325,6 +325,11 @@ def cached_target(
             f"it ({', '.join(together)}), or fit on that version"
         )
     shared, total = _shared_prompts(fitted, cached, key)
+    if shared is None:
+        log.warning(
+            "which prompts %s was fitted on is not known, so it may have seen those of %s/%s; fit it anew to know",
+            *(fitted.name, target, split),
+        )
     if shared:
         found = f"{fitted.name} was fitted on {shared} of the {total} prompts of {target}/{split}"
         if not allow_shared:
@@ -496,8 +501,8 @@ def _siblings(cached: CachedData, key: SplitKey) -> dict[str, list[str]]:
     return found
 
 
-def _shared_prompts(fitted: FittedProbe, cached: CachedData, target: SplitKey) -> tuple[int, int]:
-    """How many of a target's prompts a probe was fitted on, and of how many.
+def _shared_prompts(fitted: FittedProbe, cached: CachedData, target: SplitKey) -> tuple[int | None, int]:
+    """How many of a target's prompts a probe was fitted on, None where nothing tells; and of how many.
 
     Where an earlier version of repeng captured either, and noted no prompts, whole texts are compared.
     """
@@ -506,11 +511,14 @@ def _shared_prompts(fitted: FittedProbe, cached: CachedData, target: SplitKey) -
         return len({*record.prompts} & {*own["prompts"]}), len(record.prompts)
     source = SplitKey(str(own.get("source")), "train", str(own.get("data_hash")))
     if source not in cached.splits():
-        return 0, 0
-    seen = {row.get("text_hash") for row in cached.index(source).responses} - {None, ""}
-    asked = cached.index(target).responses
-    groups = {row["group"] for row in asked if row.get("text_hash") in seen}
-    return len(groups), len({row["group"] for row in asked})
+        return None, 0
+    # Texts compare under one stimulus alone, and the two splits may have been captured under different ones.
+    own_rows, rows = (
+        cached.open(key, fitted.stimuli[0], fitted.site, fitted.token).index.responses for key in (source, target)
+    )
+    seen = {row.get("text_hash") for row in own_rows} - {None, ""}
+    groups = {row["group"] for row in rows if row.get("text_hash") in seen}
+    return len(groups) if seen else None, len({row["group"] for row in rows})
 
 
 def _probe(given: str | Probe) -> tuple[str, Probe]:

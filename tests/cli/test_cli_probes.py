@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -83,6 +84,21 @@ def test_wide_tables_are_not_cut_in_a_pipe(repeng: Repeng, tmp_path: Path) -> No
     found = repeng("matrix", "--store", tmp_path, "--json").json
     assert found["names"] == names
     assert len(found["cosine"]) == 14
+
+
+def test_a_matrix_of_all_distributions_is_of_the_data_that_is_meant(repeng: Repeng, tmp_path: Path) -> None:
+    for folder, names in (("meant", "ab"), ("other", "c")):
+        for number, name in enumerate(names):
+            place = tmp_path / folder / name
+            place.mkdir(parents=True)
+            for split in ("train", "test"):
+                texts = [f"{folder} {number} {split} {pair}" for pair in range(12)]
+                pairs = [{"instruction": text, "responses": {"yes": 1.0, "no": 0.0}} for text in texts]
+                (place / f"{split}.json").write_text(json.dumps(pairs))
+        repeng("cache", "--data", tmp_path / folder, "--store", tmp_path / "store", "--stimuli", "plain")
+    said = repeng("matrix", "--store", tmp_path / "store", "--data", tmp_path / "meant", "--json")
+    assert said.json["names"] == ["a", "b"]
+    assert repeng("matrix", "--store", tmp_path / "store", "--json").json["names"] == ["a", "b", "c"]
 
 
 def test_a_probe_of_ones_own_is_named_by_its_file(repeng: Repeng, place: Path, tmp_path: Path) -> None:

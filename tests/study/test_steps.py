@@ -324,6 +324,31 @@ def test_of_data_that_was_captured_before_prompts_were_noted_whole_texts_are_com
         evaluate(fitted, open_data(open_store(store), hashes=[second.test.data_hash]), "mine")
 
 
+def test_texts_are_compared_under_the_stimulus_that_the_probe_reads(
+    two_versions: tuple[Path, Distribution, Distribution],
+) -> None:
+    store, first, second = two_versions
+    capture_data("mini", second.test, store=store, stimuli=("contrast_no",), logprob=False)
+    for record in store.glob("*/*/*/split.json"):
+        record.unlink()
+    fitted = fit(open_data(open_store(store), hashes=[first.train.data_hash]), "mine", "mms")
+    with pytest.raises(BadInput, match="was fitted on 16 of the 16 prompts of mine/test"):
+        evaluate(fitted, open_data(open_store(store), hashes=[second.test.data_hash]), "mine")
+
+
+def test_where_nothing_tells_which_prompts_a_probe_was_fitted_on_it_is_said(
+    two_versions: tuple[Path, Distribution, Distribution], caplog: pytest.LogCaptureFixture
+) -> None:
+    store, first, _ = two_versions
+    fitted = fit(open_data(open_store(store), hashes=[first.train.data_hash]), "mine", "mms")
+    unknown = {"capture_id": fitted.provenance["capture_id"], "source": "elsewhere", "data_hash": "ffffffffffff"}
+    data = open_data(open_store(store), hashes=[first.test.data_hash])
+    evaluate(fitted, data, "mine")
+    assert not caplog.text
+    evaluate(replace(fitted, provenance=unknown), data, "mine")
+    assert "which prompts mms was fitted on is not known, so it may have seen those of mine/test" in caplog.text
+
+
 def test_a_split_whose_every_text_was_skipped_has_no_pair_to_score(tmp_path: Path) -> None:
     parts = {("near", split, "plain", "resid_post"): planted({2: (0, 4.0)}, seed=1) for split in ("train", "test")}
     write_store(tmp_path, parts)

@@ -18,12 +18,13 @@ from repeng.activations.store.files import INDEX, ActivationKey, checksum, file_
 from repeng.atomic import write_atomically
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
-from repeng.errors import RepengError, StoreError
+from repeng.errors import RepengError, StoreError, UnreadableFile, sentence
 from repeng.limits import DATA_BYTES, read_bounded
 from repeng.models.fingerprint import Identity
 
 FORMAT = 2
 """Version of the store's files. Files of format 1 have no checksum, and are read."""
+WAY_OUT = "drop what is damaged with repeng store verify --repair, then capture it again"
 SEAL = re.compile(rb',\n "checksum": "([0-9a-f]{64})"\n}\n\Z')
 """How a file of format 2 ends: the sha256 of all that stands before it."""
 
@@ -55,6 +56,7 @@ class StoreFile(Record):
         """The content of a file.
 
         Raises:
+            UnreadableFile: it is of a later format, or the system lets nobody read it now.
             StoreError: it is not there, or not what it should be; the message names the field at fault.
         """
         try:
@@ -67,11 +69,17 @@ class StoreFile(Record):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"])) or "cannot be read"
-            raise StoreError(f"{path}: {place}: {first['msg'].removeprefix('Value error, ')}") from error
+            later = (first["loc"], first["type"]) == (("format",), "value_error")
+            kind, remedy = (UnreadableFile, "take a later one") if later else (StoreError, WAY_OUT)
+            raise kind(f"{path}: {place}: {first['msg'].removeprefix('Value error, ')}; {remedy}") from error
         except StoreError as error:
-            raise StoreError(f"{path}: {error}") from error
-        except (OSError, RepengError) as error:
-            raise StoreError(f"{path}: cannot be read: {error}") from error
+            raise StoreError(f"{path}: {error}; {WAY_OUT}") from error
+        except FileNotFoundError as error:
+            raise StoreError(f"{path}: is not there; {WAY_OUT}") from error
+        except (IsADirectoryError, RepengError) as error:
+            raise StoreError(f"{path}: cannot be read: {error}; {WAY_OUT}") from error
+        except OSError as error:
+            raise UnreadableFile(f"{path}: cannot be read: {sentence(error)}") from error
 
     def write(self, path: Path, *, flush: bool = True) -> None:
         """Write the file, with the keys that were given; lists of objects one a line, so that people can read it.
@@ -203,9 +211,11 @@ class Index(StoreFile):
     """index.json: what a folder of activations holds.
 
     Attributes:
+        capture: the id of the capture that it belongs to; empty where an earlier version of repeng wrote it.
         taken_over: of how many responses the values came from other versions of the split's data, by their data hash.
     """
 
+    capture: str = ""
     distribution: str
     split: str
     data_hash: str
@@ -304,17 +314,19 @@ def read_index(folder: Path) -> Index:
         StoreError: it cannot be read, was changed, or is that of another folder.
     """
     index = _once(Index, folder / INDEX)
-    place = file_name(index.distribution), f"{file_name(index.split)}.{index.data_hash}", str(index.key)
-    if folder.absolute().parts[-3:] != place:
-        raise StoreError(f"{folder / INDEX}: is the index of {'/'.join(place)}, and does not belong here")
+    here = folder.absolute().parts[-4:]
+    split = f"{file_name(index.split)}.{index.data_hash}"
+    place = index.capture or here[0], file_name(index.distribution), split, str(index.key)
+    if here != place:
+        raise StoreError(f"{folder / INDEX}: is the index of {'/'.join(place)}, and does not belong here; {WAY_OUT}")
     return index
 
 
 def _once(kind: type[File], path: Path) -> File:
     try:
         status = path.stat()
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error}") from error
+    except OSError:
+        return kind.read(path)
     stamp = status.st_ino, status.st_size, status.st_mtime_ns
     held = _kept.get(path.absolute())
     if held is not None and held[0] == stamp and isinstance(held[1], kind):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repeng.activations.store.files import CAPTURE, INDEX, SPLIT, file_name, locked
-from repeng.activations.store.records import CaptureRecord, SplitRecord, read_index
+from repeng.activations.store.records import WAY_OUT, CaptureRecord, SplitRecord, read_index
 from repeng.activations.store.stored_activations import shard_fault
-from repeng.errors import StoreError
+from repeng.errors import StoreError, UnreadableFile
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,17 @@ class Damage:
 
     Attributes:
         text: which file, and what is wrong.
-        bad: what a repair removes: a file, or the folder of one stimulus, site and token of a split.
+        bad: what a repair removes: a file, or the folder of one stimulus, site and token of a split. None where it may
+            be whole: a file of a later format, or one that the system lets nobody read now.
     """
 
     text: str
-    bad: Path
+    bad: Path | None
+
+    @classmethod
+    def of(cls, error: StoreError, bad: Path) -> Damage:
+        """What an error says, without the way out, which is this."""
+        return cls(str(error).removesuffix(f"; {WAY_OUT}"), None if isinstance(error, UnreadableFile) else bad)
 
     def __str__(self) -> str:
         return self.text
@@ -36,7 +42,7 @@ def capture_damages(capture: Path) -> Iterator[Damage]:
         if record.id != capture.name:
             yield Damage(f"{capture / CAPTURE}: is that of {record.id}, and does not belong here", capture / CAPTURE)
     except StoreError as error:
-        yield Damage(str(error), capture / CAPTURE)
+        yield Damage.of(error, capture / CAPTURE)
     for split in sorted({file.parents[1] for file in capture.glob(f"*/*/*/{INDEX}")}):
         rows = None
         if (split / SPLIT).is_file():
@@ -46,11 +52,10 @@ def capture_damages(capture: Path) -> Iterator[Damage]:
                     raise StoreError(f"{split / SPLIT}: is that of another split, and does not belong here")
                 rows = known.rows
             except StoreError as error:
-                yield Damage(str(error), split / SPLIT)
+                yield Damage.of(error, split / SPLIT)
         folders = sorted(file.parent for file in split.glob(f"*/{INDEX}"))
         for folder in folders:
-            for fault in _faults(folder, rows):
-                yield Damage(fault, folder)
+            yield from _faults(folder, rows)
         if rows is None and len({rows for folder in folders if (rows := _rows(folder))}) > 1:
             for folder in folders:
                 yield Damage(f"{folder / INDEX}: the indexes of this split do not agree on its responses", folder)
@@ -62,6 +67,8 @@ def remove_damage(damage: Damage) -> None:
     Raises:
         StoreError: a run is writing there.
     """
+    if damage.bad is None:
+        return
     if damage.bad.is_dir():
         with locked(damage.bad.parent, wait=False) as held:
             if not held:
@@ -80,14 +87,17 @@ def _rows(folder: Path) -> str:
         return ""
 
 
-def _faults(folder: Path, rows: str | None) -> Iterator[str]:
+def _faults(folder: Path, rows: str | None) -> Iterator[Damage]:
     try:
         index = read_index(folder)
     except StoreError as error:
-        yield str(error)
+        yield Damage.of(error, folder)
         return
     if rows is not None and index.rows != rows:
-        yield f"{folder / INDEX}: its responses are others than {SPLIT} says"
+        yield Damage(f"{folder / INDEX}: its responses are others than {SPLIT} says", folder)
     for shard in index.shards:
-        if fault := shard_fault(folder, shard, again=True):
-            yield fault
+        try:
+            if fault := shard_fault(folder, shard, again=True):
+                yield Damage(fault, folder)
+        except StoreError as error:
+            yield Damage.of(error, folder)

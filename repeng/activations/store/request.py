@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from repeng.activations.store.files import INDEX, LOGPROB, ActivationKey, SplitKey, split_folder, split_key
-from repeng.activations.store.records import FORMAT, CaptureRecord, read_index, response_rows, rows_hash
+from repeng.activations.store.records import FORMAT, WAY_OUT, CaptureRecord, read_index, response_rows, rows_hash
 from repeng.activations.store.store import Store
-from repeng.activations.store.stored_activations import WAY_OUT
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.errors import BadInput, StoreError, UnknownName

@@ -13,13 +13,12 @@ from jaxtyping import Bool, Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from repeng.activations.store.records import Shard, read_index
-from repeng.errors import StoreError
+from repeng.activations.store.records import WAY_OUT, Shard, read_index
+from repeng.errors import StoreError, UnreadableFile, sentence
 from repeng.models.sites import hook_name
 
 LOGPROB_TENSORS = ("logprob", "token_count", "text_length")
 """What a shard of log-probabilities holds."""
-WAY_OUT = "drop what is damaged with repeng store verify --repair, then capture it again"
 HASH_BLOCK = 1 << 20
 _checked: set[tuple[Path, int, int, int, str]] = set()
 """Shards whose content was seen to be what their index says, with inode, size and time of change."""
@@ -170,6 +169,9 @@ def shard_fault(folder: Path, shard: Shard, *, again: bool = False) -> str:
         folder: that holds it.
         shard: as the index describes it.
         again: also read one that was found whole in this process before, and has not been written to since.
+
+    Raises:
+        UnreadableFile: the system lets nobody read it now.
     """
     path = folder / shard.file
     digest = hashlib.sha256()
@@ -186,7 +188,7 @@ def shard_fault(folder: Path, shard: Shard, *, again: bool = False) -> str:
     except FileNotFoundError:
         return f"{path}: is not there"
     except OSError as error:
-        return f"{path}: cannot be read ({error})"
+        raise UnreadableFile(f"{path}: cannot be read: {sentence(error)}") from error
     if digest.hexdigest() != shard.sha256:
         return f"{path}: its content has changed since it was written"
     _checked.add(seen)

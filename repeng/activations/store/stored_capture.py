@@ -19,8 +19,8 @@ from repeng.activations.store.files import (
     split_folder,
     split_key,
 )
-from repeng.activations.store.records import CaptureRecord, Index, SplitRecord, read_index, read_split
-from repeng.activations.store.stored_activations import WAY_OUT, StoredActivations
+from repeng.activations.store.records import WAY_OUT, CaptureRecord, Index, SplitRecord, read_index, read_split
+from repeng.activations.store.stored_activations import StoredActivations
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.errors import BadInput, StoreError, UnknownName
 from repeng.models.sites import canonical_site
@@ -54,7 +54,7 @@ class StoredCapture:
         self.folder, self.id, self.trust = folder, folder.name, trust
         self.record = CaptureRecord.read(folder / CAPTURE)
         if self.record.id != self.id:
-            raise StoreError(f"{folder / CAPTURE}: is that of {self.record.id}, and does not belong here")
+            raise StoreError(f"{folder / CAPTURE}: is that of {self.record.id}, and does not belong here; {WAY_OUT}")
         model = self.record.model
         self.model, self.model_slug, self.dtype = model.model, model.slug, model.dtype
         self.n_layers, self.d_model = model.n_layers, model.d_model
@@ -205,7 +205,7 @@ class StoredCapture:
             return None
         record = read_split(folder / SPLIT)
         if (record.distribution, record.split, record.data_hash) != key:
-            raise StoreError(f"{folder / SPLIT}: is that of another split, and does not belong here")
+            raise StoreError(f"{folder / SPLIT}: is that of another split, and does not belong here; {WAY_OUT}")
         return record
 
     def _checked(self, split: Split | SplitKey, folder: Path) -> StoredActivations:

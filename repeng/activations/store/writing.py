@@ -120,6 +120,7 @@ class ActivationsWriter:
             feature_shape = file.get_slice(sorted(file.keys())[0]).get_shape()[1:]
         Index(
             format=FORMAT,
+            capture=self.folder.absolute().parents[2].name,
             **split_key(split)._asdict(),
             stimulus=next(stimulus for stimulus in self.plan.stimuli if stimulus.name == self.key.stimulus),
             site=self.key.site,

@@ -92,7 +92,7 @@ def test_what_is_no_json_is_refused(files: dict[type[StoreFile], Path]) -> None:
         with pytest.raises(StoreError, match="index.json: cannot be read: "):
             Index.read(files[Index])
     files[Index].unlink()
-    with pytest.raises(StoreError, match="No such file"):
+    with pytest.raises(StoreError, match="is not there; drop what is damaged"):
         Index.read(files[Index])
 
 

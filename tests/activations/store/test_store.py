@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -11,7 +14,7 @@ from made_up import made_up
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from repeng.activations.capture import CaptureSummary, Request, capture
+from repeng.activations.capture import CaptureSummary, Request, capture, note_sources
 from repeng.activations.store import files as parts
 from repeng.activations.store.files import SplitKey, blocks, file_name, split_key
 from repeng.activations.store.store import Store, StoredCapture
@@ -144,6 +147,56 @@ def test_a_repair_drops_what_is_bad_and_no_more(stored: StoredCapture, split: Sp
     store.verify(repair=True)
     assert not first.exists() and not second.exists() and third.is_dir()
     assert store.verify() == []
+
+
+def test_a_repair_keeps_what_a_later_version_wrote_and_what_cannot_be_read_now(
+    stored: StoredCapture, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = stored.open(split, "plain", "resid_post").folder / "index.json"
+    index.write_text(index.read_text().replace('"format": 2', '"format": 3'))
+    denied = stored.open(split, "plain", "hook_z").folder / "shard-00000.safetensors"
+    opened = Path.open
+
+    def refuse(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path == denied:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file() and file != denied}
+    for repair in (False, True):
+        said = "\n".join(map(str, Store(tmp_path).verify(repair=repair)))
+        assert "format 3; this version of repeng reads formats 1 and 2; take a later one" in said
+        assert f"{denied}: cannot be read: " in said and "the disk fails" in said
+    assert denied.is_file() and {file: file.read_bytes() for file in before} == before
+
+
+def test_activations_of_another_capture_are_refused(
+    llama: LanguageModel, stored: StoredCapture, split: Split, tmp_path: Path
+) -> None:
+    other = capture(llama, [split], PLAIN, Store(tmp_path / "other"), storage_dtype="float32").capture_id
+    theirs = Store(tmp_path / "other").capture(other).open(split, "plain", "resid_post").folder
+    mine = stored.open(split, "plain", "resid_post").folder
+    shutil.rmtree(mine)
+    shutil.copytree(theirs, mine)
+    with pytest.raises(StoreError, match=f"is the index of {other}/.*and does not belong here; drop what is damaged"):
+        stored.open(split, "plain", "resid_post")
+    (damage,) = Store(tmp_path).verify()
+    assert damage.bad == mine and str(damage).endswith("does not belong here")
+
+
+def test_a_whole_capture_needs_no_right_to_write(
+    llama: LanguageModel, stored: StoredCapture, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        # The tests may run as root, to whom no folder is closed.
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    assert capture(llama, [split], PLAIN, Store(tmp_path)).parts_written == 0
+    note_sources(stored.folder, [split])
+    with pytest.raises(PermissionError):
+        capture(llama, [split.first(4)], Request((get_stimulus("contrast_yes"),)), Store(tmp_path))
 
 
 def test_swapped_rows_of_a_shard_are_not_read_and_a_capture_mends_them(
