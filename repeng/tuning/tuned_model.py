@@ -159,6 +159,4 @@ def _read(folder: Path, model: str, *, reused: bool = False, resumed_from: int |
             raise ValueError("a value is of a wrong type")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path}: damaged ({error}); remove {folder} and tune again") from error
-    return TunedModel(
-        path=str(folder), model=model, reused=reused, resumed_from=resumed_from, record=record, **known
-    )
+    return TunedModel(path=str(folder), model=model, reused=reused, resumed_from=resumed_from, record=record, **known)
