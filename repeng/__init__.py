@@ -93,12 +93,14 @@ def run(**settings: Any) -> StudyResults:
         settings: any of `repeng.study.settings.Study`: model, benchmark, data, methods, layers, limit, ...
 
     Raises:
-        BadInput: a setting is wrong.
-        RepengError: a method failed; what others found is in the results folder.
+        BadInput: a setting is wrong, or `strict=True` and there is a caution about the data or the store.
+        RepengError: a method failed, or `strict=True` and the figures give a caution; the results folder has them.
     """
     from contextlib import nullcontext
 
+    from repeng.distributions.cautions import refuse
     from repeng.errors import RepengError
+    from repeng.report.text_solved import text_cautions
     from repeng.study.settings import Study
     from repeng.study.study import plan_study, run_study
 
@@ -110,6 +112,8 @@ def run(**settings: Any) -> StudyResults:
     if found.failures:
         first = found.failures[0]
         raise RepengError(f"{len(found.failures)} evaluations failed, the first of {first.method}: {first.reason}")
+    if found.plan.study.strict:
+        refuse([*found.found, *text_cautions(found.rows)], RepengError)
     return load(found.out)
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
+
 from repeng import atomic
 
 COUNTED = ("open", "write", "fsync", "replace", "mkdir", "truncate", "unlink")
@@ -160,6 +162,27 @@ def on(disk: Disk) -> Iterator[Disk]:
     """Have `repeng.atomic` write to a disk."""
     with patch.object(atomic, "os", disk):
         yield disk
+
+
+IGNORED = (".lock", ".tmp")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file but locks."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.endswith(IGNORED)
+    }
+
+
+def told(name: str, counts: Any) -> None:
+    print(f"{name}: {dict(counts)}, {counts.total() - counts['calls']} faults")  # noqa: T201
+
+
+def bounded(few: int) -> Any:
+    """So many faults in the default suite, and every one among the slow tests."""
+    return pytest.mark.parametrize("bound", [few, pytest.param(None, marks=pytest.mark.slow)])
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def test_a_probe_in_a_file_of_ones_own_is_fitted_swept_saved_and_loaded(planted:
     }
     repeng.probes.save(fitted, tmp_path / "saved")
     code = (
-        "import sys, repeng; probe = repeng.probes.load(sys.argv[1]);"
+        "import sys, repeng; probe = repeng.probes.load(sys.argv[1], trust_code=True);"
         "print(probe.name, repeng.evaluate(probe, sys.argv[2], 'like').accuracy)"
     )
     told = subprocess.run(
@@ -98,7 +98,7 @@ def test_a_probe_in_a_file_of_ones_own_is_fitted_swept_saved_and_loaded(planted:
     assert told.stdout.split() == ["median-shift", str(repeng.evaluate(fitted, planted, "like").accuracy)]
     file.unlink()
     with pytest.raises(BadInput, match=r"mine\.py: there is no such file"):
-        repeng.probes.load(tmp_path / "saved")
+        repeng.probes.load(tmp_path / "saved", trust_code=True)
 
 
 @pytest.mark.parametrize("name", repeng.__all__)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,35 +12,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faults import Scenario, prove
+from faults import Scenario, bounded, content, prove, told
 from made_up import made_up
-from small_world import silent
+from small_world import SHIFTS, silent, world, write_world
 
 from repeng.activations.capture import Request, capture
 from repeng.activations.store import files
 from repeng.activations.store.store import Store
 from repeng.atomic import append_line, read_lines, write_atomically
+from repeng.benchmarks.fetch import fetched_folder, unpack
 from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import RepengError
 from repeng.models.load import LanguageModel
+from repeng.report.html import is_current, write_report
+from repeng.results import read_results
+from repeng.study.results_folder import joined
 from repeng.study.settings import Study
 from repeng.study.study import StudyOutcome, plan_study, run_study
-
-IGNORED = (".lock", ".tmp")
-BOUND = 60
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """Every file but locks."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.endswith(IGNORED)
-    }
-
-
-def told(name: str, counts: Any) -> None:
-    print(f"{name}: {dict(counts)}, {counts.total() - counts['calls']} faults")
 
 
 def file_scenario(folder: Path) -> Scenario:
@@ -100,6 +90,75 @@ def capture_scenario(folder: Path, lm: LanguageModel, before: Request | None, af
     return Scenario(folder, run, check, without_dates, (OSError, RepengError))
 
 
+def study_scenario(folder: Path, study: Study) -> Scenario:
+    """A method is added to a study that has run."""
+
+    def settings(work: Path) -> Study:
+        return replace(study, out=str(work), methods=("length", "mms"))
+
+    def run(wanted: Study) -> None:
+        outcome = run_study(plan_study(wanted), progress=silent, note=lambda _line: None)
+        assert outcome.failures == ()
+
+    run(replace(settings(folder), methods=("length",)))
+    whole = settings(folder.with_name("whole"))
+    run(replace(whole, methods=("length",)))
+    run(whole)
+    expected = content(Path(whole.out))
+
+    def check(work: Path) -> None:
+        held = content(work)
+        assert {row.method for row in read_results(work / "results.csv")} >= {"length"}
+        for name in held:
+            if name.startswith("predictions"):
+                assert held[name] == expected[name]
+        assert joined(settings(work)).methods == ("length", "mms")
+
+    return Scenario(folder, lambda work: run(settings(work)), check, content)
+
+
+def report_scenario(folder: Path, results: Path) -> Scenario:
+    """The figures changed after a report was made."""
+    shutil.copytree(results, folder)
+    write_report(folder)
+    table = folder / "results.csv"
+    table.write_bytes(table.read_bytes().replace(b"length", b"longer"))
+
+    def act(work: Path) -> None:
+        if not is_current(work / "report.html", work):
+            write_report(work)
+
+    def check(work: Path) -> None:
+        page = (work / "report.html").read_text()
+        assert ("longer" in page) == is_current(work / "report.html", work)
+
+    def named(work: Path) -> dict[str, bool]:
+        # Pictures bear ids that no two drawings share.
+        return {name: b"longer" in held for name, held in content(work).items() if not name.endswith(".svg")}
+
+    return Scenario(folder, act, check, named)
+
+
+def unpacking_scenario(folder: Path, data: Path) -> Scenario:
+    folder.mkdir()
+    with tarfile.open(folder / "archive", "w") as tar:
+        tar.add(data, "data")
+    expected = content(data)
+
+    def unpacked(work: Path) -> dict[str, bytes]:
+        return {name.removeprefix("data/"): held for name, held in content(work / "final").items()}
+
+    def act(work: Path) -> None:
+        if fetched_folder("final", work) is None:
+            unpack(work / "archive", work / "final", {"name": "made up"})
+
+    def check(work: Path) -> None:
+        if fetched_folder("final", work) is not None:
+            assert {name: held for name, held in unpacked(work).items() if name != "fetched.json"} == expected
+
+    return Scenario(folder, act, check, unpacked)
+
+
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "SHARD_RESPONSES", 8)
@@ -115,13 +174,30 @@ CAPTURES = {
 }
 
 
-@pytest.mark.parametrize("bound", [pytest.param(BOUND), pytest.param(None, marks=pytest.mark.slow)])
-def test_files(tmp_path: Path, bound: int | None) -> None:
-    told("files", prove(file_scenario(tmp_path / "files"), bound=bound and bound * 4))
+@bounded(60)
+def test_files(bound: int | None, tmp_path: Path) -> None:
+    told("files", prove(file_scenario(tmp_path / "files"), bound=bound))
 
 
-@pytest.mark.parametrize("bound", [pytest.param(BOUND), pytest.param(None, marks=pytest.mark.slow)])
+@bounded(8)
 @pytest.mark.parametrize("name", CAPTURES)
 def test_a_capture(name: str, bound: int | None, tmp_path: Path, llama: LanguageModel) -> None:
     before, after = CAPTURES[name]
     told(name, prove(capture_scenario(tmp_path / "store", llama, before, after), bound=bound))
+
+
+@bounded(8)
+def test_a_study(bound: int | None, tmp_path: Path, study_of: Callable[..., Study], finished: StudyOutcome) -> None:
+    write_world(tmp_path / "world", {name: world()[name] for name in ("easy", "hard")}, SHIFTS[:1])
+    study = study_of(tmp_path / "world", tmp_path, store=finished.plan.study.store)
+    told("study", prove(study_scenario(tmp_path / "out", study), bound=bound))
+
+
+@pytest.mark.slow
+def test_a_report(tmp_path: Path, finished: StudyOutcome) -> None:
+    told("report", prove(report_scenario(tmp_path / "out", finished.out), bound=40))
+
+
+@bounded(8)
+def test_an_archive(bound: int | None, tmp_path: Path, small_world: Path) -> None:
+    told("archive", prove(unpacking_scenario(tmp_path / "unpacked", small_world / "data"), bound=bound))

@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock
 from pydantic import TypeAdapter
 
-from repeng.atomic import write_atomically
+from repeng.atomic import sync_folder, sync_tree, write_atomically
 from repeng.benchmarks.archive import CHUNK, MOST_BYTES, extract
 from repeng.distributions.load import list_distributions, load_distributions
 from repeng.errors import BadInput, RepengError, UnknownName
@@ -253,10 +253,12 @@ def unpack(archive: Path, final: Path, facts: dict[str, Any]) -> None:
         "distributions": len(load_distributions(inside)),
         "folder": str(inside.relative_to(unpacked)),
     }
-    (unpacked / MARKER).write_text(json.dumps(facts, indent=1))
+    write_atomically(unpacked / MARKER, json.dumps(facts, indent=1))
+    sync_tree(unpacked)
     if final.exists():
         final.rmdir()
     os.replace(unpacked, final)
+    sync_folder(final.parent)
 
 
 def _find_distributions(folder: Path) -> Path | None:

@@ -32,20 +32,30 @@ def data_ls(
     Talk(json=json).result([asdict(line) for line in found], table)
 
 
-def data_check(data: Annotated[str, typer.Argument(help="Data to check.")], json: o.Json = False) -> None:
-    """Look for every problem in the data; the exit code is 2 where there is one."""
+def data_check(
+    data: Annotated[str, typer.Argument(help="Data to check.")], strict: o.Strict = False, json: o.Json = False
+) -> None:
+    """List every problem in the data, and what to be cautious of; the exit code is 2 where there is a problem."""
     from dataclasses import asdict
 
+    from repeng.cli.show import caution_lines
+    from repeng.distributions.cautions import all_cautions
     from repeng.distributions.check import check_data
-    from repeng.distributions.load import list_distributions
+    from repeng.distributions.load import list_distributions, load_distributions
 
     problems = check_data(data)
-    count = len(list_distributions(data))
-    verdict = f"{len(problems)} problem(s)" if problems else "all good"
-    Talk(json=json).result(
-        [asdict(problem) for problem in problems], *map(str, problems), f"{count} distribution(s): {verdict}"
+    cautions = [] if problems else all_cautions(load_distributions(data).values())
+    lines = caution_lines(cautions)
+    verdict = (
+        f"{len(problems)} problem(s)" if problems else f"no problem, {len(lines)} caution(s)" if lines else "all good"
     )
-    if problems:
+    Talk(json=json).result(
+        {"problems": [asdict(one) for one in problems], "cautions": [asdict(one) for one in cautions]},
+        *map(str, problems),
+        *lines,
+        f"{len(list_distributions(data))} distribution(s): {verdict}",
+    )
+    if problems or (strict and cautions):
         raise typer.Exit(2)
 
 

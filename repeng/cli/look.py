@@ -104,6 +104,7 @@ def browse(
     export: Annotated[
         Path | None, typer.Option("--export", help="Write static files there instead of serving.")
     ] = None,
+    trust_code: o.TrustCode = False,
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
     ] = 8417,
@@ -131,7 +132,7 @@ def browse(
         from repeng.models.load import load_model
         from repeng.probes.io import load
 
-        scores = token_scorer(load_model(model), load(probe))
+        scores = token_scorer(load_model(model), load(probe, trust_code=trust_code))
     if export is not None:
         page = export_pages(export, distributions, predictions, token_scores=scores)
         talk.result(None, f"wrote {page}")

@@ -48,6 +48,7 @@ AllowShared = Annotated[
 TrustStore = Annotated[
     bool, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
 ]
+TrustCode = Annotated[bool, typer.Option("--trust-code", help="Run the FILE.py that the probe names as its class.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=2, help="Only the first N examples of each split.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
@@ -73,6 +74,7 @@ Token = Annotated[
 Plot = Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg or .html.")]
 TooLong = Annotated[str, typer.Option("--too-long", help="Texts longer than the model takes: skip, refuse or cut.")]
 TEMPLATE = re.compile(r"[\w-]+=")
+Strict = Annotated[bool, typer.Option("--strict", help="Take every caution for an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable results on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
 

@@ -76,6 +76,7 @@ def score(
     limit: o.CachedLimit = None,
     data_hash: o.DataHash = None,
     trust_store: o.TrustStore = False,
+    trust_code: o.TrustCode = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -89,7 +90,7 @@ def score(
     from repeng.study.steps import cached_target, evaluate, evaluation_provenance, open_data, open_for
 
     talk = Talk(json=json, quiet=quiet)
-    fitted = load(probe)
+    fitted = load(probe, trust_code=trust_code)
     opened = open_for(fitted, Cache(store, trust=trust_store), model)
     cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or ())
     table = Table("target", "pairs", "accuracy", "95 % interval", box=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from repeng.activations.capture import CaptureSummary
+    from repeng.distributions.cautions import Caution
     from repeng.results import LayerRow
     from repeng.study.capture_plan import CachePlan
     from repeng.study.steps import Transfer
@@ -72,6 +73,13 @@ def plan_lines(plan: Plan) -> list[str]:
             for one in plan.tunings
         ),
     ]
+
+
+def caution_lines(cautions: Iterable[Caution]) -> list[str]:
+    """What to know of the data and the figures, a line a kind."""
+    from repeng.distributions.cautions import sentences
+
+    return [f"caution: {sentence}" for sentence in sentences(cautions)]
 
 
 def captured_lines(summary: CaptureSummary) -> list[str]:

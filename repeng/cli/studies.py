@@ -11,6 +11,7 @@ from repeng.cli import options as o
 from repeng.cli.console import Talk
 
 if TYPE_CHECKING:
+    from repeng.distributions.cautions import Caution
     from repeng.study.study import StudyOutcome
 
 MOST_FAILURES = 10
@@ -56,6 +57,9 @@ def run(
         str | None,
         typer.Option("--tune-preset", help="default or genies, for lora and prompt-tuning. [default: default]"),
     ] = None,
+    strict: Annotated[
+        bool | None, typer.Option("--strict/--no-strict", help="Take every caution for an error. [default: no-strict]")
+    ] = None,
     trust_store: Annotated[
         bool | None, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
     ] = None,
@@ -67,7 +71,9 @@ def run(
 
     With no argument: the embedded model on the embedded benchmark. Running it again does only what is not done yet.
     """
-    from repeng.cli.show import plan_lines
+    from repeng.cli.show import caution_lines, plan_lines
+    from repeng.distributions.cautions import refuse
+    from repeng.errors import BadInput, RepengError
     from repeng.study.settings import Study
     from repeng.study.study import plan_study, run_study
 
@@ -87,20 +93,28 @@ def run(
         "dtype": dtype,
         "too_long": too_long,
         "tune_preset": tune_preset,
+        "strict": strict,
         "trust_store": trust_store,
     }
     settings = Study.read(study, {key: value for key, value in given.items() if value is not None})
     talk = Talk(json=json, quiet=quiet)
     plan = plan_study(settings, trial=dry_run)
+    lines = plan_lines(plan)
+    if not settings.strict:
+        lines += caution_lines(plan.cautions)
     if dry_run:
-        talk.result(plan.as_dict(), *plan_lines(plan))
+        talk.result(plan.as_dict(), *lines)
+        if settings.strict:
+            refuse(plan.cautions, BadInput)
         return
-    for line in plan_lines(plan):
+    for line in lines:
         talk.note(line)
     result = run_study(plan, progress=talk.progress, note=talk.note)
-    _write_outputs(result, talk)
+    found = _write_outputs(result, talk)
     if result.failures:
         raise typer.Exit(1)
+    if settings.strict:
+        refuse(found, RepengError)
 
 
 def cache(
@@ -124,6 +138,7 @@ def cache(
     device_map: o.DeviceMap = None,
     dtype: o.Dtype = "auto",
     too_long: o.TooLong = "skip",
+    strict: o.Strict = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -134,11 +149,13 @@ def cache(
     from dataclasses import asdict
 
     from repeng.benchmarks.loaded import load_benchmark
-    from repeng.cli.show import cache_line, captured_lines
+    from repeng.cli.show import cache_line, captured_lines, caution_lines
+    from repeng.distributions.cautions import refuse
     from repeng.distributions.stimuli import get_stimulus
     from repeng.errors import BadInput
     from repeng.probes.selection import parse_layers
     from repeng.study.capture_plan import ModelSettings, cache_needs, plan_cache
+    from repeng.study.cautions import benchmark_cautions, version_cautions
 
     talk = Talk(json=json, quiet=quiet)
     chosen = None if layers == "all" else parse_layers(layers)
@@ -152,20 +169,30 @@ def cache(
     settings = ModelSettings(model, device, dtype, too_long, device_map)
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)
     talk.note(cache_line(plan))
+    cautions = [*benchmark_cautions(world), *version_cautions(store, settings.capture_id)]
+    if strict:
+        refuse(cautions, BadInput)
+    for line in caution_lines(cautions):
+        talk.note(line)
     summary = plan.carry_out(talk.progress)
     if summary is not None:
-        talk.result(asdict(summary), *captured_lines(summary))
+        plain = {**asdict(summary), "cautions": [asdict(caution) for caution in cautions]}
+        talk.result(plain, *captured_lines(summary))
 
 
-def _write_outputs(result: StudyOutcome, talk: Talk) -> None:
-    """Write the report of a study that found something new; show its table, what it says, and where the files are."""
+def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
+    """Write the report of a study that found something new; show its table, what it says, and where the files are.
+
+    Returns:
+        Cautions that were not known before the study ran.
+    """
     from dataclasses import asdict
     from shlex import quote
 
-    from repeng.cli.show import captured_lines
+    from repeng.cli.show import captured_lines, caution_lines
     from repeng.report.html import is_current, write_report
     from repeng.report.tables import study_table, summary_sentence
-    from repeng.report.text_solved import text_solved_sentence, text_solved_sources
+    from repeng.report.text_solved import text_cautions, text_solved_sentence, text_solved_sources
     from repeng.results import record_of
     from repeng.study.results_folder import written_alone
 
@@ -179,7 +206,15 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> None:
     rows = [record_of(row) for row in result.rows]
     failed = [asdict(failure) for failure in result.failures]
     text_solved = [asdict(source) for source in text_solved_sources(result.rows)]
-    plain = {"out": str(result.out), "rows": rows, "failures": failed, "surface_sources": text_solved}
+    found = [*result.found, *text_cautions(result.rows)]
+    cautions = [asdict(caution) for caution in (*result.plan.cautions, *found)]
+    plain = {
+        "out": str(result.out),
+        "rows": rows,
+        "failures": failed,
+        "surface_sources": text_solved,
+        "cautions": cautions,
+    }
     shown: list[Any] = [study_table(result.rows), "", summary_sentence(result.rows)]
     shown += [text_solved_sentence(result.rows)] if text_solved else []
     shown.append("")
@@ -192,18 +227,18 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> None:
         asked = result.plan.asked
         against = next((name for name in asked if result.plan.kind_of(name) == "tuned"), asked[0])
         talk.note(f"paired tests of every method: repeng compare {quote(str(result.out))} --against {quote(against)}")
+    # Failures have their own lines, and the sources that a text-only baseline solves theirs under the table.
+    for line in caution_lines(caution for caution in found if caution.kind not in ("failed", "text_solved")):
+        talk.note(line)
     for line in _failure_lines(result):
         talk.err.print(line, markup=False)
+    return found
 
 
 def _failure_lines(result: StudyOutcome) -> list[str]:
-    """What failed, one line a method and reason."""
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for failure in result.failures:
-        reasons.setdefault((failure.method, failure.reason), []).append(f"{failure.source} -> {failure.target}")
-    lines = [
-        f"failed: {method} on {len(shifts)} evaluation(s), as {shifts[0]}: {reason}"
-        for (method, reason), shifts in reasons.items()
-    ]
+    """What failed, one line a cause."""
+    from repeng.distributions.cautions import sentences
+
+    lines = sentences(caution for caution in result.found if caution.kind == "failed")
     hidden = len(lines) - MOST_FAILURES
     return lines[:MOST_FAILURES] + ([f"and {hidden} more kinds of failure"] if hidden > 0 else [])

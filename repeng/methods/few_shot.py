@@ -17,7 +17,6 @@ from repeng.errors import BadInput
 from repeng.limits import check_number
 from repeng.methods.base import Kind, Method, Note, RequiredActivations, Source, no_note
 from repeng.methods.prompted import LogProbabilities
-from repeng.models.fingerprint import find_model
 from repeng.models.token_width import FewestTokens
 
 log = logging.getLogger(__name__)
@@ -91,10 +90,9 @@ def _stimulus(method: FewShot, source: Split) -> Stimulus:
 @cache
 def _tokens_of(model: str, context: int) -> tuple[CountTokens, RenderChat]:
     """How a model counts tokens, as far as they matter, and writes a chat."""
-    from transformers import AutoTokenizer
+    from repeng.tuning.loading import load_tokenizer
 
-    found = find_model(model)
-    tokenizer = AutoTokenizer.from_pretrained(found.path, **({"revision": found.commit} if found.commit else {}))
+    tokenizer = load_tokenizer(model)
 
     fewest = FewestTokens(tokenizer)
 

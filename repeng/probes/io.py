@@ -18,6 +18,7 @@ from repeng.errors import BadInput, RepengError
 from repeng.limits import DATA_BYTES, RECORD_BYTES, read_bounded
 from repeng.probes.calibration import LogisticCalibration, Temperature
 from repeng.probes.fitted import FittedProbe
+from repeng.probes.own_file import is_reference, is_running
 from repeng.probes.registry import get_probe
 
 FORMAT = 2
@@ -67,11 +68,16 @@ def save(fitted: FittedProbe, directory: Path | str) -> Path:
     return path
 
 
-def load(directory: Path | str) -> FittedProbe:
+def load(directory: Path | str, *, trust_code: bool = False) -> FittedProbe:
     """Read what `save` wrote.
 
+    Args:
+        directory: where it is.
+        trust_code: whether to run the file that a probe of someone's own names as its class. Without it such a probe is
+            read only where this process has run the file already.
+
     Raises:
-        BadInput: there is no probe, it is damaged, or another version of repeng wrote it.
+        BadInput: there is no probe, it is damaged, it would run code, or another version of repeng wrote it.
         UnknownName: nothing installed answers to its name.
     """
     directory = Path(directory)
@@ -84,6 +90,12 @@ def load(directory: Path | str) -> FittedProbe:
             raise BadInput(f"{path}: this should be a JSON object; fit the probe again")
         if described["format"] != FORMAT:
             raise BadInput(f"{path}: format {described['format']} is not {FORMAT}; fit the probe again")
+        own = str(described["probe"])
+        if is_reference(own) and not (trust_code or is_running(own)):
+            raise BadInput(
+                f"{path}: its class is {own}, a file that reading the probe would run; if you trust that file, give "
+                "--trust-code (trust_code=True)"
+            )
         return rebuild(described, read_weights(directory, described))
     except RepengError:
         raise

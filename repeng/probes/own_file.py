@@ -48,6 +48,12 @@ def is_probe_reference(text: str) -> bool:
     return False
 
 
+def is_running(reference: str) -> bool:
+    """Whether the file of `FILE.py:NAME`, with the content that it has now, has been run in this process already."""
+    path = Path(reference.rpartition(":")[0]).expanduser()
+    return path.is_file() and _module_name(path.resolve()) in sys.modules
+
+
 def class_in_file(reference: str) -> type[Probe]:
     """The probe that `FILE.py:NAME` means. The file is run, once for each content that it has had.
 
@@ -58,7 +64,7 @@ def class_in_file(reference: str) -> type[Probe]:
     path = Path(file).expanduser().resolve()
     if not path.is_file():
         raise BadInput(f"{path}: there is no such file; a probe of your own is named as FILE.py:NAME")
-    module_name = f"{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+    module_name = _module_name(path)
     module = sys.modules.get(module_name)
     if module is None:
         spec = spec_from_file_location(module_name, path)
@@ -78,6 +84,10 @@ def class_in_file(reference: str) -> type[Probe]:
         raise BadInput(f"{path}: {name} is no subclass of repeng.probes.Probe; see docs/add-a-probe.md")
     found.reference = f"{path}:{name}"
     return found
+
+
+def _module_name(path: Path) -> str:
+    return f"{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
 
 
 def _full_name(node: ast.expr, known: dict[str, str]) -> str:

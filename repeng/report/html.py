@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from repeng.distributions.cautions import sentences
 from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput
 from repeng.report.contradictions import settle
@@ -25,8 +26,10 @@ from repeng.report.predictions import Key, Prediction, mean_estimate, read_predi
 from repeng.report.published import GENIES_MEANS, MODEL, is_genies
 from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
 from repeng.report.tables import summary_sentence
-from repeng.report.text_solved import text_solved_sentence
+from repeng.report.text_solved import text_cautions
 from repeng.results import read_layers, read_results
+from repeng.study.cautions import FILE as CAUTIONS
+from repeng.study.cautions import read_cautions
 from repeng.version import __version__
 
 MEANS = ("elicitation", "differential_elicitation", "source_id_accuracy", "rms_calibration_error")
@@ -38,7 +41,8 @@ def write_report(
     """Write the report of a results folder.
 
     Args:
-        results: a study's folder: `results.csv`, and where there are, `layers.csv`, `predictions/` and `study.toml`.
+        results: a study's folder: `results.csv`, and where there are, `layers.csv`, `cautions.json`,
+            `predictions/` and `study.toml`.
         out: the HTML file; `results/report.html` by default. Its pictures go to a folder next to it.
         distributions: the texts of the targets, for the most confident mistakes.
 
@@ -66,8 +70,11 @@ def write_report(
         [*_shift_pictures(frame), *layer_pictures(layers, frame), *_reliability(frame, predictions)], folder
     )
     study = results / "study.toml"
+    cautions = sentences([*read_cautions(results), *text_cautions(rows)])
+    warned = [("cautions", "Cautions")] if cautions else []
     denied = [("contradictions", "Contradictions")] if contradictions else []
-    sections = [("headline", "Headline"), *denied, *((one.id, one.title) for one in pictures), ("mistakes", "Mistakes")]
+    drawn = [(one.id, one.title) for one in pictures]
+    sections = [*warned, ("headline", "Headline"), *denied, *drawn, ("mistakes", "Mistakes")]
     mistakes = {
         name: pairs
         for name, own in frame.groupby("name", sort=False)
@@ -79,7 +86,7 @@ def write_report(
         made_of=made_of,
         title="repeng: how it generalises",
         sentence=summary_sentence(rows),
-        text_solved=text_solved_sentence(rows),
+        cautions=cautions,
         models=in_order(frame["model"]),
         n_shifts=len(frame[["section", "shift"]].drop_duplicates()),
         n_methods=frame["method"].nunique(),
@@ -104,7 +111,7 @@ def is_current(page: Path, results: Path) -> bool:
 
 def _made_of(results: Path) -> str:
     digest = hashlib.sha256(__version__.encode())
-    for name in ("results.csv", "layers.csv", "study.toml"):
+    for name in ("results.csv", "layers.csv", "study.toml", CAUTIONS):
         path = results / name
         digest.update(hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
     return digest.hexdigest()[:16]

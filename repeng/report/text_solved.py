@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from repeng.distributions.cautions import Caution
 from repeng.report.frames import fitted, shift_frame
 from repeng.results import ResultRow
 
@@ -49,17 +50,36 @@ def text_solved_sources(rows: Sequence[ResultRow]) -> list[TextSolvedSource]:
     return found
 
 
+def text_cautions(rows: Sequence[ResultRow]) -> list[Caution]:
+    """Those sources; and elsewhere the fitted methods that do no better than a text-only baseline, worst first."""
+    solved = text_solved_sources(rows)
+    frame = shift_frame(rows).dropna(subset="source_id_accuracy").drop_duplicates(["model", "source", "method"])
+    solved_here = {(one.model, one.source) for one in solved}
+    lost: dict[Caution, float] = {}
+    for (model, source), own in frame.groupby(["model", "source"], sort=False):
+        texts = own[own["kind"] == "text"]
+        if texts.empty or (model, source) in solved_here:
+            continue
+        text = texts.iloc[texts["source_id_accuracy"].argmax()]
+        beaten = fitted(own)[fitted(own)["source_id_accuracy"] <= text["source_id_accuracy"]]
+        for method, reached in zip(beaten["method"], beaten["source_id_accuracy"].astype(float), strict=True):
+            both = f"{reached:.2f}, {text['method']} {text['source_id_accuracy']:.2f}"
+            lost[Caution("loses_to_text", f"{method} on {source}", both)] = reached
+    found = [Caution("text_solved", one.source, _accuracies(one)) for one in solved]
+    return found + sorted(lost, key=lost.__getitem__)
+
+
+def _accuracies(one: TextSolvedSource) -> str:
+    return f"{one.baseline} {one.baseline_accuracy:.2f}, {one.method} {one.accuracy:.2f}"
+
+
 def text_solved_sentence(rows: Sequence[ResultRow]) -> str:
     """One line that names those sources; empty where there is none."""
     found = text_solved_sources(rows)
     if not found:
         return ""
     many = shift_frame(rows)["model"].nunique() > 1
-    named = ", ".join(
-        f"{one.source}{f' on {one.model}' if many else ''} ({one.baseline} {one.baseline_accuracy:.2f}, "
-        f"{one.method} {one.accuracy:.2f})"
-        for one in found
-    )
+    named = ", ".join(f"{one.source}{f' on {one.model}' if many else ''} ({_accuracies(one)})" for one in found)
     return (
         f"Sources that a text-only baseline solves (no fitted method beats it on the source's own test split): {named}."
     )

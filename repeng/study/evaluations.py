@@ -37,6 +37,7 @@ from repeng.methods.base import (
 from repeng.metrics import Evaluation
 from repeng.models.fingerprint import slug
 from repeng.results import LayerFigure, evaluation_path, read_evaluation, write_evaluation
+from repeng.study.cautions import Failure
 from repeng.version import __version__
 
 log = logging.getLogger(__name__)
@@ -56,30 +57,26 @@ class Task:
 
 @dataclass(frozen=True)
 class MethodEvaluation:
-    """A task's evaluation, with what its fit said of itself, and how every layer of it does alone."""
+    """A task's evaluation, with what its fit said of itself, and how every layer of it does alone.
+
+    Attributes:
+        unread: why there is nothing by layer, where a layer that was not chosen cannot be read.
+    """
 
     evaluation: Evaluation
     layers: str
     held_out_accuracy: float | None
     by_layer: tuple[LayerFigure, ...] = ()
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A method that could not be fitted or scored, and why. The rest of the study is unharmed."""
-
-    method: str
-    source: str
-    target: str
-    reason: str
+    unread: str = ""
 
 
 @dataclass
 class StudyEvaluations:
-    """Every evaluation of a study by (method, source name, target name), and what failed."""
+    """Every evaluation of a study by (method, source name, target name), what failed, and of which causes."""
 
     found: dict[tuple[str, str, str], MethodEvaluation] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    causes: set[str] = field(default_factory=set)
     reused: int = 0
     computed: int = 0
 
@@ -204,6 +201,12 @@ class Runner:
             if (self._folder(split, need) / INDEX).is_file():
                 StoredActivations(self._folder(split, need), trust=self.store.trust).check(need.layers)
 
+    def lacking(self, task: Task, method: Method) -> list[tuple[Split, RequiredActivations]]:
+        """What a task reads that the store does not hold."""
+        needs = method.requires(task.source)
+        splits = (task.target, *(self._members(task.source) if method.reads_source else ()))
+        return [(split, need) for split in splits for need in needs if self._content(split, need) is None]
+
     def _members(self, split: Split) -> tuple[Split, ...]:
         return self.mixtures.get(split, (split,))
 
@@ -259,7 +262,8 @@ class Runner:
                 _failed(found, [task], given)
             else:
                 held_out = getattr(fitted, "held_out_accuracy", None)
-                made = MethodEvaluation(given, getattr(fitted, "layers", ""), held_out, self.by_layer(fitted, task))
+                layers = getattr(fitted, "layers", "")
+                made = MethodEvaluation(given, layers, held_out, *self._by_layer(fitted, task))
                 self._write(task, by_name[task.method], keys[task], made)
                 found.found[_names(task)] = made
                 found.computed += 1
@@ -319,16 +323,23 @@ class Runner:
             return error
 
     def by_layer(self, fitted: Fitted, task: Task) -> tuple[LayerFigure, ...]:
-        """How every layer does alone; nothing where one that was not chosen cannot read the target."""
+        """How every layer does alone; nothing where there is no choice of layers.
+
+        Raises:
+            NonFinite: a layer that was not chosen cannot read the target.
+        """
         if not isinstance(fitted, KnowsLayers):
             return ()
         target, labels = self._target(task.target)
-        try:
-            scores = fitted.layer_scores(target)
-        except NonFinite as error:
-            log.warning("no figures by layer on %s: %s", task.target.distribution, error)
-            return ()
+        scores = fitted.layer_scores(target)
         return () if scores is None else tuple(layer_figures(scores, target, labels))
+
+    def _by_layer(self, fitted: Fitted, task: Task) -> tuple[tuple[LayerFigure, ...], str]:
+        """How every layer does alone, or why that is not known."""
+        try:
+            return self.by_layer(fitted, task), ""
+        except NonFinite as error:
+            return (), str(error)
 
     def _write(self, task: Task, method: Method, key: str, made: MethodEvaluation) -> None:
         provenance = {
@@ -342,6 +353,7 @@ class Runner:
             "layers": made.layers,
             "held_out_accuracy": made.held_out_accuracy,
             **({"by_layer": [asdict(figure) for figure in made.by_layer]} if made.by_layer else {}),
+            **({"unread": made.unread} if made.unread else {}),
             "seed": self.settings.seed,
             "source_data_hash": task.source.data_hash,
             "target_data_hash": task.target.data_hash,
@@ -374,9 +386,13 @@ def _tried(fitted: FittedMethod, target: Target) -> Answer | Exception:
 
 
 def _failed(found: StudyEvaluations, tasks: Sequence[Task], error: Exception) -> None:
+    """Take down what failed, and say so of the first failure of a cause."""
     reason = sentence(error)
-    found.failures += [Failure(*_names(task), reason) for task in tasks]
-    log.warning("%s on %s failed: %s", tasks[0].method, tasks[0].source.distribution, reason)
+    failures = [Failure(*_names(task), reason) for task in tasks]
+    if failures[0].cause not in found.causes:
+        log.warning("%s on %s failed: %s", failures[0].method, failures[0].source, reason)
+    found.failures += failures
+    found.causes |= {failure.cause for failure in failures}
     log.debug("where %s failed", tasks[0].method, exc_info=error)
 
 
@@ -388,7 +404,8 @@ def _read_back(path: Path, key: str) -> MethodEvaluation | None:
         if held.get("key") != key:
             return None
         by_layer = tuple(LayerFigure(**figure) for figure in held.get("by_layer", ()))
-        return MethodEvaluation(read_evaluation(path), held["layers"], held["held_out_accuracy"], by_layer)
+        facts = held["layers"], held["held_out_accuracy"], by_layer, held.get("unread", "")
+        return MethodEvaluation(read_evaluation(path), *facts)
     except (RepengError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         log.warning("%s is damaged and is made anew: %s", path, error)
         return None

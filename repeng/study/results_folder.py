@@ -17,7 +17,7 @@ STUDY = "study.toml"
 TABLE = "results.csv"
 PREDICTIONS = "predictions"
 CAPABILITIES = "target_tuned_capability"
-MAY_DIFFER = ("methods", "out", "store", "device", "device_map", "trust_store")
+MAY_DIFFER = ("methods", "out", "store", "device", "device_map", "strict", "trust_store")
 """Settings that may be others when a study is run again in its folder: they change no figure, or add some."""
 
 

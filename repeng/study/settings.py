@@ -62,6 +62,7 @@ class Study:
         augment: share of target train examples mixed into each source, between 0 and 1.
         too_long: what happens to a text longer than the model takes: `skip`, `refuse` or `cut`.
         device_map: how transformers spreads the captured model over devices, as `auto`; in place of `device`.
+        strict: take every caution for an error: before the model runs where it is known by then, else at the end.
         trust_store: read cached activations without checking their content against the recorded checksums.
 
     Raises:
@@ -83,6 +84,7 @@ class Study:
     augment: Annotated[float, BeforeValidator(parse_share), Field(ge=0, lt=1)] = 0.0
     tune_preset: str = "default"
     device_map: str | None = None
+    strict: bool = False
     trust_store: bool = False
 
     def __post_init__(self) -> None:

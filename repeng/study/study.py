@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from repeng.activations.capture import CaptureSummary
+from repeng.activations.store.files import LOGPROB
 from repeng.activations.store.store import Store
 from repeng.atomic import write_atomically
 from repeng.benchmarks.loaded import LoadedBenchmark, load_benchmark
+from repeng.distributions.cautions import Caution, data_cautions, own_sources, refuse
 from repeng.distributions.schema import Shift, Split
 from repeng.errors import BadInput, sentence
 from repeng.methods.base import Kind, Method, MethodSettings, RequiredActivations
@@ -22,8 +24,8 @@ from repeng.results import CAPABILITY, ResultRow, layer_rows, row_from, write_la
 from repeng.study.augment import augment
 from repeng.study.capability import Capability, target_tuned_capability, write_capability
 from repeng.study.capture_plan import CachePlan, Job, ModelSettings, plan_cache
+from repeng.study.cautions import Failure, failure_cautions, version_cautions, write_cautions
 from repeng.study.evaluations import (
-    Failure,
     MethodEvaluation,
     Runner,
     StudyEvaluations,
@@ -49,6 +51,7 @@ class Plan:
         cache: what is wanted of the store, and missing.
         mixed: for each shift the augmented source, where the study asks for one.
         impossible: methods that cannot answer about a source, and why.
+        cautions: what to know of the data and the store.
     """
 
     study: Study
@@ -62,6 +65,7 @@ class Plan:
     runner: Runner
     mixed: Mapping[Shift, Split]
     impossible: tuple[Failure, ...]
+    cautions: tuple[Caution, ...]
 
     def kind_of(self, method: str) -> Kind:
         """What the method of a name works with."""
@@ -80,6 +84,7 @@ class Plan:
             "tuned_models_done": {one.method: one.found for one in self.tunings},
             "tuning_seconds_estimate": {one.method: one.seconds for one in self.tunings},
             **self.cache.as_dict(),
+            "cautions": [asdict(caution) for caution in self.cautions],
         }
 
 
@@ -88,12 +93,14 @@ class StudyOutcome:
     """What a study found, and what it did for it.
 
     Attributes:
+        found: cautions that were not known before, failures among them.
         captured: None where the store held everything.
     """
 
     plan: Plan
     rows: tuple[ResultRow, ...]
     failures: tuple[Failure, ...]
+    found: tuple[Caution, ...]
     captured: CaptureSummary | None
     evaluations_made: int
     evaluations_reused: int
@@ -147,7 +154,8 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     runner = Runner(shared, Store(study.store, trust=study.trust_store), Path(study.out) / PREDICTIONS, members)
     known = runner.known(possible, methods)
     tunings = plan_tunings((task for task in possible if task not in known), methods, trial=trial)
-    return Plan(study, world, methods, names, possible, known, tunings, cache, runner, mixed, impossible)
+    cautions = _cautions(world, tasks, methods, study, settings)
+    return Plan(study, world, methods, names, possible, known, tunings, cache, runner, mixed, impossible, cautions)
 
 
 def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> StudyOutcome:
@@ -156,8 +164,11 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
     A failed method costs its own rows alone; what failed is in the result. One run at a time writes a results folder.
 
     Raises:
-        BadInput: the results folder holds another study, or a run of one writes there.
+        BadInput: the study is strict, and there are cautions before it begins; the results folder holds another study,
+            or a run of one writes there.
     """
+    if plan.study.strict:
+        refuse(plan.cautions, BadInput)
     with written_alone(plan.study, note) as waited:
         if waited or joined(plan.study) != plan.study:
             plan = plan_study(plan.study)
@@ -169,21 +180,22 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
     if not (out / TABLE).is_file():
         write_atomically(out / STUDY, plan.study.to_toml())
     captured = None
-    uncaptured: list[Failure] = []
+    refused: dict[tuple[Split, str], Exception] = {}
 
-    def refused(job: Job, error: Exception) -> None:
-        name = job.splits[0].distribution
-        uncaptured.append(Failure("capture", name, name, sentence(error)))
+    def keep(job: Job, error: Exception) -> None:
+        refused.update({(split, part.site): error for split in job.splits for part in job.request.only or ()})
 
     if plan.cache.missing:
-        captured = plan.cache.carry_out(progress, refused=refused)
+        captured = plan.cache.carry_out(progress, refused=keep)
     else:
         note("every activation is in the store; the model is not run for them")
         plan.cache.note_sources()
     known = plan.known if captured is None else plan.runner.known(plan.tasks, plan.methods)
-    plan.runner.check((task for task in plan.tasks if task not in known), plan.methods)
+    uncaptured = _uncaptured(plan, known, refused)
+    tasks = [task for task in plan.tasks if task not in uncaptured]
+    plan.runner.check((task for task in tasks if task not in known), plan.methods)
     with progress("evaluations") as advance:
-        answers = plan.runner.evaluate(plan.tasks, plan.methods, known=known, progress=advance, note=note)
+        answers = plan.runner.evaluate(tasks, plan.methods, known=known, progress=advance, note=note)
     references = sorted({shift.target_reference for shift in plan.world.benchmark.shifts})
     able = [method.name for method in plan.methods if method.counts_towards_capability]
     competing = [name for name in able if name in plan.asked]
@@ -198,13 +210,24 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
         ),
         *(_capability_row(found, plan) for found in capable.values()),
     ]
+    failures = [*plan.impossible, *uncaptured.values(), *answers.failures]
+    known_causes = {failure.cause for failure in failures}
+    for (split, _), error in refused.items():
+        alone = Failure("capture", split.distribution, split.distribution, sentence(error))
+        if alone.cause not in known_causes:
+            failures.append(alone)
+    unread = {name: found.unread for (_, _, name), found in answers.found.items() if found.unread}
+    found_out = (
+        *(Caution("unread_layers", name, reason) for name, reason in unread.items()),
+        *failure_cautions(failures),
+    )
     write_atomically(out / STUDY, plan.study.to_toml())
+    write_cautions([*plan.cautions, *found_out], out)
     write_results(rows, out / TABLE)
     _write_layers(plan, answers, out / "layers.csv")
     for found in capable.values():
         write_capability(found, out / CAPABILITIES / slug(plan.study.model))
-    failures = (*plan.impossible, *uncaptured, *answers.failures)
-    return StudyOutcome(plan, tuple(rows), failures, captured, answers.computed, answers.reused)
+    return StudyOutcome(plan, tuple(rows), tuple(failures), found_out, captured, answers.computed, answers.reused)
 
 
 def _train(world: LoadedBenchmark, name: str) -> Split:
@@ -266,6 +289,40 @@ def _wanted(
         for split in splits:
             needs.setdefault(split, set()).update(found)
     return {split: frozenset(found) for split, found in needs.items() if found}, tuple(possible), tuple(impossible)
+
+
+def _uncaptured(
+    plan: Plan, known: Container[Task], refused: Mapping[tuple[Split, str], Exception]
+) -> dict[Task, Failure]:
+    """The tasks that lack what could not be captured: they fail for the reason that the capture gave.
+
+    Args:
+        plan: the study's.
+        known: tasks that need nothing more.
+        refused: for a split and site why it could not be captured.
+    """
+    by_name = {method.name: method for method in plan.methods}
+    found = {}
+    for task in plan.tasks if refused else ():
+        lacking = [] if task in known else plan.runner.lacking(task, by_name[task.method])
+        reasons = [refused[key] for split, need in lacking if (key := (split, need.site or LOGPROB)) in refused]
+        if reasons:
+            names = (task.method, task.source.distribution, task.target.distribution)
+            found[task] = Failure(*names, sentence(reasons[0]))
+    return found
+
+
+def _cautions(
+    world: LoadedBenchmark, tasks: Sequence[Task], methods: Sequence[Method], study: Study, settings: ModelSettings
+) -> tuple[Caution, ...]:
+    """What to know of a study's data and store before it runs."""
+    fitting = {method.name for method in methods if method.uses_source}
+    fitted = list(dict.fromkeys((task.source, task.target) for task in tasks if task.method in fitting))
+    return (
+        *data_cautions(fitted, list(dict.fromkeys(task.target for task in tasks))),
+        *own_sources(world.benchmark.shifts),
+        *version_cautions(Path(study.store), settings.capture_id),
+    )
 
 
 def _row(

@@ -39,6 +39,7 @@ def load_classifier(
 
     found = find_model(source)
     options: dict[str, Any] = {"num_labels": 2, "dtype": dtype, "use_safetensors": True, "revision": found.commit}
+    options["trust_remote_code"] = False
     if quantization == "nf4":
         require_bitsandbytes(device)
         from transformers import BitsAndBytesConfig
@@ -87,7 +88,8 @@ def load_tokenizer(source: str) -> Any:
 
     try:
         found = find_model(source)
-        return AutoTokenizer.from_pretrained(found.path, revision=found.commit)
+        # False and not left out: transformers would ask at a terminal.
+        return AutoTokenizer.from_pretrained(found.path, revision=found.commit, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise BadInput(f"{source}: no tokenizer can be loaded: {first_line(error)}") from error
 

@@ -19,6 +19,8 @@ from repeng.tuning.reward_model import RewardModel
 from repeng.tuning.run import place_of
 from repeng.tuning.tuned_model import TunedModel
 
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
 
 def published(adapter: str | Path, *, model: str | None = None, dtype: str = "auto") -> TunedModel:
     """A reward adapter of the same kind that was tuned elsewhere, to be scored without training.
@@ -74,6 +76,7 @@ def load_tuned(tuned: TunedModel, *, device: str = "auto") -> RewardModel:
         )
     from peft import PeftModel
 
+    _require_safetensors(tuned.path)
     settings = tuned.record.get("settings", {})
     base = load_classifier(
         tuned.model, seed=0, device=where, dtype=compute, quantization=settings.get("quantization", "none")
@@ -86,6 +89,19 @@ def load_tuned(tuned: TunedModel, *, device: str = "auto") -> RewardModel:
     return RewardModel(
         adapted.to(where), load_tokenizer(tuned.model), dtype=compute, max_length=settings.get("max_length")
     )
+
+
+def _require_safetensors(adapter: str) -> None:
+    """peft takes pickled weights where it finds no others."""
+    from transformers.utils.hub import cached_file
+
+    try:
+        cached_file(adapter, ADAPTER_WEIGHTS)
+    except OSError as error:
+        raise BadInput(
+            f"{adapter}: no {ADAPTER_WEIGHTS} to be had; repeng reads no pickled weights; docs/tuning.md says how to "
+            "convert those of an adapter that you trust"
+        ) from error
 
 
 def score(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import pickle
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,8 +20,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from repeng.atomic import sync_tree
-from repeng.errors import BadInput, NonFinite
+from repeng.errors import BadInput, NonFinite, RepengError
 from repeng.maths import pair_accuracy
+from repeng.models.fingerprint import first_line
 from repeng.tuning.adapters import new_reward_model
 from repeng.tuning.data import PairStream, encode_split, example_rows, hold_out
 from repeng.tuning.reward_model import pair_loss
@@ -159,6 +161,22 @@ class PairTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ARG002
         self.reward.load_state_dict(load_file(Path(resume_from_checkpoint) / SAFE_WEIGHTS_NAME), strict=False)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """As Trainer, which reads torch's pickles as numbers and names alone: code in them is refused, not run."""
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        except (pickle.UnpicklingError, EOFError, KeyError, RuntimeError, ValueError) as error:
+            raise RepengError(
+                f"{checkpoint}: its optimizer's state is not what repeng wrote ({first_line(error)}); remove this "
+                "folder, and the run goes on from the checkpoint before it"
+            ) from error
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Nothing is read: each step is seeded by its number."""
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """Nothing is read: losses are not scaled."""
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Each step is seeded by its number. What is there is flushed, before Trainer writes its own state last."""

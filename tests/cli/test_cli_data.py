@@ -31,15 +31,26 @@ def test_data_are_listed_checked_and_exported(repeng: Repeng, place: Path, tmp_p
     listed = repeng("data", "ls", place / "data", "--json").json
     assert {(row["distribution"], row["split"], row["examples"]) for row in listed} >= {("easy", "train", 8)}
     assert "terse" in repeng("data", "ls", place / "data").out
-    assert "all good" in repeng("data", "check", place / "data").out
+    checked = repeng("data", "check", place / "data")
+    assert checked.code == 0
+    assert "caution: targets of fewer than 30 test prompts: easy (8), hard (8), polite (8) and 1 more; " in checked.out
+    assert checked.out.endswith("4 distribution(s): no problem, 1 caution(s)\n")
+    strict = repeng("data", "check", place / "data", "--strict", "--json")
+    assert strict.code == 2
+    assert (
+        strict.json["problems"] == []
+        and {"kind": "few_prompts", "where": "terse", "text": "8"} in strict.json["cautions"]
+    )
     broken = tmp_path / "bad"
     write_world(broken, world(4))
     (broken / "data" / "easy" / "test.json").write_text('[{"prompt": "p", "responses": {"a": 1.0, "b": 1.0}}]')
     said = repeng("data", "check", broken / "data", "--json")
     assert said.code == 2
-    assert "easy" in str(said.json[0]) and said.json[0]["example"] == 0
+    (problem,) = said.json["problems"]
+    assert "easy" in problem["file"] and problem["example"] == 0
     assert repeng("data", "export", "mini", tmp_path / "mini").code == 0
-    assert repeng("data", "check", tmp_path / "mini").code == 0
+    mini = repeng("data", "check", tmp_path / "mini", "--strict")
+    assert (mini.code, mini.out) == (0, "31 distribution(s): all good\n")
 
 
 def test_published_evaluations_are_rescored_as_json(repeng: Repeng, genies_root: Path) -> None:

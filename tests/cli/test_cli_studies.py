@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cli_samples import Repeng
+from small_world import world, write_world
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(
@@ -26,6 +27,9 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert plan["tokens_to_capture"] > 1000
     assert plan["capture_seconds_estimate"] > 0
     assert (plan["evaluations_done"], plan["methods"]) == (0, ["mms", "zero-shot", "length"])
+    assert {"kind": "few_prompts", "where": "terse", "text": "8"} in plan["cautions"]
+    assert "caution: targets of fewer than 30 test prompts" in said.out
+    assert repeng("run", *flags, "--strict").code == 2
     assert list(tmp_path.iterdir()) == []
 
 
@@ -86,6 +90,37 @@ def test_caching_twice_writes_nothing_the_second_time(repeng: Repeng, place: Pat
     listing = repeng("store", "ls", tmp_path, "--json").json
     assert len(listing) == 8
     assert {part.partition(".")[0].partition("-")[0] for row in listing for part in row["parts"]} == {"plain", "judge"}
+
+
+def test_under_strict_a_caution_ends_a_command_before_the_model_runs(
+    repeng: Repeng, study_flags: tuple[object, ...], place: Path, tmp_path: Path
+) -> None:
+    flags = (*study_flags, "--store", tmp_path / "store", "--out", tmp_path / "out")
+    (tmp_path / "study.toml").write_text("strict = true\n")
+    data = ("--model", place / "tiny", "--data", place / "data", "--store", tmp_path / "store", "--device", "cpu")
+    for said in (
+        repeng("run", *flags, "--strict"),
+        repeng("run", tmp_path / "study.toml", *flags),
+        repeng("cache", *data, "--strict"),
+    ):
+        assert said.code == 2
+        assert "\n  targets of fewer than 30 test prompts: " in said.err.split("error: --strict takes cautions")[1]
+        assert said.out == ""
+    assert not (tmp_path / "store").exists() and not (tmp_path / "out").exists()
+
+
+def test_under_strict_what_the_figures_show_ends_a_run_with_1_after_its_results(
+    repeng: Repeng, place: Path, tmp_path: Path
+) -> None:
+    write_world(tmp_path, world(32))
+    flags = ("--model", place / "tiny", "--benchmark", tmp_path / "shifts.json", "--data", tmp_path / "data")
+    more = ("--store", tmp_path / "s", "--out", tmp_path / "o", "--methods", "mms,length", "--device", "cpu")
+    said = repeng("run", *flags, *more, "--strict", "--json")
+    assert said.code == 1
+    assert "sources that a text-only baseline solves: easy (length 1.00, mms " in said.err.split("error: ")[1]
+    assert {caution["kind"] for caution in said.json["cautions"]} == {"text_solved"}
+    assert "Sources that a text-only baseline solves" in (tmp_path / "o" / "report.html").read_text()
+    assert repeng("run", tmp_path / "o" / "study.toml", "--no-strict").code == 0
 
 
 def test_an_interrupted_run_says_that_its_work_is_kept(place: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -102,4 +104,51 @@ def test_a_probe_that_is_not_installed_is_named(tmp_path: Path) -> None:
     path = save(fitted("mms"), tmp_path)
     path.write_text(path.read_text().replace('"probe": "mms"', '"probe": "elsewhere"'))
     with pytest.raises(UnknownName, match="'elsewhere'; choose from ccs"):
+        load(tmp_path)
+
+
+class Planted:
+    """A pickle that leaves a file where it is loaded."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "probe.pkl", "state.npy", "weights.safetensors"])
+@pytest.mark.parametrize("as_torch", [False, True])
+def test_a_pickle_named_as_weights_is_refused_and_not_run(tmp_path: Path, name: str, as_torch: bool) -> None:
+    save(fitted("mms"), tmp_path)
+    planted = Planted(tmp_path / "ran")
+    if as_torch:
+        torch.save(planted, tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes(pickle.dumps(planted))
+    described = json.loads((tmp_path / "probe.json").read_text())
+    described |= {"weights": name, "sha256": hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()}
+    (tmp_path / "probe.json").write_text(json.dumps(described))
+    with pytest.raises(BadInput, match="damaged"):
+        load(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_probe_whose_class_is_a_file_runs_it_only_where_told_to(tmp_path: Path) -> None:
+    mine, mark = tmp_path / "mine.py", tmp_path / "ran"
+    mine.write_text(
+        f"from pathlib import Path\nfrom repeng.probes import MMS\n\nPath({str(mark)!r}).touch()\n\n\n"
+        "class Mine(MMS):\n    name = 'of-mine'\n"
+    )
+    save(fitted("mms"), tmp_path)
+    described = json.loads((tmp_path / "probe.json").read_text()) | {"probe": f"{mine}:Mine"}
+    (tmp_path / "probe.json").write_text(json.dumps(described))
+    with pytest.raises(BadInput, match=r"mine.py:Mine, a file that reading the probe would run; .*--trust-code"):
+        load(tmp_path)
+    assert not mark.exists()
+    assert load(tmp_path, trust_code=True).name == "of-mine"
+    assert mark.exists()
+    assert load(tmp_path).name == "of-mine"
+    mine.write_text(mine.read_text() + "# edited")
+    with pytest.raises(BadInput, match="--trust-code"):
         load(tmp_path)

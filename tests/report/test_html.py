@@ -11,6 +11,7 @@ import pytest
 from browsers import chromium, open_page, serious_faults  # noqa: F401
 from made_up_study import HOSTILE, make_layers, make_row, write_study
 
+from repeng.distributions.cautions import Caution
 from repeng.errors import BadInput
 from repeng.report.frames import shift_frame
 from repeng.report.html import write_report
@@ -19,6 +20,7 @@ from repeng.report.pair_texts import shortened, visible
 from repeng.report.predictions import mean_estimate, read_predictions, reliability_frame
 from repeng.report.published import GENIES_TARGETS
 from repeng.results import read_results, write_layers, write_results
+from repeng.study.cautions import write_cautions
 
 ACCURACIES = {"mms": (0.91, 0.95, 0.49, 0.45), "zero-shot": (0.7, 0.72, 0.5, 0.48)}
 
@@ -137,6 +139,19 @@ def test_results_alone_make_a_report_that_says_what_is_missing(tmp_path: Path) -
     assert "There are no predictions with these results" in text
     assert "Published means" not in text
     assert (tmp_path / "elsewhere" / "page-pictures" / "heat-map.svg").is_file()
+
+
+def test_cautions_stand_before_the_figures_and_only_where_there_are_any(tmp_path: Path) -> None:
+    rows = [make_row(method="mms", accuracy=0.8, source_id_accuracy=0.7)]
+    write_results(rows, tmp_path / "results.csv")
+    assert "Cautions" not in write_report(tmp_path).read_text()
+    write_results([*rows, make_row(method="length", source_id_accuracy=0.9)], tmp_path / "results.csv")
+    write_cautions([Caution("few_prompts", "<b>hard</b>", "12")], tmp_path)
+    text = write_report(tmp_path).read_text()
+    assert '<a href="#cautions">Cautions</a>' in text
+    assert "<li>Targets of fewer than 30 test prompts: &lt;b&gt;hard&lt;/b&gt; (12); " in text
+    assert "<li>Sources that a text-only baseline solves: easy (length 0.90, mms 0.70); " in text
+    assert text.index('<h2 id="cautions"') < text.index('<h2 id="headline"')
 
 
 def test_the_published_means_stand_next_to_a_study_of_the_same_shifts(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from made_up_study import make_row
 
-from repeng.report.text_solved import text_solved_sentence, text_solved_sources
+from repeng.report.text_solved import text_cautions, text_solved_sentence, text_solved_sources
 from repeng.results import ResultRow
 
 
@@ -51,3 +51,13 @@ def test_without_text_baselines_or_fitted_methods_nothing_is_said() -> None:
 def test_a_study_of_two_models_says_which() -> None:
     other = [make_row(model="big", source="easy", method="mms", source_id_accuracy=0.9)]
     assert "easy on tiny (length" in text_solved_sentence(rows_of("easy", mms=0.7, length=0.8) + other)
+
+
+def test_methods_that_lose_to_the_words_are_cautions_where_others_beat_them() -> None:
+    rows = rows_of("easy", mms=0.9, ccs=0.55, cra=0.6, zero_shot=0.3, length=0.5, tfidf=0.6)
+    rows += rows_of("short", mms=0.7, length=0.8) + rows_of("plain", mms=0.7)
+    assert [(found.kind, found.place) for found in text_cautions(rows)] == [
+        ("text_solved", "short (length 0.80, mms 0.70)"),
+        ("loses_to_text", "ccs on easy (0.55, tfidf 0.60)"),
+        ("loses_to_text", "cra on easy (0.60, tfidf 0.60)"),
+    ]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from small_world import NAMES, SHIFTS, flip, silent, with_split, world, write_world
 
-from repeng.errors import NonFinite
-from repeng.methods.base import LayerScores, ResponseScores, Target
 from repeng.methods.probes import CachedSource, FittedOnCache
 from repeng.probes.fitting import ProbeSpec, fit_probe
 from repeng.probes.registry import get_probe
@@ -116,25 +112,3 @@ def test_where_no_layer_was_to_choose_there_is_no_table(again: Study) -> None:
     (Path(again.out) / "study.toml").unlink()
     run(replace(again, layers="1", methods=("mms", "zero-shot")))
     assert not (Path(again.out) / "layers.csv").exists()
-
-
-class Overflows:
-    """A fitted method one of whose layers cannot read the target."""
-
-    layers = "1"
-    held_out_accuracy = 0.9
-
-    def answer(self, target: Target) -> ResponseScores:
-        return ResponseScores(np.zeros(len(target.examples)))
-
-    def layer_scores(self, target: Target) -> LayerScores | None:
-        raise NonFinite("layer 2: the activation is not finite")
-
-
-def test_a_layer_that_was_not_chosen_and_overflows_costs_no_answer(
-    finished: StudyOutcome, caplog: pytest.LogCaptureFixture
-) -> None:
-    task = Task("mms", world()["easy"].train, world()["hard"].test)
-    with caplog.at_level(logging.WARNING):
-        assert finished.plan.runner.by_layer(Overflows(), task) == ()
-    assert "no figures by layer on hard: layer 2" in caplog.text

@@ -1,0 +1,92 @@
+"""What a reader of a study should know: what can be told before it runs, and what its end shows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from repeng.activations.store.files import CAPTURE
+from repeng.activations.store.records import CaptureRecord
+from repeng.activations.store.request import changed_versions
+from repeng.atomic import write_atomically
+from repeng.benchmarks.loaded import LoadedBenchmark
+from repeng.distributions.cautions import MOST_NAMED, Caution, data_cautions, own_sources
+from repeng.errors import BadInput
+
+FILE = "cautions.json"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A method that could not be fitted or scored, and why. The rest of the study is unharmed."""
+
+    method: str
+    source: str
+    target: str
+    reason: str
+
+    @property
+    def cause(self) -> str:
+        """The reason without this failure's own names and numbers, so that many failures of one cause have one."""
+        names = "|".join(re.escape(name) for name in sorted({self.method, self.source, self.target}, key=len)[::-1])
+        bare = re.sub(rf"(?<!\w)({names})(/(train|test))?(?!\w)", "*", self.reason)
+        return re.sub(r"\b[0-9a-f]{12}\b|\d+", "#", bare)
+
+
+def benchmark_cautions(world: LoadedBenchmark) -> list[Caution]:
+    """Those of the data of a benchmark, where every source is fitted on and asked about itself and its targets."""
+    of, shifts = world.distributions, world.benchmark.shifts
+    names = [pair for s in shifts for pair in ((s.source, s.target), (s.source, s.source))]
+    names += [(shift.target_reference, shift.target_reference) for shift in shifts]
+    fitted = [(of[source].train, of[target].test) for source, target in dict.fromkeys(names)]
+    return [*data_cautions(fitted, [test for _, test in fitted]), *own_sources(shifts)]
+
+
+def version_cautions(store: Path, capture: str) -> list[Caution]:
+    """A store's capture of that id, where libraries of other versions than those that are installed began it."""
+    file = store.expanduser() / capture / CAPTURE
+    changed = changed_versions(CaptureRecord.read(file)) if file.is_file() else {}
+    said = [f"{name} {then}, now {now}" for name, (then, now) in changed.items() if name != "python"]
+    return [Caution("versions", capture, "; ".join(said))] if said else []
+
+
+def failure_cautions(failures: Iterable[Failure]) -> list[Caution]:
+    """One a cause: of which methods, how often, an example, and why. The most frequent first."""
+    by_cause: dict[str, list[Failure]] = {}
+    for failure in failures:
+        by_cause.setdefault(failure.cause, []).append(failure)
+    found = []
+    for own in sorted(by_cause.values(), key=len, reverse=True):
+        methods = [method for method, _ in Counter(failure.method for failure in own).most_common()]
+        more = f" and {len(methods) - MOST_NAMED} more" if len(methods) > MOST_NAMED else ""
+        example = f"{own[0].source} -> {own[0].target}"
+        where = f"{', '.join(methods[:MOST_NAMED])}{more} on {len(own)} evaluation(s), as {example}"
+        found.append(Caution("failed", where, own[0].reason))
+    return found
+
+
+def write_cautions(cautions: Sequence[Caution], folder: Path) -> None:
+    """Write FOLDER/cautions.json, from which a report has what results.csv does not tell."""
+    rows = ",\n".join(f" {json.dumps(asdict(caution), ensure_ascii=False)}" for caution in cautions)
+    write_atomically(folder / FILE, f"[\n{rows}\n]\n" if rows else "[]\n")
+
+
+def read_cautions(folder: Path) -> list[Caution]:
+    """Those of FOLDER/cautions.json; none where a folder, as of an earlier version, has no such file.
+
+    Raises:
+        BadInput: the file is not what it should be.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return []
+    try:
+        return TypeAdapter(list[Caution]).validate_json(path.read_bytes(), strict=True)
+    except (ValidationError, OSError) as error:
+        raise BadInput(f"{path}: not a list of cautions ({type(error).__name__}); run the study again") from error
