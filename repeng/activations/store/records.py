@@ -239,7 +239,8 @@ class Index(StoreFile):
         for shard in self.shards:
             for layer in shard.layers or (None,):
                 of_layer.setdefault(layer, []).append(shard)
-        if list(self.layers) != sorted(set(self.layers)) or of_layer.keys() != (set(self.layers) or {None}):
+        named: set[int | None] = set(self.layers)
+        if list(self.layers) != sorted(set(self.layers)) or of_layer.keys() != (named or {None}):
             raise ValueError("layers are not those of the shards")
         for layer, shards in of_layer.items():
             stop = 0
