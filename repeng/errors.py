@@ -93,9 +93,7 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
         return "out of memory; take a smaller model, a smaller --dtype or a --limit, or free some"
     if any(words in str(error) for words in UNWRITTEN):
-        return (
-            "a checkpoint could not be written; make room on the disk, and the same command goes on from the last one"
-        )
+        return "a checkpoint could not be written; make room, and the same command goes on from the last one"
     number, file = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
     if foreign := OS_ERROR.search(str(error)):
         number = int(foreign[1])

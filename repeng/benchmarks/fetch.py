@@ -19,6 +19,7 @@ from typing import Any
 
 from filelock import FileLock
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 from repeng.atomic import sync_folder, sync_tree, write_atomically
 from repeng.benchmarks.archive import CHUNK, MOST_BYTES, extract
@@ -199,8 +200,8 @@ def _receive(url: str, path: Path, progress: Progress | None, timeout: float) ->
     """One connection. True once the whole file is here."""
     notes = path.with_name(f"{path.name}.json")
     validator = ""
-    with suppress(OSError, ValueError):
-        validator = json.loads(notes.read_text()).get(url)
+    with suppress(OSError, ValueError, AttributeError):
+        validator = from_json(notes.read_bytes()).get(url)
     # Without a validator of the same address, the rest of one file could be joined to the start of another.
     have = path.stat().st_size if validator and path.exists() else 0
     headers = {"Range": f"bytes={have}-", "If-Range": validator} if have else {}
@@ -273,7 +274,7 @@ def _find_distributions(folder: Path) -> Path | None:
 
 def _distributions_of(final: Path) -> Path | None:
     try:
-        folder = final / json.loads((final / MARKER).read_text())["folder"]
-    except (OSError, ValueError, KeyError):
+        folder = final / from_json((final / MARKER).read_bytes())["folder"]
+        return folder if folder.is_dir() and list_distributions(folder) else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return folder if folder.is_dir() and list_distributions(folder) else None

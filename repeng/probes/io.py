@@ -99,7 +99,7 @@ def load(directory: Path | str, *, trust_code: bool = False) -> FittedProbe:
         return rebuild(described, read_weights(directory, described))
     except RepengError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, KeyError, OSError, TypeError, ValueError, RecursionError) as error:
         what = f"no key {error}" if isinstance(error, KeyError) else str(error)
         raise BadInput(f"{path}: damaged ({what[:200]}); fit the probe again") from error
 

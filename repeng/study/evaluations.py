@@ -12,6 +12,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic_core import from_json
+
 from repeng.activations.store.cached_split import Activations, CachedSplit, MixedSplit
 from repeng.activations.store.files import INDEX, LOGPROB, ActivationKey, split_folder, split_key
 from repeng.activations.store.records import read_index
@@ -400,7 +402,7 @@ def _read_back(path: Path, key: str) -> MethodEvaluation | None:
     if not path.is_file():
         return None
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = from_json(path.read_bytes())
         if held.get("key") != key:
             return None
         by_layer = tuple(LayerFigure(**figure) for figure in held.get("by_layer", ()))

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from pydantic_core import from_json
 
 from repeng.atomic import make_folder, sync_tree, write_atomically
 from repeng.distributions.schema import Split
+from repeng.errors import BadInput
 from repeng.tuning.loading import forked_rng, quiet_transformers
 from repeng.tuning.run import MARKER, TuneProgress, TuningRun, plan_tuning
 from repeng.tuning.settings import TuneSettings
@@ -24,6 +26,7 @@ from repeng.tuning.settings import TuneSettings
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
+KINDS = {"key": str, "method": str, "source": str, "steps": int, "dtype": str, "settings": dict}
 
 
 @dataclass(frozen=True)
@@ -148,13 +151,12 @@ def _carry_out(run: TuningRun, progress: Callable[[TuneProgress], None] | None) 
 
 
 def _read(folder: Path, model: str, *, reused: bool = False, resumed_from: int | None = None) -> TunedModel:
-    record = json.loads((folder / MARKER).read_text())
-    names = ("key", "method", "source", "held_out_accuracy", "steps", "dtype")
-    return TunedModel(
-        path=str(folder),
-        model=model,
-        reused=reused,
-        resumed_from=resumed_from,
-        record=record,
-        **{name: record[name] for name in names},
-    )
+    path = folder / MARKER
+    try:
+        record = from_json(path.read_bytes())
+        known = {name: record[name] for name in ("key", "method", "source", "held_out_accuracy", "steps", "dtype")}
+        if not all(isinstance(record[name], kind) for name, kind in KINDS.items()):
+            raise ValueError("a value is of a wrong type")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path}: damaged ({error}); remove {folder} and tune again") from error
+    return TunedModel(path=str(folder), model=model, reused=reused, resumed_from=resumed_from, record=record, **known)

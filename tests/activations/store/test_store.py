@@ -237,7 +237,7 @@ def test_too_long_texts_are_skipped_and_counted_or_cut_or_refused(llama: Languag
         # The cut text keeps what it begins with: the token that the tokenizer puts before every text.
         states = llama.model(input_ids=torch.tensor([[ids[0], *ids[-19:]]]), output_hidden_states=True).hidden_states
     torch.testing.assert_close(part.layer(1)[3], states[2][0, -1], rtol=1e-5, atol=1e-5)
-    with pytest.raises(BadInput, match=r"d/train, example 1: \d+ tokens under 'plain', .* takes 20; .*--too-long skip"):
+    with pytest.raises(BadInput, match=r"d/train, example 1: \d+ tokens .* takes 20 tokens; .*--too-long skip"):
         run(too_long="refuse")
     with pytest.raises(UnknownName, match="choose from cut, refuse, skip"):
         run(too_long="ignore")
