@@ -79,6 +79,8 @@ REMEDIES = {
 """What an error of the operating system means to whoever meets it, and what to do."""
 OS_ERROR = re.compile(r"os error (\d+)")
 """How libraries in Rust, such as safetensors, name an error of the operating system."""
+LOOP = re.compile(r"Symlink loop from '(.*)'")
+"""What `Path.resolve` says before Python 3.13."""
 UNWRITTEN = ("inline_container", "PytorchStreamWriter")
 """What PyTorch says where a checkpoint cannot be written as a whole; it does not say why."""
 NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
@@ -95,6 +97,8 @@ def sentence(error: BaseException) -> str:
     number, file = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
     if foreign := OS_ERROR.search(str(error)):
         number = int(foreign[1])
+    elif isinstance(error, RuntimeError) and (loop := LOOP.match(str(error))):
+        number, file = errno.ELOOP, loop[1]
     if number in REMEDIES:
         return f"{file}: {REMEDIES[number]}" if file else REMEDIES[number]
     return f"{type(error).__name__}: {error}"

@@ -254,7 +254,13 @@ def request_of(needs: frozenset[RequiredActivations], layers: tuple[int, ...] | 
 def cache_needs(
     stimuli: Sequence[Stimulus], sites: Sequence[str], tokens: Sequence[str], *, logprob: bool
 ) -> frozenset[RequiredActivations]:
-    """Every stimulus at every site and token, and the log-probabilities of the first stimulus where they are wanted."""
+    """Every stimulus at every site and token, and the log-probabilities of the first stimulus where they are wanted.
+
+    Raises:
+        BadInput: no stimulus.
+    """
+    if not stimuli:
+        raise BadInput("no stimulus to capture; name one or more, as plain")
     needs = {RequiredActivations(stimulus, site, token) for stimulus in stimuli for site in sites for token in tokens}
     return frozenset(needs | ({RequiredActivations(stimuli[0])} if logprob else set()))
 
