@@ -38,7 +38,7 @@ class Disk:
         fault: one of `FAULTS`, or None for a disk that works and counts.
         at: number of the call at which it comes, from 0.
         calls: what was asked of it.
-        held: file descriptors of files whose content is on the disk, so that no other file gets their number.
+        held: descriptors of every file that was made or flushed, so that nothing gets the number of one that is gone.
     """
 
     fault: str | None = None
@@ -68,6 +68,8 @@ class Disk:
             if self._full and name in ("open", "write", "fsync", "mkdir"):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             done = getattr(os, name)(*arguments)
+            if name == "open":
+                self.held.append(os.dup(done))
             if name == "fsync":
                 self._keep(arguments[0])
             return done

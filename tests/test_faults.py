@@ -179,14 +179,14 @@ def test_files(bound: int | None, tmp_path: Path) -> None:
     told("files", prove(file_scenario(tmp_path / "files"), bound=bound))
 
 
-@bounded(6)
+@bounded(4)
 @pytest.mark.parametrize("name", CAPTURES)
 def test_a_capture(name: str, bound: int | None, tmp_path: Path, llama: LanguageModel) -> None:
     before, after = CAPTURES[name]
     told(name, prove(capture_scenario(tmp_path / "store", llama, before, after), bound=bound))
 
 
-@bounded(8)
+@bounded(5)
 def test_a_study(bound: int | None, tmp_path: Path, study_of: Callable[..., Study]) -> None:
     write_world(tmp_path / "world", {name: world(8)[name] for name in ("easy", "hard")}, SHIFTS[:1])
     study = study_of(tmp_path / "world", tmp_path)

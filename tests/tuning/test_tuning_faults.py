@@ -35,6 +35,6 @@ def tuning_scenario(folder: Path, base: str) -> Scenario:
     return Scenario(folder, run, check, content)
 
 
-@bounded(3)
+@bounded(2)
 def test_a_tuned_model(bound: int | None, tmp_path: Path, base: str) -> None:
     told("tuned model", prove(tuning_scenario(tmp_path / "tuned", base), bound=bound))
