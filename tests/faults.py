@@ -186,7 +186,8 @@ def told(name: str, counts: Any) -> None:
 
 def bounded(few: int) -> Any:
     """So many faults in the default suite, and every one among the slow tests."""
-    return pytest.mark.parametrize("bound", [few, pytest.param(None, marks=pytest.mark.slow)])
+    every = pytest.param(None, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])
+    return pytest.mark.parametrize("bound", [few, every])
 
 
 @dataclass(frozen=True)
