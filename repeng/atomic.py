@@ -49,6 +49,13 @@ def write_atomically(path: Path, content: bytes | str, *, flush: bool = True) ->
         sync_folder(path.parent)
 
 
+def clear_temporaries(folder: Path) -> None:
+    """Remove the files that a killed process left half written. Nobody else may be writing in the folder."""
+    for file in folder.glob(".*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(file)
+
+
 def append_line(path: Path, line: str) -> None:
     """Append a line to a file and flush it to the disk; the file is made. `read_lines` reads it.
 
