@@ -11,6 +11,8 @@ import os
 import secrets
 from pathlib import Path
 
+from repeng.errors import BadInput
+
 
 def write_atomically(path: Path, content: bytes | str, *, flush: bool = True) -> None:
     """Write a file under a temporary name, flush it to the disk, rename it, flush its folder: readers see all or none.
@@ -23,11 +25,15 @@ def write_atomically(path: Path, content: bytes | str, *, flush: bool = True) ->
         flush: False for what may be lost, or be there cut short, after a power cut.
 
     Raises:
+        BadInput: the path is of a device or a pipe.
         OSError: the disk is full, or the folder may not be written to. There is either what was there before or, where
             only the flush of the folder failed, the new content.
     """
     if not path.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # A rename would put a file in the place of the device itself, and root may do so.
+        raise BadInput(f"{path}: a device or a pipe, which cannot be written as a whole; give the name of a file")
     make_folder(path.parent, flush=flush)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -41,6 +47,13 @@ def write_atomically(path: Path, content: bytes | str, *, flush: bool = True) ->
         raise
     if flush:
         sync_folder(path.parent)
+
+
+def clear_temporaries(folder: Path) -> None:
+    """Remove the files that a killed process left half written. Nobody else may be writing in the folder."""
+    for file in folder.glob(".*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(file)
 
 
 def append_line(path: Path, line: str) -> None:

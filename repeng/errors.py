@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -80,6 +81,12 @@ REMEDIES = {
     errno.EIO: "the disk fails; check it, or choose another",
 }
 """What an error of the operating system means to whoever meets it, and what to do."""
+OS_ERROR = re.compile(r"os error (\d+)")
+"""How libraries in Rust, such as safetensors, name an error of the operating system."""
+LOOP = re.compile(r"Symlink loop from '(.*)'")
+"""What `Path.resolve` says before Python 3.13."""
+UNWRITTEN = ("inline_container", "PytorchStreamWriter")
+"""What PyTorch says where a checkpoint cannot be written as a whole; it does not say why."""
 NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
@@ -89,7 +96,13 @@ def sentence(error: BaseException) -> str:
         return str(error)
     if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
         return "out of memory; take a smaller model, a smaller --dtype or a --limit, or free some"
-    if isinstance(error, OSError) and error.errno in REMEDIES:
-        place = f"{error.filename}: " if error.filename else ""
-        return place + REMEDIES[error.errno]
+    if any(words in str(error) for words in UNWRITTEN):
+        return "a checkpoint could not be written; make room, and the same command goes on from the last one"
+    number, file = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
+    if foreign := OS_ERROR.search(str(error)):
+        number = int(foreign[1])
+    elif isinstance(error, RuntimeError) and (loop := LOOP.match(str(error))):
+        number, file = errno.ELOOP, loop[1]
+    if number in REMEDIES:
+        return f"{file}: {REMEDIES[number]}" if file else REMEDIES[number]
     return f"{type(error).__name__}: {error}"

@@ -26,6 +26,7 @@ RESPONSES = 1_000
 LAYERS = 10_000
 COUNT = 100_000
 """Of a parameter that counts, such as a probe's restarts or the steps of a tuning run."""
+PIECE = 1 << 20
 LARGEST_SEED = 2**31 - 1
 """The largest that every library takes."""
 
@@ -55,7 +56,11 @@ def read_bounded(path: Path, most: int) -> bytes:
     if not stat.S_ISREG(mode):
         raise BadData("not a regular file but a device or a pipe; give a file on a disk", path=path)
     with path.open("rb") as file:
-        content = file.read(most + 1) if (found := os.fstat(file.fileno()).st_size) <= most else b""
+        found = os.fstat(file.fileno()).st_size
+        content = file.read(found) if found <= most else b""
+        # Some files, such as those of /proc, are longer than they say.
+        while max(found, len(content)) <= most and (more := file.read(PIECE)):
+            content += more
     if max(found, len(content)) > most:
         raise BadData(f"{size(max(found, len(content)))}, and at most {size(most)} are read of such a file", path=path)
     return content

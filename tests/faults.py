@@ -38,7 +38,7 @@ class Disk:
         fault: one of `FAULTS`, or None for a disk that works and counts.
         at: number of the call at which it comes, from 0.
         calls: what was asked of it.
-        held: file descriptors of files whose content is on the disk, so that no other file gets their number.
+        held: descriptors of every file that was made or flushed, so that nothing gets the number of one that is gone.
     """
 
     fault: str | None = None
@@ -68,6 +68,8 @@ class Disk:
             if self._full and name in ("open", "write", "fsync", "mkdir"):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             done = getattr(os, name)(*arguments)
+            if name == "open":
+                self.held.append(os.dup(done))
             if name == "fsync":
                 self._keep(arguments[0])
             return done
@@ -164,16 +166,18 @@ def on(disk: Disk) -> Iterator[Disk]:
         yield disk
 
 
-IGNORED = (".lock", ".tmp")
-
-
 def content(folder: Path) -> dict[str, bytes]:
     """Every file but locks."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.endswith(IGNORED)
+        if path.is_file() and not path.name.endswith(".lock")
     }
+
+
+def whole_files(folder: Path) -> dict[str, bytes]:
+    """Every file but locks and what is half written."""
+    return {name: held for name, held in content(folder).items() if not name.endswith(".tmp")}
 
 
 def told(name: str, counts: Any) -> None:
@@ -182,7 +186,8 @@ def told(name: str, counts: Any) -> None:
 
 def bounded(few: int) -> Any:
     """So many faults in the default suite, and every one among the slow tests."""
-    return pytest.mark.parametrize("bound", [few, pytest.param(None, marks=pytest.mark.slow)])
+    every = pytest.param(None, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])
+    return pytest.mark.parametrize("bound", [few, every])
 
 
 @dataclass(frozen=True)
@@ -232,40 +237,39 @@ def prove(scenario: Scenario, *, bound: int | None = None, seed: int = 0) -> Cou
     disk.release()
     expected, calls = scenario.content(work), disk.calls
     assert expected
-    cases = [(kind, at) for kind in (*FAULTS, "power") for at in range(len(calls))]
-    cases = [(kind, at) for kind, at in cases if kind != "short" or calls[at].startswith("write ")]
-    cases += [("power", len(calls))]
+    cases = [(kind, at, 0.0) for kind in FAULTS for at in range(len(calls))]
+    cases = [case for case in cases if case[0] != "short" or calls[case[1]].startswith("write ")]
+    cases += [("power", at, lost) for at in range(len(calls) + 1) for lost in (1.0, 0.5, 0.2)]
     if bound is not None and bound < len(cases):
         cases = draw.sample(cases, bound)
     counts: Counter[str] = Counter(calls=len(calls))
-    for kind, at in cases:
+    for kind, at, lost in cases:
         where = f"{kind} at {at} of {len(calls)} ({calls[at] if at < len(calls) else 'the end'})"
-        for lost in (1.0, 0.5, 0.2) if kind == "power" else (0.0,):
-            afresh()
-            disk = Disk("death" if kind == "power" else kind, at)
-            disk.begin(work)
-            with on(disk):
-                try:
-                    scenario.act(work)
-                    ended = None
-                except (Died, *scenario.errors) as error:
-                    ended = error
-            if isinstance(ended, Died) != (disk.fault == "death" and at < len(calls)):
-                raise AssertionError(f"{where}: ended in {ended!r}")
-            if kind == "power":
-                disk.cut_power(work, draw, lost=lost)
-            disk.release()
+        afresh()
+        disk = Disk("death" if kind == "power" else kind, at)
+        disk.begin(work)
+        with on(disk):
             try:
-                scenario.check(work)
-                if kind == "power" and at == len(calls):
-                    assert scenario.content(work) == expected, "what was done is lost"
                 scenario.act(work)
-                scenario.check(work)
-                found = scenario.content(work)
-                assert found.keys() == expected.keys(), sorted(found.keys() ^ expected.keys())
-                assert found == expected, [name for name in found if found[name] != expected[name]]
-            except Exception as error:
-                raise AssertionError(f"{where}, lost {lost}: {error!r}") from error
-            counts[kind] += 1
+                ended = None
+            except (Died, *scenario.errors) as error:
+                ended = error
+        if isinstance(ended, Died) != (disk.fault == "death" and at < len(calls)):
+            raise AssertionError(f"{where}: ended in {ended!r}")
+        if kind == "power":
+            disk.cut_power(work, draw, lost=lost)
+        disk.release()
+        try:
+            scenario.check(work)
+            if kind == "power" and at == len(calls):
+                assert scenario.content(work) == expected, "what was done is lost"
+            scenario.act(work)
+            scenario.check(work)
+            found = scenario.content(work)
+            assert found.keys() == expected.keys(), sorted(found.keys() ^ expected.keys())
+            assert found == expected, [name for name in found if found[name] != expected[name]]
+        except Exception as error:
+            raise AssertionError(f"{where}, lost {lost}: {error!r}") from error
+        counts[kind] += 1
     shutil.rmtree(work)
     return counts

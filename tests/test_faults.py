@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faults import Scenario, bounded, content, prove, told
+from faults import Scenario, bounded, content, prove, told, whole_files
 from made_up import made_up
 from small_world import SHIFTS, silent, world, write_world
 
@@ -49,7 +49,7 @@ def file_scenario(folder: Path) -> Scenario:
             read_lines(work / "a" / "lines") == [f"line {n}" for n in range(3)][: len(read_lines(work / "a" / "lines"))]
         )
 
-    return Scenario(folder, act, check, content)
+    return Scenario(folder, act, check, whole_files)
 
 
 def capture_scenario(folder: Path, lm: LanguageModel, before: Request | None, after: Request) -> Scenario:
@@ -107,7 +107,7 @@ def study_scenario(folder: Path, study: Study) -> Scenario:
     expected = content(Path(whole.out))
 
     def check(work: Path) -> None:
-        held = content(work)
+        held = whole_files(work)
         assert {row.method for row in read_results(work / "results.csv")} >= {"length"}
         for name in held:
             if name.startswith("predictions"):
@@ -134,7 +134,7 @@ def report_scenario(folder: Path, results: Path) -> Scenario:
 
     def named(work: Path) -> dict[str, bool]:
         # Pictures bear ids that no two drawings share.
-        return {name: b"longer" in held for name, held in content(work).items() if not name.endswith(".svg")}
+        return {name: b"longer" in held for name, held in whole_files(work).items() if not name.endswith(".svg")}
 
     return Scenario(folder, act, check, named)
 
@@ -174,22 +174,22 @@ CAPTURES = {
 }
 
 
-@bounded(60)
+@bounded(40)
 def test_files(bound: int | None, tmp_path: Path) -> None:
     told("files", prove(file_scenario(tmp_path / "files"), bound=bound))
 
 
-@bounded(8)
+@bounded(4)
 @pytest.mark.parametrize("name", CAPTURES)
 def test_a_capture(name: str, bound: int | None, tmp_path: Path, llama: LanguageModel) -> None:
     before, after = CAPTURES[name]
     told(name, prove(capture_scenario(tmp_path / "store", llama, before, after), bound=bound))
 
 
-@bounded(8)
-def test_a_study(bound: int | None, tmp_path: Path, study_of: Callable[..., Study], finished: StudyOutcome) -> None:
-    write_world(tmp_path / "world", {name: world()[name] for name in ("easy", "hard")}, SHIFTS[:1])
-    study = study_of(tmp_path / "world", tmp_path, store=finished.plan.study.store)
+@bounded(5)
+def test_a_study(bound: int | None, tmp_path: Path, study_of: Callable[..., Study]) -> None:
+    write_world(tmp_path / "world", {name: world(8)[name] for name in ("easy", "hard")}, SHIFTS[:1])
+    study = study_of(tmp_path / "world", tmp_path)
     told("study", prove(study_scenario(tmp_path / "out", study), bound=bound))
 
 

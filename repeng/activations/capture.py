@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from repeng.models.load import LanguageModel
 
 __all__ = ["CaptureSummary", "Request", "capture"]
 
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 METHODS = ("auto", "packed", "batched")
 Model = LanguageModel | Callable[[], LanguageModel]
 
@@ -161,49 +161,42 @@ def capture(
     return replace(summary, skipped=skipped, seconds=time.monotonic() - started)
 
 
-def note_sources(capture: Path, splits: Sequence[Split]) -> None:
-    """Note of splits that are in a capture which data they are of, and where it was read.
+def keep_house(capture: Path, splits: Sequence[Split]) -> None:
+    """Note of splits that are in a capture which data they are of, and remove what killed runs left of them.
+
+    A split that another process is writing is left to it, a store that may not be written to as it is.
 
     Args:
         capture: the capture's folder.
-        splits: that were read. One that another process is writing is left to it; in a store that may not be written
-            to nothing is noted.
+        splits: that were read.
     """
-    for split in splits:
-        folder = split_folder(capture, split)
-        if folder.is_dir():
-            with _spare(folder) as held:
+    for folder, split in ((split_folder(capture, split), split) for split in splits):
+        if not folder.is_dir():
+            continue
+        try:
+            with locked(folder, wait=False) as held:
                 if held:
                     note_source(folder, split)
-
-
-@contextmanager
-def _spare(folder: Path) -> Iterator[bool]:
-    """Hold a split's folder for what may be left undone: not where another process holds it, or nobody may write."""
-    with ExitStack() as lock:
-        try:
-            held = lock.enter_context(locked(folder, wait=False))
+                    tidy(folder)
         except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            if error.errno not in READ_ONLY:
                 raise
-            held = False
-        yield held
 
 
 def _without_model(capture: Path, split: Split, n_layers: int, request: Request, store: Store) -> int:
-    """Note where a split's data was read, tidy up after killed runs, and take over what other versions of it hold.
+    """Take over what other versions of a split's data hold.
 
     Returns:
-        How many activations were taken over; none of a split that another process is writing, or nobody may write.
+        How many activations were taken over; none of a split that another process is writing.
     """
     folder = split_folder(capture, split)
-    if not folder.parent.is_dir():
+    keep_house(capture, [split])
+    if not folder.parent.is_dir() or not needed(capture.name, n_layers, [split], request, store):
         return 0
-    with _spare(folder) as held:
+    with locked(folder, wait=False) as held:
         if not held:
             return 0
         note_source(folder, split)
-        tidy(folder)
         missing = needed(capture.name, n_layers, [split], request, store)
         stimuli = {stimulus.name: stimulus for stimulus in request.stimuli}
         names = dict.fromkeys(item.key.stimulus for item in missing)

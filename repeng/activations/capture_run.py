@@ -21,7 +21,6 @@ from repeng.activations.store.files import (
     ActivationKey,
     SplitKey,
     blocks,
-    clear_temporaries,
     locked,
     split_folder,
     split_key,
@@ -31,6 +30,7 @@ from repeng.activations.store.request import MissingActivations, Request, needed
 from repeng.activations.store.reuse import OtherVersions
 from repeng.activations.store.store import Store
 from repeng.activations.store.writing import ActivationsWriter, begin, forget_plan, note_source, text_hash
+from repeng.atomic import clear_temporaries
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.errors import BadInput, RepengError
@@ -101,9 +101,11 @@ class CaptureRun:
         self._splits = {split_key(split): split for split in splits if split_key(split) in stimuli}
         self._shares = {key: split.n_responses * len(stimuli[key]) for key, split in self._splits.items()}
         file = store.root / record.id / CAPTURE
-        if not file.is_file():
-            budget = budget_of(lm.config, lm.dtype, lm.device)
-            record.model_copy(update={"batch_tokens": budget, "model_class": lm.class_name}).write(file)
+        with locked(file.parent, wait=True):
+            clear_temporaries(file.parent)
+            if not file.is_file():
+                budget = budget_of(lm.config, lm.dtype, lm.device)
+                record.model_copy(update={"batch_tokens": budget, "model_class": lm.class_name}).write(file)
         self._choice = Choice(lm, file, method, record.max_length)
         begun = CaptureRecord.read(file)
         if begun.model_class not in (None, lm.class_name):

@@ -86,7 +86,9 @@ def fetch(
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise BadInput(f"{url}: data is fetched over http or https")
     recorded = _digests().get(url)
-    final = Path(folder) if folder is not None else data_home() / name
+    final = Path(folder).absolute() if folder is not None else data_home() / name
+    if not final.name:
+        raise BadInput(f"{final}: data goes in a folder of its own; give its name")
     final.parent.mkdir(parents=True, exist_ok=True)
     # What arrives lies here until the folder is whole: the next try goes on with it.
     scratch = final.with_name(f".{final.name}.fetching")

@@ -205,18 +205,18 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
             write_report(result.out, distributions=result.plan.world.distributions)
     rows = [record_of(row) for row in result.rows]
     failed = [asdict(failure) for failure in result.failures]
-    text_solved = [asdict(source) for source in text_solved_sources(result.rows)]
-    found = [*result.found, *text_cautions(result.rows)]
+    text_solved = text_solved_sources(result.rows)
+    found = [*result.found, *text_cautions(result.rows, text_solved)]
     cautions = [asdict(caution) for caution in (*result.plan.cautions, *found)]
     plain = {
         "out": str(result.out),
         "rows": rows,
         "failures": failed,
-        "surface_sources": text_solved,
+        "surface_sources": [asdict(source) for source in text_solved],
         "cautions": cautions,
     }
     shown: list[Any] = [study_table(result.rows), "", summary_sentence(result.rows)]
-    shown += [text_solved_sentence(result.rows)] if text_solved else []
+    shown += [text_solved_sentence(result.rows, text_solved)] if text_solved else []
     shown.append("")
     shown.append(
         f"results: {result.out / 'results.csv'}  report: {page}  predictions: {result.plan.runner.predictions}"

@@ -87,7 +87,7 @@ class Identity:
 
 def slug(name: str) -> str:
     """A model's name as part of a file name: `org/model` becomes `org--model`, a folder gives its own name."""
-    text = Path(name).resolve().name if Path(name).is_dir() else name
+    text = Path(name).resolve().name if os.path.isdir(name) else name
     return text.strip("/").replace("/", "--").replace(" ", "_")
 
 
@@ -162,7 +162,8 @@ def find_model(name: str) -> Source:
             adapter.
     """
     folder = MINI if name == "mini" else Path(name)
-    if folder.is_dir():
+    # A name that is too long for a file's is none, and no error.
+    if os.path.isdir(folder):
         if not (folder / "config.json").is_file():
             raise BadInput(f"{folder}: this folder holds no config.json; give the folder of a model")
         return Source(name, str(folder), None, _json_object(folder / "config.json"))

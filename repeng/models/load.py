@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 LOADING = threading.Lock()
 """Held while weights are loaded: transformers switches the tying of weights off for the whole process meanwhile, and
 two threads that load at once leave it off for good."""
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+"""How transformers spreads a model over devices; any other map is a device."""
 LOGITS_AT_ONCE = 1 << 26
 """Logits computed at a time: 256 MB in float32."""
 TOKENS_AT_ONCE_ON_CPU = 128
@@ -201,6 +203,8 @@ def load_model(
             architecture; the message says which.
     """
     device = resolve_device(device)
+    if device_map is not None and device_map not in DEVICE_MAPS:
+        resolve_device(device_map)
     identity = identify(name, dtype=dtype, device=device if device_map is None else "auto")
     source = find_model(name)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}

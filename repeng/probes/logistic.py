@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from repeng.errors import BadArray
 from repeng.probes.base import Labels, LinearProbe
 from repeng.probes.threads import one_thread
 
@@ -40,6 +41,8 @@ class Logistic(LinearProbe):
         pairs: Int[Tensor, "pair 2"],  # noqa: ARG002  (it learns from single responses)
     ) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch"]]:
         """The coefficients in the activations' own units, and minus the intercept."""
+        if not self.C > 0:
+            raise BadArray(f"C is {self.C!r}; it must be above 0")
         target = labels.cpu().numpy()
         with one_thread():
             solved = [self.solve(rows, target) for rows in features.reshape(-1, *features.shape[-2:]).cpu().numpy()]

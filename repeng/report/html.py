@@ -50,7 +50,7 @@ def write_report(
         The HTML file.
 
     Raises:
-        BadInput: there is no results table, or it has no row.
+        BadInput: there is no results table, it has no row, or `out` is a folder.
     """
     made_of = _made_of(results)
     table = results / "results.csv"
@@ -63,6 +63,8 @@ def write_report(
     rows, contradictions = settle(stated, predictions, table)
     frame = shift_frame(rows)
     page = out or results / "report.html"
+    if not page.name or (page.exists() and not page.is_file()):
+        raise BadInput(f"{page} is a folder or a device, and the page is a file; give the name of one, as report.html")
     folder = page.with_name(f"{page.stem}-pictures")
     shifts = set(zip(frame["source"], frame["target"], strict=True))
     layers = read_layers(results / "layers.csv") if (results / "layers.csv").is_file() else []

@@ -50,9 +50,14 @@ def text_solved_sources(rows: Sequence[ResultRow]) -> list[TextSolvedSource]:
     return found
 
 
-def text_cautions(rows: Sequence[ResultRow]) -> list[Caution]:
-    """Those sources; and elsewhere the fitted methods that do no better than a text-only baseline, worst first."""
-    solved = text_solved_sources(rows)
+def text_cautions(rows: Sequence[ResultRow], solved: Sequence[TextSolvedSource] | None = None) -> list[Caution]:
+    """Those sources; and elsewhere the fitted methods that do no better than a text-only baseline, worst first.
+
+    Args:
+        rows: of a study.
+        solved: what `text_solved_sources` says of them, where that is known already.
+    """
+    solved = text_solved_sources(rows) if solved is None else solved
     frame = shift_frame(rows).dropna(subset="source_id_accuracy").drop_duplicates(["model", "source", "method"])
     solved_here = {(one.model, one.source) for one in solved}
     lost: dict[Caution, float] = {}
@@ -73,12 +78,11 @@ def _accuracies(one: TextSolvedSource) -> str:
     return f"{one.baseline} {one.baseline_accuracy:.2f}, {one.method} {one.accuracy:.2f}"
 
 
-def text_solved_sentence(rows: Sequence[ResultRow]) -> str:
-    """One line that names those sources; empty where there is none."""
-    found = text_solved_sources(rows)
+def text_solved_sentence(rows: Sequence[ResultRow], found: Sequence[TextSolvedSource]) -> str:
+    """One line that names the sources that `text_solved_sources` found; empty where there is none."""
     if not found:
         return ""
-    many = shift_frame(rows)["model"].nunique() > 1
+    many = len({row.model for row in rows}) > 1
     named = ", ".join(f"{one.source}{f' on {one.model}' if many else ''} ({_accuracies(one)})" for one in found)
     return (
         f"Sources that a text-only baseline solves (no fitted method beats it on the source's own test split): {named}."

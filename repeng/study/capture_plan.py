@@ -14,7 +14,7 @@ from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repeng.activations.capture import CaptureSummary, capture, note_sources
+from repeng.activations.capture import CaptureSummary, capture, keep_house
 from repeng.activations.store.files import LOGPROB, ActivationKey, SplitKey, split_key
 from repeng.activations.store.request import MissingActivations, Request, capture_record, needed
 from repeng.activations.store.store import Store
@@ -169,10 +169,11 @@ class CachePlan:
                             refused(piece, own)
         return reduce(add, summaries) if summaries else None
 
-    def note_sources(self) -> None:
-        """Note in the store where the data of each split was read."""
-        capture = Store(self.store).root / self.settings.capture_id
-        note_sources(capture, [split for job in self.jobs for split in job.splits])
+    def keep_house(self) -> None:
+        """Note in the store where the data of each split was read, and remove what killed runs left there."""
+        keep_house(
+            Store(self.store).root / self.settings.capture_id, [split for job in self.jobs for split in job.splits]
+        )
 
     def _capture(
         self, load: Callable[[], LanguageModel], job: Job, advance: Callable[[int, int], None]
@@ -253,7 +254,13 @@ def request_of(needs: frozenset[RequiredActivations], layers: tuple[int, ...] | 
 def cache_needs(
     stimuli: Sequence[Stimulus], sites: Sequence[str], tokens: Sequence[str], *, logprob: bool
 ) -> frozenset[RequiredActivations]:
-    """Every stimulus at every site and token, and the log-probabilities of the first stimulus where they are wanted."""
+    """Every stimulus at every site and token, and the log-probabilities of the first stimulus where they are wanted.
+
+    Raises:
+        BadInput: no stimulus.
+    """
+    if not stimuli:
+        raise BadInput("no stimulus to capture; name one or more, as plain")
     needs = {RequiredActivations(stimulus, site, token) for stimulus in stimuli for site in sites for token in tokens}
     return frozenset(needs | ({RequiredActivations(stimuli[0])} if logprob else set()))
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 from pydantic_core import from_json
 
 from repeng.activations.store.cached_split import Activations, CachedSplit, MixedSplit
-from repeng.activations.store.files import LOGPROB, ActivationKey, split_folder, split_key
+from repeng.activations.store.files import INDEX, LOGPROB, ActivationKey, split_folder, split_key
 from repeng.activations.store.records import read_index
 from repeng.activations.store.store import Store, StoredCapture
 from repeng.activations.store.stored_activations import StoredActivations
@@ -200,7 +200,7 @@ class Runner:
             for split in (task.target, *(self._members(task.source) if method.reads_source else ())):
                 needed |= dict.fromkeys((split, need) for need in method.requires(task.source))
         for split, need in needed:
-            if self._folder(split, need).is_dir():
+            if (self._folder(split, need) / INDEX).is_file():
                 StoredActivations(self._folder(split, need), trust=self.store.trust).check(need.layers)
 
     def lacking(self, task: Task, method: Method) -> list[tuple[Split, RequiredActivations]]:

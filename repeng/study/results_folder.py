@@ -8,7 +8,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from repeng.activations.store.files import clear_temporaries, locked
+from repeng.activations.store.files import locked
+from repeng.atomic import clear_temporaries
 from repeng.errors import BadInput
 from repeng.methods.base import no_note
 from repeng.study.settings import Study
@@ -17,6 +18,8 @@ STUDY = "study.toml"
 TABLE = "results.csv"
 PREDICTIONS = "predictions"
 CAPABILITIES = "target_tuned_capability"
+PICTURES = "report-pictures"
+FOLDERS = (PREDICTIONS, CAPABILITIES, PICTURES)
 MAY_DIFFER = ("methods", "out", "store", "device", "device_map", "strict", "trust_store")
 """Settings that may be others when a study is run again in its folder: they change no figure, or add some."""
 
@@ -64,7 +67,7 @@ def written_alone(study: Study, note: Callable[[str], None] = no_note) -> Iterat
             joined(study, running=True)
             note(f"another run writes {out}; waiting for it")
             held.enter_context(locked(out, wait=True))
-        for folder in (out, *(out / PREDICTIONS).glob("**/"), *(out / CAPABILITIES).glob("**/")):
+        for folder in (out, *(below for name in FOLDERS for below in (out / name).glob("**/"))):
             clear_temporaries(folder)
         yield waited
 

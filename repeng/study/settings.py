@@ -17,6 +17,8 @@ from repeng.limits import LARGEST_SEED, SETTINGS_BYTES, read_bounded
 from repeng.methods.names import split_names, with_parameters
 from repeng.models.fingerprint import slug
 
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""Without NUL, which no path may hold."""
 DEFAULT_METHODS = ("mms", "lat", "ccs", "cra", "logistic", "lda", "zero-shot", "length", "tfidf")
 
 
@@ -69,21 +71,21 @@ class Study:
         ValidationError: a key is unknown, or its value of the wrong type or out of range.
     """
 
-    model: str = "mini"
-    benchmark: str | None = None
-    data: str | None = None
-    methods: Annotated[tuple[str, ...], BeforeValidator(_method_names), Field(min_length=1)] = DEFAULT_METHODS
-    layers: str = "auto"
+    model: Text = "mini"
+    benchmark: Text | None = None
+    data: Text | None = None
+    methods: Annotated[tuple[Text, ...], BeforeValidator(_method_names), Field(min_length=1)] = DEFAULT_METHODS
+    layers: Text = "auto"
     limit: Annotated[int, Field(ge=2)] | None = None
-    store: str = "store"
-    out: str = ""
+    store: Text = "store"
+    out: Text = ""
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
-    device: str = "auto"
-    dtype: str = "auto"
+    device: Text = "auto"
+    dtype: Text = "auto"
     too_long: Literal["skip", "refuse", "cut"] = "skip"
     augment: Annotated[float, BeforeValidator(parse_share), Field(ge=0, lt=1)] = 0.0
-    tune_preset: str = "default"
-    device_map: str | None = None
+    tune_preset: Text = "default"
+    device_map: Text | None = None
     strict: bool = False
     trust_store: bool = False
 

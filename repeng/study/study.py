@@ -189,7 +189,7 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
         captured = plan.cache.carry_out(progress, refused=keep)
     else:
         note("every activation is in the store; the model is not run for them")
-        plan.cache.note_sources()
+        plan.cache.keep_house()
     known = plan.known if captured is None else plan.runner.known(plan.tasks, plan.methods)
     uncaptured = _uncaptured(plan, known, refused)
     tasks = [task for task in plan.tasks if task not in uncaptured]

@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock
 from pydantic_core import from_json
 
-from repeng.atomic import make_folder, sync_tree, write_atomically
+from repeng.atomic import clear_temporaries, make_folder, sync_tree, write_atomically
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput
 from repeng.tuning.loading import forked_rng, quiet_transformers
@@ -110,7 +110,10 @@ def carry_out(run: TuningRun, progress: Callable[[TuneProgress], None] | None = 
     first = PartialState(cpu=run.device.type == "cpu").is_main_process
     make_folder(run.folder.parent)
     with FileLock(run.folder.with_name(f".{run.folder.name}.lock")) if first else contextlib.nullcontext():
+        clear_temporaries(run.folder)
         if run.finished:
+            # Where the last run was killed after its last write.
+            shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
             log.info("%s on %s is tuned already: %s", run.settings.method, run.source.distribution, run.folder)
             return _read(run.folder, run.model, reused=True)
         resumed_from = _carry_out(run, progress)

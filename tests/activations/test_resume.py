@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -95,8 +96,7 @@ def test_a_run_stopped_before_any_write_goes_on_to_the_same_bytes(
             else:
                 break
         run(store)
-        left = {name: data for name, data in content(store.root).items() if not name.endswith(".tmp")}
-        assert left == expected
+        assert content(store.root) == expected
         assert store.verify() == []
     assert stopped == -(-n_writes // every) > 3
 
@@ -111,6 +111,21 @@ def test_a_second_capture_of_the_same_request_loads_and_runs_no_model(
     assert (again.n_texts, again.n_tokens, again.parts_written, again.method) == (0, 0, 0, "none")
     assert (first.parts_written, first.parts_reused) == (6, 0) == (again.parts_reused, again.parts_written)
     assert content(tmp_path) == before
+
+
+def test_a_store_that_may_not_be_written_to_is_read(
+    llama: LanguageModel, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    capture(llama, [split], REQUEST, store)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(parts.FileLock, "acquire", refuse)
+    assert capture(never, [split], REQUEST, store, identity=llama.identity).parts_reused == 6
+    with pytest.raises(PermissionError):
+        capture(llama, [split, made_up(4, "other")], REQUEST, store)
 
 
 def test_another_stimulus_site_or_token_adds_parts_and_recomputes_none(

@@ -20,7 +20,8 @@ from repeng.cli import main
 @pytest.fixture
 def repeng(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Repeng]:
     """Runs the command in this process."""
-    logger, interrupt = logging.getLogger("repeng"), signal.getsignal(signal.SIGINT)
+    logger = logging.getLogger("repeng")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     before = (list(logger.handlers), logger.propagate)
 
     def run(*arguments: object) -> Said:
@@ -35,7 +36,8 @@ def repeng(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
     yield run
     logger.handlers[:], logger.propagate = before
-    signal.signal(signal.SIGINT, interrupt)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -136,6 +136,6 @@ def test_an_interrupted_run_says_that_its_work_is_kept(place: Path, tmp_path: Pa
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert "what was finished is kept" in err
     assert out == "" and "Traceback" not in err

@@ -231,6 +231,7 @@ def test_a_name_becomes_part_of_a_file_s_name(folder: Path) -> None:
     assert slug("org/model") == "org--model"
     assert slug(str(folder)) == slug(f"{folder}/") == "model"
     assert slug("mini") == "mini"
+    assert slug("m" * 5000) == "m" * 5000
 
 
 def test_a_record_says_what_determines_the_numbers(folder: Path) -> None:

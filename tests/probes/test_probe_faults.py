@@ -35,6 +35,6 @@ def probe_scenario(folder: Path) -> Scenario:
     return Scenario(folder, act, check, named)
 
 
-@bounded(60)
+@bounded(40)
 def test_a_saved_probe(bound: int | None, tmp_path: Path) -> None:
     told("probe", prove(probe_scenario(tmp_path / "probe"), bound=bound))

@@ -3,8 +3,13 @@ from __future__ import annotations
 import pytest
 from made_up_study import make_row
 
-from repeng.report.text_solved import text_cautions, text_solved_sentence, text_solved_sources
+from repeng.report import text_solved
+from repeng.report.text_solved import text_cautions, text_solved_sources
 from repeng.results import ResultRow
+
+
+def sentence_of(rows: list[ResultRow]) -> str:
+    return text_solved.text_solved_sentence(rows, text_solved_sources(rows))
 
 
 def rows_of(source: str, **accuracies: float) -> list[ResultRow]:
@@ -19,7 +24,7 @@ def test_a_source_whose_words_suffice_is_named_with_both_figures() -> None:
     rows = rows_of("short", mms=0.8, lora=0.9, length=0.5, tfidf=0.95) + rows_of("easy", mms=0.9, tfidf=0.6)
     (found,) = text_solved_sources(rows)
     assert (found.source, found.baseline, found.method) == ("short", "tfidf", "lora")
-    assert text_solved_sentence(rows).endswith(": short (tfidf 0.95, lora 0.90).")
+    assert sentence_of(rows).endswith(": short (tfidf 0.95, lora 0.90).")
 
 
 def test_doing_as_well_as_the_words_is_not_beating_them() -> None:
@@ -44,13 +49,13 @@ def test_what_competes_is_told_by_the_kind_of_a_method() -> None:
 
 
 def test_without_text_baselines_or_fitted_methods_nothing_is_said() -> None:
-    assert text_solved_sentence(rows_of("easy", mms=0.5, zero_shot=0.6)) == ""
-    assert text_solved_sentence(rows_of("easy", zero_shot=0.5, tfidf=0.6)) == ""
+    assert sentence_of(rows_of("easy", mms=0.5, zero_shot=0.6)) == ""
+    assert sentence_of(rows_of("easy", zero_shot=0.5, tfidf=0.6)) == ""
 
 
 def test_a_study_of_two_models_says_which() -> None:
     other = [make_row(model="big", source="easy", method="mms", source_id_accuracy=0.9)]
-    assert "easy on tiny (length" in text_solved_sentence(rows_of("easy", mms=0.7, length=0.8) + other)
+    assert "easy on tiny (length" in sentence_of(rows_of("easy", mms=0.7, length=0.8) + other)
 
 
 def test_methods_that_lose_to_the_words_are_cautions_where_others_beat_them() -> None:

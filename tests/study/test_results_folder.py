@@ -120,7 +120,9 @@ def test_a_dead_holders_lock_holds_nobody_up(study: Study) -> None:
     holder.kill()
     holder.join()
     told: list[str] = []
-    (Path(study.out) / "predictions" / ".half.json.0.tmp").write_text("{")
+    for name in ("predictions", "report-pictures"):
+        (Path(study.out) / name).mkdir(exist_ok=True)
+        (Path(study.out) / name / ".half.0.tmp").write_text("{")
     assert run(study, told.append).evaluations_made == 0
     assert not [line for line in told if "waiting" in line]
     assert not list(Path(study.out).rglob("*.tmp"))

@@ -59,7 +59,7 @@ def test_a_valid_file_is_read_and_changed_ones_are_read_or_refused(
 @pytest.mark.parametrize(
     "name", ["shift-file", "evaluation", "capability", "store-index", "store-capture", "probe", "fetched"]
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_any_json_in_any_place_is_read_or_refused(
     name: str, seed_of: Callable[[Loader], Path], tmp_path: Path, data: st.DataObject

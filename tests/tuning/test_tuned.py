@@ -127,6 +127,15 @@ def test_a_finished_model_is_not_tuned_again(base: str, root: Path) -> None:
     assert not (Path(first.path) / "checkpoints").exists()
 
 
+def test_what_a_run_left_that_was_killed_after_its_last_write_goes(base: str, root: Path) -> None:
+    folder = Path(tune(base, polite_split(12), method="lora", root=root, settings=short("lora", steps=1)).path)
+    before = {path.name for path in folder.iterdir()}
+    (folder / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    (folder / ".tuned.json.0.tmp").write_text("{")
+    assert tune(base, polite_split(12), method="lora", root=root, settings=short("lora", steps=1)).reused
+    assert {path.name for path in folder.iterdir()} == before
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from faults import Scenario, bounded, content, prove, told
+from faults import Scenario, bounded, content, prove, told, whole_files
 from polite import polite_split
 
 from repeng.tuning.settings import preset_settings
@@ -28,11 +28,13 @@ def tuning_scenario(folder: Path, base: str) -> Scenario:
 
     def check(work: Path) -> None:
         for marker in work.glob("*/tuned.json"):
-            assert {name: held for name, held in content(work).items() if "checkpoints" not in name} == expected, marker
+            assert {name: held for name, held in whole_files(work).items() if "checkpoints" not in name} == expected, (
+                marker
+            )
 
     return Scenario(folder, run, check, content)
 
 
-@bounded(3)
+@bounded(2)
 def test_a_tuned_model(bound: int | None, tmp_path: Path, base: str) -> None:
     told("tuned model", prove(tuning_scenario(tmp_path / "tuned", base), bound=bound))

@@ -14,6 +14,7 @@ from repeng.activations.layouts.packed import FLEX, MASKS, TREES, PackedLayout
 from repeng.activations.layouts.padded import padded_batches
 from repeng.activations.layouts.selfcheck import Check, limits_passed, packed_layout
 from repeng.activations.layouts.timing import faster_layout
+from repeng.activations.store.files import locked
 from repeng.activations.store.records import CaptureRecord
 from repeng.errors import RepengError
 from repeng.models.load import LanguageModel
@@ -106,5 +107,6 @@ class Choice:
         return found
 
     def _record(self, layout: PackedLayout) -> None:
-        record = CaptureRecord.read(self._file)
-        record.model_copy(update={"attention": layout.kind}).write(self._file)
+        with locked(self._file.parent, wait=True):
+            record = CaptureRecord.read(self._file)
+            record.model_copy(update={"attention": layout.kind}).write(self._file)

@@ -93,12 +93,6 @@ def checksum(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def clear_temporaries(folder: Path) -> None:
-    """Remove the files that a killed run left half written. The caller holds the folder's lock."""
-    for file in folder.glob(".*.tmp"):
-        file.unlink(missing_ok=True)
-
-
 @contextmanager
 def locked(folder: Path, *, wait: bool) -> Iterator[bool]:
     """Hold a split's folder against other processes; yields False where another holds it and `wait` is False.

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypeVar
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from typing_extensions import TypedDict
 
@@ -248,7 +249,8 @@ class Index(StoreFile):
         for shard in self.shards:
             for layer in shard.layers or (None,):
                 of_layer.setdefault(layer, []).append(shard)
-        if tuple(sorted(layer for layer in of_layer if layer is not None)) != self.layers:
+        named: set[int | None] = set(self.layers)
+        if list(self.layers) != sorted(set(self.layers)) or of_layer.keys() != (named or {None}):
             raise ValueError("layers are not those of the shards")
         for layer, shards in of_layer.items():
             stop = 0
@@ -283,10 +285,10 @@ class Index(StoreFile):
 
 def response_rows(split: Split) -> list[tuple[int, int, float, int]]:
     """Example, number within it, label and group of every response of a split."""
-    return [
-        (int(example), row - int(split.offsets[example]), float(split.labels[row]), int(split.groups[example]))
-        for row, example in enumerate(split.response_example)
-    ]
+    examples = split.response_example
+    numbers = np.arange(len(examples)) - split.offsets[examples]
+    columns = (examples, numbers, split.labels, split.groups[examples])
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def rows_hash(rows: Sequence[tuple[int, int, float, int]]) -> str:

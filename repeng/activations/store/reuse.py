@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from repeng.activations.store.files import INDEX, LOGPROB, ActivationKey, blocks, clear_temporaries
+from repeng.activations.store.files import INDEX, LOGPROB, ActivationKey, blocks
 from repeng.activations.store.records import FORMAT, Plan
 from repeng.activations.store.request import MissingActivations
 from repeng.activations.store.stored_activations import LOGPROB_TENSORS, StoredActivations
 from repeng.activations.store.writing import begin, text_hash
+from repeng.atomic import clear_temporaries
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.errors import BadInput, StoreError

@@ -25,7 +25,6 @@ from repeng.activations.store.files import (
     WRITTEN,
     ActivationKey,
     checksum,
-    clear_temporaries,
     shard_file,
     split_key,
 )
@@ -43,7 +42,7 @@ from repeng.activations.store.records import (
     rows_hash,
 )
 from repeng.activations.store.request import MissingActivations
-from repeng.atomic import append_line, read_lines, write_atomically
+from repeng.atomic import append_line, clear_temporaries, read_lines, write_atomically
 from repeng.distributions.schema import Origin, Split
 from repeng.distributions.stimuli import StimulusText
 from repeng.errors import StoreError

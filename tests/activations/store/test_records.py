@@ -65,6 +65,7 @@ def test_a_file_that_is_read_and_written_is_the_same_bytes(files: dict[type[Stor
         (("shape", 0), 7, "cannot be read: shape [7, 32] with"),
         (("skipped",), [-1], "cannot be read: skipped or blank names a row that is not one of"),
         (("layers",), [0, 1], "cannot be read: layers are not those of the shards"),
+        (("shards",), [], "cannot be read: layers are not those of the shards"),
         (("shards", 0, "rows"), 1, "cannot be read: shards of layer 0 have"),
         (("shards", 0, "file"), "../x", "cannot be read: shards do not follow one another"),
     ],
@@ -175,3 +176,10 @@ def test_an_old_file_without_a_checksum_is_read(files: dict[type[StoreFile], Pat
     content = json.loads(files[Index].read_text())
     files[Index].write_text(json.dumps({**content, "format": 1}))
     assert Index.read(files[Index]).format == 1
+
+
+def test_log_probabilities_without_a_shard_are_refused(files: dict[type[StoreFile], Path]) -> None:
+    path = files[Index].parents[1] / "plain.logprob" / "index.json"
+    change(path, ("shards",), [])
+    with pytest.raises(StoreError, match="layers are not those of the shards"):
+        Index.read(path)
