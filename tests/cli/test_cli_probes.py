@@ -93,7 +93,7 @@ def test_a_matrix_of_all_distributions_is_of_the_data_that_is_meant(repeng: Repe
             place.mkdir(parents=True)
             for split in ("train", "test"):
                 texts = [f"{folder} {number} {split} {pair}" for pair in range(12)]
-                pairs = [{"instruction": text, "responses": {"yes": 1.0, "no": 0.0}} for text in texts]
+                pairs = [{"prompt": text, "responses": {"yes": 1.0, "no": 0.0}} for text in texts]
                 (place / f"{split}.json").write_text(json.dumps(pairs))
         repeng("cache", "--data", tmp_path / folder, "--store", tmp_path / "store", "--stimuli", "plain")
     said = repeng("matrix", "--store", tmp_path / "store", "--data", tmp_path / "meant", "--json")
