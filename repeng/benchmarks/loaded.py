@@ -17,10 +17,15 @@ from repeng.errors import BadInput, UnknownName
 
 @dataclass(frozen=True)
 class LoadedBenchmark:
-    """A benchmark with the data of every distribution that it names."""
+    """A benchmark with the data of every distribution that it names.
+
+    Attributes:
+        every_pair: True where no shifts were named, and every distribution is set against every one, itself too.
+    """
 
     benchmark: Benchmark
     distributions: dict[str, Distribution]
+    every_pair: bool = False
 
 
 def load_benchmark(benchmark: str | None, data: str | None, *, limit: int | None = None) -> LoadedBenchmark:
@@ -41,7 +46,7 @@ def load_benchmark(benchmark: str | None, data: str | None, *, limit: int | None
         distributions = load_named(data, limit=limit)
         names = tuple(distributions)
         shifts = tuple(Shift(source, target) for source in names for target in names)
-        return LoadedBenchmark(Benchmark(Path(data).stem, shifts), distributions)
+        return LoadedBenchmark(Benchmark(Path(data).stem, shifts), distributions, every_pair=True)
     chosen = get_benchmark(benchmark or "mini")
     if data == "mini" or (data is None and chosen.name == "mini"):
         from repeng.benchmarks.mini import mini_distributions

@@ -33,13 +33,18 @@ Store = Annotated[Path, typer.Option("--store", help="Folder that keeps the acti
 CachedDataPlace = Annotated[
     str | None, typer.Option("--data", help="Which data is meant, where the store holds several versions of a name.")
 ]
-CachedBenchmark = Annotated[str | None, typer.Option("--benchmark", "-b", help="Likewise: this benchmark's data.")]
+CachedBenchmark = Annotated[
+    str | None, typer.Option("--benchmark", "-b", help="Which data is meant: this benchmark's.")
+]
 CachedLimit = Annotated[
-    int | None, typer.Option("--limit", min=2, help="Likewise: the first N examples of each split, as captured.")
+    int | None,
+    typer.Option("--limit", min=2, help="Which data is meant: the first N examples of each split, as captured."),
 ]
 DataHash = Annotated[
     list[str] | None,
-    typer.Option("--data-hash", help="Likewise: by a split's hash, as repeng store ls shows it; may be given again."),
+    typer.Option(
+        "--data-hash", help="Which data is meant: by a split's hash, as repeng store ls shows it; may be given again."
+    ),
 ]
 AllowShared = Annotated[
     bool,

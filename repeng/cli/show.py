@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from repeng.errors import BadInput
+
 if TYPE_CHECKING:
     from repeng.activations.capture import CaptureSummary
     from repeng.distributions.cautions import Caution
@@ -154,6 +156,8 @@ def store_listing(store: Path) -> tuple[list[dict[str, Any]], Table]:
     """Captures of a store and what each holds."""
     from repeng.activations.store.store import Store
 
+    if not store.expanduser().is_dir():
+        raise BadInput(f"{store}: there is no such folder")
     plain, rows = [], []
     for capture in Store(store).captures():
         for key, held in capture.contents().items():

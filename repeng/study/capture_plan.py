@@ -157,8 +157,8 @@ class CachePlan:
                 try:
                     summaries.append(self._capture(load, job, advance))
                 except Exception as error:
-                    # A user who wants long texts refused wants to hear of it at once.
-                    if refused is None or self.settings.too_long == "refuse":
+                    # A user who wants long texts refused wants to hear of it at once; and a disk serves no split.
+                    if refused is None or self.settings.too_long == "refuse" or isinstance(error, OSError):
                         raise
                     log.warning("capturing split by split and site by site, since all at once failed: %s", error)
                     log.debug("where capturing failed", exc_info=error)

@@ -45,7 +45,7 @@ def benchmark_cautions(world: LoadedBenchmark) -> list[Caution]:
     names = [pair for s in shifts for pair in ((s.source, s.target), (s.source, s.source))]
     names += [(shift.target_reference, shift.target_reference) for shift in shifts]
     fitted = [(of[source].train, of[target].test) for source, target in dict.fromkeys(names)]
-    return [*data_cautions(fitted, [test for _, test in fitted]), *own_sources(shifts)]
+    return [*data_cautions(fitted, [test for _, test in fitted]), *own_sources(() if world.every_pair else shifts)]
 
 
 def version_cautions(store: Path, capture: str) -> list[Caution]:

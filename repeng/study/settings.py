@@ -94,6 +94,7 @@ class Study:
             asked = self.benchmark or self.data or "mini"
             name = f"{Path(asked).resolve().stem}-{slug(self.model)}" + (f"-first{self.limit}" if self.limit else "")
             object.__setattr__(self, "out", str(Path("results") / name))
+        object.__setattr__(self, "out", str(Path(self.out).expanduser()) if self.out.startswith("~") else self.out)
 
     @classmethod
     def read(cls, path: Path | None, flags: Mapping[str, Any]) -> Study:

@@ -334,7 +334,8 @@ def cached_target(
         found = f"{fitted.name} was fitted on {shared} of the {total} prompts of {target}/{split}"
         if not allow_shared:
             raise BadInput(
-                f"{found}, so a score says how well it remembers them; score other data, or allow it (--allow-shared)"
+                f"{found}, so a score says how well it remembers them; score other data, or allow it (--allow-shared; "
+                "in Python allow_shared=True)"
             )
         log.warning("%s; its score there is no measure of how it generalises", found)
     return CachedSplit(cached, *key)

@@ -320,7 +320,7 @@ def _cautions(
     fitted = list(dict.fromkeys((task.source, task.target) for task in tasks if task.method in fitting))
     return (
         *data_cautions(fitted, list(dict.fromkeys(task.target for task in tasks))),
-        *own_sources(world.benchmark.shifts),
+        *own_sources(() if world.every_pair else world.benchmark.shifts),
         *version_cautions(Path(study.store), settings.capture_id),
     )
 

@@ -163,3 +163,8 @@ def test_a_folder_without_scripts_and_an_unknown_name_are_refused(tmp_path: Path
         make_method(str(tmp_path), SHARED)
     with pytest.raises(UnknownName, match="unknown method 'msm'; choose from .*mms"):
         make_method("msm", SHARED)
+
+
+def test_a_results_folder_of_the_users_own_is_where_a_shell_would_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert Study(out="~/o").out == "/home/someone/o"

@@ -13,11 +13,19 @@ from safetensors.torch import load_file, save_file
 from small_world import SHIFTS, silent, with_split, world, write_world
 from tiny_models import make_model
 
+from repeng.benchmarks.loaded import load_benchmark
 from repeng.distributions.cautions import Caution
 from repeng.distributions.schema import Shift
 from repeng.errors import BadInput, NonFinite
 from repeng.methods.probes import FittedOnCache
-from repeng.study.cautions import Failure, failure_cautions, read_cautions, version_cautions, write_cautions
+from repeng.study.cautions import (
+    Failure,
+    benchmark_cautions,
+    failure_cautions,
+    read_cautions,
+    version_cautions,
+    write_cautions,
+)
 from repeng.study.settings import Study
 from repeng.study.study import StudyOutcome, plan_study, run_study
 
@@ -123,3 +131,9 @@ def test_cautions_are_read_as_they_were_written_and_a_damaged_file_is_named(tmp_
     (tmp_path / "cautions.json").write_text('[{"kind": 3}]')
     with pytest.raises(BadInput, match=r"cautions\.json: not a list of cautions"):
         read_cautions(tmp_path)
+
+
+def test_data_alone_is_set_against_itself_without_a_caution(small_world: Path) -> None:
+    world = load_benchmark(None, str(small_world / "data"))
+    assert any(shift.source == shift.target for shift in world.benchmark.shifts)
+    assert "own_source" not in {caution.kind for caution in benchmark_cautions(world)}

@@ -153,7 +153,12 @@ def _held(
     try:
         held = {key: StoredActivations(folder / str(key)) for key in wanted}
         for key, stored in held.items():
-            if vars(stored.index.stimulus) != vars(stimulus) or not {*wanted[key]} <= {*stored.layers}:
+            # An index of an earlier format has no checksum: nothing says whose text a row is.
+            if (
+                stored.index.format < FORMAT
+                or vars(stored.index.stimulus) != vars(stimulus)
+                or not {*wanted[key]} <= {*stored.layers}
+            ):
                 return None
         for key, stored in held.items():
             stored.check(wanted[key] if wanted[key] else None)

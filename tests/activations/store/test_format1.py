@@ -76,6 +76,7 @@ def test_a_capture_that_was_stopped_is_begun_anew(old: Store, facts: Distributio
 
 def test_two_of_its_versions_are_not_chosen_between(old: Store) -> None:
     few = mini_distributions(names=["facts"], limit=4)["facts"]
-    capture(never, [few.train], PLAIN, old, identity=identify("mini", device="cpu"))
+    # No checksum says that a row is of the text that it names: the model is asked anew.
+    assert capture(load_model("mini", device="cpu"), [few.train], PLAIN, old).n_texts > 0
     with pytest.raises(BadInput, match="holds 2 versions of facts/train"):
         fit(open_store(old), "facts", "mms")
