@@ -130,7 +130,10 @@ def test_a_full_disk_is_a_sentence_that_names_the_file(tmp_path: Path, monkeypat
     [
         (PermissionError(errno.EACCES, "x", "a/b"), "a/b: permission denied; change its permissions"),
         (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "the disk is full"),
-        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), "make room on the disk"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"),
+            "make room, and the same command goes on",
+        ),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "a smaller model"),
         (RuntimeError("Symlink loop from '/a/loop'"), "/a/loop: a link that leads back to itself"),
         (BadInput("layers is 'x'"), "layers is 'x'"),
