@@ -78,7 +78,9 @@ class StoreFile(Record):
         except FileNotFoundError as error:
             raise StoreError(f"{path}: is not there; {WAY_OUT}") from error
         except (IsADirectoryError, RepengError) as error:
-            raise StoreError(f"{path}: cannot be read: {error}; {WAY_OUT}") from error
+            raise StoreError(
+                f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}; {WAY_OUT}"
+            ) from error
         except OSError as error:
             raise UnreadableFile(f"{path}: cannot be read: {sentence(error)}") from error
 
