@@ -100,7 +100,7 @@ def read_evaluation(path: Path) -> Evaluation:
             probabilities=_array(file.eval_probabilities, np.float64),
             example=_array(file.eval_example, np.int64),
             group=_array(file.eval_group, np.int64),
-            scores=_array(file.eval_scores, np.float64),
+            scores=None if file.eval_scores is None else np.array(file.eval_scores, dtype=np.float64).reshape(-1, 2),
             reported_accuracy=file.eval_accuracy,
         )
     except BadInput as error:

@@ -119,5 +119,5 @@ def test_the_prompts_that_genies_shares_are_found(genies_root: Path) -> None:
         ("shared_prompts", "change_my_view", "110 of 250 in its own train split"),
         ("shared_prompts", "quote_attribution", "44 of 250 in its own train split"),
         ("shared_prompts", "alpaca_short", "11 of 250 in alpaca_high_quality's train split"),
-        ("shared_prompts", "alpaca_high_quality", "5 of 250 in alpaca_short's train split"),
+        ("shared_prompts", "alpaca_high_quality", "5 of 750 in alpaca_short's train split"),
     ]

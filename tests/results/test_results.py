@@ -294,3 +294,10 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, mon
     with pytest.raises(OSError, match="No space"):
         write_atomically(path, "new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_scores_of_no_pair_are_refused_beside_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "one.json"
+    path.write_text('{"eval_accuracy": 0.5, "eval_probabilities": [0.1, 0.9], "eval_scores": []}')
+    with pytest.raises(BadData, match="score"):
+        read_evaluation(path)

@@ -65,7 +65,7 @@ def test_a_budget_that_does_not_fit_is_halved_and_the_one_that_does_is_recorded(
         "out of memory with batches of 200 tokens; going on with 100",
     ]
     files = sorted(file.relative_to(store.root) for file in store.root.rglob("*") if file.is_file())
-    files = [file for file in files if file.name != ".lock"]
+    files = [file for file in files if file.name not in (".lock", "split.json")]
     assert len(files) == 1 + 2 * (1 + 4)
     for file in files:
         assert (store.root / file).read_bytes() == (expected.root / file).read_bytes()
