@@ -262,7 +262,8 @@ def prove(scenario: Scenario, *, bound: int | None = None, seed: int = 0) -> Cou
         try:
             scenario.check(work)
             if kind == "power" and at == len(calls):
-                assert scenario.content(work) == expected, "what was done is lost"
+                # A file that was removed last may be there again: it goes with the next act.
+                assert scenario.content(work).items() >= expected.items(), "what was done is lost"
             scenario.act(work)
             scenario.check(work)
             found = scenario.content(work)

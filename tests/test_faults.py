@@ -194,8 +194,9 @@ def test_a_study(bound: int | None, tmp_path: Path, study_of: Callable[..., Stud
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_report(tmp_path: Path, finished: StudyOutcome) -> None:
-    told("report", prove(report_scenario(tmp_path / "out", finished.out), bound=40))
+    told("report", prove(report_scenario(tmp_path / "out", finished.out), bound=20))
 
 
 @bounded(8)
