@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -42,7 +43,6 @@ def save(fitted: FittedProbe, directory: Path | str) -> Path:
     content = save_tensors(tensors)
     checksum = hashlib.sha256(content).hexdigest()
     weights = directory / f"weights-{checksum[:12]}.safetensors"
-    write_atomically(weights, content)
     description = {
         "format": FORMAT,
         "probe": fitted.probe.reference or fitted.name,
@@ -61,10 +61,13 @@ def save(fitted: FittedProbe, directory: Path | str) -> Path:
         "provenance": dict(fitted.provenance),
     }
     path = directory / DESCRIPTION
-    write_atomically(path, json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-    for old in directory.glob("weights-*.safetensors"):
-        if old != weights:
-            old.unlink(missing_ok=True)
+    # Of two that save here at once, neither may remove the other's weights.
+    with FileLock(directory / ".lock"):
+        write_atomically(weights, content)
+        write_atomically(path, json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        for old in directory.glob("weights-*.safetensors"):
+            if old != weights:
+                old.unlink(missing_ok=True)
     return path
 
 

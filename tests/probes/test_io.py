@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from planted import fit_probe, planted
 
+from repeng.atomic import write_atomically
 from repeng.errors import BadInput, UnknownName
 from repeng.probes.fitted import FittedProbe
 from repeng.probes.io import load, save
@@ -50,7 +52,31 @@ def test_saving_over_a_probe_leaves_one_probe(tmp_path: Path) -> None:
     save(fitted("mms"), tmp_path)
     save(fitted("lat", layers="all"), tmp_path)
     assert load(tmp_path).name == "lat"
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len([file for file in tmp_path.iterdir() if file.name != ".lock"]) == 2
+
+
+def test_two_that_save_in_one_folder_at_once_leave_one_whole_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = fitted("mms"), fitted("lat")
+    waiting, saved = threading.Event(), []
+
+    def write(path: Path, content: bytes) -> None:
+        if path.suffix == ".safetensors" and not waiting.is_set():
+            # The other begins when these weights are there and nothing names them yet.
+            write_atomically(path, content)
+            waiting.set()
+            other.join(0.5)
+        else:
+            write_atomically(path, content)
+
+    other = threading.Thread(target=lambda: saved.append(waiting.wait(30) and save(second, tmp_path)))
+    other.start()
+    monkeypatch.setattr("repeng.probes.io.write_atomically", write)
+    save(first, tmp_path)
+    other.join()
+    assert len(saved) == 1
+    assert load(tmp_path).name in ("mms", "lat")
 
 
 def test_a_save_that_is_stopped_before_the_end_leaves_the_old_probe(
