@@ -12,7 +12,7 @@ from repeng.activations.capture_run import CaptureRun, Progress
 from repeng.activations.store.files import INDEX, locked, split_folder
 from repeng.activations.store.records import read_index
 from repeng.activations.store.request import Request, capture_record, needed
-from repeng.activations.store.reuse import take_over
+from repeng.activations.store.reuse import siblings, take_over
 from repeng.activations.store.store import Store
 from repeng.activations.store.writing import note_source, tidy
 from repeng.distributions.schema import Split
@@ -191,7 +191,7 @@ def _without_model(capture: Path, split: Split, n_layers: int, request: Request,
     """
     folder = split_folder(capture, split)
     keep_house(capture, [split])
-    if not folder.parent.is_dir() or not needed(capture.name, n_layers, [split], request, store):
+    if not siblings(folder) or not needed(capture.name, n_layers, [split], request, store):
         return 0
     with locked(folder, wait=False) as held:
         if not held:

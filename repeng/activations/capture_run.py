@@ -26,7 +26,7 @@ from repeng.activations.store.files import (
     split_key,
 )
 from repeng.activations.store.records import FORMAT, CaptureRecord, Plan
-from repeng.activations.store.request import MissingActivations, Request, needed
+from repeng.activations.store.request import MissingActivations, Request, changed_versions, needed
 from repeng.activations.store.reuse import OtherVersions
 from repeng.activations.store.store import Store
 from repeng.activations.store.writing import ActivationsWriter, begin, forget_plan, note_source, text_hash
@@ -113,8 +113,9 @@ class CaptureRun:
                 f"{record.id} was begun with the class {begun.model_class}, and this model is a {lm.class_name}; load "
                 "it as before (the same trust_remote_code), or capture into another store"
             )
-        if begun.versions != record.versions:
-            log.warning("%s was begun with other library versions: %s", record.id, begun.versions)
+        if changed := changed_versions(begun):
+            then = ", ".join(f"{name} {before}, now {now}" for name, (before, now) in changed.items())
+            log.warning("%s was begun with other library versions: %s", record.id, then)
         # A run that goes on where another was stopped, or next to it, lays out the same rows.
         self._batch_tokens = batch_tokens or begun.batch_tokens or budget_of(lm.config, lm.dtype, lm.device)
 

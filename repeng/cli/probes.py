@@ -87,7 +87,7 @@ def score(
     from repeng.metrics import accuracy_interval
     from repeng.probes.io import load
     from repeng.results import evaluation_path, write_evaluation
-    from repeng.study.steps import cached_target, evaluate, evaluation_provenance, open_data, open_for
+    from repeng.study.steps import cached_target, evaluate_cached, evaluation_provenance, open_data, open_for
 
     talk = Talk(json=json, quiet=quiet)
     fitted = load(probe, trust_code=trust_code)
@@ -96,7 +96,8 @@ def score(
     table = Table("target", "pairs", "accuracy", "95 % interval", box=None)
     plain = []
     for name in target:
-        evaluation = evaluate(fitted, cached, name, allow_shared=allow_shared)
+        asked = cached_target(fitted, cached, name, allow_shared=allow_shared)
+        evaluation = evaluate_cached(fitted, asked)
         low, high = accuracy_interval(evaluation) or (None, None)
         accuracy = evaluation.accuracy
         row = {"target": name, "n_pairs": evaluation.n_pairs, "accuracy": accuracy}
@@ -105,7 +106,6 @@ def score(
             name, str(evaluation.n_pairs), f"{accuracy:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"
         )
         if out:
-            asked = cached_target(fitted, cached, name, allow_shared=allow_shared)
             provenance = evaluation_provenance(fitted, cached, asked)
             path = evaluation_path(out, fitted.name, cached.model_slug, provenance["source"], name)
             write_evaluation(path, evaluation, provenance)

@@ -160,10 +160,8 @@ class Runner:
         read = cache(self._content)
         keys = {}
         for task in tasks:
-            method = by_name[task.method]
-            needs = method.requires(task.source)
-            splits = [task.target, *(self._members(task.source) if method.reads_source else ())]
-            contents = [read(split, need) for split in splits for need in needs]
+            needs = by_name[task.method].requires(task.source)
+            contents = [read(split, need) for split, need in self._reads(task, by_name[task.method])]
             if None not in contents:
                 facts = {
                     "capture": self.settings.capture_id,
@@ -196,21 +194,19 @@ class Runner:
         by_name = {method.name: method for method in methods}
         needed: dict[tuple[Split, RequiredActivations], None] = {}
         for task in tasks:
-            method = by_name[task.method]
-            for split in (task.target, *(self._members(task.source) if method.reads_source else ())):
-                needed |= dict.fromkeys((split, need) for need in method.requires(task.source))
+            needed |= dict.fromkeys(self._reads(task, by_name[task.method]))
         for split, need in needed:
             if (self._folder(split, need) / INDEX).is_file():
                 StoredActivations(self._folder(split, need), trust=self.store.trust).check(need.layers)
 
     def lacking(self, task: Task, method: Method) -> list[tuple[Split, RequiredActivations]]:
         """What a task reads that the store does not hold."""
-        needs = method.requires(task.source)
-        splits = (task.target, *(self._members(task.source) if method.reads_source else ()))
-        return [(split, need) for split in splits for need in needs if self._content(split, need) is None]
+        return [(split, need) for split, need in self._reads(task, method) if self._content(split, need) is None]
 
-    def _members(self, split: Split) -> tuple[Split, ...]:
-        return self.mixtures.get(split, (split,))
+    def _reads(self, task: Task, method: Method) -> list[tuple[Split, RequiredActivations]]:
+        """What a task reads of each split, the target first; of a mixture what each of its members holds."""
+        members = self.mixtures.get(task.source, (task.source,)) if method.reads_source else ()
+        return [(split, need) for split in (task.target, *members) for need in method.requires(task.source)]
 
     def _folder(self, split: Split, need: RequiredActivations) -> Path:
         key = ActivationKey(need.stimulus.name, need.site or LOGPROB, need.token)

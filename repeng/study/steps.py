@@ -300,9 +300,13 @@ def evaluate(
     path = isinstance(cached, str | Path | Store)
     data = open_for(fitted, cached) if path else _opened(cached)  # type: ignore[arg-type]
     fitted.check_capture(data.id)
-    asked = cached_target(fitted, data, target, split=split, allow_shared=allow_shared)
+    return evaluate_cached(fitted, cached_target(fitted, data, target, split=split, allow_shared=allow_shared))
+
+
+def evaluate_cached(fitted: FittedProbe, asked: CachedSplit) -> Evaluation:
+    """Score a fitted probe on what `cached_target` found."""
     question, labels = _question(asked)
-    return judge(FittedOnCache(fitted, data.n_layers).answer(question), question, labels)
+    return judge(FittedOnCache(fitted, asked.capture.n_layers).answer(question), question, labels)
 
 
 def cached_target(

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from typing_extensions import TypedDict
 
-from repeng.activations.store.files import INDEX, ActivationKey, checksum, file_name
+from repeng.activations.store.files import CAPTURE, INDEX, SPLIT, ActivationKey, checksum, file_name
 from repeng.atomic import write_atomically
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
@@ -278,10 +278,15 @@ class Index(StoreFile):
         """One value of every response, by its key in `responses`."""
         return [row[key] for row in self.responses]  # type: ignore[literal-required]
 
+    def shards_of(self, layers: Sequence[int] | None = None) -> list[Shard]:
+        """The shards that hold any of some layers, all by default; those of log-probabilities have none, and count."""
+        wanted = None if layers is None else set(layers)
+        return [one for one in self.shards if wanted is None or not one.layers or wanted.intersection(one.layers)]
+
     def content(self, layers: Sequence[int] | None = None) -> str:
         """A hash over all that a reader of some layers, of all by default, is given."""
-        shards = [(s.first, s.sha256) for s in self.shards if layers is None or not s.layers or {*layers} & {*s.layers}]
-        facts = [self.rows, self.skipped, self.blank, sorted(shards)]
+        shards = sorted((shard.first, shard.sha256) for shard in self.shards_of(layers))
+        facts = [self.rows, self.skipped, self.blank, shards]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
@@ -302,13 +307,29 @@ FILES_KEPT = 512
 _kept: dict[Path, tuple[tuple[int, int, int], StoreFile]] = {}
 
 
-def read_split(path: Path) -> SplitRecord:
-    """A split.json, parsed once a process while the file stays the same.
+def read_capture(folder: Path) -> CaptureRecord:
+    """The capture.json of a capture's folder.
 
     Raises:
-        StoreError: it cannot be read, or was changed.
+        StoreError: it cannot be read, was changed, or is that of another folder.
     """
-    return _once(SplitRecord, path)
+    record = CaptureRecord.read(folder / CAPTURE)
+    if record.id != folder.name:
+        raise StoreError(f"{folder / CAPTURE}: is that of {record.id}, and does not belong here; {WAY_OUT}")
+    return record
+
+
+def read_split(folder: Path) -> SplitRecord:
+    """The split.json of a split's folder, parsed once a process while the file stays the same.
+
+    Raises:
+        StoreError: it cannot be read, was changed, or is that of another folder.
+    """
+    record = _once(SplitRecord, folder / SPLIT)
+    place = file_name(record.distribution), f"{file_name(record.split)}.{record.data_hash}"
+    if folder.absolute().parts[-2:] != place:
+        raise StoreError(f"{folder / SPLIT}: is that of another split, and does not belong here; {WAY_OUT}")
+    return record
 
 
 def read_index(folder: Path) -> Index:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from repeng.activations.store.files import CAPTURE, INDEX, SPLIT, file_name, locked
-from repeng.activations.store.records import WAY_OUT, CaptureRecord, SplitRecord, read_index
+from repeng.activations.store.files import CAPTURE, INDEX, SPLIT, locked
+from repeng.activations.store.records import WAY_OUT, read_capture, read_index, read_split
 from repeng.activations.store.stored_activations import shard_fault
 from repeng.errors import StoreError, UnreadableFile
 
@@ -38,19 +38,14 @@ class Damage:
 def capture_damages(capture: Path) -> Iterator[Damage]:
     """Every damage of a capture, by its folder."""
     try:
-        record = CaptureRecord.read(capture / CAPTURE)
-        if record.id != capture.name:
-            yield Damage(f"{capture / CAPTURE}: is that of {record.id}, and does not belong here", capture / CAPTURE)
+        read_capture(capture)
     except StoreError as error:
         yield Damage.of(error, capture / CAPTURE)
     for split in sorted({file.parents[1] for file in capture.glob(f"*/*/*/{INDEX}")}):
         rows = None
         if (split / SPLIT).is_file():
             try:
-                known = SplitRecord.read(split / SPLIT)
-                if split != capture / file_name(known.distribution) / f"{file_name(known.split)}.{known.data_hash}":
-                    raise StoreError(f"{split / SPLIT}: is that of another split, and does not belong here")
-                rows = known.rows
+                rows = read_split(split).rows
             except StoreError as error:
                 yield Damage.of(error, split / SPLIT)
         folders = sorted(file.parent for file in split.glob(f"*/{INDEX}"))

@@ -40,7 +40,7 @@ class OtherVersions:
     def __init__(
         self, folder: Path, stimulus: Stimulus, wanted: Mapping[ActivationKey, Sequence[int]], hashes: Sequence[str]
     ) -> None:
-        self._versions = [held for other in _siblings(folder) if (held := _held(other, stimulus, wanted)) is not None]
+        self._versions = [held for other in siblings(folder) if (held := _held(other, stimulus, wanted)) is not None]
         place: dict[str, tuple[int, int]] = {}
         for number, held in enumerate(self._versions):
             for row, response in enumerate(next(iter(held.values())).index.responses):
@@ -99,8 +99,6 @@ def take_over(folder: Path, split: Split, stimulus: Stimulus, missing: Sequence[
         How many of the missing were written: all, or none where some text is not there, or where a prompt is a chat,
         which is no text without a tokenizer.
     """
-    if not _siblings(folder):
-        return 0
     try:
         hashes = [text_hash(text) for example in split.examples for text in stimulus.parts(example)]
     except BadInput:
@@ -137,7 +135,7 @@ def take_over(folder: Path, split: Split, stimulus: Stimulus, missing: Sequence[
     return len(writers)
 
 
-def _siblings(folder: Path) -> list[Path]:
+def siblings(folder: Path) -> list[Path]:
     """The folders of other versions of a split."""
     name = folder.name.rpartition(".")[0]
     found = folder.parent.iterdir() if folder.parent.is_dir() else ()

@@ -137,9 +137,8 @@ class StoredActivations:
         Raises:
             StoreError: a shard is missing or damaged.
         """
-        for shard in self.index.shards:
-            if layers is None or not shard.layers or {*layers} & {*shard.layers}:
-                self._check(shard)
+        for shard in self.index.shards_of(layers):
+            self._check(shard)
 
     def _shards(self, layer: int | None) -> list[Shard]:
         found = (shard for shard in self.index.shards if layer is None or layer in shard.layers)

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from repeng.activations.store.files import (
-    CAPTURE,
     INDEX,
     LOGPROB,
     SPLIT,
@@ -19,7 +18,7 @@ from repeng.activations.store.files import (
     split_folder,
     split_key,
 )
-from repeng.activations.store.records import WAY_OUT, CaptureRecord, Index, SplitRecord, read_index, read_split
+from repeng.activations.store.records import WAY_OUT, Index, SplitRecord, read_capture, read_index, read_split
 from repeng.activations.store.stored_activations import StoredActivations
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.errors import BadInput, StoreError, UnknownName
@@ -52,9 +51,7 @@ class StoredCapture:
 
     def __init__(self, folder: Path, *, trust: bool = False) -> None:
         self.folder, self.id, self.trust = folder, folder.name, trust
-        self.record = CaptureRecord.read(folder / CAPTURE)
-        if self.record.id != self.id:
-            raise StoreError(f"{folder / CAPTURE}: is that of {self.record.id}, and does not belong here; {WAY_OUT}")
+        self.record = read_capture(folder)
         model = self.record.model
         self.model, self.model_slug, self.dtype = model.model, model.slug, model.dtype
         self.n_layers, self.d_model = model.n_layers, model.d_model
@@ -200,13 +197,8 @@ class StoredCapture:
         Raises:
             StoreError: the note cannot be read, or is that of another split.
         """
-        folder, key = split_folder(self.folder, split), split_key(split)
-        if not (folder / SPLIT).is_file():
-            return None
-        record = read_split(folder / SPLIT)
-        if (record.distribution, record.split, record.data_hash) != key:
-            raise StoreError(f"{folder / SPLIT}: is that of another split, and does not belong here; {WAY_OUT}")
-        return record
+        folder = split_folder(self.folder, split)
+        return read_split(folder) if (folder / SPLIT).is_file() else None
 
     def _checked(self, split: Split | SplitKey, folder: Path) -> StoredActivations:
         """Activations whose responses are those of the split's data."""
