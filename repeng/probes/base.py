@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -144,6 +144,30 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
         device = activations.device
         self.learn(activations, torch.from_numpy(labels).float().to(device), torch.from_numpy(pairs).to(device))
         return self
+
+    def fit_swapped(
+        self,
+        activations: Float[Tensor, "*batch stimulus example d_model"],
+        swaps: Bool[Tensor, "null pair"],
+    ) -> Probe:
+        """What it would have learned with the labels of some pairs exchanged: a null for its accuracy.
+
+        This is the plain loop, one fit a null. A probe overrides it where it has a quicker way to the same.
+
+        Args:
+            activations: the rows that it was fitted on, in the order best, worse, best, worse, ...
+            swaps: for each null, the pairs whose best response counts as the worse one and the other way round.
+
+        Returns:
+            A fitted probe whose state has one more leading axis, the nulls: it scores `[null, *batch, example]`.
+        """
+        rows = torch.arange(2 * swaps.shape[1], device=swaps.device).reshape(-1, 2)
+        labels, groups = torch.tensor([1.0, 0.0]).repeat(len(rows)), torch.arange(len(rows)).repeat_interleave(2)
+        states = []
+        for swap in swaps:
+            order = torch.where(swap[:, None], rows.flip(1), rows).reshape(-1).to(activations.device)
+            states.append(clone(self).fit(activations[..., order, :], labels, groups).state())
+        return self.with_state({name: torch.stack([state[name] for state in states]) for name in states[0]})
 
     def decision_function(self, X: Any) -> Any:  # noqa: N803
         """One score a response, `[n]` or `[*batch, example]`; higher means better.
