@@ -56,14 +56,13 @@ def _nothing_cached() -> NoReturn:
     raise RepengError("this method reads cached activations; evaluate it in a study, or from a store")
 
 
-def layer_figures(found: LayerScores, target: Target, labels: ResponseLabels, *, seed: int = 0) -> list[LayerFigure]:
+def layer_figures(found: LayerScores, target: Target, labels: ResponseLabels) -> list[LayerFigure]:
     """Accuracy and interval of each layer that was fitted, alone.
 
     Args:
         found: what each layer said of the target's pairs.
         target: what was asked.
         labels: of the target's responses.
-        seed: of the intervals.
 
     Raises:
         RepengError: nothing is said of any pair.
@@ -72,8 +71,8 @@ def layer_figures(found: LayerScores, target: Target, labels: ResponseLabels, *,
     answered = np.isfinite(scores).all(axis=0)
     pairs = some_pairs(labels.pairs[answered], labels.name)
     wins = (scores[:, answered] > 0) + 0.5 * (scores[:, answered] == 0)
-    drawn_from = Evaluation(wins[0], example=labels.examples[pairs[:, 0]], group=labels.groups[pairs[:, 0]])
-    intervals = accuracy_intervals(wins, drawn_from, seed=seed)
+    asked = Evaluation(wins[0], example=labels.examples[pairs[:, 0]], group=labels.groups[pairs[:, 0]])
+    intervals = accuracy_intervals(wins[:, None], asked)
     figures = []
     for (layer, head), row, interval, held in zip(found.units, wins, intervals, found.held_out_accuracy, strict=True):
         low, high = interval or (None, None)
