@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -81,13 +82,20 @@ def genies_rms_calibration_error(probabilities: Float[np.ndarray, " pair"]) -> f
         The figure, or nan where no bin holds 20 pairs, as released.
     """
     check_pairs(probabilities)
-    coin = random.Random(GENIES_SEED)
-    labels = np.array([coin.choice([0, 1]) for _ in range(len(probabilities))])
+    labels = _coins(len(probabilities))
     turned = np.where(labels == 1, probabilities, 1 - probabilities)
     places = np.digitize(turned, np.linspace(0, 1, GENIES_BINS + 1))
     members = [turned[places == number] for number in range(1, GENIES_BINS + 1)]
     squares = [(np.mean(labels) - np.mean(one)) ** 2 for one in members if len(one) >= GENIES_FEWEST]
     return float(np.sqrt(np.mean(squares))) if squares else math.nan
+
+
+@lru_cache(maxsize=64)
+def _coins(count: int) -> Int[np.ndarray, " pair"]:
+    coin = random.Random(GENIES_SEED)
+    found = np.array([coin.choice([0, 1]) for _ in range(count)])
+    found.flags.writeable = False
+    return found
 
 
 def debiased_calibration_error(
