@@ -103,14 +103,13 @@ class ByLayer:
     tied: tuple[float, float] | None = None
 
 
-def by_layer(found: LayerScores, target: Target, labels: ResponseLabels, *, seed: int = 0) -> ByLayer:
+def by_layer(found: LayerScores, target: Target, labels: ResponseLabels) -> ByLayer:
     """Accuracy and interval of each layer that was fitted, alone.
 
     Args:
         found: what each layer said of the target's pairs.
         target: what was asked.
         labels: of the target's responses.
-        seed: of the intervals.
 
     Raises:
         RepengError: nothing is said of any pair.
@@ -119,10 +118,9 @@ def by_layer(found: LayerScores, target: Target, labels: ResponseLabels, *, seed
     answered = np.isfinite(scores).all(axis=(0, 1))
     pairs = some_pairs(labels.pairs[answered], labels.name)
     scores = scores[..., answered]
-    # Of each layer the wins by fit; the interval of each is that of their mean.
     wins = ((scores > 0) + 0.5 * (scores == 0)).swapaxes(0, 1)
     asked = Evaluation(wins[0].mean(axis=0), example=labels.examples[pairs[:, 0]], group=labels.groups[pairs[:, 0]])
-    intervals = accuracy_intervals(wins.mean(axis=1), asked, seed=seed)
+    intervals = accuracy_intervals(wins, asked)
     tied = found.tied
     figures = []
     for place, ((layer, head), own, interval) in enumerate(zip(found.units, wins, intervals, strict=True)):

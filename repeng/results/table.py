@@ -75,9 +75,8 @@ def row_from(
     shift: Shift,
     source_id: Evaluation | None = None,
     baseline: Evaluation | None = None,
-    capability: float | None = None,
+    capability: Evaluation | float | None = None,
     kind: str = "",
-    resamples: int = 2000,
 ) -> ResultRow:
     """The row of one evaluation. What it cannot support stays blank, never invented.
 
@@ -91,13 +90,19 @@ def row_from(
         shift: what was asked.
         source_id: the same method on its source's test split.
         baseline: zero-shot on the target.
-        capability: what the best method reaches when tuned on the target's reference.
+        capability: the best method, tuned on the target's reference, on that; or its accuracy alone, which leaves the
+            interval of elicitation blank.
         kind: what the method is; by default what its name tells.
-        resamples: of the bootstrap.
     """
     denied = evaluation and evaluation.contradicted_by
     figures: dict[str, Any] = figures_of(
-        figure_inputs(evaluation, source_id=source_id, baseline=baseline, capability=capability, resamples=resamples)
+        figure_inputs(
+            evaluation,
+            source_id=source_id,
+            baseline=baseline,
+            capability=capability,
+            same_target=shift.target == shift.target_reference,
+        )
     )
     return ResultRow(
         model=model,

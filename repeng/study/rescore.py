@@ -15,7 +15,7 @@ from repeng.distributions.load import list_distributions, load_distributions
 from repeng.distributions.schema import Benchmark, Shift, Split
 from repeng.errors import BadData, BadInput, UnknownName
 from repeng.limits import RECORD_BYTES, read_bounded
-from repeng.metrics import Evaluation
+from repeng.metrics import AGREES, Evaluation
 from repeng.results import (
     ResultRow,
     evaluation_path,
@@ -187,9 +187,13 @@ def _score(files: _Files, folder: str, shift: Shift) -> Rescored:
     held = {name: files.evaluation(path) for name, path in wanted.items()}
     missing = [path for name, path in wanted.items() if held[name] is None]
     capability_path = files.capabilities / f"{shift.target}.json"
-    capability, intervention = None, ""
+    capability: Evaluation | float | None = None
+    intervention = ""
     if capability_path.is_file():
-        capability, intervention = read_capability(capability_path)
+        stated_capability, intervention = read_capability(capability_path)
+        own = files.evaluation(files.path(intervention, shift.target_reference, shift.target_reference))
+        agrees = own is not None and abs(own.accuracy - stated_capability) <= AGREES
+        capability = own if agrees else stated_capability
     else:
         missing.append(capability_path)
     stated = {} if held["evaluation"] is None else read_provenance(wanted["evaluation"])

@@ -348,7 +348,7 @@ def _row(
         shift=shift,
         source_id=source_id.evaluation if source_id else None,
         baseline=baseline.evaluation if baseline else None,
-        capability=capability.answer.evaluation.accuracy if capability else None,
+        capability=capability.answer.evaluation if capability else None,
         kind=plan.kind_of(method),
     )
 
@@ -377,6 +377,6 @@ def _capability_row(found: Capability, plan: Plan) -> ResultRow:
         layers=found.answer.layers,
         shift=Shift(found.reference, found.reference),
         source_id=found.answer.evaluation,
-        capability=found.answer.evaluation.accuracy,
+        capability=found.answer.evaluation,
         kind=plan.kind_of(found.method),
     )
