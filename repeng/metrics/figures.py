@@ -109,6 +109,7 @@ def figure_inputs(
         "p": evaluation and cell_p(evaluation),
         "fit_accuracies": accuracies,
         "shuffled": evaluation and evaluation.shuffled,
+        "unlabelled": evaluation and evaluation.unlabelled,
         "random": evaluation and evaluation.random,
         "source_id_accuracy": source_id and source_id.accuracy,
         "baseline_accuracy": baseline and baseline.accuracy,
@@ -158,6 +159,7 @@ class Figures:
     fit_highest: float | None = made_by(np.max, "fit_accuracies")
     null_sd: float | None = made_by(null_sd, "shuffled")
     selectivity: float | None = made_by(selectivity, "accuracy", "shuffled")
+    unlabelled_sd: float | None = made_by(null_sd, "unlabelled")
     random_mean: float | None = made_by(mean_of, "random")
     random_sd: float | None = made_by(sd, "random")
     source_id_accuracy: float | None = made_by(float, "source_id_accuracy")
