@@ -157,9 +157,10 @@ class Figures:
     fit_sd: float | None = made_by(sd, "fit_accuracies")
     fit_lowest: float | None = made_by(np.min, "fit_accuracies")
     fit_highest: float | None = made_by(np.max, "fit_accuracies")
+    # Before `null_sd`, which is a figure from then on and no longer the function.
+    unlabelled_sd: float | None = made_by(null_sd, "unlabelled")
     null_sd: float | None = made_by(null_sd, "shuffled")
     selectivity: float | None = made_by(selectivity, "accuracy", "shuffled")
-    unlabelled_sd: float | None = made_by(null_sd, "unlabelled")
     random_mean: float | None = made_by(mean_of, "random")
     random_sd: float | None = made_by(sd, "random")
     source_id_accuracy: float | None = made_by(float, "source_id_accuracy")
