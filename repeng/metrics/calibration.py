@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from repeng.errors import BadInput
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.resampling import LEVEL, Estimate, resampling_units
+from repeng.metrics.variance import NOTHING
 
 GENIES_SEED = 42
 GENIES_BINS = 5
@@ -127,8 +128,12 @@ def debiased_calibration_error(
     weighted = share[:, None] * noise
     of_noise = 2 * float(np.sum(weighted * weighted.T))
     of_error = 4 * float((share * gap) @ noise @ (share * gap)) / square if square > 0 else 0.0
-    low, high = _errors_that_fit(square, expected, of_noise, of_error)
-    return Estimate(math.sqrt(max(0.0, square - expected)), low, high)
+    value = math.sqrt(max(0.0, square - expected))
+    if expected < NOTHING:
+        # Every bin is all right or all wrong at one confidence: as for accuracies, one prompt more might not be.
+        reach = 1 - ((1 - LEVEL) / 2) ** (1 / units.n_units)
+        return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
+    return Estimate(value, *_errors_that_fit(square, expected, of_noise, of_error))
 
 
 def _gaps_of_bins(
@@ -163,8 +168,6 @@ def _errors_that_fit(square: float, expected: float, of_noise: float, of_error: 
 
     def lower_tail(error_square: float) -> float:
         mean, variance = error_square + expected, of_noise + of_error * error_square
-        if variance <= 0:
-            return float(square >= mean)
         return float(gammainc(mean**2 / variance, square * mean / variance))
 
     def where(tail: float) -> float:

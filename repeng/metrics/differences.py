@@ -18,7 +18,8 @@ def mean_paired_difference(a: Sequence[Evaluation], b: Sequence[Evaluation], tar
     """Mean accuracy of `a` minus mean accuracy of `b` over shifts, on the same pairs, with interval and p-value.
 
     The difference is what `a` wins and `b` loses, less what `b` wins and `a` loses. Both are proportions with an
-    interval of their own; MOVER (Zou and Donner 2008) makes the interval of their difference, with their correlation.
+    interval of their own; MOVER (Zou and Donner 2008) makes the interval of their difference, with their correlation,
+    and it reaches as far as Student's t of the difference itself at least.
     The p-value of no difference inverts the same interval: under 0.05 exactly where that leaves 0 out.
 
     Shifts on the same target share its prompts; shifts are taken as given. Fit k of both methods has one seed, and
@@ -65,12 +66,14 @@ def difference_variance(
 def difference_ends(found: MeanVariance, alpha: float = 1 - LEVEL) -> tuple[float, float]:
     """The interval of a difference, from `difference_variance`, at the level 1 - alpha."""
     win, loss, _ = found.mean.tolist()
+    own = math.sqrt(float(found.reach(alpha)[2]))
     lows, highs = proportion_ends(found, alpha)
     of_win, of_loss, of_both = found.variance.tolist()
     correlation = correlation_of(of_win, of_loss, (of_win + of_loss - of_both) / 2)
     below = _reach(win - float(lows[0]), float(highs[1]) - loss, correlation)
     above = _reach(float(highs[0]) - win, loss - float(lows[1]), correlation)
-    return win - loss - below, win - loss + above
+    # Where fits are few and differ, gain and loss vary against each other: their correlation is then too rough.
+    return win - loss - max(below, own), win - loss + max(above, own)
 
 
 def correlation_of(one: float, other: float, covariance: float) -> float:

@@ -17,17 +17,15 @@ SMALLEST_P, LARGEST_P = 1e-15, 0.9999
 def proportion_ends(of: MeanVariance, alpha: float = 1 - LEVEL) -> tuple[ByCurve, ByCurve]:
     """The interval of means that lie between 0 and 1, at the level 1 - alpha.
 
-    Clopper and Pearson's exact interval of a proportion, with the number of independent pairs that would have the
-    same variance, made smaller for the degrees of freedom by (t of the pairs / t of the variance)^2. Where nothing
-    varies (all right, or all wrong) the prompts are the pairs.
+    Clopper and Pearson's exact interval of a proportion, with the number of independent pairs whose mean would reach
+    as far, by Student's t. Where nothing varies (all right, or all wrong) the prompts are the pairs.
     """
     from scipy.special import betaincinv, stdtrit
 
     tail = alpha / 2
     varies = of.variance > 0
-    inside = np.clip(of.mean * (1 - of.mean), 0.0, None)
-    shrunk = (stdtrit(max(of.n_pairs - 1, 1), tail) / stdtrit(of.df, tail)) ** 2
-    size = np.divide(inside * shrunk, of.variance, out=np.full_like(of.mean, of.n_units), where=varies)
+    alone = np.clip(of.mean * (1 - of.mean), 0.0, None) * stdtrit(max(of.n_pairs - 1, 1), tail) ** 2
+    size = np.divide(alone, of.reach(alpha), out=np.full_like(of.mean, of.n_units), where=varies)
     won, lost = size * of.mean, size * (1 - of.mean)
     some_won, some_lost = won > 0, lost > 0
     low = np.where(some_won, betaincinv(np.where(some_won, won, 1.0), lost + 1, tail), 0.0)

@@ -37,23 +37,41 @@ class TargetValues:
 
 @dataclass(frozen=True, eq=False)
 class MeanVariance:
-    """Means and their variances.
+    """Means and what their variances are made of.
 
     Attributes:
         mean: the mean over shifts of the mean over fits and pairs.
-        variance: of that mean; 0 where nothing varies.
-        prompts: the part of it that is due to prompts alone, as if the method had these fits and no others.
-        df: degrees of freedom of the variance (Satterthwaite's).
+        prompts: its variance over prompts (or over targets, where these are draws), as if there were no other fits.
+        prompt_df: degrees of freedom of that (Satterthwaite's).
+        fits: its variance over fits.
+        fit_df: degrees of freedom of that.
         n_pairs: how many pairs there are.
         n_units: how many prompts speak where nothing varies: those of the smallest target, once for each shift.
     """
 
     mean: ByCurve
-    variance: ByCurve
     prompts: ByCurve
-    df: ByCurve
+    prompt_df: ByCurve
+    fits: ByCurve
+    fit_df: int
     n_pairs: int
     n_units: int
+
+    @property
+    def variance(self) -> ByCurve:
+        """Of the mean; 0 where nothing varies."""
+        return self.prompts + self.fits
+
+    def reach(self, alpha: float) -> ByCurve:
+        """How far the mean may lie off, squared: each variance by the square of its own Student's t, summed.
+
+        Where one variance outweighs the other this is the interval of that one alone. The usual sum with
+        Satterthwaite's degrees of freedom is too short where a few fits happen to agree.
+        """
+        from scipy.special import stdtrit
+
+        of_prompts, of_fits = (stdtrit(df, alpha / 2) ** 2 for df in (self.prompt_df, self.fit_df))
+        return of_prompts * self.prompts + of_fits * self.fits
 
 
 def fit_credit(evaluation: Evaluation) -> Float[np.ndarray, "fit pair"] | None:
@@ -99,23 +117,28 @@ def variance_of_mean(targets: Sequence[TargetValues], *, sampled: bool = False) 
     n_shifts = sum(len(one.of_shifts) for one in targets)
     parts = [_part(one, n_shifts) for one in targets]
     mean = np.sum([one.mean for one in parts], axis=0)
-    spread = [one.prompts for one in parts]
-    prompts = np.sum(spread, axis=0)
+    prompts = np.sum([one.prompts for one in parts], axis=0)
     squares = np.sum([one.prompts**2 / (one.n_units - 1) for one in parts], axis=0)
+    df = np.divide(prompts**2, squares, out=np.ones_like(prompts), where=squares > 0)
     if len(parts) > 1:
-        still = [np.where(own < NOTHING, one.least, 0.0) for own, one in zip(spread, parts, strict=True)]
+        still = [np.where(one.prompts < NOTHING, one.least, 0.0) for one in parts]
         prompts = np.where(prompts < NOTHING, 0.0, prompts + np.sum(still, axis=0))
-    fits, fit_squares = _of_fits(parts)
-    variance, squares = prompts + fits, squares + fit_squares
+    fits = _of_fits(parts, within=True)
     if sampled and len(parts) > 1:
-        between, between_squares = _between(parts)
-        wider = between > variance
-        variance, squares = np.where(wider, between, variance), np.where(wider, between_squares, squares)
-    variance = np.where(variance < NOTHING, 0.0, variance)
-    df = np.divide(variance**2, squares, out=np.ones_like(variance), where=squares > 0)
-    n_pairs = sum(values.shape[-1] for one in targets for values in one.of_shifts)
+        count = len(parts)
+        off = np.array([one.mean - one.share * mean for one in parts])
+        between, between_fits = count / (count - 1) * np.sum(off**2, axis=0), _of_fits(parts, within=False)
+        wider = between + between_fits > prompts + fits
+        prompts, fits = np.where(wider, between, prompts), np.where(wider, between_fits, fits)
+        df = np.where(wider, count - 1.0, df)
     return MeanVariance(
-        mean, variance, np.minimum(prompts, variance), df, n_pairs, n_shifts * min(one.n_units for one in parts)
+        mean,
+        np.where(prompts < NOTHING, 0.0, prompts),
+        df,
+        np.where(fits < NOTHING, 0.0, fits),
+        min((n_fits for one in parts for n_fits in one.by_fit), default=2) - 1,
+        sum(values.shape[-1] for one in targets for values in one.of_shifts),
+        n_shifts * min(one.n_units for one in parts),
     )
 
 
@@ -194,35 +217,28 @@ def _by_unit(values: Values, units: Int[np.ndarray, " _pair"], n_units: int) -> 
     return found
 
 
-def _of_fits(parts: Sequence[_Part]) -> tuple[ByCurve, ByCurve]:
-    """The variance over fits, less the interaction where it is larger; and its term of Satterthwaite's formula.
+def _of_fits(parts: Sequence[_Part], *, within: bool) -> ByCurve:
+    """The variance over fits, less the interaction, and not below 0.
 
     Fit k of every shift is of one seed: fits are taken together. Shifts with another number of fits are apart.
+
+    Args:
+        parts: of each target.
+        within: whether fits interact with the prompts of targets as given, or with targets that are draws.
     """
-    variance, squares = np.zeros_like(parts[0].mean), np.zeros_like(parts[0].mean)
-    for n_fits in {number for one in parts for number in one.by_fit}:
+    variance = np.zeros_like(parts[0].mean)
+    for n_fits in sorted({number for one in parts for number in one.by_fit}):
         having = [one for one in parts if n_fits in one.by_fit]
-        over = np.var(np.sum([one.by_fit[n_fits] for one in having], axis=0), axis=1, ddof=1) / n_fits
-        shared = np.sum([one.residuals[n_fits] for one in having], axis=0)
-        variance = variance + np.maximum(over - shared, 0.0)
-        squares = squares + over**2 / (n_fits - 1)
-    return variance, squares
-
-
-def _between(parts: Sequence[_Part]) -> tuple[ByCurve, ByCurve]:
-    """As `_of_fits`, where targets are draws: the variance over targets and fits."""
-    count = len(parts)
-    shares = np.array([one.share for one in parts])
-    means = np.array([one.mean for one in parts])
-    off = means - means.sum(axis=0) * shares[:, None]
-    variance = count / (count - 1) * np.sum(off**2, axis=0)
-    squares = variance**2 / (count - 1)
-    for n_fits in {number for one in parts for number in one.by_fit}:
-        own = np.array([one.by_fit.get(n_fits, np.zeros((len(means[0]), n_fits))) for one in parts])
+        own = np.array([one.by_fit[n_fits] for one in having])
         over = np.var(own.sum(axis=0), axis=1, ddof=1) / n_fits
-        left = own - own.sum(axis=0) * shares[:, None, None]
-        left = left - left.mean(axis=2, keepdims=True)
-        shared = count / ((count - 1) * (n_fits - 1) * n_fits) * np.sum(left**2, axis=(0, 2))
+        if within:
+            shared = np.sum([one.residuals[n_fits] for one in having], axis=0)
+        elif len(having) > 1:
+            left = own - own.sum(axis=0) * np.array([one.share for one in having])[:, None, None]
+            left = left - left.mean(axis=2, keepdims=True)
+            count = len(having)
+            shared = count / ((count - 1) * (n_fits - 1) * n_fits) * np.sum(left**2, axis=(0, 2))
+        else:
+            shared = np.zeros_like(variance)
         variance = variance + np.maximum(over - shared, 0.0)
-        squares = squares + over**2 / (n_fits - 1)
-    return variance, squares
+    return variance

@@ -23,7 +23,7 @@ from repeng.metrics import (
 
 
 def slow_variance(wins: list[list[float]], groups: list[int]) -> tuple[float, float, float]:
-    """The mean over fits and pairs, its variance and degrees of freedom, by the textbook's sums, one by one."""
+    """The mean over fits and pairs, and its variances over prompts and over fits, by the textbook's sums one by one."""
     n_fits, n_pairs, names = len(wins), len(groups), sorted(set(groups))
     n = len(names)
     fit_means = [sum(row) / n_pairs for row in wins]
@@ -37,25 +37,26 @@ def slow_variance(wins: list[list[float]], groups: list[int]) -> tuple[float, fl
     over_prompts = n / (n - 1) * sum(value**2 for value in row.values()) * (n_pairs - 1) / n_pairs
     average = [sum(wins[k][j] for k in range(n_fits)) / n_fits for j in range(n_pairs)]
     over_prompts = max(over_prompts, sum((value - mean) ** 2 for value in average) / n_pairs**2)
-    variance, squares = over_prompts, over_prompts**2 / (n - 1)
+    added = 0.0
     if n_fits > 1:
         over_fits = sum((one - mean) ** 2 for one in fit_means) / (n_fits - 1) / n_fits
         left = sum((cell[k, name] - row[name]) ** 2 for k in range(n_fits) for name in names)
         shared = n * left / ((n - 1) * (n_fits - 1) * n_fits)
-        variance += max(over_fits - shared, 0.0)
-        squares += over_fits**2 / (n_fits - 1)
-    return mean, variance, variance**2 / squares if squares else 1.0
+        added = max(over_fits - shared, 0.0)
+    return mean, over_prompts, added
 
 
 def slow_interval(wins: list[list[float]], groups: list[int], alpha: float = 0.05) -> tuple[float, float]:
     from scipy.stats import beta, t
 
-    mean, variance, df = slow_variance(wins, groups)
-    if variance < 1e-15:
+    mean, over_prompts, over_fits = slow_variance(wins, groups)
+    if over_prompts + over_fits < 1e-15:
         reach = 1 - (alpha / 2) ** (1 / len(set(groups)))
         return max(mean - reach, 0.0), min(mean + reach, 1.0)
-    ratio = t.ppf(1 - alpha / 2, len(groups) - 1) / t.ppf(1 - alpha / 2, df)
-    size = mean * (1 - mean) / variance * ratio**2
+    reach = t.ppf(1 - alpha / 2, len(set(groups)) - 1) ** 2 * over_prompts
+    if len(wins) > 1:
+        reach += t.ppf(1 - alpha / 2, len(wins) - 1) ** 2 * over_fits
+    size = mean * (1 - mean) / reach * t.ppf(1 - alpha / 2, len(groups) - 1) ** 2
     low = beta.ppf(alpha / 2, size * mean, size * (1 - mean) + 1) if mean > 0 else 0.0
     high = beta.ppf(1 - alpha / 2, size * mean + 1, size * (1 - mean)) if mean < 1 else 1.0
     return float(low), float(high)

@@ -84,9 +84,11 @@ def mean_coverage(kind: str, *, n_shifts: int, draws: int, seed: int = 0) -> dic
             truths = generator.beta(centre * size, (1 - centre) * size, n_shifts)
         cells = [Cell(100, 1, 0.0, float(p)) for p in truths]
         evaluations = [evaluation_of(wins_of(generator, cell, 1)[0], cell) for cell in cells]
-        for shifts, truth in (("fixed", float(truths.mean())), ("sampled", centre)):
-            found = mean_accuracy_interval(evaluations, targets, shifts=shifts)
-            held[shifts].append(bool(found.low is not None and found.low <= truth <= found.high))
+        fixed = mean_accuracy_interval(evaluations, targets, shifts="fixed")
+        sampled = mean_accuracy_interval(evaluations, targets, shifts="sampled")
+        for name, found, truth in (("fixed", fixed, float(truths.mean())), ("sampled", sampled, centre)):
+            if found.low is not None and found.high is not None:
+                held[name].append(found.low <= truth <= found.high)
     return {name: float(np.mean(one)) for name, one in held.items()}
 
 
@@ -151,5 +153,5 @@ def calibration_coverage(pairs: int, off: float, sure: str, *, draws: int, seed:
         debiased.append(found.value)
         held.append(found.low <= off <= found.high)
         highs.append(found.high)
-    names = ("raw", "debiased", "covers", "high")
-    return {name: float(np.mean(one)) for name, one in zip(names, (raw, debiased, held, highs), strict=True)}
+    columns: dict[str, list] = {"raw": raw, "debiased": debiased, "covers": held, "high": highs}
+    return {name: float(np.mean(one)) for name, one in columns.items()}
