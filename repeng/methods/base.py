@@ -261,7 +261,7 @@ class MethodSettings:
         max_length: the longest text in tokens that it takes; None where it names no limit.
         capture_id: where its activations are in a store.
         seed: of every random choice.
-        layers: `auto`, `all`, `top-k:N` or layers, as the user gave it.
+        layers: `auto`, `all`, `top-k:N`, `one-se`, `average` or layers, as the user gave it.
         device: where tuned models compute.
         dtype: that they compute in.
         tune_preset: `default` or `genies`.

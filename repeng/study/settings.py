@@ -59,7 +59,7 @@ class Study:
         data: folder of distributions, a preference file or a hub dataset id; None: the benchmark's own.
         methods: names of methods, or `all`; with parameters as `logistic(C=0.1)`, in a file also as a table
             `{ name = "logistic", C = 0.1 }`. A folder with `train.py` and `eval.py` is a method too.
-        layers: `auto`, `all`, `top-k:N`, or layers such as `3` or `4-8`.
+        layers: `auto`, `all`, `top-k:N`, `one-se`, `average`, or layers such as `3` or `4-8`.
         limit: the first so many examples of each split; None: all.
         augment: share of target train examples mixed into each source, between 0 and 1.
         too_long: what happens to a text longer than the model takes: `skip`, `refuse` or `cut`.
