@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 
 from repeng.benchmarks.shift_lists import get_benchmark
 from repeng.distributions.schema import ResponseLabels
 from repeng.errors import RepengError
-from repeng.maths import pair_accuracy
+from repeng.maths import all_pairs, pair_accuracy
 from repeng.methods.names import parse_name
 from repeng.methods.probes import CachedSource
 from repeng.probes.base import Probe
@@ -76,11 +76,16 @@ class Reader:
         return SourceData(activations, known.labels, known.examples, known.groups, layers, source.kept)
 
 
+def every_pair(data: SourceData) -> Int[np.ndarray, "pair 2"]:
+    """Every pair of a split as rows (best, worse)."""
+    return all_pairs(data.labels, data.examples, data.usable)
+
+
 def layer_gaps(probe: Probe, data: SourceData) -> Float[np.ndarray, "layer pair"]:
     """How much higher each layer of a fitted probe scores the best response of every pair."""
-    known = ResponseLabels("", np.where(data.usable, data.labels, np.nan), data.examples, data.groups)
+    pairs = every_pair(data)
     scores = to_numpy(probe.decision_function(data.activations))
-    return scores[:, known.pairs[:, 0]] - scores[:, known.pairs[:, 1]]
+    return scores[:, pairs[:, 0]] - scores[:, pairs[:, 1]]
 
 
 def ensemble(curves: Curves, units: list[Unit], gaps: Float[np.ndarray, "layer pair"]) -> Float[np.ndarray, " pair"]:
