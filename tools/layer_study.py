@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +133,12 @@ def rows_of_source(reader: Reader, source: str, targets: dict[str, SourceData], 
 
 
 def shifts_here(cached: CachedData, names: Sequence[str]) -> dict[str, list[str]]:
-    """The targets of each source, of the shifts whose two distributions the store holds."""
+    """The targets of each source, of the shifts that the store holds; `every` is every two distributions of it."""
     here = {key[:2] for key in cached.splits()}
-    pairs = dict.fromkeys((shift.source, shift.target) for name in names for shift in get_benchmark(name).shifts)
+    if names == ["every"]:
+        pairs = dict.fromkeys(product(sorted({name for name, _ in here}), repeat=2))
+    else:
+        pairs = dict.fromkeys((shift.source, shift.target) for name in names for shift in get_benchmark(name).shifts)
     found: dict[str, list[str]] = {}
     for source, target in pairs:
         if source != target and (source, "train") in here and (target, "test") in here:
@@ -149,7 +153,7 @@ def study(cached: CachedData, shifts: dict[str, list[str]], probe: Probe, seeds:
     rows: list[dict[str, Any]] = []
     for source, targets in shifts.items():
         try:
-            rows += rows_of_source(reader, source, {target: test(target) for target in targets}, seeds)
+            rows += rows_of_source(reader, source, {target: test(target) for target in (source, *targets)}, seeds)
         except RepengError as error:
             log.warning("%s on %s is left out: %s", probe.name, source, error)
     log.info("%s: %d sources", probe.name, len(shifts))
@@ -162,38 +166,40 @@ def interval(values: pd.Series) -> str:
     return f"{100 * values.mean():+.1f} ± {100 * half:.1f}"
 
 
-def rule_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """By probe and rule: accuracy over shifts, its spread over seeds, how many choices, cost against the best layer.
+def by_source(rows: pd.DataFrame) -> pd.DataFrame:
+    """By probe, rule and source, means over its targets: accuracy, spread over seeds, gain, cost, number of choices."""
+    cell = ["probe", "source", "target"]
+    cells = rows.groupby([*cell, "rule"])["accuracy"].agg(["mean", "std"]).reset_index()
+    alone = cells.rule.str.startswith("layer ")
+    cells = cells[~alone].join(cells[alone].groupby(cell)["mean"].max().rename("fixed"), on=cell)
+    cells = cells.join(cells[cells.rule == CHOSEN[0]].set_index(cell)["mean"].rename("first"), on=cell)
+    cells = cells.assign(cost=cells["fixed"] - cells["mean"], gain=cells["mean"] - cells["first"])
+    keys = ["probe", "rule", "source"]
+    found = cells.groupby(keys, sort=False)[["mean", "std", "cost", "gain"]].mean()
+    return found.join(rows.groupby(keys)["layers"].nunique().rename("choices"))
 
-    The means are over sources, each the mean of its targets; the intervals are over sources.
-    """
-    by_cell = rows.groupby(["probe", "rule", "source", "target"])["accuracy"].agg(["mean", "std"]).reset_index()
-    fixed = by_cell[by_cell.rule.str.startswith("layer ")].groupby(["probe", "source", "target"])["mean"].max()
-    fixed = fixed.rename("fixed")
-    of_rules = by_cell[~by_cell.rule.str.startswith("layer ")].join(fixed, on=["probe", "source", "target"])
-    first = of_rules[of_rules.rule == CHOSEN[0]].set_index(["probe", "source", "target"])["mean"].rename("first")
-    of_rules = of_rules.join(first, on=["probe", "source", "target"])
-    of_rules["cost"] = of_rules["fixed"] - of_rules["mean"]
-    of_rules["gain"] = of_rules["mean"] - of_rules["first"]
-    sources = of_rules.groupby(["probe", "rule", "source"])[["mean", "std", "cost", "gain", "fixed"]].mean()
-    choices = rows.groupby(["probe", "rule", "source"])["layers"].nunique()
-    table = []
-    order = [*CHOSEN, *CANDIDATES, TIED, ANY]
-    for probe in rows.probe.unique():
-        for rule in order:
-            part = sources.loc[probe, rule]
-            table.append(
-                {
-                    "probe": probe,
-                    "rule": rule,
-                    "accuracy": f"{100 * part['mean'].mean():.1f}",
-                    f"gain over {CHOSEN[0]}": interval(part["gain"]),
-                    "sd over seeds": f"{100 * part['std'].mean():.1f}",
-                    "choices": f"{choices.loc[probe, rule].mean():.1f}" if rule not in (TIED, ANY) else "",
-                    f"cost against the {BEST_FIXED}": interval(part["cost"]),
-                }
-            )
-    return pd.DataFrame(table)
+
+def rule_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """By probe and rule, means over sources, with 95 % intervals over them; `every` probe is the mean of the probes."""
+    shifted = by_source(rows[rows.source != rows.target])
+    own = by_source(rows[rows.source == rows.target])
+    of_probes = [(probe, shifted.loc[probe], own.loc[probe]) for probe in rows.probe.unique()]
+    if len(of_probes) > 1:
+        of_probes.append(("every", *(found.groupby(["rule", "source"]).mean() for found in (shifted, own))))
+    return pd.DataFrame(
+        {
+            "probe": probe,
+            "rule": rule,
+            "accuracy on shifts": f"{100 * there.loc[rule]['mean'].mean():.1f}",
+            f"gain over {CHOSEN[0]}": interval(there.loc[rule]["gain"]),
+            "sd over seeds": f"{100 * there.loc[rule]['std'].mean():.1f}",
+            "choices": f"{there.loc[rule]['choices'].mean():.1f}" if rule not in (TIED, ANY) else "",
+            f"cost against the {BEST_FIXED}": interval(there.loc[rule]["cost"]),
+            "gain on the source's own test split": interval(here.loc[rule]["gain"]),
+        }
+        for probe, there, here in of_probes
+        for rule in (*CHOSEN, *CANDIDATES, TIED, ANY)
+    )
 
 
 def tie_table(rows: pd.DataFrame) -> pd.DataFrame:

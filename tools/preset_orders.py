@@ -2,8 +2,8 @@
 
 Their released calibration has an intercept, so the same pair may be won by either response, by which stands first. Each
 preset is fitted on each source of a store, split seed by split seed; of every target pair both orders are asked. The
-store must hold the presets' sites, hook_z, resid_pre and resid_post, and the stimulus lat2. docs/methods/genies-presets.md
-holds the table.
+store must hold the presets' sites (hook_z, resid_pre, resid_post) and the stimulus lat2. The table is that of
+docs/methods/genies-presets.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from repeng.probes.calibration import LogisticCalibration
 from repeng.probes.fitting import ProbeSpec, fit_probe
 from repeng.probes.registry import get_probe
 from repeng.study.steps import CachedData, open_store
-from tools.layer_study import Reader, markdown, shifts_here, every_pair
+from tools.layer_study import Reader, every_pair, markdown, shifts_here
 
 log = logging.getLogger(__name__)
 PRESETS = "mms-genies,lat-genies,cra-genies,lat-stimulus-2-genies"
