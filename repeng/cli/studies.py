@@ -42,6 +42,14 @@ def run(
     ] = None,
     out: o.Out = None,
     limit: o.Limit = None,
+    fits: Annotated[
+        int | None,
+        typer.Option("--fits", help="Fit each probe so many times, with other splits, draws and starts. [default: 5]"),
+    ] = None,
+    nulls: Annotated[
+        int | None,
+        typer.Option("--nulls", help="Shuffled fits and random directions to hold a probe against. [default: 20]"),
+    ] = None,
     augment: Annotated[
         str | None, typer.Option("--augment", help="Also fit with this share of target train examples mixed in: 1%.")
     ] = None,
@@ -87,6 +95,8 @@ def run(
         "store": str(store) if store else None,
         "out": str(out) if out else None,
         "limit": limit,
+        "fits": fits,
+        "nulls": nulls,
         "augment": augment,
         "seed": seed,
         "device": device,

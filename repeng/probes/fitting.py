@@ -94,17 +94,35 @@ def fit_probe(
         BadInput: the source is too small, of one class, or lacks a layer that was asked for.
         NonFinite: an activation is infinite or not a number.
     """
+    check_source(spec, source)
+    split = split_source(source.labels, source.examples, source.groups, seed=spec.seed, usable=source.kept)
+    rule = RULES[spec.probe.rule]
+    blocks = [fit_block(rule, spec.probe, block, split) for block in layer_blocks(source, block_bytes)]
+    return chosen(spec, blocks, provenance)
+
+
+def check_source(spec: ProbeSpec, source: LayerSource) -> None:
+    """Refuse a source that lacks a layer.
+
+    Raises:
+        BadInput: it lacks one that was asked for.
+    """
     layers = tuple(reading.layer for reading in source.readings)
     if isinstance(spec.layers, tuple) and (missing := sorted(set(spec.layers) - set(layers))):
         raise BadInput(f"layers {spec.layers}: {missing} given; the source's activations hold {layers}")
+
+
+def chosen(
+    spec: ProbeSpec, blocks: Sequence[tuple[Probe, Curves]], provenance: Mapping[str, Any] | None = None
+) -> FittedProbe:
+    """A probe fitted on blocks of layers, with what the held-out pairs choose among all of them."""
     rule = RULES[spec.probe.rule]
-    split = split_source(source.labels, source.examples, source.groups, seed=spec.seed, usable=source.kept)
-    blocks = [fit_block(rule, spec.probe, block, split) for block in layer_blocks(source, block_bytes)]
     curves = Curves.joined([curves for _, curves in blocks])
+    layers = curves.layers
     units = choose(rule.rules, curves, spec.layers, spec.probe.keeps)
-    centre, scale = standardisation(rule, curves, units)
+    centre, scale = standardisation(rule, curves.responses, units)
     ensemble = np.mean(curves.scores[tuple(np.transpose(units))] / scale[:, None], axis=0)
-    has_heads = blocks[0][1].has_heads
+    has_heads = curves.has_heads
     best = curves.best_heads()
     every = np.arange(len(best))
     return FittedProbe(
@@ -159,12 +177,18 @@ def fit_on_pairs(probe: Probe, data: SourceData, pairs: Int[np.ndarray, "pair 2"
 
 
 def standardisation(
-    rule: HeldOut, curves: Curves, units: Sequence[Unit]
+    rule: HeldOut, of_units: Float[np.ndarray, "layer head row"], units: Sequence[Unit]
 ) -> tuple[Float[np.ndarray, " unit"], Float[np.ndarray, " unit"]]:
-    """What is taken from each member's score before an ensemble's mean, and what it is then divided by."""
+    """What is taken from each member's score before an ensemble's mean, and what it is then divided by.
+
+    Args:
+        rule: whether members are brought to one scale.
+        of_units: every unit's scores of the held-out responses.
+        units: the members.
+    """
     if len(units) == 1 or not rule.standardises:
         return np.zeros(len(units)), np.ones(len(units))
-    responses = curves.responses[tuple(np.transpose(units))]
+    responses = of_units[tuple(np.transpose(units))]
     spread = responses.std(axis=1)
     return responses.mean(axis=1), np.where(spread > 0, spread, 1.0)
 

@@ -139,6 +139,8 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
         tuned=Path(study.store) / "tuned",
         seed=study.seed,
         layers=study.layers,
+        fits=study.fits,
+        nulls=study.nulls,
         device=study.device,
         dtype=study.dtype,
         tune_preset=study.tune_preset,
@@ -357,10 +359,9 @@ def _write_layers(plan: Plan, answers: StudyEvaluations, path: Path) -> None:
     for task in plan.tasks:
         source, target = task.source.distribution, task.target.distribution
         answer = answers.get(task.method, source, target)
-        if answer is not None and answer.by_layer:
-            chosen = [str(figure.layer) in answer.layers.split() for figure in answer.by_layer]
+        if answer is not None and answer.by_layer.figures:
             names = {"model": plan.study.model, "probe": task.method, "source": source, "target": target}
-            rows += layer_rows(answer.by_layer, chosen, **names)
+            rows += layer_rows(answer.by_layer.figures, **names)
     if rows:
         write_layers(rows, path)
     else:
