@@ -91,7 +91,7 @@ def layer_gaps(probe: Probe, data: SourceData) -> Float[np.ndarray, "layer pair"
 
 def ensemble(curves: Curves, units: list[Unit], gaps: Float[np.ndarray, "layer pair"]) -> Float[np.ndarray, " pair"]:
     """What a fitted probe makes of its chosen layers."""
-    _, scale = standardisation(RULES["held-out"], curves, units)
+    _, scale = standardisation(RULES["held-out"], curves.responses, units)
     return np.mean(gaps[[layer for layer, _ in units]] / scale[:, None], axis=0)
 
 

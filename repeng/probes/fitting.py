@@ -12,12 +12,12 @@ from jaxtyping import Float, Int
 from sklearn.base import clone
 
 from repeng.errors import BadInput
-from repeng.maths import independent_groups, pair_accuracy
+from repeng.maths import pair_accuracy
 from repeng.probes.base import Probe, Reading
 from repeng.probes.calibration import fit_temperature, log_loss
 from repeng.probes.fitted import NO_HEAD, FittedProbe, to_numpy, unit_pair_scores
 from repeng.probes.genies import AsReleased
-from repeng.probes.selection import Curves, HeldOut, LayerChoice, Unit, choose, parse_layers
+from repeng.probes.selection import Curves, HeldOut, LayerChoice, Unit, choose, count_prompts, parse_layers
 from repeng.probes.source import BLOCK_BYTES, LayerSource, SourceData, SourceSplit, layer_blocks, split_source, take
 
 RULES: Mapping[str, HeldOut] = {"held-out": HeldOut(), "genies": AsReleased()}
@@ -160,7 +160,7 @@ def fit_block(rule: HeldOut, probe: Probe, data: SourceData, split: SourceSplit)
         layers=data.layers,
         accuracy=rule.accuracy(probe, data, split, held),
         log_loss=log_loss(held, temperature),
-        prompts=len(np.unique(independent_groups(data.groups, data.examples)[0][rows])),
+        prompts=count_prompts(data, validation),
         scores=held,
         responses=responses.reshape(*held.shape[:2], -1),
         temperature=temperature,

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from repeng.errors import BadInput
 from repeng.limits import LAYERS
-from repeng.maths import pair_accuracy
+from repeng.maths import independent_groups, pair_accuracy
 from repeng.probes.base import Probe
 from repeng.probes.calibration import LogisticCalibration, Temperature, fit_temperature
 from repeng.probes.source import SourceData, SourceSplit
@@ -89,6 +89,11 @@ class Curves(Ranking):
         values = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         layers = tuple(layer for part in parts for layer in part.layers)
         return cls(layers=layers, prompts=parts[0].prompts, has_heads=parts[0].has_heads, **values)
+
+
+def count_prompts(data: SourceData, pairs: Int[np.ndarray, "pair 2"]) -> int:
+    """How many prompt groups some pairs are of; examples, where a source is split by those."""
+    return len(np.unique(independent_groups(data.groups, data.examples)[0][pairs[:, 0]]))
 
 
 Rule = Callable[[Ranking, int, Any], list[Unit]]
