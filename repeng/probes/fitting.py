@@ -30,9 +30,9 @@ class ProbeSpec:
 
     Attributes:
         probe: an unfitted probe, with its parameters; it is not changed.
-        layers: "auto" takes the layer (and head) of highest held-out pair accuracy, ties by log-loss, then the lower;
-            "one-se" the earliest layer within one standard error of it; "top-k:K" the mean of the K best (layer, head)
-            by the same order; "average" the mean of the best third of the layers, "all" of every layer, and a tuple, or
+        layers: "auto" and "average" take the mean of the best third of the layers, by held-out pair accuracy, ties by
+            log-loss, then the lower; "top-k:K" of the K best (layer, head), so "top-k:1" the best one alone; "one-se"
+            the earliest layer within one standard error of the best; "all" the mean of every layer, and a tuple, or
             "4-8", of those layers (with heads: each layer's best one). A preset ranks by its own rule: "auto" takes its
             own K, and a tuple restricts it to those layers.
         site: what is read, where it is not the probe's own site; `token` alike.

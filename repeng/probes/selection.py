@@ -100,11 +100,6 @@ Rule = Callable[[Ranking, int, Any], list[Unit]]
 """Given a ranking, how many units the probe keeps where the user names no number, and the choice's argument."""
 
 
-def the_best(ranking: Ranking, keeps: int, _argument: None) -> list[Unit]:
-    """The best unit; of a probe that keeps more, the best of those."""
-    return ranking.best_first()[:keeps]
-
-
 def best_k(ranking: Ranking, _keeps: int, count: int) -> list[Unit]:
     """The K best units, for the mean of their scores."""
     return ranking.best_first()[:count]
@@ -127,13 +122,18 @@ def best_third(ranking: Ranking, _keeps: int, _argument: None) -> list[Unit]:
     return [unit for unit in ranking.best_first() if unit in of_layers][: -(-len(of_layers) // 3)]
 
 
+def as_the_probe_likes(ranking: Ranking, keeps: int, _argument: None) -> list[Unit]:
+    """The mean of the best third of the layers; of a probe that keeps a number of units, of that many best ones."""
+    return best_third(ranking, keeps, None) if keeps == 1 else best_k(ranking, 1, keeps)
+
+
 def given_layers(ranking: Ranking, _keeps: int, layers: tuple[int, ...]) -> list[Unit]:
     """The mean of some layers, with heads each layer's best one."""
     return [unit for unit in every_layer(ranking, 1, None) if ranking.layers[unit[0]] in layers]
 
 
 RULES: Mapping[str, Rule] = {
-    "auto": the_best,
+    "auto": as_the_probe_likes,
     "one-se": earliest,
     "average": best_third,
     "all": every_layer,

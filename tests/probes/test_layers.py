@@ -92,8 +92,8 @@ def test_ties_go_to_the_lower_log_loss_and_then_to_the_lower_layer_and_head() ->
     accuracy = np.array([[0.7, 0.8], [0.8, 0.8]])
     losses = Ranking((0, 1), accuracy, np.array([[0.1, 0.5], [0.4, 0.5]]), 40)
     alike = Ranking((0, 1), accuracy, np.full((2, 2), 0.5), 40)
-    assert choose(RULES, losses, "auto", 1) == [(1, 0)]
-    assert choose(RULES, alike, "auto", 1) == [(0, 1)]
+    assert choose(RULES, losses, "top-k:1", 1) == [(1, 0)]
+    assert choose(RULES, alike, "top-k:1", 1) == [(0, 1)]
     assert choose(RULES, alike, "top-k:3", 1) == [(0, 1), (1, 0), (1, 1)]
 
 
@@ -167,14 +167,20 @@ def test_one_se_and_average_are_what_their_layers_give() -> None:
         )
 
 
+def test_auto_is_average_but_for_a_probe_that_keeps_a_number_of_its_own() -> None:
+    held = ranking([0.7, 0.9, 0.5, 0.8, 0.9, 0.6, 0.9], 40)
+    assert choose(RULES, held, "auto", 1) == choose(RULES, held, "average", 1)
+    assert choose(RULES, held, "auto", 2) == [(6, 0), (4, 0)]
+
+
 def test_the_best_head_of_all_layers_is_chosen() -> None:
     data = three_layers((0.0, 0.0, 0.0, 0.0, 3.0, 0.0))
     heads = data.activations.reshape(3, 2, 1, *data.activations.shape[2:])
-    fitted = fit_probe(MMS(), replace(data, activations=heads, layers=(0, 1, 2)), site="hook_z")
+    fitted = fit_probe(MMS(), replace(data, activations=heads, layers=(0, 1, 2)), site="hook_z", layers="top-k:1")
     assert fitted.units == ((2, 0),)
     assert fitted.layer_heads[2] == 0
     assert fitted.heads_of(1) == ((1, 0), (1, 1))
-    flat = fit_probe(MMS(), data)
+    flat = fit_probe(MMS(), data, layers="top-k:1")
     assert flat.heads_of(1) == ((1, NO_HEAD),)
     target = planted(layers=6, seed=9)
     np.testing.assert_allclose(
