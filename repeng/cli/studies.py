@@ -34,7 +34,8 @@ def run(
         ),
     ] = None,
     layers: Annotated[
-        str | None, typer.Option("--layers", help="auto, all, top-k:N, 3 or 4-8. [default: auto]")
+        str | None,
+        typer.Option("--layers", help="auto, top-k:N, average, all, one-se, 3 or 4-8. [default: auto]"),
     ] = None,
     store: Annotated[
         Path | None, typer.Option("--store", help="Folder that keeps the activations. [default: store]")

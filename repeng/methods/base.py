@@ -287,7 +287,7 @@ class MethodSettings:
         max_length: the longest text in tokens that it takes; None where it names no limit.
         capture_id: where its activations are in a store.
         seed: of every random choice.
-        layers: `auto`, `all`, `top-k:N` or layers, as the user gave it.
+        layers: `auto`, `all`, `top-k:N`, `one-se`, `average` or layers, as the user gave it.
         fits: how often a method whose fit costs little is fitted, with other splits, draws and starts.
         nulls: how many fits on shuffled labels, and how many random directions, a probe is held against.
         device: where tuned models compute.

@@ -17,7 +17,7 @@ from repeng.probes.base import Probe, Reading
 from repeng.probes.calibration import fit_temperature, log_loss
 from repeng.probes.fitted import NO_HEAD, FittedProbe, to_numpy, unit_pair_scores
 from repeng.probes.genies import AsReleased
-from repeng.probes.selection import Curves, HeldOut, LayerChoice, Unit, choose, parse_layers
+from repeng.probes.selection import Curves, HeldOut, LayerChoice, Unit, choose, count_prompts, parse_layers
 from repeng.probes.source import BLOCK_BYTES, LayerSource, SourceData, SourceSplit, layer_blocks, split_source, take
 
 RULES: Mapping[str, HeldOut] = {"held-out": HeldOut(), "genies": AsReleased()}
@@ -30,10 +30,11 @@ class ProbeSpec:
 
     Attributes:
         probe: an unfitted probe, with its parameters; it is not changed.
-        layers: "auto" takes the layer (and head) of highest held-out pair accuracy, ties by log-loss, then the lower;
-            "top-k:K" the mean of the K best (layer, head) by the same order; "all" the mean of every layer, and a
-            tuple, or "4-8", the mean of those layers (with heads: each layer's best one). A preset ranks by its own
-            rule: "auto" takes its own K, and a tuple restricts it to those layers.
+        layers: "auto" and "average" take the mean of the best third of the layers, by held-out pair accuracy, ties by
+            log-loss, then the lower; "top-k:K" of the K best (layer, head), so "top-k:1" the best one alone; "one-se"
+            the earliest layer within one standard error of the best; "all" the mean of every layer, and a tuple, or
+            "4-8", of those layers (with heads: each layer's best one). A preset ranks by its own rule: "auto" takes its
+            own K, and a tuple restricts it to those layers.
         site: what is read, where it is not the probe's own site; `token` alike.
         seed: of the split and of the random pair of each training example.
 
@@ -130,7 +131,7 @@ def chosen(
         units=tuple((layers[layer], head if has_heads else NO_HEAD) for layer, head in units),
         centre=centre,
         scale=scale,
-        calibration=rule.calibrate(ensemble, spec.seed),
+        calibration=rule.calibrate(spec.probe, ensemble, spec.seed),
         layer_heads=tuple(best.tolist()) if has_heads else (NO_HEAD,) * len(best),
         layer_temperatures=curves.temperature[every, best],
         held_out_accuracy=curves.accuracy[every, best],
@@ -159,6 +160,7 @@ def fit_block(rule: HeldOut, probe: Probe, data: SourceData, split: SourceSplit)
         layers=data.layers,
         accuracy=rule.accuracy(probe, data, split, held),
         log_loss=log_loss(held, temperature),
+        prompts=count_prompts(data, validation),
         scores=held,
         responses=responses.reshape(*held.shape[:2], -1),
         temperature=temperature,

@@ -14,7 +14,7 @@ from repeng.probes.base import Probe
 from repeng.probes.fitted import NO_HEAD, to_numpy
 from repeng.probes.fitting import standardisation
 from repeng.probes.members import Members
-from repeng.probes.selection import HeldOut, LayerChoice, Ranking, choose
+from repeng.probes.selection import HeldOut, LayerChoice, Ranking, choose, count_prompts
 from repeng.probes.source import SourceData, take
 
 
@@ -74,6 +74,7 @@ class NullBlock:
         has_heads: whether the site has heads.
         scores: of each of those pairs, `[null, layer, head, pair]`.
         responses: of each response of those pairs; zeros where pairs alone are scored.
+        prompts: how many prompt groups those pairs are of.
     """
 
     probe: Probe
@@ -81,6 +82,7 @@ class NullBlock:
     has_heads: bool
     scores: Float[np.ndarray, "null layer head pair"]
     responses: Float[np.ndarray, "null layer head row"]
+    prompts: int
 
 
 def shuffled_block(fitted: Probe, data: SourceData, pairs: NullPairs, coins: Coins) -> NullBlock:
@@ -132,7 +134,7 @@ def choose_members(blocks: Sequence[NullBlock], rule: HeldOut, choice: LayerChoi
     accuracy = pair_accuracy(scores)
     places, centres, scales = [], [], []
     for null, own in enumerate(accuracy):
-        units = choose(rule.rules, Ranking(layers, own, np.zeros_like(own)), choice, keeps)
+        units = choose(rule.rules, Ranking(layers, own, np.zeros_like(own), blocks[0].prompts), choice, keeps)
         centre, scale = standardisation(rule, responses[null], units)
         places += [(null, *unit) for unit in units]
         centres.append(centre)
@@ -151,7 +153,8 @@ def _judged(
     probe: Probe, data: SourceData, validation: Int[np.ndarray, "pair 2"], turn: Float[np.ndarray, "null pair"]
 ) -> NullBlock:
     scores, responses = _scored(probe, data, validation)
-    return NullBlock(probe, data.layers, data.has_heads, scores * turn[:, None, None, :], responses)
+    scores = scores * turn[:, None, None, :]
+    return NullBlock(probe, data.layers, data.has_heads, scores, responses, count_prompts(data, validation))
 
 
 def _scored(

@@ -61,7 +61,7 @@ class Study:
         data: folder of distributions, a preference file or a hub dataset id; None: the benchmark's own.
         methods: names of methods, or `all`; with parameters as `logistic(C=0.1)`, in a file also as a table
             `{ name = "logistic", C = 0.1 }`. A folder with `train.py` and `eval.py` is a method too.
-        layers: `auto`, `all`, `top-k:N`, or layers such as `3` or `4-8`.
+        layers: `auto`, `all`, `top-k:N`, `one-se`, `average`, or layers such as `3` or `4-8`.
         fits: how often each probe and text baseline is fitted, with other splits, draws and starts; a figure is their
             mean. Prompting, tuning and plug-ins are fitted once.
         nulls: how many fits on shuffled labels, and how many random directions, each probe is held against; 0: none.

@@ -241,7 +241,8 @@ def fit(
         cached: the activations.
         source: a distribution.
         probe: `mms`, `lat`, `ccs`, `cra`, `logistic(C=0.1)`, `FILE.py:NAME`, ...; or an unfitted probe.
-        layers: `auto`, `all`, `top-k:N`, `3`, `4-8`, or a tuple of layers; see `repeng.probes.ProbeSpec`.
+        layers: `auto`, `all`, `top-k:N`, `one-se`, `average`, `3`, `4-8`, or a tuple of layers; see
+            `repeng.probes.ProbeSpec`.
         site: hook site to read, where it is not the probe's own; `token` alike.
         seed: of the split into training and held-out prompts.
         block_bytes: of float32 activations that are in memory at a time (one layer's, if it has more).
