@@ -71,8 +71,8 @@ Layers = Annotated[
     str,
     typer.Option(
         "--layers",
-        help="auto or average (the mean of the third of the layers that are best on held-out source pairs; auto "
-        "of a preset: its own), top-k:N (of the N best), all, one-se (the earliest within one standard error), 3 or 4-8.",
+        help="auto or average (the mean of the third of the layers that are best on held-out source pairs; auto of "
+        "a preset: its own), top-k:N (of the N best), all, one-se (the earliest within one standard error), 3 or 4-8.",
     ),
 ]
 Site = Annotated[

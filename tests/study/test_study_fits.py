@@ -94,4 +94,5 @@ def test_a_null_is_judged_by_labels_that_are_shuffled_by_prompt_too(repeated: St
     assert (found.unlabelled == 1).all()
     groups, sizes = np.unique(found.group, return_counts=True)
     spread = np.sqrt((sizes**2).sum()) / sizes.sum() / 2
-    assert abs(found.shuffled.mean() - 0.5) < 4 * spread / 20 and found.shuffled.std() == pytest.approx(spread, rel=0.15)
+    assert abs(found.shuffled.mean() - 0.5) < 4 * spread / 20
+    assert found.shuffled.std() == pytest.approx(spread, rel=0.15)
