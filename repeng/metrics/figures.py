@@ -109,6 +109,7 @@ def figure_inputs(
         "p": evaluation and cell_p(evaluation),
         "fit_accuracies": accuracies,
         "shuffled": evaluation and evaluation.shuffled,
+        "unlabelled": evaluation and evaluation.unlabelled,
         "random": evaluation and evaluation.random,
         "source_id_accuracy": source_id and source_id.accuracy,
         "baseline_accuracy": baseline and baseline.accuracy,
@@ -156,6 +157,8 @@ class Figures:
     fit_sd: float | None = made_by(sd, "fit_accuracies")
     fit_lowest: float | None = made_by(np.min, "fit_accuracies")
     fit_highest: float | None = made_by(np.max, "fit_accuracies")
+    # Before `null_sd`, which is a figure from then on and no longer the function.
+    unlabelled_sd: float | None = made_by(null_sd, "unlabelled")
     null_sd: float | None = made_by(null_sd, "shuffled")
     selectivity: float | None = made_by(selectivity, "accuracy", "shuffled")
     random_mean: float | None = made_by(mean_of, "random")
