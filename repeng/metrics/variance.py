@@ -106,8 +106,10 @@ def gathered(
 def variance_of_mean(targets: Sequence[TargetValues], *, sampled: bool = False) -> MeanVariance:
     """The mean over shifts of their means over pairs and fits, and its variance.
 
-    The variance over prompts is never below that of pairs which were independent; a target without any spread counts
-    as if one of its prompts might have differed. The variance over fits is added where it is above the interaction.
+    The variance over prompts is never below that of pairs which were independent, nor below that of a single fit so
+    far as one prompt goes: what one fit of five got wrong might as well have been wrong in all. In a mean over several
+    targets, one without any spread counts as if one of its prompts might have differed. The variance over fits is
+    added where it is above the interaction.
 
     Args:
         targets: the shifts, by target.
@@ -165,7 +167,6 @@ class _Part:
 
 def _part(target: TargetValues, n_shifts: int) -> _Part:
     units, n_units = target.units.of_pairs, target.units.n_units
-    present = [len(np.unique(of)) for of in units]
     mean, over_units, over_pairs = 0.0, 0.0, 0.0
     by_fit: dict[int, np.ndarray] = {}
     by_unit: dict[int, np.ndarray] = {}
@@ -188,7 +189,11 @@ def _part(target: TargetValues, n_shifts: int) -> _Part:
         over_pairs = np.sum(np.asarray(off_pairs) ** 2, axis=1)
     most = max(values.shape[-1] for values in target.of_shifts)
     # Of one pair a prompt this is p (1 - p) / n, so that the interval is Clopper and Pearson's own.
-    over = n_units / (n_units - 1) * (most - 1) / most * np.sum(np.asarray(over_units) ** 2, axis=1)
+    scale = n_units / (n_units - 1) * (most - 1) / most
+    over = scale * np.sum(np.asarray(over_units) ** 2, axis=1)
+    of_one_fit = scale * sum(np.sum(own**2, axis=2).mean(axis=1) for own in by_unit.values())
+    share = len(target.of_shifts) / n_shifts
+    least = (share / min(len(np.unique(of)) for of in units)) ** 2
     residuals = {
         n_fits: n_units
         / ((n_units - 1) * (n_fits - 1) * n_fits)
@@ -196,14 +201,13 @@ def _part(target: TargetValues, n_shifts: int) -> _Part:
         for n_fits, own in by_unit.items()
         if n_fits > 1
     }
-    share = len(target.of_shifts) / n_shifts
     return _Part(
         np.asarray(mean),
-        np.maximum(over, over_pairs),
+        np.maximum(np.maximum(over, over_pairs), np.minimum(of_one_fit, least)),
         {n_fits: own for n_fits, own in by_fit.items() if n_fits > 1},
         residuals,
         n_units,
-        (share / min(present)) ** 2,
+        least,
         share,
     )
 

@@ -37,6 +37,8 @@ def slow_variance(wins: list[list[float]], groups: list[int]) -> tuple[float, fl
     over_prompts = n / (n - 1) * sum(value**2 for value in row.values()) * (n_pairs - 1) / n_pairs
     average = [sum(wins[k][j] for k in range(n_fits)) / n_fits for j in range(n_pairs)]
     over_prompts = max(over_prompts, sum((value - mean) ** 2 for value in average) / n_pairs**2)
+    single = sum(value**2 for value in cell.values()) / n_fits * n / (n - 1) * (n_pairs - 1) / n_pairs
+    over_prompts = max(over_prompts, min(single, 1 / n**2))
     added = 0.0
     if n_fits > 1:
         over_fits = sum((one - mean) ** 2 for one in fit_means) / (n_fits - 1) / n_fits
