@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -18,12 +19,23 @@ AGREES = 1e-6
 class Evaluation:
     """For each pair of one target, the probability that its best response is preferred.
 
+    A method that was fitted several times (other splits, draws and starts) has one answer a fit; `of_fits` makes such
+    an evaluation. Its accuracy is the mean over fits.
+
     Attributes:
-        probabilities: p(best) of each pair, between 0 and 1; None where only an accuracy is known.
+        probabilities: p(best) of each pair, between 0 and 1, of several fits the mean; None where only an accuracy is
+            known.
         example: the example that each pair belongs to; None where unknown.
         group: the prompt group that each pair belongs to (equal prompts are one group); None where unknown.
         scores: one score for the pair's best response and one for its worse; None where the method has none.
         reported_accuracy: the accuracy that a foreign file states. It stands, whatever the probabilities say.
+        fit_probabilities: p(best) of each pair by each fit; None where there is one fit.
+        fit_scores: `scores` of each fit; None where there is one fit, or none has scores.
+        shuffled: accuracies of fits on shuffled labels, with the labels of these pairs shuffled too: the method's own
+            null; None without them.
+        unlabelled: accuracies of the same fits, with the labels of these pairs as they are: how far from a half a
+            search gets that was told nothing, where the pairs differ along one dominant direction.
+        random: accuracies of random directions that went through the same search; None without them.
 
     Raises:
         BadInput: no pair and no accuracy, lengths that differ, or a value outside of its range.
@@ -34,6 +46,29 @@ class Evaluation:
     group: Int[np.ndarray, " _pair"] | None = None
     scores: Float[np.ndarray, "_pair choice"] | None = None
     reported_accuracy: float | None = None
+    fit_probabilities: Float[np.ndarray, "fit _pair"] | None = None
+    fit_scores: Float[np.ndarray, "fit _pair choice"] | None = None
+    shuffled: Float[np.ndarray, " null"] | None = None
+    unlabelled: Float[np.ndarray, " null"] | None = None
+    random: Float[np.ndarray, " _null"] | None = None
+
+    @classmethod
+    def of_fits(
+        cls,
+        probabilities: Float[np.ndarray, "fit pair"],
+        scores: Float[np.ndarray, "fit pair choice"] | None = None,
+        **others: Any,
+    ) -> Evaluation:
+        """The evaluation of several fits; of one fit the ordinary one.
+
+        Args:
+            probabilities: p(best) of each pair by each fit.
+            scores: of each fit.
+            others: the other attributes.
+        """
+        if len(probabilities) == 1:
+            return cls(probabilities[0], scores=None if scores is None else scores[0], **others)
+        return cls(probabilities.mean(axis=0), fit_probabilities=probabilities, fit_scores=scores, **others)
 
     def __post_init__(self) -> None:
         per_pair = {name: getattr(self, name) for name in ("example", "group", "scores")}
@@ -54,8 +89,59 @@ class Evaluation:
                 f"scores have the shape {self.scores.shape}; give two finite scores a pair, of its best response and "
                 "of its worse"
             )
+        self._check_fits()
         if self.reported_accuracy is not None and not 0 <= self.reported_accuracy <= 1:
             raise BadInput(f"the reported accuracy is {self.reported_accuracy}; give a share between 0 and 1")
+
+    def _check_fits(self) -> None:
+        for name, values in (("fit_probabilities", self.fit_probabilities), ("fit_scores", self.fit_scores)):
+            if values is not None and (self.probabilities is None or values.shape[1] != len(self.probabilities)):
+                raise BadInput(f"{name} is of shape {values.shape}; give one column for each of {self.n_pairs} pairs")
+        if self.fit_probabilities is not None:
+            if len(self.fit_probabilities) < 2:
+                raise BadInput("fit_probabilities hold one fit; leave them out where there is one")
+            for one in self.fit_probabilities:
+                _check_probabilities(one)
+        if self.fit_scores is not None and not np.isfinite(self.fit_scores).all():
+            raise BadInput("fit_scores are not all finite; give two finite scores a pair and fit")
+        for name in ("shuffled", "unlabelled", "random"):
+            values = getattr(self, name)
+            if values is not None and not ((values >= 0) & (values <= 1)).all():
+                raise BadInput(f"{name} are accuracies; they lie between 0 and 1")
+
+    @property
+    def n_fits(self) -> int:
+        """How many fits there are of the method."""
+        return 1 if self.fit_probabilities is None else len(self.fit_probabilities)
+
+    @cached_property
+    def fits(self) -> tuple[Evaluation, ...]:
+        """The evaluation of each fit alone."""
+        if self.fit_probabilities is None:
+            return (self,)
+        scores = [None] * self.n_fits if self.fit_scores is None else list(self.fit_scores)
+        return tuple(
+            Evaluation(one, example=self.example, group=self.group, scores=own)
+            for one, own in zip(self.fit_probabilities, scores, strict=True)
+        )
+
+    def subset(self, keep: Bool[np.ndarray, " pair"]) -> Evaluation:
+        """The evaluation of some of the pairs, without nulls, which are accuracies over all of them.
+
+        Raises:
+            BadInput: no pair is kept, or there are none to choose from.
+        """
+        if self.probabilities is None or not keep.any():
+            raise BadInput("no pair is left to evaluate")
+        values = {
+            name: None if (own := getattr(self, name)) is None else own[keep]
+            for name in ("probabilities", "example", "group", "scores")
+        }
+        fits = {
+            name: None if (own := getattr(self, name)) is None else own[:, keep]
+            for name in ("fit_probabilities", "fit_scores")
+        }
+        return Evaluation(**values, **fits)
 
     @property
     def n_pairs(self) -> int | None:
@@ -76,14 +162,24 @@ class Evaluation:
 
     @cached_property
     def wins(self) -> Float[np.ndarray, " pair"]:
-        """1.0 for each pair won, 0.5 for a tie (p(best) exactly 0.5), 0.0 for one lost.
+        """1.0 for each pair won, 0.5 for a tie (p(best) exactly 0.5), 0.0 for one lost; the mean of these over fits.
+
+        Raises:
+            BadInput: the evaluation has no probabilities.
+        """
+        return np.asarray(self.fit_wins.mean(axis=0))
+
+    @cached_property
+    def fit_wins(self) -> Float[np.ndarray, "fit pair"]:
+        """1.0 for each pair won, 0.5 for a tie, 0.0 for one lost, by each fit; one row where there is one fit.
 
         Raises:
             BadInput: the evaluation has no probabilities.
         """
         if self.probabilities is None:
             raise BadInput("this evaluation holds a bare accuracy; what its pairs say is unknown")
-        return (self.probabilities > 0.5) + 0.5 * (self.probabilities == 0.5)
+        by_fit = self.probabilities[None] if self.fit_probabilities is None else self.fit_probabilities
+        return (by_fit > 0.5) + 0.5 * (by_fit == 0.5)
 
     @cached_property
     def credit(self) -> Float[np.ndarray, " pair"] | None:

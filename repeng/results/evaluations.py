@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 TwoScores = Annotated[list[float], Field(min_length=2, max_length=2)]
 """Of a pair's best response and of its worse."""
+ARRAYS = ("example", "group", "scores", "fit_probabilities", "fit_scores", "shuffled", "unlabelled", "random")
+"""What an evaluation knows besides its probabilities: its keys in a file begin with `eval_`."""
 
 
 def evaluation_path(root: Path, method: str, model_slug: str, source: str, target: str) -> Path:
@@ -54,14 +56,15 @@ def write_evaluation(path: Path, evaluation: Evaluation, provenance: Mapping[str
         "eval_accuracy_reported": evaluation.reported_accuracy is not None,
     }
     if evaluation.probabilities is not None:
-        released = genies_rms_calibration_error(evaluation.probabilities)
+        by_fit = [one.probabilities for one in evaluation.fits if one.probabilities is not None]
+        released = float(np.mean([genies_rms_calibration_error(one) for one in by_fit]))
         held |= {
-            "eval_brier_score": brier(evaluation.probabilities),
+            "eval_brier_score": float(np.mean([brier(one) for one in by_fit])),
             "eval_average_probability": float(np.mean(evaluation.probabilities)),
             "eval_rms_calibration_error": None if math.isnan(released) else released,
             "eval_probabilities": evaluation.probabilities.tolist(),
         }
-    for name in ("example", "group", "scores"):
+    for name in ARRAYS:
         values = getattr(evaluation, name)
         if values is not None:
             held[f"eval_{name}"] = values.tolist()
@@ -83,6 +86,11 @@ class _File(BaseModel):
     eval_example: list[Int64] | None = None
     eval_group: list[Int64] | None = None
     eval_scores: list[TwoScores] | None = None
+    eval_fit_probabilities: list[list[float]] | None = None
+    eval_fit_scores: list[list[TwoScores]] | None = None
+    eval_shuffled: list[float] | None = None
+    eval_unlabelled: list[float] | None = None
+    eval_random: list[float] | None = None
 
 
 def read_evaluation(path: Path) -> Evaluation:
@@ -96,12 +104,20 @@ def read_evaluation(path: Path) -> Evaluation:
     """
     file = _load(path)
     try:
-        evaluation = Evaluation(
-            probabilities=_array(file.eval_probabilities, np.float64),
-            example=_array(file.eval_example, np.int64),
-            group=_array(file.eval_group, np.int64),
-            scores=None if file.eval_scores is None else np.array(file.eval_scores, dtype=np.float64).reshape(-1, 2),
-            reported_accuracy=file.eval_accuracy,
+        others: dict[str, Any] = {
+            "example": _array(file.eval_example, np.int64),
+            "group": _array(file.eval_group, np.int64),
+            "reported_accuracy": file.eval_accuracy,
+            "shuffled": _array(file.eval_shuffled, np.float64),
+            "unlabelled": _array(file.eval_unlabelled, np.float64),
+            "random": _array(file.eval_random, np.float64),
+        }
+        scores = None if file.eval_scores is None else np.array(file.eval_scores, dtype=np.float64).reshape(-1, 2)
+        by_fit = _by_fit(file.eval_fit_probabilities)
+        evaluation = (
+            Evaluation(_array(file.eval_probabilities, np.float64), scores=scores, **others)
+            if by_fit is None
+            else Evaluation.of_fits(by_fit, _by_fit(file.eval_fit_scores), **others)
         )
     except BadInput as error:
         raise BadData(str(error), path=path) from error
@@ -138,6 +154,14 @@ def _load(path: Path) -> _File:
 
 def _array(values: list[Any] | None, kind: type[np.generic]) -> np.ndarray | None:
     return None if values is None else np.array(values, dtype=kind)
+
+
+def _by_fit(values: list[list[Any]] | None) -> np.ndarray | None:
+    if values is None:
+        return None
+    if not values or len({len(one) for one in values}) > 1:
+        raise BadInput(f"the fits hold {sorted({len(one) for one in values})} pairs; give as many of each fit")
+    return np.array(values, dtype=np.float64)
 
 
 def _settle_accuracy(evaluation: Evaluation, path: Path, *, derived: bool) -> Evaluation:

@@ -56,3 +56,33 @@ def test_each_response_is_scored_once_however_many_pairs_share_it() -> None:
     found, best = evaluation.response_scores
     assert sorted(found[best]) == [3, 3, 5] and sorted(found[~best]) == [0, 1, 2, 4]
     assert Evaluation(np.full(4, 0.6), scores=scores).response_scores is None
+
+
+def test_an_evaluation_of_several_fits_is_their_mean() -> None:
+    fits = np.array([[0.9, 0.4, 0.5], [0.2, 0.3, 0.5], [0.8, 0.7, 0.6]])
+    evaluation = Evaluation.of_fits(fits, group=np.array([0, 0, 1]))
+    assert evaluation.n_fits == 3 and np.allclose(evaluation.probabilities, fits.mean(axis=0))
+    assert np.allclose(evaluation.wins, [2 / 3, 1 / 3, 2 / 3])
+    assert evaluation.accuracy == pytest.approx(np.mean([one.accuracy for one in evaluation.fits]))
+    assert [one.accuracy for one in evaluation.fits] == [0.5, 1 / 6, 1.0]
+    assert Evaluation.of_fits(fits[:1]).fit_probabilities is None
+
+
+def test_some_of_the_pairs_keep_their_fits_and_lose_their_nulls() -> None:
+    fits = np.array([[0.9, 0.4, 0.5], [0.2, 0.3, 0.5]])
+    whole = Evaluation.of_fits(fits, fits[..., None] + [0, 1], example=np.arange(3), shuffled=np.array([0.5]))
+    part = whole.subset(np.array([True, False, True]))
+    assert part.example.tolist() == [0, 2] and part.fit_wins.tolist() == [[1, 0.5], [0, 0.5]]
+    assert part.fit_scores.shape == (2, 2, 2) and part.shuffled is None
+    with pytest.raises(BadInput, match="no pair is left"):
+        whole.subset(np.zeros(3, dtype=bool))
+
+
+def test_fits_that_cannot_be_are_refused() -> None:
+    two = np.array([[0.9, 0.4], [0.2, 0.3]])
+    with pytest.raises(BadInput, match="of shape"):
+        Evaluation(np.array([0.5]), fit_probabilities=two)
+    with pytest.raises(BadInput, match="hold one fit"):
+        Evaluation(np.array([0.5, 0.5]), fit_probabilities=two[:1])
+    with pytest.raises(BadInput, match="shuffled are accuracies"):
+        Evaluation(np.array([0.5]), shuffled=np.array([1.5]))

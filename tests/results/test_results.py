@@ -42,15 +42,18 @@ def an_evaluation(n_prompts: int = 40, seed: int = 0) -> Evaluation:
 
 
 def a_row(**changes: object) -> ResultRow:
-    row = row_from(an_evaluation(), model="tiny", method="mms", layers="2 3", shift=SHIFT, resamples=50)
+    row = row_from(an_evaluation(), model="tiny", method="mms", layers="2 3", shift=SHIFT)
     return dataclasses.replace(row, **changes)
 
 
 def test_columns_are_those_of_the_design_in_their_order() -> None:
     assert ",".join(COLUMNS) == (
         "model,method,layers,source,target,target_reference,label,category,n_pairs,n_prompts,accuracy,accuracy_low,"
-        "accuracy_high,source_id_accuracy,baseline_accuracy,target_tuned_capability,elicitation,"
-        "differential_elicitation,rms_calibration_error,genies_rms_calibration_error,brier,auroc,kind"
+        "accuracy_high,p,fit_sd,fit_lowest,fit_highest,null_sd,selectivity,random_mean,random_sd,source_id_accuracy,"
+        "baseline_accuracy,target_tuned_capability,elicitation,elicitation_low,elicitation_high,elicitation_capped,"
+        "differential_elicitation,differential_elicitation_low,differential_elicitation_high,rms_calibration_error,"
+        "rms_calibration_error_debiased,rms_calibration_error_debiased_low,rms_calibration_error_debiased_high,"
+        "genies_rms_calibration_error,brier,auroc,kind"
     )
 
 
@@ -203,6 +206,19 @@ def test_an_evaluation_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert held["eval_brier_score"] == np.mean((1 - evaluation.probabilities) ** 2)
 
 
+def test_an_evaluation_of_several_fits_reads_back_with_its_nulls(tmp_path: Path) -> None:
+    fits = np.random.default_rng(0).random((3, 7))
+    nulls = {"shuffled": np.array([0.4, 0.6]), "random": np.array([0.5])}
+    evaluation = Evaluation.of_fits(fits, fits[..., None] - [0, 1], group=np.arange(7), **nulls)
+    write_evaluation(tmp_path / "x.json", evaluation, {})
+    back = read_evaluation(tmp_path / "x.json")
+    for name in ("probabilities", "group", "fit_probabilities", "fit_scores", "shuffled", "random"):
+        assert np.array_equal(getattr(back, name), getattr(evaluation, name))
+    held = json.loads((tmp_path / "x.json").read_text())
+    assert held["eval_accuracy"] == evaluation.accuracy and "eval_scores" not in held
+    assert held["eval_brier_score"] == pytest.approx(np.mean((1 - fits) ** 2))
+
+
 def test_provenance_cannot_overwrite_what_was_measured(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="'eval_accuracy'"):
         write_evaluation(tmp_path / "x.json", an_evaluation(), {"eval_accuracy": 1.0})
@@ -261,6 +277,9 @@ def test_an_accuracy_that_its_probabilities_bear_out_is_not_warned_of(
         ('{"eval_probabilities": [0.5], "eval_scores": [[1]]}', "eval_scores.0 is [1]: List should have at least 2"),
         ('{"eval_probabilities": [0.5], "eval_group": [1' + 30 * "0" + "]}", "eval_group.0 is 1000"),
         ('{"eval_accuracy": 1, "eval_group": [0]}', "group but no probabilities"),
+        ('{"eval_fit_probabilities": [[0.5], [0.5, 0.1]]}', "the fits hold [1, 2] pairs"),
+        ('{"eval_fit_probabilities": []}', "the fits hold [] pairs"),
+        ('{"eval_fit_probabilities": [[0.5], [1.5]]}', "the probability of pair 0 is 1.5"),
     ],
 )
 def test_a_file_that_is_no_evaluation_is_refused_by_name_and_reason(tmp_path: Path, text: str, reason: str) -> None:
