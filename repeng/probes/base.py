@@ -324,8 +324,7 @@ class LinearProbe(Probe):
         """One matrix product for all, where the class has not its own way to a score."""
         if type(self).response_scores is not LinearProbe.response_scores:
             return super().scores_of_each(activations)
-        features = self.features(activations).to(self.direction_.dtype)
-        return torch.einsum("...rd,e...d->e...r", features, self.direction_) - self.offset_[..., None]
+        return self.response_scores(activations)
 
     def with_directions(self, directions: Float[Tensor, "*batch d_model"]) -> Probe:
         """The same directions, and no offset."""
@@ -371,7 +370,9 @@ def swap_signs(swaps: Bool[Tensor, "null pair"]) -> Float[Tensor, "null example"
     return torch.stack([signs, -signs], dim=-1).flatten(1)
 
 
-def exchanged(gaps: Float[Tensor, "*batch pair"], swaps: Bool[Tensor, "null pair"]) -> Float[Tensor, "null *batch pair"]:
+def exchanged(
+    gaps: Float[Tensor, "*batch pair"], swaps: Bool[Tensor, "null pair"]
+) -> Float[Tensor, "null *batch pair"]:
     """Each pair's difference, turned round where its labels are."""
     signs = 1 - 2 * swaps.to(gaps)
     return gaps * signs.reshape(len(swaps), *(1,) * (gaps.ndim - 1), -1)

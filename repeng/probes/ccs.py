@@ -11,7 +11,9 @@ from torch import Tensor
 from repeng.errors import BadArray
 from repeng.probes.base import Labels, Probe, exchanged, majority_sign, projected
 from repeng.probes.contrast import Optimiser, adamw, fit_contrast, lbfgs
+from repeng.probes.cra import CRA
 from repeng.probes.inputs import in_float
+
 CHOICES = {"optimizer": ("lbfgs", "adamw"), "normalize": ("mean", "mean-std"), "statistics": ("source", "target")}
 
 
@@ -103,9 +105,7 @@ class CCS(Probe):
         """What minimises the loss, with its settings."""
         if self.optimizer == "lbfgs":
             return partial(lbfgs, weight_decay=self.weight_decay)
-        return partial(
-            adamw, epochs=self.epochs, learning_rate=self.learning_rate, weight_decay=self.weight_decay
-        )
+        return partial(adamw, epochs=self.epochs, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
 
     def moments(
         self, activations: Float[Tensor, "*batch stimulus example d_model"]
@@ -146,6 +146,16 @@ class CCS(Probe):
         logits = projected(activations, weight) + offset[..., None]
         yes, no = logits.double().sigmoid().unbind(dim=-2)
         return self.sign_[..., None] * (yes - no) / 2
+
+    def scores_of_each(
+        self, activations: Float[Tensor, "*batch stimulus example d_model"]
+    ) -> Float[Tensor, "each *batch example"]:
+        """One matrix product for all."""
+        return self.response_scores(activations)
+
+    def with_directions(self, directions: Float[Tensor, "*batch d_model"]) -> Probe:
+        """What a direction on which the two sides differ gives: the difference of their projections."""
+        return CRA().with_directions(directions)
 
     def probabilities(self, scores: Float[Tensor, "*batch example"]) -> Float[Tensor, "*batch example"]:
         """The paper's average confidence, (p(yes text) + 1 - p(no text)) / 2, turned by the sign."""

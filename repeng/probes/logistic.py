@@ -67,9 +67,7 @@ class Logistic(LinearProbe):
 
     def solve(
         self, features: Float[Tensor, "*batch example d"], targets: Float[Tensor, "labelling example"]
-    ) -> tuple[
-        Float[Tensor, "labelling *batch d"], Float[Tensor, "labelling *batch"], Float[Tensor, "labelling *batch"]
-    ]:
+    ) -> tuple[Float[Tensor, "labelling *batch d"], Float[Tensor, labelling * batch], Float[Tensor, labelling * batch]]:
         """The direction and offset of each labelling, and how many steps they took."""
         shape = features.shape[:-2]
         rows = features.reshape(-1, *features.shape[-2:])
