@@ -324,7 +324,8 @@ class LinearProbe(Probe):
         """One matrix product for all, where the class has not its own way to a score."""
         if type(self).response_scores is not LinearProbe.response_scores:
             return super().scores_of_each(activations)
-        return self.response_scores(activations)
+        features = self.features(activations).to(self.direction_.dtype)
+        return projected(features, self.direction_) - self.offset_[..., None]
 
     def with_directions(self, directions: Float[Tensor, "*batch d_model"]) -> Probe:
         """The same directions, and no offset."""

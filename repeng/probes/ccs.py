@@ -136,6 +136,11 @@ class CCS(Probe):
         self, activations: Float[Tensor, "*batch stimulus example d_model"]
     ) -> Float[Tensor, "*batch example"]:
         """The signed average confidence less a half, in float64, so that confident responses do not tie."""
+        return self._confidence(activations)
+
+    def _confidence(
+        self, activations: Float[Tensor, "*batch stimulus example d_model"]
+    ) -> Float[Tensor, "*each_batch example"]:
         activations = activations.to(self.direction_.dtype)
         mean, scale = self.mean_, self.scale_
         if self.statistics == "target":
@@ -151,7 +156,7 @@ class CCS(Probe):
         self, activations: Float[Tensor, "*batch stimulus example d_model"]
     ) -> Float[Tensor, "each *batch example"]:
         """One matrix product for all."""
-        return self.response_scores(activations)
+        return self._confidence(activations)
 
     def with_directions(self, directions: Float[Tensor, "*batch d_model"]) -> Probe:
         """What a direction on which the two sides differ gives: the difference of their projections."""
