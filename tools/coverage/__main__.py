@@ -18,6 +18,7 @@ from tools.coverage.accuracies import (
 )
 from tools.coverage.differences import difference_cells, difference_coverage
 from tools.coverage.draws import Cell
+from tools.coverage.held_out import held_out_rows
 from tools.coverage.others import RATIOS, calibration_coverage, mean_coverage, null_levels, ratio_coverage
 
 
@@ -131,8 +132,13 @@ def calibration(draws: int) -> None:
     table(("pairs", "true error", "raw", "debiased", "its high end", "worst coverage"), rows)
 
 
+def held_out(draws: int) -> None:
+    """Of cells that no procedure was chosen by."""
+    table(("of", "fits", "cells", "worst", "mean"), held_out_rows(draws))
+
+
 TABLES: dict[str, Callable[[int], None]] = {
-    one.__name__: one for one in (one_fit, five_fits, differences, ratios, means, nulls, calibration)
+    one.__name__: one for one in (one_fit, five_fits, differences, ratios, means, nulls, calibration, held_out)
 }
 
 if __name__ == "__main__":
