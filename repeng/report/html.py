@@ -18,6 +18,7 @@ from repeng.distributions.cautions import sentences
 from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput
 from repeng.report.contradictions import settle
+from repeng.report.fit_section import fit_pictures, tie_table
 from repeng.report.frames import in_order, once_each, shift_frame
 from repeng.report.layer_section import layer_pictures
 from repeng.report.mistakes import wrong_pairs
@@ -69,14 +70,22 @@ def write_report(
     shifts = set(zip(frame["source"], frame["target"], strict=True))
     layers = read_layers(results / "layers.csv") if (results / "layers.csv").is_file() else []
     pictures = draw(
-        [*_shift_pictures(frame), *layer_pictures(layers, frame), *_reliability(frame, predictions)], folder
+        [
+            *_shift_pictures(frame),
+            *fit_pictures(frame, predictions),
+            *layer_pictures(layers, frame),
+            *_reliability(frame, predictions),
+        ],
+        folder,
     )
     study = results / "study.toml"
     cautions = sentences([*read_cautions(results), *text_cautions(rows)])
     warned = [("cautions", "Cautions")] if cautions else []
     denied = [("contradictions", "Contradictions")] if contradictions else []
     drawn = [(one.id, one.title) for one in pictures]
-    sections = [*warned, ("headline", "Headline"), *denied, *drawn, ("mistakes", "Mistakes")]
+    ties = tie_table(frame)
+    tied = [("ties", "Ties between layers")] if ties else []
+    sections = [*warned, ("headline", "Headline"), *denied, *drawn, *tied, ("mistakes", "Mistakes")]
     mistakes = {
         name: pairs
         for name, own in frame.groupby("name", sort=False)
@@ -98,6 +107,8 @@ def write_report(
         published_model=MODEL,
         contradictions=grid_of([asdict(one) for one in contradictions]) if contradictions else None,
         pictures=pictures,
+        ties=ties,
+        repeated=bool(frame["n_fits"].max() > 1),
         mistakes=mistakes.items(),
         no_mistakes=_why_no_mistakes(predictions, distributions or {}),
         study=study.read_text(encoding="utf-8") if study.is_file() else "",
