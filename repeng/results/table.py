@@ -43,6 +43,8 @@ class ResultRow(Figures, RowNames):
     Attributes:
         kind: what the method is: `probe`, `prompted`, `tuned`, `text`, `plugin`, `published` or `chance`. Where it is
             not given, `kind_of` tells it from the method's name.
+        n_overlap: pairs whose prompt stands in the source's train split, to the letter, nearly or inside a text.
+        accuracy_without_overlap: of the other pairs.
         others: cells of columns that are none of ours, as text.
 
     Raises:
@@ -50,6 +52,8 @@ class ResultRow(Figures, RowNames):
     """
 
     kind: str = ""
+    n_overlap: int | None = None
+    accuracy_without_overlap: float | None = None
     others: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -137,7 +141,7 @@ def results_frame(rows: Iterable[ResultRow]) -> pd.DataFrame:
     """Rows as a frame with the columns of results.csv, others after them; blanks are NaN."""
     records = [record_of(row) for row in rows]
     frame = pd.DataFrame(records, columns=None if records else list(COLUMNS))
-    for name in [*(figure.name for figure in fields(Figures)), "n_pairs", "n_prompts"]:
+    for name in [*(figure.name for figure in fields(Figures)), "n_pairs", "n_prompts", "n_overlap"]:
         frame[name] = frame[name].astype(float)
     for name in frame.columns[len(COLUMNS) :]:
         numbers = pd.to_numeric(frame[name], errors="coerce")

@@ -63,6 +63,8 @@ class MethodEvaluation:
 
     Attributes:
         unread: why there is nothing by layer, where a layer that was not chosen cannot be read.
+        n_overlap: pairs whose prompt stands in the source's train split; None where none does, or that is unknown.
+        accuracy_without_overlap: of the other pairs, where there are such.
     """
 
     evaluation: Evaluation
@@ -70,6 +72,8 @@ class MethodEvaluation:
     held_out_accuracy: float | None
     by_layer: tuple[LayerFigure, ...] = ()
     unread: str = ""
+    n_overlap: int | None = None
+    accuracy_without_overlap: float | None = None
 
 
 @dataclass
