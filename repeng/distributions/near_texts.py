@@ -6,11 +6,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
+from itertools import chain
 
 Words = tuple[str, ...]
-Run = tuple[str, str, str]
 
 ALIKE = 0.7
 """Jaccard similarity from which two prompts are near duplicates."""
@@ -30,11 +30,11 @@ PERMUTATIONS, BANDS, SEED = 128, 32, 0
 """Of MinHash. A pair at ALIKE shares none of 32 bands of 4 rows, and so is missed, in 2 of 10,000 cases."""
 
 CUT_BY_SEAM = 2
-"""How many runs of a content lie across the seam of two pieces of a text."""
-NEXT_PIECE, NEXT_TEXT = "\0", "\1"
+"""How many runs of a content lie across the seam of a prompt and its response."""
+NEXT_END, NEXT_TEXT = "\0", "\1"
 
 _PROSE = ".,;:!?\"'()[]{}“”‘’«»¿¡…#–—_`"
-_SEAMS = re.compile(f"[{NEXT_PIECE}{NEXT_TEXT}]")
+_SEAMS = re.compile(f"[{NEXT_END}{NEXT_TEXT}]")
 _WORDS = re.compile(rf"[^\W_]+|[^\w\s{re.escape(_PROSE)}]")
 
 
@@ -44,9 +44,9 @@ def words_of(text: str) -> Words:
     return tuple(_WORDS.findall(plain.casefold()))
 
 
-def runs_of(words: Words) -> set[Run]:
+def runs_of(words: Words) -> set[str]:
     """Every three words in a row."""
-    return set(zip(words, words[1:], words[2:], strict=False))
+    return set(_runs(words))
 
 
 def contents(prompts: Sequence[Words]) -> list[Words]:
@@ -55,9 +55,8 @@ def contents(prompts: Sequence[Words]) -> list[Words]:
     A word is of the template where it stands in a run that many of the distinct prompts hold (`TEMPLATE_SHARE`). What
     lies between the first and the last word of a prompt's own is kept whole.
     """
-    ends = ("", "")
-    padded = [tuple(zip((*ends, *words), ("", *words, ""), (*words, *ends), strict=True)) for words in prompts]
-    held = Counter(run for runs in map(set, padded) for run in runs)
+    padded = [list(_runs(("", "", *words, "", ""))) for words in prompts]
+    held = Counter(chain.from_iterable(map(set, padded)))
     many = max(TEMPLATE_FEWEST, TEMPLATE_SHARE * len(prompts))
     template = {run for run, count in held.items() if count > many}
     return [_own(words, runs, template) for words, runs in zip(prompts, padded, strict=True)]
@@ -92,8 +91,8 @@ def near_contents(asked: Collection[Words], known: Collection[Words]) -> dict[Wo
     if not ours or not theirs:
         return {}
     index = RMinHashLSH(ALIKE, PERMUTATIONS, BANDS)
-    index.insert_many(RMinHash.from_token_sets(list(map(_joined, theirs)), PERMUTATIONS, SEED))
-    hits = index.query_all(RMinHash.from_token_sets(list(map(_joined, ours)), PERMUTATIONS, SEED))
+    index.insert_many(RMinHash.from_token_sets(list(map(runs_of, theirs)), PERMUTATIONS, SEED))
+    hits = index.query_all(RMinHash.from_token_sets(list(map(runs_of, ours)), PERMUTATIONS, SEED))
     near = {
         words: [(alike, theirs[hit]) for hit in sorted(found) if (alike := nearness(words, theirs[hit]))]
         for words, found in zip(ours, hits, strict=True)
@@ -105,12 +104,12 @@ class Inside:
     """Finds which contents stand inside longer texts.
 
     MinHash cannot: the similarity of a short text to a long one is low. So of each content a few runs are looked up in
-    every text: one more than may be missing, and the two that a seam between the text's pieces may cut.
+    every text: one more than may be missing, and the two that the seam of prompt and response may cut.
     """
 
     def __init__(self, asked: Iterable[Words]) -> None:
         self._runs = {words: runs_of(words) for words in asked if len(words) >= FEWEST_INSIDE}
-        self._looked_up: dict[Run, list[Words]] = defaultdict(list)
+        self._looked_up: dict[str, list[Words]] = defaultdict(list)
         held = Counter(run for runs in self._runs.values() for run in runs)
         for words, runs in self._runs.items():
             # The rarest, since each that is found costs a closer look. Runs of equal count in an order that stays.
@@ -119,35 +118,37 @@ class Inside:
             ]:
                 self._looked_up[run].append(words)
 
-    def standing_in(self, texts: Sequence[tuple[str, Sequence[str]]]) -> dict[Words, tuple[float, int]]:
+    def standing_in(self, texts: Sequence[tuple[Words, Sequence[str]]]) -> dict[Words, tuple[float, int]]:
         """Contents that stand in one of the texts, each with the largest share of its runs that does, and where.
 
         Args:
-            texts: each a beginning and its several ends.
+            texts: each a beginning, as words, and its several ends.
         """
         found: dict[Words, tuple[float, int]] = {}
-        for number, hits in self._hits(texts).items():
+        for number, hits in sorted(self._hits(texts).items()):
             beginning, ends = texts[number]
-            runs = set().union(*(runs_of(words_of(f"{beginning} {end}")) for end in ends))
+            runs = set().union(*(runs_of((*beginning, *words_of(end))) for end in ends))
             for content in dict.fromkeys(content for run in hits for content in self._looked_up[run]):
                 share = len(self._runs[content] & runs) / len(self._runs[content])
                 if share >= (1.0 if len(content) < SHORT else INSIDE) and share > found.get(content, (0.0, 0))[0]:
                     found[content] = (share, number)
         return found
 
-    def _hits(self, texts: Sequence[tuple[str, Sequence[str]]]) -> dict[int, list[Run]]:
-        """The looked-up runs that each text's pieces hold. All are cut into words at once, which is the quicker way."""
+    def _hits(self, texts: Sequence[tuple[Words, Sequence[str]]]) -> dict[int, list[str]]:
+        """The looked-up runs of each text's beginning and ends. Ends are cut into words all at once, for speed."""
         if not self._runs:
             return {}
-        pieces = ([_SEAMS.sub(" ", piece) for piece in (beginning, *ends)] for beginning, ends in texts)
-        words = words_of(NEXT_TEXT.join(map(NEXT_PIECE.join, pieces)))
-        hits: dict[int, list[Run]] = defaultdict(list)
-        number = 0
-        for run in zip(words, words[1:], words[2:], strict=False):
-            if run[0] == NEXT_TEXT:
-                number += 1
-            elif run in self._looked_up:
+        hits: dict[int, list[str]] = defaultdict(list)
+        for number, (words, _) in enumerate(texts):
+            hits_of = [run for run in _runs(words) if run in self._looked_up]
+            if hits_of:
+                hits[number] += hits_of
+        ends = (NEXT_END.join(_SEAMS.sub(" ", end) for end in own) for _, own in texts)
+        words, number = words_of(NEXT_TEXT.join(ends)), 0
+        for first, run in zip(words, _runs(words), strict=False):
+            if run in self._looked_up:
                 hits[number].append(run)
+            number += first == NEXT_TEXT
         return hits
 
 
@@ -156,13 +157,18 @@ def _exchanged(one: Words, other: Words) -> bool:
     return any(change == "replace" for change, *_ in SequenceMatcher(None, one, other, autojunk=False).get_opcodes())
 
 
-def _own(words: Words, runs: Sequence[Run], template: set[Run]) -> Words:
+def _own(words: Words, runs: Sequence[str], template: set[str]) -> Words:
     """From the first word that is in no run of the template to the last such. A word is in the run of its place and in
     the two that follow."""
     shared = [run in template for run in runs]
-    own = [place for place in range(len(words)) if True not in shared[place : place + 3]]
-    return words[own[0] : own[-1] + 1] if own else ()
+    first, last = 0, len(words) - 1
+    while first <= last and (shared[first] or shared[first + 1] or shared[first + 2]):
+        first += 1
+    while first <= last and (shared[last] or shared[last + 1] or shared[last + 2]):
+        last -= 1
+    return words[first : last + 1]
 
 
-def _joined(words: Words) -> list[str]:
-    return [" ".join(run) for run in runs_of(words)]
+def _runs(words: Words) -> Iterator[str]:
+    """Each run as one string, which is hashed once however often it is looked up."""
+    return map(" ".join, zip(words, words[1:], words[2:], strict=False))

@@ -99,8 +99,8 @@ def find_overlaps(fitted: Iterable[tuple[Split, Split]]) -> list[Overlap]:
     near = near_contents(asked, [content for train in trains.values() for content in train.by_content])
     inside = Inside(asked)
     standing = {
-        train: inside.standing_in([(text_of(example.prompt), example.responses) for example in train.examples])
-        for train in trains
+        train: inside.standing_in([(known.words[example.prompt], example.responses) for example in train.examples])
+        for train, known in trains.items()
     }
     found = []
     for train, test in pairs:

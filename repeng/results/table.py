@@ -41,19 +41,19 @@ class ResultRow(Figures, RowNames):
     """One row of results.csv: a model, a method and a shift. None is a blank; fields are the columns, in order.
 
     Attributes:
-        kind: what the method is: `probe`, `prompted`, `tuned`, `text`, `plugin`, `published` or `chance`. Where it is
-            not given, `kind_of` tells it from the method's name.
         n_overlap: pairs whose prompt stands in the source's train split, to the letter, nearly or inside a text.
         accuracy_without_overlap: of the other pairs.
+        kind: what the method is: `probe`, `prompted`, `tuned`, `text`, `plugin`, `published` or `chance`. Where it is
+            not given, `kind_of` tells it from the method's name.
         others: cells of columns that are none of ours, as text.
 
     Raises:
         BadInput: a figure is not finite.
     """
 
-    kind: str = ""
     n_overlap: int | None = None
     accuracy_without_overlap: float | None = None
+    kind: str = ""
     others: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:

@@ -127,10 +127,10 @@ def test_what_stands_in_a_text_is_found_also_across_prompt_and_response() -> Non
     short, long, other = words(12, seed=1), words(60, seed=2), words(12, seed=3)
     tiny = words(FEWEST_INSIDE - 1, seed=4)
     texts = [
-        (" ".join(("so", *short, "then")), ("yes", "no")),
-        (" ".join(("a", "b", *long[:30])), ("no", " ".join((*long[30:], "c")))),
-        ("the end of it is " + " ".join(changed(other, (11,))), ("yes", "no")),
-        (" ".join(("x", *tiny, "y")), ("\0", "\1 z")),
+        (("so", *short, "then"), ("yes", "no\1")),
+        (("a", "b", *long[:30]), ("no", " ".join((*long[30:], "c")))),
+        (("the", "end", "of", "it", "is", *changed(other, (11,))), ("yes", "no")),
+        (("x", *tiny, "y"), ("\0", "\1 z")),
     ]
     found = Inside([short, long, other, tiny]).standing_in(texts)
     assert found == {short: (1.0, 0), long: (1.0, 1)}
@@ -145,18 +145,18 @@ def test_what_stands_in_a_text_is_found_also_across_prompt_and_response() -> Non
 
 def test_what_stands_inside_is_what_looking_everywhere_finds() -> None:
     draw = random.Random(0)
-    texts = [(" ".join(words(80, seed=n)), (" ".join(words(40, seed=n + 500)), "no")) for n in range(60)]
+    texts = [(words(80, seed=n), ("no", " ".join(words(40, seed=n + 500)))) for n in range(60)]
     asked = []
     for number in range(300):
         beginning, ends = texts[number % 60]
-        whole = tuple(f"{beginning} {ends[0]}".split())
+        whole = (*beginning, *ends[1].split())
         start, length = draw.randrange(80), draw.randrange(8, 40)
         piece = whole[start : start + length]
         asked.append(changed(piece, draw.sample(range(len(piece)), draw.randrange(3))))
     slow = {}
     for content in asked:
         for number, (beginning, ends) in enumerate(texts):
-            runs = set().union(*(runs_of(tuple(f"{beginning} {end}".split())) for end in ends))
+            runs = set().union(*(runs_of((*beginning, *end.split())) for end in ends))
             share = len(runs_of(content) & runs) / len(runs_of(content))
             if share >= (1.0 if len(content) < SHORT else INSIDE) and len(content) >= FEWEST_INSIDE:
                 slow.setdefault(content, (share, number))

@@ -50,7 +50,8 @@ def test_columns_are_those_of_the_design_in_their_order() -> None:
     assert ",".join(COLUMNS) == (
         "model,method,layers,source,target,target_reference,label,category,n_pairs,n_prompts,accuracy,accuracy_low,"
         "accuracy_high,source_id_accuracy,baseline_accuracy,target_tuned_capability,elicitation,"
-        "differential_elicitation,rms_calibration_error,genies_rms_calibration_error,brier,auroc,kind"
+        "differential_elicitation,rms_calibration_error,genies_rms_calibration_error,brier,auroc,n_overlap,"
+        "accuracy_without_overlap,kind"
     )
 
 
