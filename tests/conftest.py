@@ -100,7 +100,7 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def study_of(tiny_model: Path) -> Callable[..., Study]:
-    """A study of the tiny model on a world's folder, with its results and store in another."""
+    """A study of the tiny model on a world's folder, with its results and store in another: each method fitted once."""
 
     def study(world_folder: Path, place: Path, **settings: Any) -> Study:
         return Study(
@@ -112,6 +112,8 @@ def study_of(tiny_model: Path) -> Callable[..., Study]:
                 "store": str(place / "store"),
                 "out": str(place / "out"),
                 "device": "cpu",
+                "fits": 1,
+                "nulls": 0,
                 **settings,
             }
         )

@@ -8,7 +8,7 @@ from repeng.activations.store.cached_split import CachedSplit
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.methods.answers import evaluate
 from repeng.methods.base import Answer, Target
-from repeng.methods.text import FittedText
+from repeng.methods.text import FittedText, FittedTexts
 from repeng.metrics import Evaluation
 
 
@@ -36,4 +36,4 @@ def judged_text(fitted: FittedText, split: Split, kept: np.ndarray | None = None
     """A text baseline on a split of which the model takes some texts; all by default."""
     taken = Taken(np.ones(split.n_responses, dtype=bool) if kept is None else kept)
     target = Target.of(split, lambda: taken)
-    return evaluate(fitted.answer(target), target, ResponseLabels.of(split))
+    return evaluate(FittedTexts((fitted,)).answer(target), target, ResponseLabels.of(split))

@@ -68,7 +68,12 @@ DeviceMap = Annotated[
 Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16, to compute and to store in.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Every random choice follows from it.")]
 Layers = Annotated[
-    str, typer.Option("--layers", help="auto (chosen on held-out source pairs), all, top-k:N, 3 or 4-8.")
+    str,
+    typer.Option(
+        "--layers",
+        help="auto or average (the mean of the third of the layers that are best on held-out source pairs; auto of "
+        "a preset: its own), top-k:N (of the N best), all, one-se (the earliest within one standard error), 3 or 4-8.",
+    ),
 ]
 Site = Annotated[
     str | None, typer.Option("--site", help="Hook site to read, as resid_post or hook_z. [default: the probe's own]")

@@ -34,13 +34,22 @@ def run(
         ),
     ] = None,
     layers: Annotated[
-        str | None, typer.Option("--layers", help="auto, all, top-k:N, 3 or 4-8. [default: auto]")
+        str | None,
+        typer.Option("--layers", help="auto, top-k:N, average, all, one-se, 3 or 4-8. [default: auto]"),
     ] = None,
     store: Annotated[
         Path | None, typer.Option("--store", help="Folder that keeps the activations. [default: store]")
     ] = None,
     out: o.Out = None,
     limit: o.Limit = None,
+    fits: Annotated[
+        int | None,
+        typer.Option("--fits", help="Fit each probe so many times, with other splits, draws and starts. [default: 5]"),
+    ] = None,
+    nulls: Annotated[
+        int | None,
+        typer.Option("--nulls", help="Shuffled fits and random directions to hold a probe against. [default: 20]"),
+    ] = None,
     augment: Annotated[
         str | None, typer.Option("--augment", help="Also fit with this share of target train examples mixed in: 1%.")
     ] = None,
@@ -93,6 +102,8 @@ def run(
         "store": str(store) if store else None,
         "out": str(out) if out else None,
         "limit": limit,
+        "fits": fits,
+        "nulls": nulls,
         "augment": augment,
         "seed": seed,
         "device": device,
@@ -199,7 +210,8 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
 
     from repeng.cli.show import captured_lines, caution_lines
     from repeng.report.html import is_current, write_report
-    from repeng.report.tables import study_table, summary_sentence
+    from repeng.report.sentences import summary_sentences
+    from repeng.report.tables import study_table
     from repeng.report.text_solved import text_cautions, text_solved_sentence, text_solved_sources
     from repeng.results import record_of
     from repeng.study.results_folder import written_alone
@@ -223,7 +235,7 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
         "surface_sources": [asdict(source) for source in text_solved],
         "cautions": cautions,
     }
-    shown: list[Any] = [study_table(result.rows), "", summary_sentence(result.rows)]
+    shown: list[Any] = [study_table(result.rows), "", summary_sentences(result.rows, result.evaluations)]
     shown += [text_solved_sentence(result.rows, text_solved)] if text_solved else []
     shown.append("")
     shown.append(

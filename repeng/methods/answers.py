@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
@@ -10,8 +12,8 @@ from jaxtyping import Float, Int
 
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.errors import RepengError
-from repeng.maths import sigmoid
-from repeng.methods.base import Answer, FittedMethod, LayerScores, ResponseScores, Target
+from repeng.maths import independent_groups, sigmoid
+from repeng.methods.base import Answer, FittedMethod, LayerScores, NullScores, ResponseScores, Target
 from repeng.metrics import Evaluation, accuracy_intervals
 from repeng.results import LayerFigure
 
@@ -28,17 +30,64 @@ def evaluate(answer: Answer, target: Target, labels: ResponseLabels) -> Evaluati
         RepengError: there is no such pair.
     """
     pairs = labels.pairs
-    if isinstance(answer, ResponseScores):
-        probabilities = sigmoid((answer.scores[pairs[:, 0]] - answer.scores[pairs[:, 1]]) / answer.temperature)
-    else:
-        probabilities = _of_best(answer.probabilities, pairs, target, lambda p: 1 - p)
-    answered = np.isfinite(probabilities)
+    probabilities = np.atleast_2d(_probabilities(answer, pairs, target))
+    answered = np.isfinite(probabilities).all(axis=0)
     pairs = some_pairs(pairs[answered], labels.name)
-    return Evaluation(
-        probabilities=probabilities[answered],
+    probabilities = probabilities[:, answered]
+    scores = None if answer.scores is None else np.atleast_2d(answer.scores)[:, pairs]
+    if len(probabilities) > 1:
+        probabilities, scores = _short(probabilities), None if scores is None else _short(scores)
+    groups = labels.groups[pairs[:, 0]]
+    return Evaluation.of_fits(
+        probabilities,
+        scores,
         example=labels.examples[pairs[:, 0]],
-        group=labels.groups[pairs[:, 0]],
-        scores=None if answer.scores is None else answer.scores[pairs],
+        group=groups,
+        **_null_accuracies(answer.null, pairs, groups, target),
+    )
+
+
+def _probabilities(answer: Answer, pairs: Int[np.ndarray, "pair 2"], target: Target) -> Float[np.ndarray, "*fit pair"]:
+    """p(best) of each pair of rows (best, worse)."""
+    if isinstance(answer, ResponseScores):
+        gaps = answer.scores[..., pairs[:, 0]] - answer.scores[..., pairs[:, 1]]
+        return sigmoid(gaps / np.asarray(answer.temperature)[..., None])
+    return _of_best(answer.probabilities, pairs, target, lambda p: 1 - p)
+
+
+def _null_accuracies(
+    null: NullScores | None, pairs: Int[np.ndarray, "pair 2"], groups: Int[np.ndarray, " pair"], target: Target
+) -> dict[str, Float[np.ndarray, " null"]]:
+    """How often each null of a method ranks the best response higher.
+
+    Fits on shuffled labels are judged by labels that are shuffled too, a prompt group of the target at a time, as a
+    permutation test has it; and by the labels as they are.
+    """
+    if null is None:
+        return {}
+    wins = _wins(_of_best(null.shuffled, pairs, target, np.negative))
+    units, _ = independent_groups(groups, target.examples[pairs[:, 0]])
+    names, place = np.unique(units, return_inverse=True)
+    coins = np.random.default_rng(zlib.crc32(target.key.encode())).random((len(wins), len(names))) < 0.5
+    shuffled = np.where(coins[:, place], 1 - wins, wins)
+    found = {"shuffled": shuffled.mean(axis=1), "unlabelled": wins.mean(axis=1)}
+    if null.random is not None:
+        found["random"] = _wins(_of_best(null.random, pairs, target, np.negative)).mean(axis=1)
+    return found
+
+
+def _wins(gaps: Float[np.ndarray, "*unit pair"]) -> Float[np.ndarray, "*unit pair"]:
+    """1.0 where the first of a pair scores higher, 0.5 for a tie, else 0.0."""
+    return (gaps > 0) + 0.5 * (gaps == 0)
+
+
+def _short(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """As float32 has them, which halves a file of several fits; what is no tie does not become one."""
+    rounded = values.astype(np.float32)
+    half = np.float32(0.5)
+    tied = (rounded == half) & (values != 0.5)
+    return np.where(tied, np.nextafter(half, np.where(values > 0.5, 1, 0).astype(np.float32)), rounded).astype(
+        np.float64
     )
 
 
@@ -56,29 +105,63 @@ def _nothing_cached() -> NoReturn:
     raise RepengError("this method reads cached activations; evaluate it in a study, or from a store")
 
 
-def layer_figures(found: LayerScores, target: Target, labels: ResponseLabels, *, seed: int = 0) -> list[LayerFigure]:
+@dataclass(frozen=True)
+class ByLayer:
+    """How each layer that was fitted does alone.
+
+    Attributes:
+        figures: of each layer.
+        tied: the lowest and the highest accuracy among the layers that the source cannot tell apart, each the mean over
+            fits; None where the source tells them apart, or several layers are chosen together.
+    """
+
+    figures: tuple[LayerFigure, ...] = ()
+    tied: tuple[float, float] | None = None
+
+
+def by_layer(found: LayerScores, target: Target, labels: ResponseLabels) -> ByLayer:
     """Accuracy and interval of each layer that was fitted, alone.
 
     Args:
         found: what each layer said of the target's pairs.
         target: what was asked.
         labels: of the target's responses.
-        seed: of the intervals.
 
     Raises:
         RepengError: nothing is said of any pair.
     """
     scores = _of_best(found.scores, labels.pairs, target, np.negative)
-    answered = np.isfinite(scores).all(axis=0)
+    answered = np.isfinite(scores).all(axis=(0, 1))
     pairs = some_pairs(labels.pairs[answered], labels.name)
-    wins = (scores[:, answered] > 0) + 0.5 * (scores[:, answered] == 0)
-    drawn_from = Evaluation(wins[0], example=labels.examples[pairs[:, 0]], group=labels.groups[pairs[:, 0]])
-    intervals = accuracy_intervals(wins, drawn_from, seed=seed)
+    scores = scores[..., answered]
+    wins = _wins(scores).swapaxes(0, 1)
+    asked = Evaluation(wins[0].mean(axis=0), example=labels.examples[pairs[:, 0]], group=labels.groups[pairs[:, 0]])
+    intervals = accuracy_intervals(wins, asked)
+    tied = found.tied
     figures = []
-    for (layer, head), row, interval, held in zip(found.units, wins, intervals, found.held_out_accuracy, strict=True):
+    for place, ((layer, head), own, interval) in enumerate(zip(found.units, wins, intervals, strict=True)):
         low, high = interval or (None, None)
-        figures.append(LayerFigure(layer, head, float(row.mean()), low, high, float(held)))
-    return figures
+        figures.append(
+            LayerFigure(
+                layer,
+                head,
+                float(own.mean()),
+                low,
+                high,
+                float(found.held_out_accuracy[:, place].mean()),
+                chosen_share=float(found.chosen[:, place].mean()),
+                tied_share=float(tied[:, place].mean()),
+            )
+        )
+    return ByLayer(tuple(figures), _range_of_ties(found, wins.mean(axis=2).T))
+
+
+def _range_of_ties(found: LayerScores, accuracy: Float[np.ndarray, "fit unit"]) -> tuple[float, float] | None:
+    tied = found.tied
+    if (found.chosen.sum(axis=1) != 1).any() or (tied.sum(axis=1) == 1).all():
+        return None
+    low, high = np.where(tied, accuracy, np.inf).min(axis=1), np.where(tied, accuracy, -np.inf).max(axis=1)
+    return float(low.mean()), float(high.mean())
 
 
 def some_pairs(pairs: Int[np.ndarray, "pair 2"], name: str) -> Int[np.ndarray, "pair 2"]:

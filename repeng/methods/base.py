@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from repeng.activations.store.cached_split import Activations, CachedSplit
 from repeng.distributions.schema import Question, ResponseLabels, Split
@@ -114,16 +114,32 @@ class Target:
 
 
 @dataclass(frozen=True)
+class NullScores:
+    """What a method's null says of each of `Target.pairs`: above 0 where it prefers the first, NaN where nothing.
+
+    Attributes:
+        shuffled: of each fit on shuffled labels.
+        random: of each random direction; None where the method reads along none.
+    """
+
+    shuffled: Float[np.ndarray, "null pair"]
+    random: Float[np.ndarray, "_null pair"] | None = None
+
+
+@dataclass(frozen=True)
 class ResponseScores:
     """An answer by scores: of two responses the first is preferred with sigmoid(difference / temperature).
 
     Attributes:
-        scores: one a response, in file order; higher is better, NaN where there is none.
-        temperature: above 0.
+        scores: one a response, in file order; higher is better, NaN where there is none. A method that was fitted
+            several times has a row a fit.
+        temperature: above 0; one a fit.
+        null: what its null says; None where it has none.
     """
 
-    scores: Float[np.ndarray, " response"]
-    temperature: float = 1.0
+    scores: Float[np.ndarray, "*fit response"]
+    temperature: float | Float[np.ndarray, " _fit"] = 1.0
+    null: NullScores | None = None
 
 
 @dataclass(frozen=True)
@@ -131,12 +147,15 @@ class PairProbabilities:
     """An answer by pairs, where a pair's score is no difference of two responses' scores.
 
     Attributes:
-        probabilities: that the first of each of `Target.pairs` is preferred; NaN where there is none.
+        probabilities: that the first of each of `Target.pairs` is preferred; NaN where there is none. A method that was
+            fitted several times has a row a fit.
         scores: one a response, in file order; None where the method has none.
+        null: what its null says; None where it has none.
     """
 
-    probabilities: Float[np.ndarray, " pair"]
+    probabilities: Float[np.ndarray, "*fit pair"]
     scores: Float[np.ndarray, " response"] | None = None
+    null: NullScores | None = None
 
 
 Answer = ResponseScores | PairProbabilities
@@ -147,14 +166,21 @@ class LayerScores:
     """How each layer that was fitted scores a target, alone.
 
     Attributes:
-        units: (layer, head), head None where the site has none.
-        scores: of each of `Target.pairs`, positive where the first is preferred; NaN where there is none.
-        held_out_accuracy: of each unit, on held-out prompts of the source.
+        units: (layer, head), head None where the site has none, or fits differ in a layer's best one.
+        scores: by each fit, of each of `Target.pairs`, positive where the first is preferred; NaN where there is none.
+        held_out_accuracy: of each fit and unit, on held-out prompts of the source.
+        chosen: which units each fit chose.
     """
 
     units: tuple[tuple[int, int | None], ...]
-    scores: Float[np.ndarray, "unit pair"]
-    held_out_accuracy: Float[np.ndarray, " unit"]
+    scores: Float[np.ndarray, "fit unit pair"]
+    held_out_accuracy: Float[np.ndarray, "fit unit"]
+    chosen: Bool[np.ndarray, "fit unit"]
+
+    @property
+    def tied(self) -> Bool[np.ndarray, "fit unit"]:
+        """Units whose held-out accuracy is the highest of their fit: only a tie-break chooses among them."""
+        return self.held_out_accuracy == self.held_out_accuracy.max(axis=1, keepdims=True)
 
 
 @runtime_checkable
@@ -261,7 +287,9 @@ class MethodSettings:
         max_length: the longest text in tokens that it takes; None where it names no limit.
         capture_id: where its activations are in a store.
         seed: of every random choice.
-        layers: `auto`, `all`, `top-k:N` or layers, as the user gave it.
+        layers: `auto`, `all`, `top-k:N`, `one-se`, `average` or layers, as the user gave it.
+        fits: how often a method whose fit costs little is fitted, with other splits, draws and starts.
+        nulls: how many fits on shuffled labels, and how many random directions, a probe is held against.
         device: where tuned models compute.
         dtype: that they compute in.
         tune_preset: `default` or `genies`.
@@ -277,6 +305,8 @@ class MethodSettings:
     tuned: Path
     seed: int = 0
     layers: str = "auto"
+    fits: int = 5
+    nulls: int = 20
     device: str = "auto"
     dtype: str = "auto"
     tune_preset: str = "default"

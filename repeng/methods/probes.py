@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import Tensor
 from repeng.activations.store.cached_split import Activations
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.distributions.stimuli import get_stimulus
+from repeng.errors import NonFinite
 from repeng.methods.base import (
     Answer,
     Kind,
@@ -20,6 +23,7 @@ from repeng.methods.base import (
     Method,
     MethodSettings,
     Note,
+    NullScores,
     PairProbabilities,
     RequiredActivations,
     ResponseScores,
@@ -30,7 +34,9 @@ from repeng.methods.base import (
 from repeng.methods.code_hash import code_hash
 from repeng.probes.base import Probe, Reading
 from repeng.probes.fitted import NO_HEAD, FittedProbe
-from repeng.probes.fitting import ProbeSpec, fit_probe
+from repeng.probes.fitting import ProbeSpec
+from repeng.probes.members import Members, ReadLayer
+from repeng.probes.repeats import ProbeFits, fit_repeatedly
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +65,10 @@ class ProbeMethod(Method):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """The probe's own, the choice of layers, and the seed."""
-        return {**self.probe.get_params(), "layers": self.settings.layers, "split_seed": self.settings.seed}
+        """The probe's own, the choice of layers, the seed, and how often it is fitted."""
+        settings = self.settings
+        repeats = {"fits": settings.fits, "nulls": settings.nulls} if self.probe.learns else {}
+        return {**self.probe.get_params(), "layers": settings.layers, "split_seed": settings.seed, **repeats}
 
     @property
     def spec(self) -> ProbeSpec:
@@ -83,67 +91,132 @@ class ProbeMethod(Method):
         )
 
     def fit(self, source: Source, note: Note = no_note) -> FittedOnCache:  # noqa: ARG002
-        """Fit on all layers and choose among them on held-out source prompts."""
+        """Fit on all layers and choose among them on held-out source prompts, as often as the study asks for."""
         settings = self.settings
         cached = CachedSource.of(self.spec, settings.n_layers, source.activations, source.labels)
         where = {"capture_id": settings.capture_id, "model": settings.model, "source": source.split.distribution}
-        return FittedOnCache(fit_probe(self.spec, cached, provenance=where), settings.n_layers)
+        made = fit_repeatedly(self.spec, cached, fits=settings.fits, nulls=settings.nulls, provenance=where)
+        return FittedOnCache(made, settings.n_layers)
 
 
 @dataclass(frozen=True)
 class FittedOnCache:
-    """A fitted probe that reads its targets from the store, of a model of `n_layers` blocks."""
+    """A probe's fits on a source, which read their targets from the store, of a model of `n_layers` blocks."""
 
-    fitted: FittedProbe
+    made: ProbeFits
     n_layers: int
+
+    @classmethod
+    def alone(cls, fitted: FittedProbe, n_layers: int) -> FittedOnCache:
+        """One fit, without a null."""
+        return cls(ProbeFits((fitted,)), n_layers)
 
     @property
     def layers(self) -> str:
-        """Chosen layers, as `3` or `2 3 5`."""
-        return " ".join(map(str, self.fitted.layers))
+        """Chosen layers, as `3` or `2 3 5`; where fits differ, as `4 (3/5), 1 (2/5)`, the most frequent first."""
+        counted = Counter(" ".join(map(str, fitted.layers)) for fitted in self.made.fits)
+        if len(counted) == 1:
+            return next(iter(counted))
+        return ", ".join(f"{layers} ({count}/{len(self.made.fits)})" for layers, count in counted.most_common())
 
     @property
     def held_out_accuracy(self) -> float | None:
-        """Held-out pair accuracy on the source; of an ensemble, the mean of its layers'."""
-        chosen = [self.fitted.fitted_layers.index(layer) for layer in self.fitted.layers]
-        return float(self.fitted.held_out_accuracy[chosen].mean())
+        """Held-out pair accuracy on the source; of an ensemble the mean of its layers', of several fits their mean."""
+        return float(np.mean([_held_out_accuracy(fitted) for fitted in self.made.fits]))
 
     def answer(self, target: Target) -> Answer:
         """Scores at the chosen layers, which alone are read; by pairs where a pair's score is no difference of two."""
-        fitted = self.fitted
-        readings = fitted.reads(self.n_layers)
-        asked = _asked(fitted, target, readings)
-        pairs, scores = target.pairs[asked], np.full(len(target.examples), np.nan)
+        fits = self.made.fits
+        read = self._reader(target)
+        asked = self._asked(target)
+        pairs = target.pairs[asked]
         if len(pairs) == 0:
-            return ResponseScores(scores)
-        activations = target.activations.stack(fitted.stimuli, _hooks(readings), fitted.token)
-        if fitted.ranks_by_scores and fitted.temperature is not None:
+            return ResponseScores(np.full(len(target.examples), np.nan))
+        null = self._null(target, asked)
+        temperatures = [fitted.temperature for fitted in fits]
+        if fits[0].ranks_by_scores and None not in temperatures:
             rows = np.unique(pairs)
-            scores[rows] = fitted.scores(activations, rows=rows)
-            return ResponseScores(scores, fitted.temperature)
-        probabilities = np.full(len(target.pairs), np.nan)
-        probabilities[asked] = fitted.pair_probabilities(activations, pairs)
-        return PairProbabilities(probabilities)
+            scores = np.full((len(fits), len(target.examples)), np.nan)
+            scores[:, rows] = self._chosen.scores(read, rows)
+            return ResponseScores(scores, np.array(temperatures), null)
+        probabilities = np.full((len(fits), len(target.pairs)), np.nan)
+        for row, fitted, own in zip(probabilities, fits, self._chosen.pair_scores(read, pairs), strict=True):
+            row[asked] = fitted.calibration(own)
+        return PairProbabilities(probabilities, null=null)
 
     def layer_scores(self, target: Target) -> LayerScores | None:
         """How each fitted layer does alone, with heads its best one; None where there was no choice."""
-        return self.unit_scores(target, self.fitted.layer_units) if len(self.fitted.fitted_layers) > 1 else None
+        first = self.made.fits[0]
+        if len(first.fitted_layers) < 2:
+            return None
+        heads = [{fitted.layer_heads[place] for fitted in self.made.fits} for place in range(len(first.fitted_layers))]
+        named = tuple(
+            (layer, None if NO_HEAD in own or len(own) > 1 else min(own))
+            for layer, own in zip(first.fitted_layers, heads, strict=True)
+        )
+        chosen = [[layer in fitted.layers for layer in fitted.fitted_layers] for fitted in self.made.fits]
+        held_out = np.array([fitted.held_out_accuracy for fitted in self.made.fits])
+        scores = self._of_units(self._every_layer, target)
+        return LayerScores(named, scores.reshape(*held_out.shape, -1), held_out, np.array(chosen))
 
     def unit_scores(self, target: Target, units: Sequence[tuple[int, int]]) -> LayerScores:
-        """How some (layer, head) do, each alone. One layer of the target is in memory at a time."""
-        fitted = self.fitted
-        readings = {reading.layer: reading for reading in fitted.reads(self.n_layers, chosen=False)}
-        asked = _asked(fitted, target, list(readings.values()))
-        scores = np.full((len(units), len(target.pairs)), np.nan)
-        for layer in dict.fromkeys(layer for layer, _ in units) if asked.any() else ():
-            places = [place for place, unit in enumerate(units) if unit[0] == layer]
-            activations = target.activations.stack(fitted.stimuli, _hooks([readings[layer]]), fitted.token)
-            here = [units[place] for place in places]
-            found = fitted.pair_scores_at(here, activations, target.pairs[asked], (layer,))
-            scores[np.ix_(np.array(places), asked)] = found
+        """How some (layer, head) of the first fit do, each alone. One layer of the target is in memory at a time."""
+        fitted = self.made.fits[0]
+        scores = self._of_units(Members.apart(fitted, units), target)
         held_out = [fitted.head_accuracy[fitted.fitted_layers.index(layer), max(head, 0)] for layer, head in units]
         named = tuple((layer, None if head == NO_HEAD else head) for layer, head in units)
-        return LayerScores(named, scores, np.array(held_out))
+        chosen = [unit in fitted.units for unit in units]
+        return LayerScores(named, scores[None], np.array([held_out]), np.array([chosen]))
+
+    @cached_property
+    def _chosen(self) -> Members:
+        return Members.chosen(self.made.fits)
+
+    @cached_property
+    def _every_layer(self) -> Members:
+        return Members.every_layer(self.made.fits)
+
+    def _null(self, target: Target, asked: Bool[np.ndarray, " pair"]) -> NullScores | None:
+        shuffled, random = self.made.shuffled, self.made.random
+        if shuffled is None:
+            return None
+        try:
+            along = None if random is None else self._of_units(random, target, asked)
+            return NullScores(self._of_units(shuffled, target, asked), along)
+        except NonFinite:
+            # At a layer that no fit chose; what is said by layer names it.
+            return None
+
+    def _of_units(
+        self, members: Members, target: Target, asked: Bool[np.ndarray, " pair"] | None = None
+    ) -> Float[np.ndarray, "owner pair"]:
+        """What members say of the target's pairs, NaN of those that cannot be asked about."""
+        asked = self._asked(target) if asked is None else asked
+        scores = np.full((members.n_owners, len(target.pairs)), np.nan)
+        if asked.any():
+            scores[:, asked] = members.pair_scores(self._reader(target), target.pairs[asked])
+        return scores
+
+    def _asked(self, target: Target) -> Bool[np.ndarray, " pair"]:
+        """Which of the target's pairs have two texts that were kept."""
+        first = self.made.fits[0]
+        hooks = _hooks(first.reads(self.n_layers, chosen=False))
+        return target.activations.kept(first.stimuli, hooks, first.token)[target.pairs].all(axis=1)
+
+    def _reader(self, target: Target) -> ReadLayer:
+        """Gives one layer of the target's activations."""
+        first = self.made.fits[0]
+        readings = {reading.layer: reading for reading in first.reads(self.n_layers, chosen=False)}
+
+        def read(layer: int) -> Float[Tensor, "*head stimulus response d"]:
+            return target.activations.stack(first.stimuli, _hooks([readings[layer]]), first.token)[0]
+
+        return read
+
+
+def _held_out_accuracy(fitted: FittedProbe) -> float:
+    chosen = [fitted.fitted_layers.index(layer) for layer in fitted.layers]
+    return float(fitted.held_out_accuracy[chosen].mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,9 +246,3 @@ class CachedSource:
 def _hooks(readings: Sequence[Reading]) -> list[tuple[str, int]]:
     """Where a store keeps what a probe reads."""
     return [(reading.site, reading.block) for reading in readings]
-
-
-def _asked(fitted: FittedProbe, target: Target, readings: Sequence[Reading]) -> Bool[np.ndarray, " pair"]:
-    """Which of the target's pairs have two texts that were kept."""
-    kept = target.activations.kept(fitted.stimuli, _hooks(readings), fitted.token)
-    return kept[target.pairs].all(axis=1)

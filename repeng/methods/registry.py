@@ -61,7 +61,7 @@ def make_method(text: str, settings: MethodSettings) -> Method:
         return ProbeMethod(with_parameters(probe.name, parameters), probe, settings)
     _check(full, parameters, ())
     if name in SCORERS:
-        return TextMethod(name, settings.seed)
+        return TextMethod(name, settings.seed, settings.fits)
     if name in ZeroShot.STIMULUS:
         return ZeroShot(name)
     if name == "truthfulness":

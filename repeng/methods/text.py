@@ -28,6 +28,7 @@ class TextMethod(Method):
 
     name: str
     seed: int = 0
+    fits: int = 1
     kind: Kind = "text"
 
     @property
@@ -37,21 +38,44 @@ class TextMethod(Method):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """The seed of the split into training and held-out prompts."""
-        return {"seed": self.seed}
+        """The seed of the split into training and held-out prompts, and how often it is fitted."""
+        return {"seed": self.seed, "fits": self.fits}
 
     def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
         """Log-probabilities, which zero-shot reads too: they say which texts the model takes."""
         return (RequiredActivations(get_stimulus("plain")),)
 
-    def fit(self, source: Source, note: Note = no_note) -> FittedText:  # noqa: ARG002
-        """Learn on one random pair of each training example; calibrate on every held-out pair."""
-        return fit_text(source.split, SCORERS[self.name], self.seed)
+    def fit(self, source: Source, note: Note = no_note) -> FittedTexts:  # noqa: ARG002
+        """Learn on one random pair of each training example; calibrate on every held-out pair; with several splits."""
+        from repeng.probes.repeats import fit_seeds
+
+        seeds = fit_seeds(self.seed, self.fits)
+        return FittedTexts(tuple(fit_text(source.split, SCORERS[self.name], seed) for seed in seeds))
+
+
+@dataclass(frozen=True)
+class FittedTexts:
+    """A text baseline's fits on one source."""
+
+    made: tuple[FittedText, ...]
+    layers: str = ""
+
+    @property
+    def held_out_accuracy(self) -> float:
+        """The mean over fits."""
+        return float(np.mean([fitted.held_out_accuracy for fitted in self.made]))
+
+    def answer(self, target: Target) -> ResponseScores:
+        """Scores of the texts that the model takes too, so that every method is asked about the same pairs."""
+        taken, _ = target.activations.logprobs("plain")
+        scores = np.array([fitted.score(target.responses) for fitted in self.made])
+        temperatures = np.array([fitted.temperature for fitted in self.made])
+        return ResponseScores(np.where(np.isfinite(taken), scores, np.nan), temperatures)
 
 
 @dataclass(frozen=True)
 class FittedText:
-    """A text baseline fitted on one source.
+    """One fit of a text baseline.
 
     Attributes:
         score: one score a response text; higher means better.
@@ -62,12 +86,6 @@ class FittedText:
     score: Scorer
     temperature: float
     held_out_accuracy: float
-    layers: str = ""
-
-    def answer(self, target: Target) -> ResponseScores:
-        """Scores of the texts that the model takes too, so that every method is asked about the same pairs."""
-        taken, _ = target.activations.logprobs("plain")
-        return ResponseScores(np.where(np.isfinite(taken), self.score(target.responses), np.nan), self.temperature)
 
 
 def fit_text(source: Split, make_scorer: MakeScorer, seed: int = 0) -> FittedText:

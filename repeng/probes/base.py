@@ -211,6 +211,35 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
         """One score a pair, positive where the first is preferred; antisymmetric in its arguments."""
         return self.decision_function(best) - self.decision_function(worse)
 
+    def scores_of_each(
+        self, activations: Float[Tensor, "*batch stimulus example d_model"]
+    ) -> Float[Tensor, "each *batch example"]:
+        """The scores by several fitted probes at once, whose states lie side by side on one more leading axis.
+
+        This is the plain loop. A probe overrides it where one product gives them all.
+        """
+        return torch.stack([each.response_scores(activations) for each in self.apart()])
+
+    def pair_scores_of_each(
+        self,
+        best: Float[Tensor, "*batch stimulus pair d_model"],
+        worse: Float[Tensor, "*batch stimulus pair d_model"],
+    ) -> Float[Tensor, "each *batch pair"]:
+        """`pair_score` by several fitted probes at once, as in `scores_of_each`."""
+        return torch.stack([each.pair_score(best, worse) for each in self.apart()])
+
+    def apart(self) -> list[Probe]:
+        """The fitted probes whose states lie side by side on the leading axis."""
+        state = self.state()
+        return [
+            self.with_state({name: value[place] for name, value in state.items()})
+            for place in range(len(next(iter(state.values()))))
+        ]
+
+    def with_directions(self, directions: Float[Tensor, "*batch d_model"]) -> Probe | None:  # noqa: ARG002
+        """A fitted probe that reads along given directions; None where it reads along none."""
+        return None
+
     @classmethod
     def sites(cls) -> tuple[str, ...]:
         """Every site that a capture must hold for this probe."""
@@ -240,7 +269,8 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
 
     def with_state(self, state: dict[str, Tensor]) -> Probe:
         """A probe of the same parameters that has learned `state`."""
-        probe: Probe = clone(self)
+        probe: Probe = object.__new__(type(self))
+        probe.__dict__.update((name, value) for name, value in vars(self).items() if not isinstance(value, Tensor))
         probe.classes_ = getattr(self, "classes_", np.array([0.0, 1.0]))
         for name, value in state.items():
             setattr(probe, name, value)
@@ -287,6 +317,19 @@ class LinearProbe(Probe):
         """`features . direction_ - offset_`."""
         features = self.features(activations).to(self.direction_.dtype)
         return (features @ self.direction_[..., None])[..., 0] - self.offset_[..., None]
+
+    def scores_of_each(
+        self, activations: Float[Tensor, "*batch stimulus example d_model"]
+    ) -> Float[Tensor, "each *batch example"]:
+        """One matrix product for all, where the class has not its own way to a score."""
+        if type(self).response_scores is not LinearProbe.response_scores:
+            return super().scores_of_each(activations)
+        features = self.features(activations).to(self.direction_.dtype)
+        return torch.einsum("...rd,e...d->e...r", features, self.direction_) - self.offset_[..., None]
+
+    def with_directions(self, directions: Float[Tensor, "*batch d_model"]) -> Probe:
+        """The same directions, and no offset."""
+        return self.with_state({"direction_": directions, "offset_": directions.new_zeros(directions.shape[:-1])})
 
 
 def check_finite(activations: Float[Tensor, "*batch stimulus example d"]) -> None:

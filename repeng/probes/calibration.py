@@ -31,19 +31,30 @@ class LogisticCalibration:
     """As GENIES released it: sigmoid(coefficient * (1 + score) / 2 + intercept) for the SECOND of two responses.
 
     The intercept makes the order of the two matter. GENIES shuffles it, unseeded; here `seed` draws it, one
-    coin a pair, so it never depends on which response is best.
+    coin a pair, so it never depends on which response is best. With `both` there is no coin: the mean over the two
+    orders, whose probabilities for the one and the other response add up to 1.
     """
 
     coefficient: float
     intercept: float
     seed: int
+    both: bool = False
 
     def __call__(self, scores: Float[np.ndarray, " pair"]) -> Float[np.ndarray, " pair"]:
         """The probability that the response which `scores` favours when positive is preferred."""
-        second = np.random.default_rng(self.seed).random(len(scores)) < 0.5
-        toward_second = np.where(second, scores, -scores)
-        probability = sigmoid(self.coefficient * (1 + toward_second) / 2 + self.intercept)
-        return np.where(second, probability, 1 - probability)
+        as_first, as_second = self.in_each_order(scores)
+        if self.both:
+            return (as_first + as_second) / 2
+        return np.where(np.random.default_rng(self.seed).random(len(scores)) < 0.5, as_second, as_first)
+
+    def in_each_order(
+        self, scores: Float[np.ndarray, " pair"]
+    ) -> tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]]:
+        """The same probability where that response stands first, and where it stands second."""
+        other_is_second, is_second = (
+            sigmoid(self.coefficient * (1 + toward_second) / 2 + self.intercept) for toward_second in (-scores, scores)
+        )
+        return 1 - other_is_second, is_second
 
 
 def fit_temperature(scores: Float[np.ndarray, "*unit pair"]) -> Float[np.ndarray, "*unit"]:

@@ -180,11 +180,11 @@ class FittedProbe:
             NonFinite: an activation of one of the pairs is infinite or not a number.
         """
         chosen = self._gather(activations, tuple(units), tuple(self.fitted_layers if layers is None else layers))
-        return unit_pair_scores(self._select(tuple(units)), chosen, pairs, tuple(layer for layer, _ in units))
+        return unit_pair_scores(self.select(tuple(units)), chosen, pairs, tuple(layer for layer, _ in units))
 
     @cached_property
     def _chosen_probe(self) -> Probe:
-        return self._select(self.units)
+        return self.select(self.units)
 
     def _chosen(
         self, activations: Float[Tensor, "layer *head stimulus response d"], layers: Sequence[int] | None
@@ -198,7 +198,8 @@ class FittedProbe:
             raise BadInput(f"probe {self.name!r} was fitted on layers {self.fitted_layers}; {layer} is not one of them")
         return self.fitted_layers.index(layer)
 
-    def _select(self, units: tuple[tuple[int, int], ...]) -> Probe:
+    def select(self, units: tuple[tuple[int, int], ...]) -> Probe:
+        """The fitted estimators of some (layer, head), side by side."""
         positions = torch.tensor([self._position(layer) for layer, _ in units])
         heads = torch.tensor([head for _, head in units])
         return self.probe.select(positions, heads) if self.has_heads else self.probe.select(positions)

@@ -17,7 +17,7 @@ from repeng.probes.base import Probe, Reading
 from repeng.probes.calibration import fit_temperature, log_loss
 from repeng.probes.fitted import NO_HEAD, FittedProbe, to_numpy, unit_pair_scores
 from repeng.probes.genies import AsReleased
-from repeng.probes.selection import Curves, HeldOut, LayerChoice, Unit, choose, parse_layers
+from repeng.probes.selection import Curves, HeldOut, LayerChoice, Unit, choose, count_prompts, parse_layers
 from repeng.probes.source import BLOCK_BYTES, LayerSource, SourceData, SourceSplit, layer_blocks, split_source, take
 
 RULES: Mapping[str, HeldOut] = {"held-out": HeldOut(), "genies": AsReleased()}
@@ -30,10 +30,11 @@ class ProbeSpec:
 
     Attributes:
         probe: an unfitted probe, with its parameters; it is not changed.
-        layers: "auto" takes the layer (and head) of highest held-out pair accuracy, ties by log-loss, then the lower;
-            "top-k:K" the mean of the K best (layer, head) by the same order; "all" the mean of every layer, and a
-            tuple, or "4-8", the mean of those layers (with heads: each layer's best one). A preset ranks by its own
-            rule: "auto" takes its own K, and a tuple restricts it to those layers.
+        layers: "auto" and "average" take the mean of the best third of the layers, by held-out pair accuracy, ties by
+            log-loss, then the lower; "top-k:K" of the K best (layer, head), so "top-k:1" the best one alone; "one-se"
+            the earliest layer within one standard error of the best; "all" the mean of every layer, and a tuple, or
+            "4-8", of those layers (with heads: each layer's best one). A preset ranks by its own rule: "auto" takes its
+            own K, and a tuple restricts it to those layers.
         site: what is read, where it is not the probe's own site; `token` alike.
         seed: of the split and of the random pair of each training example.
 
@@ -93,17 +94,35 @@ def fit_probe(
         BadInput: the source is too small, of one class, or lacks a layer that was asked for.
         NonFinite: an activation is infinite or not a number.
     """
+    check_source(spec, source)
+    split = split_source(source.labels, source.examples, source.groups, seed=spec.seed, usable=source.kept)
+    rule = RULES[spec.probe.rule]
+    blocks = [fit_block(rule, spec.probe, block, split) for block in layer_blocks(source, block_bytes)]
+    return chosen(spec, blocks, provenance)
+
+
+def check_source(spec: ProbeSpec, source: LayerSource) -> None:
+    """Refuse a source that lacks a layer.
+
+    Raises:
+        BadInput: it lacks one that was asked for.
+    """
     layers = tuple(reading.layer for reading in source.readings)
     if isinstance(spec.layers, tuple) and (missing := sorted(set(spec.layers) - set(layers))):
         raise BadInput(f"layers {spec.layers}: {missing} given; the source's activations hold {layers}")
+
+
+def chosen(
+    spec: ProbeSpec, blocks: Sequence[tuple[Probe, Curves]], provenance: Mapping[str, Any] | None = None
+) -> FittedProbe:
+    """A probe fitted on blocks of layers, with what the held-out pairs choose among all of them."""
     rule = RULES[spec.probe.rule]
-    split = split_source(source.labels, source.examples, source.groups, seed=spec.seed, usable=source.kept)
-    blocks = [fit_block(rule, spec.probe, block, split) for block in layer_blocks(source, block_bytes)]
     curves = Curves.joined([curves for _, curves in blocks])
+    layers = curves.layers
     units = choose(rule.rules, curves, spec.layers, spec.probe.keeps)
-    centre, scale = standardisation(rule, curves, units)
+    centre, scale = standardisation(rule, curves.responses, units)
     ensemble = np.mean(curves.scores[tuple(np.transpose(units))] / scale[:, None], axis=0)
-    has_heads = blocks[0][1].has_heads
+    has_heads = curves.has_heads
     best = curves.best_heads()
     every = np.arange(len(best))
     return FittedProbe(
@@ -112,7 +131,7 @@ def fit_probe(
         units=tuple((layers[layer], head if has_heads else NO_HEAD) for layer, head in units),
         centre=centre,
         scale=scale,
-        calibration=rule.calibrate(ensemble, spec.seed),
+        calibration=rule.calibrate(spec.probe, ensemble, spec.seed),
         layer_heads=tuple(best.tolist()) if has_heads else (NO_HEAD,) * len(best),
         layer_temperatures=curves.temperature[every, best],
         held_out_accuracy=curves.accuracy[every, best],
@@ -141,6 +160,7 @@ def fit_block(rule: HeldOut, probe: Probe, data: SourceData, split: SourceSplit)
         layers=data.layers,
         accuracy=rule.accuracy(probe, data, split, held),
         log_loss=log_loss(held, temperature),
+        prompts=count_prompts(data, validation),
         scores=held,
         responses=responses.reshape(*held.shape[:2], -1),
         temperature=temperature,
@@ -157,12 +177,18 @@ def fit_on_pairs(probe: Probe, data: SourceData, pairs: Int[np.ndarray, "pair 2"
 
 
 def standardisation(
-    rule: HeldOut, curves: Curves, units: Sequence[Unit]
+    rule: HeldOut, of_units: Float[np.ndarray, "layer head row"], units: Sequence[Unit]
 ) -> tuple[Float[np.ndarray, " unit"], Float[np.ndarray, " unit"]]:
-    """What is taken from each member's score before an ensemble's mean, and what it is then divided by."""
+    """What is taken from each member's score before an ensemble's mean, and what it is then divided by.
+
+    Args:
+        rule: whether members are brought to one scale.
+        of_units: every unit's scores of the held-out responses.
+        units: the members.
+    """
     if len(units) == 1 or not rule.standardises:
         return np.zeros(len(units)), np.ones(len(units))
-    responses = curves.responses[tuple(np.transpose(units))]
+    responses = of_units[tuple(np.transpose(units))]
     spread = responses.std(axis=1)
     return responses.mean(axis=1), np.where(spread > 0, spread, 1.0)
 

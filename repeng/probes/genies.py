@@ -4,6 +4,7 @@ One random pair a training example; 70 % train, 30 % validate. A logistic regres
 heads by validation accuracy; the best 16 are kept. Their directions are mean best minus mean worse over train AND
 validation pairs. A pair's score is its mean cosine with them, and an unpenalised logistic regression on the validation
 pairs turns it into a probability: those pairs are already inside the directions, a leak that the other probes avoid.
+Its intercept makes the order of the two responses matter; the parameter `order` says what becomes of it.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repeng.errors import BadInput
-from repeng.probes.base import Probe, Reading
-from repeng.probes.calibration import LogisticCalibration
+from repeng.errors import BadArray, BadInput
+from repeng.probes.base import Labels, Probe, Reading
+from repeng.probes.calibration import LogisticCalibration, Temperature, fit_temperature
 from repeng.probes.cra import contrast
 from repeng.probes.mms import MMS
-from repeng.probes.selection import HeldOut, Ranking, Rule, Unit
+from repeng.probes.selection import HeldOut, Ranking, Rule, Unit, best_third, earliest
 from repeng.probes.source import SourceData, SourceSplit, take
 from repeng.probes.threads import one_thread
 
 EMBEDDINGS = -1
+ORDERS = ("drawn", "both", "sign")
+"""`MMSGenies.order`."""
 
 
 class MMSGenies(MMS):
@@ -32,6 +35,9 @@ class MMSGenies(MMS):
 
     Args:
         k: how many (layer, head) are kept.
+        order: `drawn`, as released: which response of a pair stands first is drawn, and the intercept may decide who
+            wins; `both`: the mean over the two orders, which is antisymmetric; `sign`: the cosine's sign decides who
+            wins, and a temperature gives the probability.
     """
 
     name = "mms-genies"
@@ -40,13 +46,25 @@ class MMSGenies(MMS):
     rule = "genies"
     ranks_by_scores = False
 
-    def __init__(self, *, k: int = 16) -> None:
+    def __init__(self, *, k: int = 16, order: str = "drawn") -> None:
         self.k = k
+        self.order = order
 
     @property
     def keeps(self) -> int:
         """K."""
         return self.k
+
+    def learn(
+        self,
+        activations: Float[Tensor, "*batch stimulus example d_model"],
+        labels: Labels,
+        pairs: Int[Tensor, "pair 2"],
+    ) -> None:
+        """The direction."""
+        if self.order not in ORDERS:
+            raise BadArray(f"order {self.order!r}: choose {', '.join(ORDERS[:-1])} or {ORDERS[-1]}")
+        super().learn(activations, labels, pairs)
 
     def response_scores(
         self, activations: Float[Tensor, "*batch stimulus example d_model"]
@@ -71,14 +89,15 @@ class CRAGenies(MMSGenies):
     Args:
         k: how many (layer, head) are kept.
         alpha: weight of the No text.
+        order: as of `MMSGenies`.
     """
 
     name = "cra-genies"
     title = "contrastive representation arithmetic as GENIES released it"
     stimuli = ("contrast_yes", "contrast_no")
 
-    def __init__(self, *, k: int = 16, alpha: float = 1.0) -> None:
-        super().__init__(k=k)
+    def __init__(self, *, k: int = 16, alpha: float = 1.0, order: str = "drawn") -> None:
+        super().__init__(k=k, order=order)
         self.alpha = alpha
 
     def features(self, activations: Float[Tensor, "*batch stimulus example d"]) -> Float[Tensor, "*batch example d"]:
@@ -91,6 +110,7 @@ class LATGenies(MMSGenies):
 
     Args:
         k: how many of them are kept.
+        order: as of `MMSGenies`.
     """
 
     name = "lat-genies"
@@ -137,6 +157,8 @@ def latest_of_layers(ranking: Ranking, keeps: int, layers: tuple[int, ...]) -> l
 
 RELEASED_RULES: Mapping[str, Rule] = {
     "auto": lambda ranking, keeps, _argument: latest_first(ranking)[:keeps],
+    "one-se": earliest,
+    "average": best_third,
     "all": lambda ranking, _keeps, _argument: latest_first(ranking),
     "top-k": lambda ranking, _keeps, count: latest_first(ranking)[:count],
     "layers": latest_of_layers,
@@ -171,18 +193,35 @@ class AsReleased(HeldOut):
         scores: Float[np.ndarray, "layer head pair"],
     ) -> Float[np.ndarray, "layer head"]:
         """That of a logistic regression on single responses."""
-        if not isinstance(probe, MMSGenies):
-            raise BadInput(f"probe {probe.name!r}: the genies rule fits only the presets of repeng.probes.genies")
-        return rank_by_regression(probe, data, split).reshape(scores.shape[:2])
+        return rank_by_regression(preset(probe), data, split).reshape(scores.shape[:2])
 
-    def calibrate(self, scores: Float[np.ndarray, " pair"], seed: int) -> LogisticCalibration:
-        """Unpenalised logistic regression on (1 + cosine) / 2, every second validation pair turned round."""
+    def calibrate(
+        self, probe: Probe, scores: Float[np.ndarray, " pair"], seed: int
+    ) -> Temperature | LogisticCalibration:
+        """Unpenalised logistic regression on (1 + cosine) / 2, every second validation pair turned round.
+
+        With `order="sign"` a temperature on the same pairs.
+        """
+        order = preset(probe).order
+        if order == "sign":
+            return Temperature(float(fit_temperature(scores)))
         from sklearn.linear_model import LogisticRegression
 
         toward_best: Int[np.ndarray, " pair"] = (np.arange(len(scores)) % 2 == 0).astype(np.int64)
         inputs = (1 + np.where(toward_best == 1, scores, -scores)) / 2
         model = LogisticRegression(C=np.inf).fit(inputs[:, None], toward_best)
-        return LogisticCalibration(float(model.coef_[0, 0]), float(model.intercept_[0]), seed)
+        return LogisticCalibration(float(model.coef_[0, 0]), float(model.intercept_[0]), seed, both=order == "both")
+
+
+def preset(probe: Probe) -> MMSGenies:
+    """The probe, if it is one that the rule fits.
+
+    Raises:
+        BadInput: it is another.
+    """
+    if not isinstance(probe, MMSGenies):
+        raise BadInput(f"probe {probe.name!r}: the genies rule fits only the presets of repeng.probes.genies")
+    return probe
 
 
 def rank_by_regression(probe: MMSGenies, data: SourceData, split: SourceSplit) -> Float[np.ndarray, " unit"]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from repeng.errors import BadInput
 from repeng.limits import LAYERS
-from repeng.maths import pair_accuracy
+from repeng.maths import independent_groups, pair_accuracy
 from repeng.probes.base import Probe
 from repeng.probes.calibration import LogisticCalibration, Temperature, fit_temperature
 from repeng.probes.source import SourceData, SourceSplit
@@ -25,11 +25,19 @@ LayerChoice = str | tuple[int, ...]
 
 @dataclass(frozen=True)
 class Ranking:
-    """How each (layer, head) does on its own. Without heads the second axis has length 1."""
+    """How each (layer, head) does on its own. Without heads the second axis has length 1.
+
+    Attributes:
+        layers: the number of each layer, ascending.
+        accuracy: on held-out pairs.
+        log_loss: on the same.
+        prompts: how many held-out prompt groups those pairs are of.
+    """
 
     layers: tuple[int, ...]
     accuracy: Float[np.ndarray, "layer head"]
     log_loss: Float[np.ndarray, "layer head"]
+    prompts: int
 
     def best_first(self) -> list[Unit]:
         """By highest accuracy, then lowest log-loss, then the lower layer, then the lower head."""
@@ -41,6 +49,19 @@ class Ranking:
     def best_heads(self) -> Int[np.ndarray, " layer"]:
         """Each layer's best head, by the same order."""
         return np.lexsort((self.log_loss, -self.accuracy), axis=1)[:, 0]
+
+    def tied(self) -> list[Unit]:
+        """Those whose accuracy equals the highest one exactly, the lowest layer first."""
+        return [(int(layer), int(head)) for layer, head in np.argwhere(self.accuracy == self.accuracy.max())]
+
+    def standard_error(self) -> float:
+        """Of the highest accuracy, over prompt groups; of n, taken at (n * accuracy + 1) / (n + 2).
+
+        So it is about 1 / n where every pair is right: 100 % of few prompts is not known without error. The pairs of a
+        prompt count as one, whose outcomes may all agree.
+        """
+        smoothed = (self.prompts * self.accuracy.max() + 1) / (self.prompts + 2)
+        return float(np.sqrt(smoothed * (1 - smoothed) / self.prompts))
 
 
 @dataclass(frozen=True)
@@ -64,19 +85,19 @@ class Curves(Ranking):
     @classmethod
     def joined(cls, parts: Sequence[Curves]) -> Curves:
         """Those of several blocks of layers, one above the other."""
-        names = [field.name for field in fields(cls) if field.name not in ("layers", "has_heads")]
+        names = [field.name for field in fields(cls) if field.name not in ("layers", "prompts", "has_heads")]
         values = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         layers = tuple(layer for part in parts for layer in part.layers)
-        return cls(layers=layers, has_heads=parts[0].has_heads, **values)
+        return cls(layers=layers, prompts=parts[0].prompts, has_heads=parts[0].has_heads, **values)
+
+
+def count_prompts(data: SourceData, pairs: Int[np.ndarray, "pair 2"]) -> int:
+    """How many prompt groups some pairs are of; examples, where a source is split by those."""
+    return len(np.unique(independent_groups(data.groups, data.examples)[0][pairs[:, 0]]))
 
 
 Rule = Callable[[Ranking, int, Any], list[Unit]]
 """Given a ranking, how many units the probe keeps where the user names no number, and the choice's argument."""
-
-
-def the_best(ranking: Ranking, keeps: int, _argument: None) -> list[Unit]:
-    """The best unit; of a probe that keeps more, the best of those."""
-    return ranking.best_first()[:keeps]
 
 
 def best_k(ranking: Ranking, _keeps: int, count: int) -> list[Unit]:
@@ -89,12 +110,36 @@ def every_layer(ranking: Ranking, _keeps: int, _argument: None) -> list[Unit]:
     return list(enumerate(ranking.best_heads().tolist()))
 
 
+def earliest(ranking: Ranking, _keeps: int, _argument: None) -> list[Unit]:
+    """The earliest layer within one standard error of the highest accuracy, with heads its best one."""
+    enough = ranking.accuracy.max() - ranking.standard_error()
+    return [next(unit for unit in every_layer(ranking, 1, None) if ranking.accuracy[unit] >= enough)]
+
+
+def best_third(ranking: Ranking, _keeps: int, _argument: None) -> list[Unit]:
+    """The mean of the best third of the layers (one at the least), with heads each layer's best one."""
+    of_layers = set(every_layer(ranking, 1, None))
+    return [unit for unit in ranking.best_first() if unit in of_layers][: -(-len(of_layers) // 3)]
+
+
+def as_the_probe_likes(ranking: Ranking, keeps: int, _argument: None) -> list[Unit]:
+    """The mean of the best third of the layers; of a probe that keeps a number of units, of that many best ones."""
+    return best_third(ranking, keeps, None) if keeps == 1 else best_k(ranking, 1, keeps)
+
+
 def given_layers(ranking: Ranking, _keeps: int, layers: tuple[int, ...]) -> list[Unit]:
     """The mean of some layers, with heads each layer's best one."""
     return [unit for unit in every_layer(ranking, 1, None) if ranking.layers[unit[0]] in layers]
 
 
-RULES: Mapping[str, Rule] = {"auto": the_best, "all": every_layer, "top-k": best_k, "layers": given_layers}
+RULES: Mapping[str, Rule] = {
+    "auto": as_the_probe_likes,
+    "one-se": earliest,
+    "average": best_third,
+    "all": every_layer,
+    "top-k": best_k,
+    "layers": given_layers,
+}
 NUMBER = re.compile(r"\d+")
 COUNTING = frozenset({"top-k"})
 """Rules that are given a number: `top-k:16`."""
@@ -127,6 +172,7 @@ class HeldOut:
 
     def calibrate(
         self,
+        probe: Probe,  # noqa: ARG002  (a preset's says how)
         scores: Float[np.ndarray, " pair"],
         seed: int,  # noqa: ARG002
     ) -> Temperature | LogisticCalibration:
@@ -135,7 +181,7 @@ class HeldOut:
 
 
 def parse_layers(text: str) -> LayerChoice:
-    """`auto`, `all` and `top-k:N` as they are; `3`, `4-8` and `1,3,5` as layers.
+    """A rule of `RULES` by its name as it is, `top-k:N` with its count; `3`, `4-8` and `1,3,5` as layers.
 
     Raises:
         BadInput: it is none of these, or beyond the layers that any model has.
@@ -152,7 +198,8 @@ def parse_layers(text: str) -> LayerChoice:
             first, _, last = piece.partition("-")
             found.update(range(int(first), int(last or first) + 1))
     except ValueError as error:
-        raise BadInput(f"layers is {text!r}; give auto, all, top-k:N, a layer as 3, or a range as 4-8") from error
+        ways = "auto, all, top-k:N, one-se, average, a layer as 3, or a range as 4-8"
+        raise BadInput(f"layers is {text!r}; give {ways}") from error
     if not found:
         raise BadInput(f"layers is {text!r}, which names no layer; the first of a range is its lowest")
     return tuple(sorted(found))

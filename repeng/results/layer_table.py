@@ -16,8 +16,12 @@ from repeng.results.csv_table import read_rows, write_rows
 class LayerFigure:
     """A probe at one layer, and one head where the site has heads, on one target.
 
+    Of a probe that was fitted several times every figure is the mean over fits.
+
     Attributes:
         held_out_accuracy: of the same layer and head on held-out prompts of the source.
+        chosen_share: of the fits, those that chose it.
+        tied_share: of the fits, those in which no layer has a higher held-out accuracy.
     """
 
     layer: int
@@ -26,6 +30,8 @@ class LayerFigure:
     accuracy_low: float | None
     accuracy_high: float | None
     held_out_accuracy: float
+    chosen_share: float = 0.0
+    tied_share: float = 0.0
 
 
 @with_config(allow_inf_nan=False)
@@ -34,7 +40,9 @@ class LayerRow:
     """One row of layers.csv, and of `repeng sweep`; fields are the columns, in order.
 
     Attributes:
-        chosen: the source alone chose this layer and head.
+        chosen: the source alone chose this layer and head, in one fit at the least.
+        chosen_share: of the fits, those that chose it; None in tables of earlier versions, as is `tied_share`.
+        tied_share: of the fits, those in which no layer has a higher held-out accuracy.
         oracle: the target's labels would have; no method may use it.
         others: cells of columns that are none of ours, as text.
     """
@@ -51,18 +59,18 @@ class LayerRow:
     held_out_accuracy: float
     chosen: bool
     oracle: bool
+    chosen_share: float | None = None
+    tied_share: float | None = None
     others: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
-def layer_rows(
-    figures: Sequence[LayerFigure], chosen: Sequence[bool], *, model: str, probe: str, source: str, target: str
-) -> list[LayerRow]:
+def layer_rows(figures: Sequence[LayerFigure], *, model: str, probe: str, source: str, target: str) -> list[LayerRow]:
     """The rows of one probe on one target; of equal accuracies the oracle is the first."""
     best = max(range(len(figures)), key=lambda place: (figures[place].accuracy, -place))
     names: dict[str, Any] = {"model": model, "probe": probe, "source": source, "target": target}
     return [
-        LayerRow(**names, **asdict(figure), chosen=mark, oracle=place == best)
-        for place, (figure, mark) in enumerate(zip(figures, chosen, strict=True))
+        LayerRow(**names, **asdict(figure), chosen=figure.chosen_share > 0, oracle=place == best)
+        for place, figure in enumerate(figures)
     ]
 
 

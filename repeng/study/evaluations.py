@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic_core import from_json
 
@@ -21,7 +21,7 @@ from repeng.activations.store.store import Store, StoredCapture
 from repeng.activations.store.stored_activations import StoredActivations
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.errors import NonFinite, RepengError, StoreError, sentence
-from repeng.methods.answers import evaluate, layer_figures
+from repeng.methods.answers import ByLayer, by_layer, evaluate
 from repeng.methods.base import (
     Answer,
     AnswersTogether,
@@ -62,6 +62,7 @@ class MethodEvaluation:
     """A task's evaluation, with what its fit said of itself, and how every layer of it does alone.
 
     Attributes:
+        by_layer: how every layer does alone; empty where there was no choice of layers.
         unread: why there is nothing by layer, where a layer that was not chosen cannot be read.
         n_overlap: pairs whose prompt stands in the source's train split; None where none does, or that is unknown.
         accuracy_without_overlap: of the other pairs, where there are such.
@@ -70,7 +71,7 @@ class MethodEvaluation:
     evaluation: Evaluation
     layers: str
     held_out_accuracy: float | None
-    by_layer: tuple[LayerFigure, ...] = ()
+    by_layer: ByLayer = ByLayer()
     unread: str = ""
     n_overlap: int | None = None
     accuracy_without_overlap: float | None = None
@@ -324,24 +325,24 @@ class Runner:
         except RepengError as error:
             return error
 
-    def by_layer(self, fitted: Fitted, task: Task) -> tuple[LayerFigure, ...]:
+    def by_layer(self, fitted: Fitted, task: Task) -> ByLayer:
         """How every layer does alone; nothing where there is no choice of layers.
 
         Raises:
             NonFinite: a layer that was not chosen cannot read the target.
         """
         if not isinstance(fitted, KnowsLayers):
-            return ()
+            return ByLayer()
         target, labels = self._target(task.target)
         scores = fitted.layer_scores(target)
-        return () if scores is None else tuple(layer_figures(scores, target, labels))
+        return ByLayer() if scores is None else by_layer(scores, target, labels)
 
-    def _by_layer(self, fitted: Fitted, task: Task) -> tuple[tuple[LayerFigure, ...], str]:
+    def _by_layer(self, fitted: Fitted, task: Task) -> tuple[ByLayer, str]:
         """How every layer does alone, or why that is not known."""
         try:
             return self.by_layer(fitted, task), ""
         except NonFinite as error:
-            return (), str(error)
+            return ByLayer(), str(error)
 
     def _write(self, task: Task, method: Method, key: str, made: MethodEvaluation) -> None:
         provenance = {
@@ -354,7 +355,7 @@ class Runner:
             "target": task.target.distribution,
             "layers": made.layers,
             "held_out_accuracy": made.held_out_accuracy,
-            **({"by_layer": [asdict(figure) for figure in made.by_layer]} if made.by_layer else {}),
+            **_of_layers(made.by_layer),
             **({"unread": made.unread} if made.unread else {}),
             "seed": self.settings.seed,
             "source_data_hash": task.source.data_hash,
@@ -362,6 +363,12 @@ class Runner:
             "repeng_version": __version__,
         }
         write_evaluation(self.path(task), made.evaluation, provenance)
+
+
+def _of_layers(alone: ByLayer) -> dict[str, Any]:
+    """What an evaluation file says of layers."""
+    found: dict[str, Any] = {"by_layer": [asdict(figure) for figure in alone.figures]} if alone.figures else {}
+    return found | ({} if alone.tied is None else {"tied_layers": alone.tied})
 
 
 def _names(task: Task) -> tuple[str, str, str]:
@@ -405,8 +412,9 @@ def _read_back(path: Path, key: str) -> MethodEvaluation | None:
         held = from_json(path.read_bytes())
         if held.get("key") != key:
             return None
-        by_layer = tuple(LayerFigure(**figure) for figure in held.get("by_layer", ()))
-        facts = held["layers"], held["held_out_accuracy"], by_layer, held.get("unread", "")
+        figures = tuple(LayerFigure(**figure) for figure in held.get("by_layer", ()))
+        alone = ByLayer(figures, tuple(held["tied_layers"]) if "tied_layers" in held else None)
+        facts = held["layers"], held["held_out_accuracy"], alone, held.get("unread", "")
         return MethodEvaluation(read_evaluation(path), *facts)
     except (RepengError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         log.warning("%s is damaged and is made anew: %s", path, error)

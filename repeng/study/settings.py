@@ -19,6 +19,8 @@ from repeng.models.fingerprint import slug
 
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 """Without NUL, which no path may hold."""
+MOST_FITS = 1000
+MOST_NULLS = 10_000
 DEFAULT_METHODS = ("mms", "lat", "ccs", "cra", "logistic", "lda", "zero-shot", "length", "tfidf")
 
 
@@ -59,7 +61,10 @@ class Study:
         data: folder of distributions, a preference file or a hub dataset id; None: the benchmark's own.
         methods: names of methods, or `all`; with parameters as `logistic(C=0.1)`, in a file also as a table
             `{ name = "logistic", C = 0.1 }`. A folder with `train.py` and `eval.py` is a method too.
-        layers: `auto`, `all`, `top-k:N`, or layers such as `3` or `4-8`.
+        layers: `auto`, `all`, `top-k:N`, `one-se`, `average`, or layers such as `3` or `4-8`.
+        fits: how often each probe and text baseline is fitted, with other splits, draws and starts; a figure is their
+            mean. Prompting, tuning and plug-ins are fitted once.
+        nulls: how many fits on shuffled labels, and how many random directions, each probe is held against; 0: none.
         limit: the first so many examples of each split; None: all.
         augment: share of target train examples mixed into each source, between 0 and 1.
         too_long: what happens to a text longer than the model takes: `skip`, `refuse` or `cut`.
@@ -77,6 +82,8 @@ class Study:
     data: Text | None = None
     methods: Annotated[tuple[Text, ...], BeforeValidator(_method_names), Field(min_length=1)] = DEFAULT_METHODS
     layers: Text = "auto"
+    fits: Annotated[int, Field(ge=1, le=MOST_FITS)] = 5
+    nulls: Annotated[int, Field(ge=0, le=MOST_NULLS)] = 20
     limit: Annotated[int, Field(ge=2)] | None = None
     store: Text = "store"
     out: Text = ""

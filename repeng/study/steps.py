@@ -20,8 +20,8 @@ from repeng.benchmarks.loaded import load_benchmark, load_named
 from repeng.distributions.schema import Distribution, ResponseLabels, Split
 from repeng.distributions.stimuli import Stimulus, get_stimulus
 from repeng.errors import BadInput, CaptureMismatch, UnknownName
+from repeng.methods.answers import by_layer
 from repeng.methods.answers import evaluate as judge
-from repeng.methods.answers import layer_figures
 from repeng.methods.base import Target
 from repeng.methods.names import parse_name, with_parameters
 from repeng.methods.probes import CachedSource, FittedOnCache
@@ -241,7 +241,8 @@ def fit(
         cached: the activations.
         source: a distribution.
         probe: `mms`, `lat`, `ccs`, `cra`, `logistic(C=0.1)`, `FILE.py:NAME`, ...; or an unfitted probe.
-        layers: `auto`, `all`, `top-k:N`, `3`, `4-8`, or a tuple of layers; see `repeng.probes.ProbeSpec`.
+        layers: `auto`, `all`, `top-k:N`, `one-se`, `average`, `3`, `4-8`, or a tuple of layers; see
+            `repeng.probes.ProbeSpec`.
         site: hook site to read, where it is not the probe's own; `token` alike.
         seed: of the split into training and held-out prompts.
         block_bytes: of float32 activations that are in memory at a time (one layer's, if it has more).
@@ -306,7 +307,7 @@ def evaluate(
 def evaluate_cached(fitted: FittedProbe, asked: CachedSplit) -> Evaluation:
     """Score a fitted probe on what `cached_target` found."""
     question, labels = _question(asked)
-    return judge(FittedOnCache(fitted, asked.capture.n_layers).answer(question), question, labels)
+    return judge(FittedOnCache.alone(fitted, asked.capture.n_layers).answer(question), question, labels)
 
 
 def cached_target(
@@ -384,7 +385,7 @@ def sweep(
         targets: the distributions to score.
         probes: as in `fit`.
         site: hook site to read, where it is not a probe's own; `token` alike.
-        seed: of the source's split, and of the intervals.
+        seed: of the source's split.
         block_bytes: as in `fit`.
         allow_shared: as in `evaluate`.
 
@@ -409,12 +410,10 @@ def sweep(
         for target in targets:
             asked = cached_target(fitted, data, target, allow_shared=allow_shared)
             question, labels = _question(asked)
-            found = FittedOnCache(fitted, data.n_layers).unit_scores(question, units)
+            found = FittedOnCache.alone(fitted, data.n_layers).unit_scores(question, units)
             asked.forget()
-            figures = layer_figures(found, question, labels, seed=seed)
-            chosen = [unit in fitted.units for unit in units]
-            names = {"model": data.model, "probe": name, "source": source, "target": target}
-            rows += layer_rows(figures, chosen, **names)
+            figures = by_layer(found, question, labels).figures
+            rows += layer_rows(figures, model=data.model, probe=name, source=source, target=target)
     return rows
 
 
@@ -478,8 +477,8 @@ def transfer_matrix(
         asked = [cached_target(fitted, data, each, allow_shared=allow_shared) for fitted in fits][0]
         question, labels = _question(asked)
         for row, fitted in zip(accuracy, fits, strict=True):
-            found = FittedOnCache(fitted, data.n_layers).unit_scores(question, [fitted.layer_units[place]])
-            row.append(layer_figures(found, question, labels)[0].accuracy)
+            found = FittedOnCache.alone(fitted, data.n_layers).unit_scores(question, [fitted.layer_units[place]])
+            row.append(by_layer(found, question, labels).figures[0].accuracy)
         asked.forget()
     cosine = None
     units = [_unit_direction(fitted, place) for fitted in fits]

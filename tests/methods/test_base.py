@@ -10,7 +10,7 @@ from judged import judged
 from small_world import flip, split_of, world
 
 from repeng.distributions.schema import ResponseLabels, Split
-from repeng.methods.answers import layer_figures
+from repeng.methods.answers import by_layer
 from repeng.methods.base import LayerScores, PairProbabilities, ResponseScores, Source, Target
 from repeng.methods.few_shot import FewShot
 from repeng.study.study import StudyOutcome
@@ -65,14 +65,33 @@ def test_a_layers_accuracy_is_the_share_of_best_responses_that_it_prefers() -> N
     scores = np.random.default_rng(0).normal(size=(2, split.n_responses))
     target = target_of(split)
     by_pair = scores[:, target.pairs[:, 0]] - scores[:, target.pairs[:, 1]]
-    found = LayerScores(((0, None), (1, 3)), by_pair, np.array([0.5, 0.75]))
-    figures = layer_figures(found, target, ResponseLabels.of(split))
+    chosen = np.array([[False, True]])
+    found = LayerScores(((0, None), (1, 3)), by_pair[None], np.array([[0.5, 0.75]]), chosen)
+    alone = by_layer(found, target, ResponseLabels.of(split))
+    figures = alone.figures
+    assert alone.tied is None and [figure.chosen_share for figure in figures] == [0, 1]
     for row, figure in zip(scores, figures, strict=True):
         assert figure.accuracy == pytest.approx(np.mean([row[pair.best] > row[pair.worse] for pair in split.pairs]))
     assert [(figure.layer, figure.head, figure.held_out_accuracy) for figure in figures] == [
         (0, None, 0.5),
         (1, 3, 0.75),
     ]
+
+
+def test_layers_that_the_source_cannot_tell_apart_are_named_with_their_range() -> None:
+    split = split_of("hard", "test", 9)
+    target, best = target_of(split), ResponseLabels.of(split)
+    right = np.random.default_rng(0).normal(size=split.n_responses)
+    right[best.labels == 1] += 9
+    gaps = right[target.pairs[:, 0]] - right[target.pairs[:, 1]]
+    held_out = np.array([[0.8, 0.8, 0.7], [0.6, 0.9, 0.9]])
+    chosen = held_out.argmax(axis=1)[:, None] == np.arange(3)
+    scores = np.stack([[gaps, -gaps, gaps], [gaps, gaps, -gaps]])
+    alone = by_layer(LayerScores(((0, None), (1, None), (2, None)), scores, held_out, chosen), target, best)
+    assert alone.tied == (0.0, 1.0)
+    assert [figure.accuracy for figure in alone.figures] == [1.0, 0.5, 0.5]
+    assert [figure.tied_share for figure in alone.figures] == [0.5, 1.0, 0.5]
+    assert [figure.chosen_share for figure in alone.figures] == [0.5, 0.5, 0.0]
 
 
 def test_few_shots_examples_depend_on_the_source_alone(model: str) -> None:

@@ -87,3 +87,17 @@ def test_the_released_calibration_gives_the_probability_of_the_second_response()
         1 - sigmoid(6.0 * (1 - cosines) / 2 - 2.0),
     )
     np.testing.assert_allclose(calibration(cosines), expected)
+
+
+@pytest.mark.parametrize("coefficient", [6.0, -6.0])
+def test_the_mean_over_both_orders_is_antisymmetric_and_agrees_with_the_sign(coefficient: float) -> None:
+    cosines = np.linspace(-0.9, 0.9, 40)
+    drawn = LogisticCalibration(coefficient, intercept=5.0, seed=1)
+    both = LogisticCalibration(coefficient, intercept=5.0, seed=1, both=True)
+    as_second = sigmoid(coefficient * (1 + cosines) / 2 + 5.0)
+    as_first = 1 - sigmoid(coefficient * (1 - cosines) / 2 + 5.0)
+    np.testing.assert_allclose(both(cosines), (as_first + as_second) / 2)
+    np.testing.assert_allclose(both(cosines) + both(-cosines), 1.0)
+    np.testing.assert_array_equal(both(cosines) > 0.5, coefficient * cosines > 0)
+    assert np.any(np.abs(drawn(cosines) + drawn(-cosines) - 1) > 0.5)
+    assert np.any((drawn(cosines) > 0.5) != (coefficient * cosines > 0))

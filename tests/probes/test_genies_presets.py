@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ from planted import fit_probe, planted
 from sklearn.linear_model import LogisticRegression
 
 from repeng.errors import BadInput
+from repeng.maths import sigmoid
 from repeng.probes.calibration import LogisticCalibration
 from repeng.probes.genies import RELEASED_RULES, LATGenies
+from repeng.probes.io import load, save
 from repeng.probes.registry import get_probe
 from repeng.probes.selection import Ranking, choose
 from repeng.probes.source import SourceData, split_source
@@ -101,6 +105,61 @@ def test_a_preset_equals_its_plain_twin(name: str, seed: int) -> None:
     np.testing.assert_allclose(fitted.pair_probabilities(target.activations, pairs), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_both_orders_are_the_mean_of_the_twins_two_answers(name: str) -> None:
+    data, target = source(name), source(name, seed=5)
+    fitted = fit_probe(get_probe(name, k=4, order="both"), data)
+    twin = Twin(name, data, k=4, seed=0)
+    x = twin.units(target)
+    pairs = split_source(target.labels, target.examples, target.groups, seed=0).held_out
+    expected = [
+        (twin.probability_of_second(x, worse, best) + 1 - twin.probability_of_second(x, best, worse)) / 2
+        for best, worse in pairs
+    ]
+    found = fitted.pair_probabilities(target.activations, pairs)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(found + fitted.pair_probabilities(target.activations, pairs[:, ::-1].copy()), 1.0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_by_sign_the_cosine_decides_who_wins_and_nothing_else_changes(name: str) -> None:
+    data, target = source(name), source(name, seed=5)
+    drawn, sign = (fit_probe(get_probe(name, k=4, order=order), data) for order in ("drawn", "sign"))
+    pairs = split_source(target.labels, target.examples, target.groups, seed=0).held_out
+    assert drawn.units == sign.units
+    cosines = sign.pair_scores(target.activations, pairs)
+    np.testing.assert_array_equal(cosines, drawn.pair_scores(target.activations, pairs))
+    assert sign.temperature is not None
+    np.testing.assert_allclose(sign.pair_probabilities(target.activations, pairs), sigmoid(cosines / sign.temperature))
+
+
+def test_an_order_that_there_is_none_of_is_refused() -> None:
+    with pytest.raises(BadInput, match="order 'first': choose drawn, both or sign"):
+        fit_probe(get_probe("lat-genies", order="first"), source("lat-genies"))
+
+
+@pytest.mark.parametrize("order", ["drawn", "both", "sign"])
+def test_a_saved_preset_answers_alike(tmp_path: Path, order: str) -> None:
+    data = source("lat-genies")
+    fitted = fit_probe(get_probe("lat-genies", k=4, order=order), data)
+    pairs = split_source(data.labels, data.examples, data.groups, seed=0).held_out
+    save(fitted, tmp_path)
+    np.testing.assert_array_equal(
+        load(tmp_path).pair_probabilities(data.activations, pairs), fitted.pair_probabilities(data.activations, pairs)
+    )
+
+
+def test_a_preset_that_was_saved_before_there_were_orders_is_read_as_drawn(tmp_path: Path) -> None:
+    data = source("lat-genies")
+    path = save(fit_probe(get_probe("lat-genies", k=4), data), tmp_path)
+    described = json.loads(path.read_text())
+    assert described["parameters"].pop("order") == "drawn" and described["calibration"].pop("both") is False
+    path.write_text(json.dumps(described))
+    read = load(tmp_path)
+    assert isinstance(read.calibration, LogisticCalibration) and not read.calibration.both
+    assert read.probe.get_params()["order"] == "drawn"
+
+
 def test_cra_takes_alpha_times_the_no_text_away() -> None:
     data = source("cra-genies")
     fitted = fit_probe(get_probe("cra-genies", k=4, alpha=0.3), data)
@@ -122,11 +181,13 @@ def test_a_choice_of_layers_narrows_what_is_ranked() -> None:
     assert {layer for layer, _ in fit_probe(get_probe("mms-genies"), data, layers=(1,)).units} == {1}
     assert len(fit_probe(get_probe("mms-genies"), data, layers="top-k:2").units) == 2
     assert len(fit_probe(get_probe("mms-genies", k=1), data, layers="all").units) == 6
+    assert fit_probe(get_probe("mms-genies"), data, layers="one-se").units == ((0, 2),)
+    assert fit_probe(get_probe("mms-genies"), data, layers="average").units == ((0, 2),)
 
 
 def test_ties_go_to_the_later_unit() -> None:
     accuracy = np.array([[0.5, 0.9], [0.9, 0.9]])
-    ranking = Ranking((0, 1), accuracy, np.zeros((2, 2)))
+    ranking = Ranking((0, 1), accuracy, np.zeros((2, 2)), 40)
     assert choose(RELEASED_RULES, ranking, "auto", 2) == [(1, 1), (1, 0)]
 
 

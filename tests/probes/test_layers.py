@@ -11,8 +11,9 @@ from planted import fit_probe, planted
 from repeng.errors import BadInput, CaptureMismatch, NonFinite
 from repeng.maths import sigmoid
 from repeng.probes.fitted import NO_HEAD
+from repeng.probes.fitting import fit_block
 from repeng.probes.mms import MMS
-from repeng.probes.selection import RULES, Ranking, check_layers, choose
+from repeng.probes.selection import RULES, HeldOut, Ranking, check_layers, choose
 from repeng.probes.source import SourceData, split_source
 
 
@@ -89,21 +90,97 @@ def test_top_k_takes_the_best_layers_in_order_of_accuracy() -> None:
 
 def test_ties_go_to_the_lower_log_loss_and_then_to_the_lower_layer_and_head() -> None:
     accuracy = np.array([[0.7, 0.8], [0.8, 0.8]])
-    losses = Ranking((0, 1), accuracy, np.array([[0.1, 0.5], [0.4, 0.5]]))
-    alike = Ranking((0, 1), accuracy, np.full((2, 2), 0.5))
-    assert choose(RULES, losses, "auto", 1) == [(1, 0)]
-    assert choose(RULES, alike, "auto", 1) == [(0, 1)]
+    losses = Ranking((0, 1), accuracy, np.array([[0.1, 0.5], [0.4, 0.5]]), 40)
+    alike = Ranking((0, 1), accuracy, np.full((2, 2), 0.5), 40)
+    assert choose(RULES, losses, "top-k:1", 1) == [(1, 0)]
+    assert choose(RULES, alike, "top-k:1", 1) == [(0, 1)]
     assert choose(RULES, alike, "top-k:3", 1) == [(0, 1), (1, 0), (1, 1)]
+
+
+def ranking(accuracy: list[float], prompts: int) -> Ranking:
+    """Layers without heads, the later ones of lower log-loss."""
+    column = np.array(accuracy)[:, None]
+    return Ranking(tuple(range(len(column))), column, np.linspace(0.6, 0.5, len(column))[:, None], prompts)
+
+
+def test_the_tied_units_are_those_of_exactly_the_highest_accuracy() -> None:
+    assert ranking([0.9, 0.95, 0.95 - 1e-9, 0.95], 40).tied() == [(1, 0), (3, 0)]
+    heads = Ranking((0, 1), np.array([[0.7, 0.8], [0.8, 0.8]]), np.zeros((2, 2)), 40)
+    assert heads.tied() == [(0, 1), (1, 0), (1, 1)]
+    data = three_layers((9.0, 0.0, 9.0))
+    split = split_source(data.labels, data.examples, data.groups, seed=0)
+    _, curves = fit_block(HeldOut(), MMS(), data, split)
+    assert curves.accuracy[:, 0].tolist() == [1.0, curves.accuracy[1, 0], 1.0]
+    assert curves.tied() == [(0, 0), (2, 0)]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "prompts", "chosen"),
+    [
+        ([0.5, 0.85, 0.9, 0.8], 30, 1),  # sqrt(.875 * .125 / 30) = .06 below .9
+        ([0.5, 0.85, 0.9, 0.8], 300, 2),  # .017
+        ([0.5, 0.98, 1.0, 1.0], 30, 1),  # all right: sqrt(31/32 * 1/32 / 30) = .032
+        ([0.5, 0.98, 1.0, 1.0], 100, 2),  # .0098
+        ([0.9, 0.9, 0.9, 0.9], 300, 0),
+    ],
+)
+def test_one_se_takes_the_earliest_layer_within_one_standard_error(
+    accuracy: list[float], prompts: int, chosen: int
+) -> None:
+    held = ranking(accuracy, prompts)
+    smoothed = (prompts * max(accuracy) + 1) / (prompts + 2)
+    assert held.standard_error() == pytest.approx((smoothed * (1 - smoothed) / prompts) ** 0.5)
+    assert choose(RULES, held, "one-se", 1) == [(chosen, 0)]
+
+
+def test_average_takes_the_best_third_of_the_layers_rounded_up() -> None:
+    assert choose(RULES, ranking([0.7, 0.9, 0.5, 0.8, 0.9, 0.6, 0.9], 40), "average", 1) == [(6, 0), (4, 0), (1, 0)]
+    assert choose(RULES, ranking([0.7, 0.9], 40), "average", 1) == [(1, 0)]
+
+
+def test_with_heads_one_se_and_average_take_each_layers_best_one() -> None:
+    accuracy = np.array([[0.7, 0.88], [0.95, 0.9], [0.9, 0.95], [0.6, 0.93]])
+    held = Ranking((0, 1, 2, 3), accuracy, np.full((4, 2), 0.5), 10)
+    assert choose(RULES, held, "one-se", 1) == [(0, 1)]
+    assert choose(RULES, held, "average", 1) == [(1, 0), (2, 1)]
+
+
+def test_held_out_prompts_are_counted_not_pairs() -> None:
+    labels, examples = np.tile([1.0, 0.0, 0.0], 200), np.repeat(np.arange(200), 3)
+    data = SourceData(torch.randn(1, 1, 600, 4), labels, examples, examples // 4, (0,))
+    split = split_source(labels, examples, data.groups, seed=0)
+    _, curves = fit_block(HeldOut(), MMS(), data, split)
+    assert len(split.held_out) == 120 and curves.prompts == 15
+    one_prompt = replace(data, groups=np.zeros(600, dtype=np.int64))
+    _, by_example = fit_block(HeldOut(), MMS(), one_prompt, split)
+    assert by_example.prompts == 60
+
+
+def test_one_se_and_average_are_what_their_layers_give() -> None:
+    data, target = three_layers((1.0, 2.0, 3.0)), planted(layers=3, seed=9)
+    for rule in ("one-se", "average"):
+        fitted = fit_probe(MMS(), data, layers=rule)
+        same = fit_probe(MMS(), data, layers=fitted.layers)
+        np.testing.assert_array_equal(
+            fitted.pair_probabilities(target.activations, target.pairs),
+            same.pair_probabilities(target.activations, target.pairs),
+        )
+
+
+def test_auto_is_average_but_for_a_probe_that_keeps_a_number_of_its_own() -> None:
+    held = ranking([0.7, 0.9, 0.5, 0.8, 0.9, 0.6, 0.9], 40)
+    assert choose(RULES, held, "auto", 1) == choose(RULES, held, "average", 1)
+    assert choose(RULES, held, "auto", 2) == [(6, 0), (4, 0)]
 
 
 def test_the_best_head_of_all_layers_is_chosen() -> None:
     data = three_layers((0.0, 0.0, 0.0, 0.0, 3.0, 0.0))
     heads = data.activations.reshape(3, 2, 1, *data.activations.shape[2:])
-    fitted = fit_probe(MMS(), replace(data, activations=heads, layers=(0, 1, 2)), site="hook_z")
+    fitted = fit_probe(MMS(), replace(data, activations=heads, layers=(0, 1, 2)), site="hook_z", layers="top-k:1")
     assert fitted.units == ((2, 0),)
     assert fitted.layer_heads[2] == 0
     assert fitted.heads_of(1) == ((1, 0), (1, 1))
-    flat = fit_probe(MMS(), data)
+    flat = fit_probe(MMS(), data, layers="top-k:1")
     assert flat.heads_of(1) == ((1, NO_HEAD),)
     target = planted(layers=6, seed=9)
     np.testing.assert_allclose(
@@ -180,14 +257,14 @@ def test_an_infinite_activation_is_named_by_layer_and_example() -> None:
         fitted.pair_probabilities(part.activations, part.pairs)
 
 
-@pytest.mark.parametrize("layers", ["best", "top-k:0", "top-k:x", (7,), ()])
+@pytest.mark.parametrize("layers", ["best", "top-k:0", "top-k:x", "one-se:2", "average:all", (7,), ()])
 def test_a_choice_of_layers_that_cannot_be_met_is_refused(layers: object) -> None:
     with pytest.raises(BadInput, match="layers"):
         fit_probe(MMS(), planted().source(), layers=layers)  # type: ignore[arg-type]
 
 
 def test_the_last_layer_of_a_choice_must_be_one_of_the_models() -> None:
-    for fits in ("auto", "all", "3", "0-3", "3,0"):
+    for fits in ("auto", "all", "one-se", "average", "3", "0-3", "3,0"):
         check_layers(fits, 4, "tiny")
     for beyond in ("4", "0-4", "4,0"):
         with pytest.raises(BadInput, match="tiny has layers 0 to 3"):

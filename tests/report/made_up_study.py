@@ -93,11 +93,13 @@ def make_layers(*, layers: int = 4) -> list[LayerRow]:
     for source, target in asked:
         for probe in ("mms", "lat"):
             figures = [
-                LayerFigure(layer, None, 0.5 + 0.1 * layer, 0.45 + 0.1 * layer, 0.55 + 0.1 * layer, 0.6)
+                LayerFigure(
+                    layer, None, 0.5 + 0.1 * layer, 0.45 + 0.1 * layer, 0.55 + 0.1 * layer, 0.6, float(layer == 1)
+                )
                 for layer in range(layers)
             ]
             names = {"model": "tiny", "probe": probe, "source": source, "target": target}
-            rows += layer_rows(figures, [layer == 1 for layer in range(layers)], **names)
+            rows += layer_rows(figures, **names)
     return rows
 
 

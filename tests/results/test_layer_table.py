@@ -13,17 +13,21 @@ from repeng.results import LayerFigure, layer_rows, read_layers, write_layers
 FIGURES = [
     LayerFigure(0, None, 0.1 + 0.2, None, None, 0.5),
     LayerFigure(1, None, 2 / 3, 0.5, 0.75, 1.0),
-    LayerFigure(2, None, 2 / 3, 0.5, 0.75, 1.0),
+    LayerFigure(2, None, 2 / 3, 0.5, 0.75, 1.0, chosen_share=0.4, tied_share=1.0),
 ]
-ROWS = layer_rows(FIGURES, [False, False, True], model="org/m", probe="mms", source='a,"b"', target="t")
+ROWS = layer_rows(FIGURES, model="org/m", probe="mms", source='a,"b"', target="t")
 
 
 def test_of_equal_accuracies_the_first_is_the_oracle() -> None:
     assert [row.oracle for row in ROWS] == [False, True, False]
 
 
+def test_a_layer_is_chosen_where_one_fit_chose_it() -> None:
+    assert [row.chosen for row in ROWS] == [False, False, True] and ROWS[2].chosen_share == 0.4
+
+
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    heads = layer_rows([LayerFigure(3, 0, 0.5, 0.4, 0.6, 0.5)], [True], model="m", probe="p", source="s", target="t")
+    heads = layer_rows([LayerFigure(3, 0, 0.5, 0.4, 0.6, 0.5)], model="m", probe="p", source="s", target="t")
     write_layers(ROWS + heads, tmp_path / "layers.csv")
     assert read_layers(tmp_path / "layers.csv") == ROWS + heads
 

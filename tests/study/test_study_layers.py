@@ -79,7 +79,7 @@ def test_a_large_source_is_swept_by_the_fits_that_chose_its_layer(finished: Stud
     source, target = world()["easy"].train, world()["hard"].test
     spec, own = ProbeSpec(get_probe("mms")), runner.source(source)
     fitted = fit_probe(spec, CachedSource.of(spec, LAYERS, own.activations, own.labels), block_bytes=1)
-    curve = runner.by_layer(FittedOnCache(fitted, LAYERS), Task("mms", source, target))
+    curve = runner.by_layer(FittedOnCache.alone(fitted, LAYERS), Task("mms", source, target)).figures
     written = [row for row in layers_in(finished.out) if (row.probe, row.source, row.target) == ("mms", "easy", "hard")]
     assert [figure.accuracy for figure in curve] == [row.accuracy for row in written]
 

@@ -1,0 +1,105 @@
+"""Fit one probe several times on one source, with other splits, draws and starts, and its null beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from repeng.probes.base import Probe
+from repeng.probes.fitted import FittedProbe
+from repeng.probes.fitting import RULES, ProbeSpec, check_source, chosen, fit_block
+from repeng.probes.members import Members
+from repeng.probes.nulls import Coins, NullBlock, NullPairs, choose_members, random_block, shuffled_block
+from repeng.probes.selection import Curves
+from repeng.probes.source import BLOCK_BYTES, LayerSource, layer_blocks, split_source
+
+
+@dataclass(frozen=True)
+class ProbeFits:
+    """A probe's fits on one source.
+
+    Attributes:
+        fits: each with its own split, draws and starts; the first is that of the seed itself.
+        shuffled: fits on shuffled labels; None where no null was asked for.
+        random: random directions; None where none was asked for, or the probe reads along no direction.
+    """
+
+    fits: tuple[FittedProbe, ...]
+    shuffled: Members | None = None
+    random: Members | None = None
+
+
+def fit_seeds(seed: int, count: int) -> tuple[int, ...]:
+    """The seeds of so many fits: the given one, then numbers that follow from it and meet no neighbour's."""
+    others = np.random.SeedSequence([seed, 5]).generate_state(count - 1).tolist() if count > 1 else []
+    return (seed, *others)
+
+
+def fit_repeatedly(
+    spec: ProbeSpec,
+    source: LayerSource,
+    *,
+    fits: int = 5,
+    nulls: int = 0,
+    provenance: Mapping[str, Any] | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> ProbeFits:
+    """Fit a probe several times; each fit is that of `fit_probe` with its own seed.
+
+    A probe that has a parameter `seed` (its starts, or turns) is given the fit's one from the second fit on. The nulls
+    go with the first fit: the same split and the same search, with the labels of prompt groups exchanged by coin, or
+    with random directions whose sign the training pairs decide.
+
+    Args:
+        spec: the probe and how it is fitted.
+        source: the labelled activations, which are read once.
+        fits: how many; 1 of a probe that learns nothing.
+        nulls: how many of each kind.
+        provenance: kept with each fitted probe.
+        block_bytes: as in `fit_probe`.
+
+    Raises:
+        BadInput, NonFinite: as `fit_probe`.
+    """
+    check_source(spec, source)
+    rule = RULES[spec.probe.rule]
+    learns = spec.probe.learns
+    seeds = fit_seeds(spec.seed, fits if learns else 1)
+    specs = [
+        replace(spec, probe=reseeded(spec.probe, seed) if place else spec.probe, seed=seed)
+        for place, seed in enumerate(seeds)
+    ]
+    splits = [
+        split_source(source.labels, source.examples, source.groups, seed=seed, usable=source.kept) for seed in seeds
+    ]
+    pairs = NullPairs(rule.fitted_on(splits[0]), rule.validation(splits[0]))
+    coins = Coins.toss(nulls, spec.seed, source.examples, source.groups, pairs)
+    blocks: list[list[tuple[Probe, Curves]]] = [[] for _ in seeds]
+    shuffled: list[NullBlock] = []
+    random: list[NullBlock] = []
+    for data in layer_blocks(source, block_bytes):
+        for own, one, split in zip(blocks, specs, splits, strict=True):
+            own.append(fit_block(rule, one.probe, data, split))
+        if nulls and learns:
+            first, _ = blocks[0][-1]
+            shuffled.append(shuffled_block(first, data, pairs, coins))
+            along = random_block(first, data, pairs, count=nulls, seed=spec.seed)
+            random += [along] if along is not None else []
+    how = (rule, spec.layers, spec.probe.keeps)
+    return ProbeFits(
+        fits=tuple(chosen(one, own, provenance) for one, own in zip(specs, blocks, strict=True)),
+        shuffled=choose_members(shuffled, *how) if shuffled else None,
+        random=choose_members(random, *how) if random else None,
+    )
+
+
+def reseeded(probe: Probe, seed: int) -> Probe:
+    """The probe with its parameter `seed`, if it has one, set."""
+    if "seed" not in probe.get_params():
+        return probe
+    found: Probe = clone(probe).set_params(seed=seed)
+    return found
