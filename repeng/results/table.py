@@ -47,7 +47,7 @@ class ResultRow(Figures, RowNames):
             not given, `kind_of` tells it from the method's name.
         n_fits: how often the method was fitted; the figures are means over fits.
         fits_disagree: whether its fits differ by more than prompts explain; None with one fit.
-        tied_layers: the layers that the source cannot tell apart, as `0 1 2`, where a tie-break chose among them.
+        tied_layers: the layers that no other beats on held-out source pairs, as `0 1 2`, where they are several.
         tied_lowest, tied_highest: the lowest and the highest accuracy among those, each the mean over fits.
         p_corrected: `p` after correction over the study (Holm).
         verdict: what that allows to say: `above chance`, `below chance`, `no better than its null`, or, of a method
