@@ -104,7 +104,7 @@ def debiased_calibration_error(
     """`rms_calibration_error` without what noise adds, and its 95 % interval over prompts.
 
     In-bin accuracy is noisy, and its square adds the noise's variance to that of the error: this is subtracted
-    (Kumar, Liang and Ma 2019, section 4), as the variance over prompts of (win - confidence) in the bin; what is then
+    (as Kumar, Liang and Ma 2019 do), as the variance over prompts of (win - confidence) in the bin; what is then
     below 0 is 0. Several fits are averaged before the root. Pairs of equal confidence are in one bin here.
 
     The interval inverts a gamma distribution that has the mean and the variance of the sum of squares: an error is in

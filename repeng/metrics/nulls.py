@@ -52,7 +52,7 @@ def cell_p(evaluation: Evaluation) -> float | None:
 
 
 def selectivity(accuracy: float, shuffled: Float[np.ndarray, " null"]) -> float:
-    """Accuracy less the mean accuracy of the same search on shuffled labels (Hewitt and Liang 2019, section 2).
+    """Accuracy less the mean accuracy of the same search on shuffled labels (Hewitt and Liang 2019).
 
     Returns:
         nan where there is no such accuracy.
