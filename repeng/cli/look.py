@@ -31,7 +31,8 @@ def rescore(
 
     from repeng.report.contradictions import stated_contradictions
     from repeng.report.page import grid_of
-    from repeng.report.tables import grid_table, study_table, summary_sentence
+    from repeng.report.sentences import summary_sentences
+    from repeng.report.tables import grid_table, study_table
     from repeng.results import record_of, write_results
     from repeng.study.rescore import rescore as rescore_files
     from repeng.study.rescore import target_groups, write_published
@@ -50,7 +51,9 @@ def rescore(
     plain = [record_of(one.row) | {"published_columns": one.published()} for one in found]
     denied = [asdict(one) for one in stated_contradictions(rows, evaluations)]
     shown = [grid_table("Contradictions", grid_of(denied)), ""] if denied else []
-    talk.result(plain, study_table(rows), "", *shown, summary_sentence(rows))
+    known = {(one.row.model, one.row.method, one.row.source, one.row.target): one.evaluation for one in found}
+    held = {key: evaluation for key, evaluation in known.items() if evaluation is not None}
+    talk.result(plain, study_table(rows), "", *shown, summary_sentences(rows, held))
 
 
 def compare(

@@ -56,6 +56,11 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "sources that a text-only baseline solves",
         "no fitted method beats it on the source's own test split, so what was learned there may be the words alone",
     ),
+    "no_better_than_null": (
+        "probes that do no better than their own null on their source's own test split",
+        "with labels shuffled the same search does as well, so what they learned cannot be told from luck: do not read "
+        "their shifts",
+    ),
     "loses_to_text": (
         "methods that a text-only baseline beats on their source's own test split",
         "they have learned less than the words give away: do not read their shifts as what the model knows",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
@@ -11,7 +12,7 @@ from jaxtyping import Float, Int
 
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.errors import RepengError
-from repeng.maths import pair_accuracy, sigmoid
+from repeng.maths import independent_groups, sigmoid
 from repeng.methods.base import Answer, FittedMethod, LayerScores, NullScores, ResponseScores, Target
 from repeng.metrics import Evaluation, accuracy_intervals
 from repeng.results import LayerFigure
@@ -36,12 +37,13 @@ def evaluate(answer: Answer, target: Target, labels: ResponseLabels) -> Evaluati
     scores = None if answer.scores is None else np.atleast_2d(answer.scores)[:, pairs]
     if len(probabilities) > 1:
         probabilities, scores = _short(probabilities), None if scores is None else _short(scores)
+    groups = labels.groups[pairs[:, 0]]
     return Evaluation.of_fits(
         probabilities,
         scores,
         example=labels.examples[pairs[:, 0]],
-        group=labels.groups[pairs[:, 0]],
-        **_null_accuracies(answer.null, pairs, target),
+        group=groups,
+        **_null_accuracies(answer.null, pairs, groups, target),
     )
 
 
@@ -54,15 +56,29 @@ def _probabilities(answer: Answer, pairs: Int[np.ndarray, "pair 2"], target: Tar
 
 
 def _null_accuracies(
-    null: NullScores | None, pairs: Int[np.ndarray, "pair 2"], target: Target
+    null: NullScores | None, pairs: Int[np.ndarray, "pair 2"], groups: Int[np.ndarray, " pair"], target: Target
 ) -> dict[str, Float[np.ndarray, " null"]]:
-    """How often each null of a method ranks the best response higher."""
-    given = {} if null is None else {"shuffled": null.shuffled, "random": null.random}
-    return {
-        name: pair_accuracy(_of_best(scores, pairs, target, np.negative))
-        for name, scores in given.items()
-        if scores is not None
-    }
+    """How often each null of a method ranks the best response higher.
+
+    Fits on shuffled labels are judged by labels that are shuffled too, a prompt group of the target at a time, as a
+    permutation test has it; and by the labels as they are.
+    """
+    if null is None:
+        return {}
+    wins = _wins(_of_best(null.shuffled, pairs, target, np.negative))
+    units, _ = independent_groups(groups, target.examples[pairs[:, 0]])
+    names, place = np.unique(units, return_inverse=True)
+    coins = np.random.default_rng(zlib.crc32(target.key.encode())).random((len(wins), len(names))) < 0.5
+    shuffled = np.where(coins[:, place], 1 - wins, wins)
+    found = {"shuffled": shuffled.mean(axis=1), "unlabelled": wins.mean(axis=1)}
+    if null.random is not None:
+        found["random"] = _wins(_of_best(null.random, pairs, target, np.negative)).mean(axis=1)
+    return found
+
+
+def _wins(gaps: Float[np.ndarray, "*unit pair"]) -> Float[np.ndarray, "*unit pair"]:
+    """1.0 where the first of a pair scores higher, 0.5 for a tie, else 0.0."""
+    return (gaps > 0) + 0.5 * (gaps == 0)
 
 
 def _short(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
@@ -95,22 +111,21 @@ class ByLayer:
 
     Attributes:
         figures: of each layer.
-        tied: the lowest and the highest accuracy among the layers that the source cannot tell apart, each the mean over
-            fits; None where the source tells them apart, or several layers are chosen together.
+        tied: the lowest and the highest accuracy among the layers that no other beats on held-out source pairs, each
+            the mean over fits; None where that is one layer in every fit.
     """
 
     figures: tuple[LayerFigure, ...] = ()
     tied: tuple[float, float] | None = None
 
 
-def by_layer(found: LayerScores, target: Target, labels: ResponseLabels, *, seed: int = 0) -> ByLayer:
+def by_layer(found: LayerScores, target: Target, labels: ResponseLabels) -> ByLayer:
     """Accuracy and interval of each layer that was fitted, alone.
 
     Args:
         found: what each layer said of the target's pairs.
         target: what was asked.
         labels: of the target's responses.
-        seed: of the intervals.
 
     Raises:
         RepengError: nothing is said of any pair.
@@ -119,10 +134,9 @@ def by_layer(found: LayerScores, target: Target, labels: ResponseLabels, *, seed
     answered = np.isfinite(scores).all(axis=(0, 1))
     pairs = some_pairs(labels.pairs[answered], labels.name)
     scores = scores[..., answered]
-    # Of each layer the wins by fit; the interval of each is that of their mean.
-    wins = ((scores > 0) + 0.5 * (scores == 0)).swapaxes(0, 1)
+    wins = _wins(scores).swapaxes(0, 1)
     asked = Evaluation(wins[0].mean(axis=0), example=labels.examples[pairs[:, 0]], group=labels.groups[pairs[:, 0]])
-    intervals = accuracy_intervals(wins.mean(axis=1), asked, seed=seed)
+    intervals = accuracy_intervals(wins, asked)
     tied = found.tied
     figures = []
     for place, ((layer, head), own, interval) in enumerate(zip(found.units, wins, intervals, strict=True)):
@@ -144,7 +158,7 @@ def by_layer(found: LayerScores, target: Target, labels: ResponseLabels, *, seed
 
 def _range_of_ties(found: LayerScores, accuracy: Float[np.ndarray, "fit unit"]) -> tuple[float, float] | None:
     tied = found.tied
-    if (found.chosen.sum(axis=1) != 1).any() or (tied.sum(axis=1) == 1).all():
+    if (tied.sum(axis=1) == 1).all():
         return None
     low, high = np.where(tied, accuracy, np.inf).min(axis=1), np.where(tied, accuracy, -np.inf).max(axis=1)
     return float(low.mean()), float(high.mean())

@@ -1,32 +1,35 @@
 """Evaluations to figures, with intervals. Knows no model, file or torch."""
 
-from repeng.metrics.comparison import correlation, holm, mistake_kappa
-from repeng.metrics.evaluation import AGREES, Evaluation
-from repeng.metrics.figures import (
-    Figures,
+from repeng.metrics.calibration import (
     ReliabilityBin,
-    auroc,
-    brier,
-    differential_elicitation,
-    elicitation,
-    figure_inputs,
-    figures_of,
+    debiased_calibration_error,
     genies_rms_calibration_error,
     reliability_bins,
     rms_calibration_error,
 )
+from repeng.metrics.comparison import correlation, holm, mistake_kappa
+from repeng.metrics.differences import mean_paired_difference
+from repeng.metrics.evaluation import AGREES, Evaluation
+from repeng.metrics.figures import Figures, auroc, brier, figure_inputs, figures_of
 from repeng.metrics.intervals import (
-    Difference,
     accuracy_interval,
     accuracy_intervals,
+    chance_p,
+    fits_disagree,
     mean_accuracy_interval,
-    mean_paired_difference,
+)
+from repeng.metrics.nulls import cell_p, null_p
+from repeng.metrics.ratios import (
+    differential_elicitation,
+    differential_elicitation_interval,
+    elicitation,
+    elicitation_capped,
+    elicitation_interval,
 )
 from repeng.metrics.resampling import Estimate
 
 __all__ = [
     "AGREES",
-    "Difference",
     "Estimate",
     "Evaluation",
     "Figures",
@@ -35,16 +38,24 @@ __all__ = [
     "accuracy_intervals",
     "auroc",
     "brier",
+    "cell_p",
+    "chance_p",
     "correlation",
+    "debiased_calibration_error",
     "differential_elicitation",
+    "differential_elicitation_interval",
     "elicitation",
+    "elicitation_capped",
+    "elicitation_interval",
     "figure_inputs",
     "figures_of",
+    "fits_disagree",
     "genies_rms_calibration_error",
     "holm",
     "mean_accuracy_interval",
     "mean_paired_difference",
     "mistake_kappa",
+    "null_p",
     "reliability_bins",
     "rms_calibration_error",
 ]

@@ -31,7 +31,10 @@ class Evaluation:
         reported_accuracy: the accuracy that a foreign file states. It stands, whatever the probabilities say.
         fit_probabilities: p(best) of each pair by each fit; None where there is one fit.
         fit_scores: `scores` of each fit; None where there is one fit, or none has scores.
-        shuffled: accuracies of fits on shuffled labels, on the same pairs: the method's own null; None without them.
+        shuffled: accuracies of fits on shuffled labels, with the labels of these pairs shuffled too: the method's own
+            null; None without them.
+        unlabelled: accuracies of the same fits, with the labels of these pairs as they are: how far from a half a
+            search gets that was told nothing, where the pairs differ along one dominant direction.
         random: accuracies of random directions that went through the same search; None without them.
 
     Raises:
@@ -46,6 +49,7 @@ class Evaluation:
     fit_probabilities: Float[np.ndarray, "fit _pair"] | None = None
     fit_scores: Float[np.ndarray, "fit _pair choice"] | None = None
     shuffled: Float[np.ndarray, " null"] | None = None
+    unlabelled: Float[np.ndarray, " null"] | None = None
     random: Float[np.ndarray, " _null"] | None = None
 
     @classmethod
@@ -100,7 +104,7 @@ class Evaluation:
                 _check_probabilities(one)
         if self.fit_scores is not None and not np.isfinite(self.fit_scores).all():
             raise BadInput("fit_scores are not all finite; give two finite scores a pair and fit")
-        for name in ("shuffled", "random"):
+        for name in ("shuffled", "unlabelled", "random"):
             values = getattr(self, name)
             if values is not None and not ((values >= 0) & (values <= 1)).all():
                 raise BadInput(f"{name} are accuracies; they lie between 0 and 1")

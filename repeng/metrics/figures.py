@@ -1,10 +1,10 @@
-"""Figures of one evaluation: elicitation, calibration, Brier score and AUROC; `Figures` lists those of results.csv."""
+"""Figures of one evaluation: Brier score, AUROC and others; `Figures` lists those of results.csv."""
 
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -13,111 +13,28 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from repeng.errors import BadInput
+from repeng.metrics.calibration import (
+    check_pairs,
+    debiased_calibration_error,
+    genies_rms_calibration_error,
+    rms_calibration_error,
+)
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.intervals import accuracy_interval
-
-GENIES_SEED = 42
-GENIES_BINS = 5
-GENIES_FEWEST = 20
-
-
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """Pairs of like confidence: how sure the method was of them on average, and how often it was right."""
-
-    confidence: float
-    accuracy: float
-    n_pairs: int
-
-
-def elicitation(accuracy: float, capability: float) -> float:
-    """Accuracy as a share of what the model is capable of when tuned on the target's reference.
-
-    Raises:
-        BadInput: the capability is 0, so that there is nothing to elicit.
-    """
-    _check_capability(capability)
-    return accuracy / capability
-
-
-def differential_elicitation(accuracy: float, baseline: float, capability: float) -> float:
-    """Accuracy gained over the zero-shot baseline, as a share of the target-tuned capability.
-
-    Raises:
-        BadInput: the capability is 0, so that there is nothing to elicit.
-    """
-    _check_capability(capability)
-    return (accuracy - baseline) / capability
-
-
-def _check_capability(capability: float) -> None:
-    if not capability > 0:
-        raise BadInput(f"the target-tuned capability is {capability}; elicitation needs one above 0")
+from repeng.metrics.nulls import cell_p, null_sd, selectivity
+from repeng.metrics.ratios import (
+    differential_elicitation,
+    differential_elicitation_interval,
+    elicitation,
+    elicitation_capped,
+    elicitation_interval,
+)
 
 
 def brier(probabilities: Float[np.ndarray, " pair"]) -> float:
     """Mean square of 1 - p(best): 0 is perfect, 0.25 is what p = 0.5 throughout gives, 1 is the worst."""
-    _check_pairs(probabilities)
+    check_pairs(probabilities)
     return float(np.mean((1.0 - probabilities) ** 2))
-
-
-def reliability_bins(probabilities: Float[np.ndarray, " pair"], *, bins: int = 10) -> tuple[ReliabilityBin, ...]:
-    """Confidence max(p, 1 - p) against the share of preferred responses that are the best, in bins of equal mass.
-
-    Pairs are sorted by confidence and cut into `bins` runs whose sizes differ by one at most (fewer runs where there
-    are fewer pairs). Pairs of equal confidence share their mean, so that the order of the pairs never matters.
-
-    Args:
-        probabilities: p(best) of each pair.
-        bins: how many bins.
-
-    Raises:
-        BadInput: no pair, or not one bin.
-    """
-    _check_pairs(probabilities)
-    if bins < 1:
-        raise BadInput(f"bins is {bins}; take 1 or more")
-    confidence, tied = np.unique(np.maximum(probabilities, 1.0 - probabilities), return_inverse=True)
-    counts = np.bincount(tied)
-    right = np.bincount(tied, weights=(probabilities > 0.5) + 0.5 * (probabilities == 0.5)) / counts
-    runs = zip(
-        np.array_split(np.repeat(confidence, counts), min(bins, len(probabilities))),
-        np.array_split(np.repeat(right, counts), min(bins, len(probabilities))),
-        strict=True,
-    )
-    return tuple(ReliabilityBin(float(sure.mean()), float(true.mean()), len(sure)) for sure, true in runs)
-
-
-def rms_calibration_error(probabilities: Float[np.ndarray, " pair"], *, bins: int = 10) -> float:
-    """Root mean square calibration error with bins of equal mass (Hendrycks et al. 2018, section 4).
-
-    The square of (in-bin accuracy - in-bin mean confidence), averaged with the bins' sizes as weights. Theirs holds
-    100 pairs to a bin and its released code drops the last bin; ours has 10 bins and drops none. Over few pairs it is
-    too high, because in-bin accuracy is then noisy.
-    """
-    found = reliability_bins(probabilities, bins=bins)
-    square = sum(one.n_pairs * (one.accuracy - one.confidence) ** 2 for one in found) / len(probabilities)
-    return math.sqrt(square)
-
-
-def genies_rms_calibration_error(probabilities: Float[np.ndarray, " pair"]) -> float:
-    """What GENIES released as RMS calibration error, bit for bit. It is not a calibration error in the usual sense.
-
-    Each pair is turned round or not by a fixed series of coins l; q is the probability of what then stands first.
-    Over five bins of equal width, leaving out those with under 20 pairs and q = 1 itself: the root of the unweighted
-    mean of (mean of l over ALL pairs - mean of q in the bin)^2.
-
-    Returns:
-        The figure, or nan where no bin holds 20 pairs, as released.
-    """
-    _check_pairs(probabilities)
-    coin = random.Random(GENIES_SEED)
-    labels = np.array([coin.choice([0, 1]) for _ in range(len(probabilities))])
-    turned = np.where(labels == 1, probabilities, 1 - probabilities)
-    places = np.digitize(turned, np.linspace(0, 1, GENIES_BINS + 1))
-    members = [turned[places == number] for number in range(1, GENIES_BINS + 1)]
-    squares = [(np.mean(labels) - np.mean(one)) ** 2 for one in members if len(one) >= GENIES_FEWEST]
-    return float(np.sqrt(np.mean(squares))) if squares else math.nan
 
 
 def auroc(scores: Float[np.ndarray, " response"], best: Bool[np.ndarray, " response"]) -> float:
@@ -140,9 +57,32 @@ def auroc(scores: Float[np.ndarray, " response"], best: Bool[np.ndarray, " respo
     return float((ranks[best].sum() - n_best * (n_best + 1) / 2.0) / (n_best * n_worse))
 
 
-def _check_pairs(probabilities: Float[np.ndarray, " pair"]) -> None:
-    if len(probabilities) == 0:
-        raise BadInput("no pair to compute a figure of; give one probability for each pair")
+def mean_auroc(evaluation: Evaluation) -> float:
+    """The mean over fits of each one's AUROC; nan where responses have no scores."""
+    found = [one.response_scores for one in evaluation.fits]
+    known = [one for one in found if one is not None]
+    return float(np.mean([auroc(*one) for one in known])) if len(known) == len(found) else math.nan
+
+
+def over_fits(
+    figure: Callable[[Float[np.ndarray, " pair"]], float],
+) -> Callable[[Sequence[Float[np.ndarray, " _pair"]]], float]:
+    """The mean over fits of a figure of p(best)."""
+
+    def mean(by_fit: Sequence[Float[np.ndarray, " _pair"]]) -> float:
+        return float(np.mean([figure(one) for one in by_fit]))
+
+    return mean
+
+
+def mean_of(values: Float[np.ndarray, " value"]) -> float:
+    """The mean; nan of no value."""
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def sd(values: Float[np.ndarray, " value"]) -> float:
+    """Standard deviation with n - 1; nan of one value."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 def figure_inputs(
@@ -150,28 +90,51 @@ def figure_inputs(
     *,
     source_id: Evaluation | None = None,
     baseline: Evaluation | None = None,
-    capability: float | None = None,
-    resamples: int = 2000,
+    capability: Evaluation | float | None = None,
+    same_target: bool = False,
 ) -> dict[str, Any]:
     """Everything that a figure of a row of results may be made of, by name; None where it is unknown.
 
-    The arguments are those of `results.row_from`.
+    The arguments are those of `results.row_from`; `same_target` says that the capability is of the target itself.
     """
-    interval = evaluation and accuracy_interval(evaluation, resamples=resamples)
-    scores = evaluation and evaluation.response_scores
-    return {
+    reached = capability.accuracy if isinstance(capability, Evaluation) else capability
+    pairs = evaluation if evaluation is not None and evaluation.probabilities is not None else None
+    fits = pairs.fits if pairs is not None else ()
+    accuracies = np.array([one.accuracy for one in fits]) if len(fits) > 1 else None
+    debiased = pairs and debiased_calibration_error(pairs)
+    given: dict[str, Any] = {
         "evaluation": evaluation,
+        "evaluation_of_pairs": pairs,
         "accuracy": evaluation and evaluation.accuracy,
-        "accuracy_low": interval and interval[0],
-        "accuracy_high": interval and interval[1],
+        "p": evaluation and cell_p(evaluation),
+        "fit_accuracies": accuracies,
+        "shuffled": evaluation and evaluation.shuffled,
+        "unlabelled": evaluation and evaluation.unlabelled,
+        "random": evaluation and evaluation.random,
         "source_id_accuracy": source_id and source_id.accuracy,
         "baseline_accuracy": baseline and baseline.accuracy,
-        "capability": capability,
-        "capability_above_0": capability or None,
-        "probabilities": evaluation and evaluation.probabilities,
-        "scores": scores and scores[0],
-        "best": scores and scores[1],
+        "capability": reached,
+        "capability_above_0": reached or None,
+        "debiased_calibration_error": debiased and debiased.value,
+        "debiased_calibration_error_low": debiased and debiased.low,
+        "debiased_calibration_error_high": debiased and debiased.high,
+        "probabilities": pairs and pairs.probabilities,
+        "fit_probabilities": [one.probabilities for one in fits] or None,
     }
+    ends: dict[str, tuple[float, float] | None] = {"accuracy": None, "elicitation": None, "differential": None}
+    if evaluation is not None:
+        ends["accuracy"] = accuracy_interval(evaluation)
+    if evaluation is not None and isinstance(capability, Evaluation) and reached:
+        ends["elicitation"] = elicitation_interval(evaluation, capability, same_target=same_target)
+        if baseline is not None:
+            # A baseline of other pairs leaves the interval blank; the figure itself needs accuracies alone.
+            with suppress(BadInput):
+                ends["differential"] = differential_elicitation_interval(
+                    evaluation, baseline, capability, same_target=same_target
+                )
+    for name, interval in ends.items():
+        given[f"{name}_low"], given[f"{name}_high"] = interval or (None, None)
+    return given
 
 
 def made_by(function: Callable[..., float], *needs: str) -> Any:
@@ -190,17 +153,35 @@ class Figures:
     accuracy: float | None = made_by(float, "accuracy")
     accuracy_low: float | None = made_by(float, "accuracy_low")
     accuracy_high: float | None = made_by(float, "accuracy_high")
+    p: float | None = made_by(float, "p")
+    fit_sd: float | None = made_by(sd, "fit_accuracies")
+    fit_lowest: float | None = made_by(np.min, "fit_accuracies")
+    fit_highest: float | None = made_by(np.max, "fit_accuracies")
+    # Before `null_sd`, which is a figure from then on and no longer the function.
+    unlabelled_sd: float | None = made_by(null_sd, "unlabelled")
+    null_sd: float | None = made_by(null_sd, "shuffled")
+    selectivity: float | None = made_by(selectivity, "accuracy", "shuffled")
+    random_mean: float | None = made_by(mean_of, "random")
+    random_sd: float | None = made_by(sd, "random")
     source_id_accuracy: float | None = made_by(float, "source_id_accuracy")
     baseline_accuracy: float | None = made_by(float, "baseline_accuracy")
     target_tuned_capability: float | None = made_by(float, "capability")
     elicitation: float | None = made_by(elicitation, "accuracy", "capability_above_0")
+    elicitation_low: float | None = made_by(float, "elicitation_low")
+    elicitation_high: float | None = made_by(float, "elicitation_high")
+    elicitation_capped: float | None = made_by(elicitation_capped, "accuracy", "capability_above_0")
     differential_elicitation: float | None = made_by(
         differential_elicitation, "accuracy", "baseline_accuracy", "capability_above_0"
     )
-    rms_calibration_error: float | None = made_by(rms_calibration_error, "probabilities")
-    genies_rms_calibration_error: float | None = made_by(genies_rms_calibration_error, "probabilities")
-    brier: float | None = made_by(brier, "probabilities")
-    auroc: float | None = made_by(auroc, "scores", "best")
+    differential_elicitation_low: float | None = made_by(float, "differential_low")
+    differential_elicitation_high: float | None = made_by(float, "differential_high")
+    rms_calibration_error: float | None = made_by(over_fits(rms_calibration_error), "fit_probabilities")
+    rms_calibration_error_debiased: float | None = made_by(float, "debiased_calibration_error")
+    rms_calibration_error_debiased_low: float | None = made_by(float, "debiased_calibration_error_low")
+    rms_calibration_error_debiased_high: float | None = made_by(float, "debiased_calibration_error_high")
+    genies_rms_calibration_error: float | None = made_by(over_fits(genies_rms_calibration_error), "fit_probabilities")
+    brier: float | None = made_by(over_fits(brier), "fit_probabilities")
+    auroc: float | None = made_by(mean_auroc, "evaluation_of_pairs")
 
 
 def figures_of(inputs: dict[str, Any]) -> dict[str, float | None]:

@@ -1,200 +1,123 @@
-"""Intervals by bootstrap over prompt groups, and paired comparison of two methods.
+"""Intervals of accuracies over prompts and fits, in closed form.
 
-Pairs of one prompt are not independent, so whole groups are drawn.
+Pairs of one prompt are not independent, and fits of one method answer the same prompts: `variance.py` counts both, and
+`proportions.py` makes the interval. docs/intervals.md says how often these intervals hold the truth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from repeng.metrics.evaluation import Evaluation
-from repeng.metrics.resampling import (
-    LEVEL,
-    Estimate,
-    Units,
-    check_resamples,
-    check_same_length,
-    check_same_pairs,
-    draw,
-    drawn,
-    ends,
-    resampling_units,
-    weighted_means,
-)
+from repeng.metrics.proportions import inverted_p, proportion_ends
+from repeng.metrics.resampling import Estimate, check_same_length, resampling_units
+from repeng.metrics.variance import MeanVariance, TargetValues, fit_credit, gathered, variance_of_mean
+
+CHANCE = 0.5
+"""The accuracy of a method that says nothing."""
+
+SMALLEST_SPREAD = 0.01
+"""Fits whose accuracies have a smaller standard deviation agree for every purpose."""
+
+Shifts = Literal["fixed", "sampled"]
 
 
-@dataclass(frozen=True)
-class Difference(Estimate):
-    """Accuracy of one method minus that of another on the same pairs.
-
-    Attributes:
-        p: two-sided p-value of no difference; None where groups are unknown.
-    """
-
-    p: float | None = None
-
-
-def accuracy_interval(evaluation: Evaluation, *, seed: int = 0, resamples: int = 2000) -> tuple[float, float] | None:
-    """95 % percentile interval of the accuracy by bootstrap over prompt groups.
-
-    Where every group is wholly right, or wholly wrong, resampling shows no spread: the far end is then the exact
-    binomial (Clopper-Pearson) one for that many groups.
+def accuracy_interval(evaluation: Evaluation) -> tuple[float, float] | None:
+    """95 % interval of the accuracy over prompts and, where there are several, over fits (Korn and Graubard 1998).
 
     Returns:
         (low, high), or None where groups or the pairs' share in the accuracy are unknown, or there is one group only.
-
-    Raises:
-        BadInput: no resample.
     """
-    check_resamples(resamples)
-    if evaluation.credit is None:
-        return None
-    return accuracy_intervals(evaluation.credit[None], evaluation, seed=seed, resamples=resamples)[0]
+    credit = fit_credit(evaluation)
+    return None if credit is None else accuracy_intervals(credit[None], evaluation)[0]
 
 
-def accuracy_intervals(
-    wins: Float[np.ndarray, "curve pair"],
-    of: Evaluation,
-    *,
-    seed: int = 0,
-    resamples: int = 2000,
-) -> list[tuple[float, float] | None]:
+def accuracy_intervals(wins: Float[np.ndarray, "curve fit pair"], of: Evaluation) -> list[tuple[float, float] | None]:
     """`accuracy_interval` of many answers about the same pairs at once, such as those of every layer.
 
     Args:
-        wins: of each answer 1.0 for a pair won, 0.5 for a tie, 0.0 for one lost.
+        wins: of each answer, by fit, 1.0 for a pair won, 0.5 for a tie, 0.0 for one lost.
         of: an evaluation of the same pairs, which says what belongs to which prompt.
-        seed: of the resampling.
-        resamples: how many.
     """
-    check_resamples(resamples)
     units = resampling_units([of])
     if units is None:
         return [None] * len(wins)
-    draws = drawn(units.n_units, resamples, seed).astype(np.float64)
-    return [_unanimous(curve, units.n_units) or ends(weighted_means(curve, units.of_pairs[0], draws)) for curve in wins]
+    low, high = proportion_ends(variance_of_mean([TargetValues((wins,), units)]))
+    return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
-def _unanimous(credit: Float[np.ndarray, " pair"], n_units: int) -> tuple[float, float] | None:
-    """The interval where all pairs are right, or all wrong; None where they differ."""
-    if credit[0] not in (0.0, 1.0) or not np.all(credit == credit[0]):
-        return None
-    reach = float(((1 - LEVEL) / 2) ** (1 / n_units))
-    return (reach, 1.0) if credit[0] == 1.0 else (0.0, 1.0 - reach)
+def chance_p(evaluation: Evaluation) -> float | None:
+    """Two-sided p-value of an accuracy of 0.5, from the interval: under 0.05 exactly where that leaves 0.5 out.
+
+    Returns:
+        None where there is no interval.
+    """
+    found = accuracy_variance([evaluation], ["the target"])
+    return None if found is None else _chance_p(found)
 
 
 def mean_accuracy_interval(
-    evaluations: Sequence[Evaluation],
-    targets: Sequence[str],
-    *,
-    seed: int = 0,
-    resamples: int = 2000,
+    evaluations: Sequence[Evaluation], targets: Sequence[str], *, shifts: Shifts = "fixed"
 ) -> Estimate:
-    """Mean accuracy over shifts, and its interval over prompts; the shifts themselves are taken as given.
+    """Mean accuracy over shifts, with its interval over prompts and fits and the p-value of a mean of 0.5.
 
-    Evaluations on the same target draw the same prompts together, so that repeats and shared targets add no
-    certainty. The ends are None unless every evaluation has groups.
+    Evaluations on the same target share its prompts, so repeats and shared targets add no certainty. Fit k of every
+    shift has one seed. The ends are None unless every evaluation has groups.
 
     Args:
         evaluations: one for each shift, repeats kept.
         targets: the name of each one's target.
-        seed: of the resampling.
-        resamples: how many.
-    """
-    check_resamples(resamples)
-    check_same_length(evaluations, targets)
-    value = float(np.mean([one.accuracy for one in evaluations]))
-    shared = _units_of_targets([one.credit for one in evaluations], evaluations, targets)
-    return Estimate(value) if shared is None else Estimate(value, *ends(_resampled(shared, resamples, seed)))
-
-
-def mean_paired_difference(
-    a: Sequence[Evaluation],
-    b: Sequence[Evaluation],
-    targets: Sequence[str],
-    *,
-    seed: int = 0,
-    resamples: int = 2000,
-    permutations: int = 10_000,
-) -> Difference:
-    """Mean accuracy of `a` minus mean accuracy of `b` over shifts, on the same pairs, with interval and p-value.
-
-    The interval is by bootstrap over prompt groups. The p-value is of a sign-flip test: were the methods alike,
-    exchanging their names on any prompt would change nothing; its smallest value is 1 / (permutations + 1). Shifts on
-    the same target draw the same prompts together.
-
-    Args:
-        a: one evaluation for each shift, repeats kept.
-        b: the other method's, shift by shift.
-        targets: the name of each shift's target.
-        seed: of resampling and permutation.
-        resamples: how many for the interval.
-        permutations: how many for the p-value.
+        shifts: `fixed`: the interval is of the mean over these very shifts. `sampled`: of the mean over shifts of
+            which these are draws, so that the variance between targets is added; it needs two targets.
 
     Raises:
-        BadInput: the two do not hold the same shifts, or not the same pairs of one.
+        BadInput: not one target for each evaluation.
     """
-    check_resamples(resamples)
-    check_resamples(permutations)
-    check_same_length(a, b)
-    check_same_length(a, targets)
-    for one, other, target in zip(a, b, targets, strict=True):
-        check_same_pairs(one, other, target)
-    value = float(np.mean([one.accuracy - other.accuracy for one, other in zip(a, b, strict=True)]))
-    gaps = [
-        None if one.credit is None or other.credit is None else one.credit - other.credit
-        for one, other in zip(a, b, strict=True)
-    ]
-    known = [one if one.group is not None else other for one, other in zip(a, b, strict=True)]
-    shared = _units_of_targets(gaps, known, targets)
-    if shared is None:
-        return Difference(value)
-    # Sums of the same terms in another order differ in the last bits; they are ties all the same.
-    beyond = int(np.sum(np.abs(_flipped(shared, permutations, seed)) >= abs(value) - 1e-12))
-    return Difference(value, *ends(_resampled(shared, resamples, seed)), (beyond + 1) / (permutations + 1))
+    check_same_length(evaluations, targets)
+    value = float(np.mean([one.accuracy for one in evaluations]))
+    found = accuracy_variance(evaluations, targets, shifts=shifts)
+    if found is None:
+        return Estimate(value)
+    low, high = proportion_ends(found)
+    return Estimate(value, float(low[0]), float(high[0]), _chance_p(found))
 
 
-Shared = list[tuple[list[Float[np.ndarray, " _pair"]], Units]]
-"""For each target the pairs' values of every shift on it, and the prompts that these share."""
+def accuracy_variance(
+    evaluations: Sequence[Evaluation], targets: Sequence[str], *, shifts: Shifts = "fixed"
+) -> MeanVariance | None:
+    """The variance of the mean accuracy over shifts; None where it is unknown."""
+    credits = [fit_credit(one) for one in evaluations]
+    samples = gathered([None if one is None else one[None] for one in credits], evaluations, targets)
+    if samples is None or (shifts == "sampled" and len(samples) < 2):
+        return None
+    return variance_of_mean(samples, sampled=shifts == "sampled")
 
 
-def _units_of_targets(
-    values: Sequence[Float[np.ndarray, " _pair"] | None], evaluations: Sequence[Evaluation], targets: Sequence[str]
-) -> Shared | None:
-    """Shifts gathered by target; None where a value or a group is unknown."""
-    gathered: Shared = []
-    for target in dict.fromkeys(targets):
-        places = [number for number, name in enumerate(targets) if name == target]
-        units = resampling_units([evaluations[number] for number in places])
-        known = [value for number in places if (value := values[number]) is not None]
-        if units is None or len(known) < len(places):
-            return None
-        gathered.append((known, units))
-    return gathered
+def fits_disagree(evaluation: Evaluation) -> bool:
+    """Whether the fits' accuracies differ by more than the prompts explain, and by a point or more.
+
+    The variance between fits is held against the variance of an accuracy over prompts by chi-square at 1 %. Fits
+    answer the same prompts, so chance alone makes them differ by less than that.
+    """
+    if evaluation.n_fits < 2:
+        return False
+    found = accuracy_variance([evaluation], ["the target"])
+    spread = float(np.std(evaluation.fit_wins.mean(axis=1), ddof=1))
+    if found is None or spread < SMALLEST_SPREAD:
+        return False
+    from scipy.special import chdtri
+
+    beyond = (evaluation.n_fits - 1) * spread**2
+    return bool(beyond > float(found.prompts[0]) * float(chdtri(evaluation.n_fits - 1, 0.01)))
 
 
-def _resampled(shared: Shared, resamples: int, seed: int) -> Float[np.ndarray, " resample"]:
-    """The mean over shifts of each one's resampled mean."""
-    generator = np.random.default_rng(seed)
-    means = []
-    for values, units in shared:
-        draws = draw(units.n_units, resamples, generator)
-        means += [weighted_means(value, of, draws) for value, of in zip(values, units.of_pairs, strict=True)]
-    return np.mean(means, axis=0)
+def _chance_p(found: MeanVariance) -> float:
+    def ends(alpha: float) -> tuple[float, float]:
+        low, high = proportion_ends(found, alpha)
+        return float(low[0]), float(high[0])
 
-
-def _flipped(shared: Shared, permutations: int, seed: int) -> Float[np.ndarray, " permutation"]:
-    """The mean difference over shifts, after the methods exchanged names on prompts chosen by coin."""
-    generator = np.random.default_rng([seed, 1])
-    means = []
-    for gaps, units in shared:
-        signs = generator.choice(np.array([-1.0, 1.0]), size=(permutations, units.n_units))
-        means += [
-            signs @ np.bincount(of, weights=gap, minlength=units.n_units) / len(gap)
-            for gap, of in zip(gaps, units.of_pairs, strict=True)
-        ]
-    return np.mean(means, axis=0)
+    return inverted_p(ends, CHANCE)

@@ -1,14 +1,13 @@
-"""Drawing prompt groups with replacement, and the checks that resampling needs."""
+"""What is independent of what: prompt groups, or examples; drawing them; and checks of what is compared."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 
 from repeng.errors import BadInput
 from repeng.maths import independent_groups
@@ -24,11 +23,17 @@ Draws = Float[np.ndarray, "resample unit"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its interval; the ends are None where the data cannot support one."""
+    """A figure and its interval; the ends are None where the data cannot support one.
+
+    Attributes:
+        p: two-sided p-value of no effect (a difference of 0, a mean accuracy of 0.5), from the same procedure as the
+            interval: under 0.05 exactly where that leaves no effect out. None where nothing was tested.
+    """
 
     value: float
     low: float | None = None
     high: float | None = None
+    p: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +67,7 @@ def resampling_units(evaluations: Sequence[Evaluation]) -> Units | None:
         units, by_example = independent_groups(groups, np.concatenate(examples))
         if by_example:
             log.warning(
-                "only %d prompt groups in %d examples: intervals resample examples, and may be too narrow",
+                "only %d prompt groups in %d examples: intervals take examples for independent, and may be too narrow",
                 len(np.unique(groups)),
                 len(np.unique(units)),
             )
@@ -76,25 +81,6 @@ def resampling_units(evaluations: Sequence[Evaluation]) -> Units | None:
 def draw(n_units: int, resamples: int, generator: np.random.Generator) -> Draws:
     """How often each unit is drawn in each resample."""
     return generator.multinomial(n_units, np.full(n_units, 1.0 / n_units), size=resamples).astype(np.float64)
-
-
-@lru_cache(maxsize=64)
-def drawn(n_units: int, resamples: int, seed: int) -> UInt8[np.ndarray, "resample unit"]:
-    """`draw` from a seed. Targets of one size share it, so a table of hundreds of intervals draws a few times.
-
-    As small as it can be kept: a unit is drawn a few times, never hundreds.
-    """
-    return draw(n_units, resamples, np.random.default_rng(seed)).astype(np.uint8)
-
-
-def weighted_means(
-    values: Float[np.ndarray, " pair"], units: Int[np.ndarray, " pair"], draws: Draws
-) -> Float[np.ndarray, " resample"]:
-    """The mean over pairs in each resample; units differ in how many pairs they hold, and may hold none of these."""
-    n_units = draws.shape[1]
-    held = draws @ np.bincount(units, minlength=n_units).astype(np.float64)
-    total = draws @ np.bincount(units, weights=values, minlength=n_units)
-    return np.where(held > 0, total / np.maximum(held, 1.0), values.mean())
 
 
 def ends(means: Float[np.ndarray, " resample"]) -> tuple[float, float]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from repeng.probes.base import Labels, LinearProbe, majority_sign
+from repeng.probes.base import Labels, LinearProbe, Probe, exchanged, majority_sign
 
 
 class LAT(LinearProbe):
@@ -43,6 +43,20 @@ class LAT(LinearProbe):
         sign = majority_sign((best_minus_worse @ component[..., None])[..., 0])
         direction = component * sign[..., None]
         return direction, (features.mean(dim=-2) * direction).sum(dim=-1)
+
+    def fit_swapped(
+        self,
+        activations: Float[Tensor, "*batch stimulus example d_model"],
+        swaps: Bool[Tensor, "null pair"],
+    ) -> Probe:
+        """The same component, its sign decided anew.
+
+        Which pairs are turned round is a draw that knows nothing of the labels; taking each pair's turn with its
+        labels leaves the differences, and so the component, as they are.
+        """
+        gaps = self.pair_score(activations[..., 0::2, :], activations[..., 1::2, :])
+        signs = majority_sign(exchanged(gaps, swaps)).to(self.offset_)
+        return self.with_state({"direction_": signs[..., None] * self.direction_, "offset_": signs * self.offset_})
 
 
 class LATStimulus2(LAT):

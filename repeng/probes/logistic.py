@@ -1,25 +1,33 @@
-"""Logistic regression on single responses, by scikit-learn."""
+"""Logistic regression on single responses, every layer (and every labelling) in one batched minimisation."""
 
 from __future__ import annotations
 
-import numpy as np
+import warnings
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from repeng.errors import BadArray
-from repeng.probes.base import Labels, LinearProbe
-from repeng.probes.threads import one_thread
+from repeng.probes.base import Labels, LinearProbe, Probe, swap_signs
+from repeng.probes.minimise import Minimum, Objective, minimise, units_at_a_time
+
+TOLERANCE = 1e-4
+"""Of the gradient of the mean loss, as scikit-learn has it."""
+WIDE = 2
+"""With more dimensions than this times the rows, the Hessian costs more than the steps that it saves."""
 
 
 class Logistic(LinearProbe):
-    """scikit-learn's `LogisticRegression` on standardised activations, one batch element after another.
+    """L2-penalised logistic regression on standardised activations: the objective of scikit-learn's `LogisticRegression`.
 
     As a probe: Alain and Bengio 2016 (arXiv:1610.01644).
 
     Args:
-        C: inverse strength of the L2 penalty.
-        max_iter: of its solver.
+        C: inverse strength of the L2 penalty, which spares the intercept.
+        max_iter: the most evaluations of the objective.
         standardize: divide by each dimension's standard deviation on the source first.
 
     Attributes:
@@ -43,26 +51,123 @@ class Logistic(LinearProbe):
         """The coefficients in the activations' own units, and minus the intercept."""
         if not self.C > 0:
             raise BadArray(f"C is {self.C!r}; it must be above 0")
-        target = labels.cpu().numpy()
-        with one_thread():
-            solved = [self.solve(rows, target) for rows in features.reshape(-1, *features.shape[-2:]).cpu().numpy()]
-        shape = features.shape[:-2]
-        *columns, steps = (np.array(column) for column in zip(*solved, strict=True))
-        self.n_iter_ = steps.reshape(shape)
-        directions, offsets = (torch.from_numpy(column).to(features) for column in columns)
-        return directions.reshape(*shape, features.shape[-1]), offsets.reshape(shape)
+        directions, offsets, steps = self.solve(features, labels[None].to(features))
+        self.n_iter_ = steps[0].cpu().numpy().astype(int)
+        return directions[0], offsets[0]
+
+    def fit_swapped(
+        self,
+        activations: Float[Tensor, "*batch stimulus example d_model"],
+        swaps: Bool[Tensor, "null pair"],
+    ) -> Probe:
+        """All labellings of a layer side by side: they share its rows and what is computed of them."""
+        features = self.features(activations)
+        directions, offsets, _ = self.solve(features, (swap_signs(swaps).to(features) + 1) / 2)
+        return self.with_state({"direction_": directions, "offset_": offsets})
 
     def solve(
-        self, rows: Float[np.ndarray, "example d"], labels: Float[np.ndarray, " example"]
-    ) -> tuple[Float[np.ndarray, " d"], float, int]:
-        """One batch element's direction and offset, and how many steps they took."""
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.preprocessing import StandardScaler
+        self, features: Float[Tensor, "*batch example d"], targets: Float[Tensor, "labelling example"]
+    ) -> tuple[Float[Tensor, "labelling *batch d"], Float[Tensor, labelling * batch], Float[Tensor, labelling * batch]]:
+        """The direction and offset of each labelling, and how many steps they took."""
+        shape = features.shape[:-2]
+        rows = features.reshape(-1, *features.shape[-2:])
+        solved = [self.solve_units(part, targets) for part in rows.split(units_at_a_time(rows))]
+        # [unit, labelling, ...] to [labelling, *batch, ...]
+        directions, offsets, steps = (torch.cat(column).transpose(0, 1) for column in zip(*solved, strict=True))
+        leading = (len(targets), *shape)
+        return directions.reshape(*leading, -1), offsets.reshape(leading), steps.reshape(leading)
 
-        model = LogisticRegression(C=self.C, max_iter=self.max_iter)
-        if not self.standardize:
-            model.fit(rows, labels)
-            return model.coef_[0], -float(model.intercept_[0]), int(model.n_iter_[0])
-        scaler = StandardScaler().fit(rows)
-        direction = model.fit(scaler.transform(rows), labels).coef_[0] / scaler.scale_
-        return direction, float(direction @ scaler.mean_ - model.intercept_[0]), int(model.n_iter_[0])
+    def solve_units(
+        self, rows: Float[Tensor, "unit example d"], targets: Float[Tensor, "labelling example"]
+    ) -> tuple[Float[Tensor, "unit labelling d"], Float[Tensor, "unit labelling"], Float[Tensor, "unit labelling"]]:
+        """The same for as many units as are minimised together."""
+        # The intercept is the weight of a column of ones.
+        inputs = rows.new_ones(*rows.shape[:2], rows.shape[2] + 1)
+        inputs[..., :-1] = rows
+        mean, scale = standardise(inputs[..., :-1]) if self.standardize else (rows.new_zeros(1), rows.new_ones(1))
+        found = minimum(inputs, targets, inverse_penalty=self.C, evaluations=self.max_iter)
+        if bool(found.live.any()):
+            warnings.warn(
+                f"probe {self.name!r} did not converge in max_iter={self.max_iter} evaluations; give more",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        direction = found.point[..., :-1] / scale
+        return direction, (direction * mean).sum(dim=-1) - found.point[..., -1], found.steps
+
+
+def standardise(
+    rows: Float[Tensor, "unit example d"],
+) -> tuple[Float[Tensor, "unit 1 d"], Float[Tensor, "unit 1 d"]]:
+    """Centre and scale in place; each dimension's mean and standard deviation, 1 where it varies by rounding alone."""
+    mean = rows.mean(dim=1, keepdim=True)
+    rows -= mean
+    # torch's own standard deviation takes four times as long over this axis.
+    deviation = torch.linalg.vector_norm(rows, dim=1, keepdim=True) / rows.shape[1] ** 0.5
+    scale = torch.where(deviation > 10 * torch.finfo(rows.dtype).eps * mean.abs(), deviation, 1.0)
+    rows /= scale
+    return mean, scale
+
+
+def minimum(
+    rows: Float[Tensor, "unit example d"],
+    targets: Float[Tensor, "labelling example"],
+    *,
+    inverse_penalty: float,
+    evaluations: int,
+) -> Minimum:
+    """Minimise mean log-loss + |w|^2 / (2 C n) for every labelling; the last dimension's weight, the intercept, is free.
+
+    Minimised in coordinates in which the Hessian at zero, which all labellings share, is the identity: a tenth of the
+    steps, and no matter how the dimensions are scaled. Very wide rows are minimised as they are.
+    """
+    n, d = rows.shape[1:]
+    penalty = rows.new_full((d,), 1 / (inverse_penalty * n))
+    penalty[-1] = 0
+    back = None if d > WIDE * n else whitening(rows, penalty)
+    start = rows.new_zeros(len(rows), len(targets), d)
+    found = minimise(log_loss(rows, targets, penalty, back), start, evaluations=evaluations, gradient=TOLERANCE)
+    return found if back is None else found._replace(point=torch.bmm(found.point, back))
+
+
+def whitening(rows: Float[Tensor, "unit example d"], penalty: Float[Tensor, " d"]) -> Float[Tensor, "unit d d"]:
+    """The inverse of the Hessian's Cholesky factor at weights of zero, where each row's curvature is 1/4."""
+    hessian = rows.transpose(1, 2) @ rows / (4 * rows.shape[1]) + torch.diag(penalty)
+    diagonal = hessian.diagonal(dim1=1, dim2=2)
+    # As much as rounding may take from a matrix that is barely positive; a dimension of zeros has any curvature.
+    unit = torch.finfo(rows.dtype).eps * rows.shape[2]
+    diagonal.copy_(torch.where(diagonal > 0, diagonal * (1 + unit), 1.0))
+    factor, info = torch.linalg.cholesky_ex(hessian)
+    identity = torch.eye(rows.shape[2]).to(rows).expand_as(factor)
+    factor = torch.where((info == 0)[:, None, None], factor, identity)
+    return torch.linalg.solve_triangular(factor, identity, upper=False)
+
+
+def log_loss(
+    rows: Float[Tensor, "unit example d"],
+    targets: Float[Tensor, "labelling example"],
+    penalty: Float[Tensor, " d"],
+    back: Float[Tensor, "unit d d"] | None,
+) -> Callable[[Int[Tensor, " unit"]], Objective]:
+    """The objective of some units, for `minimise`, in the coordinates that `back` leads back from."""
+
+    def objective_of(units: Int[Tensor, " unit"]) -> Objective:
+        every = len(units) == len(rows)
+        own_rows = rows if every else rows[units]
+        own_back = back if back is None or every else back[units]
+
+        def objective(
+            points: Float[Tensor, "unit labelling d"],
+        ) -> tuple[Float[Tensor, "unit labelling"], Float[Tensor, "unit labelling d"]]:
+            weights = points if own_back is None else torch.bmm(points, own_back)
+            logits = torch.bmm(weights, own_rows.transpose(1, 2))
+            loss = torch.nn.functional.softplus(logits).sub_(targets * logits).mean(dim=-1)
+            penalised = weights * penalty
+            residuals = logits.sigmoid_().sub_(targets).div_(targets.shape[-1])
+            gradient = torch.baddbmm(penalised, residuals, own_rows)
+            value = loss + (penalised * weights).sum(dim=-1) / 2
+            return value, gradient if own_back is None else torch.bmm(gradient, own_back.transpose(1, 2))
+
+        return objective
+
+    return objective_of

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from repeng.probes.base import Labels, LinearProbe
+from repeng.probes.base import Labels, LinearProbe, Probe, swap_signs
 
 
 class MMS(LinearProbe):
@@ -25,6 +25,17 @@ class MMS(LinearProbe):
     ) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch"]]:
         """The difference of the two class means."""
         return mass_mean(features, labels)
+
+    def fit_swapped(
+        self,
+        activations: Float[Tensor, "*batch stimulus example d_model"],
+        swaps: Bool[Tensor, "null pair"],
+    ) -> Probe:
+        """Signs times rows: one product for all nulls. The midpoint is that of all rows, whatever their labels."""
+        features = self.features(activations)
+        direction = (swap_signs(swaps).to(features) * (2 / features.shape[-2]) @ features).movedim(-2, 0)
+        offset = (direction * features.mean(dim=-2)).sum(dim=-1)
+        return self.with_state({"direction_": direction, "offset_": offset})
 
 
 def mass_mean(

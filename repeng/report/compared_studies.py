@@ -23,8 +23,6 @@ from repeng.study.rescore import read_capability
 
 log = logging.getLogger(__name__)
 
-RESAMPLES = 500
-
 
 @dataclass(frozen=True)
 class ComparedStudy:
@@ -204,7 +202,6 @@ def _rows_of_evaluations(path: Path, known: Mapping[Key, Prediction], shifts: Se
             baseline=evaluations.get((model, "zero-shot", shift.source, shift.target)),
             capability=_capability(path, model, shift.target),
             kind=known[model, method, shift.source, shift.target].kind,
-            resamples=RESAMPLES,
         )
         for model, method in dict.fromkeys(key[:2] for key in known)
         for shift in wanted

@@ -14,9 +14,9 @@ from repeng.results import CAPABILITY, ResultRow, accuracy_of_probabilities, row
 
 log = logging.getLogger(__name__)
 
-BOOTSTRAP_AGREES = 0.02
-"""Bounds of an interval this close may come of another version's bootstrap."""
 FIGURES = tuple(figure.name for figure in fields(Figures))
+INFERRED = tuple(name for name in FIGURES if name == "p" or name.endswith(("_low", "_high")))
+"""Bounds of intervals and p-values: versions make them by other procedures, and none of them contradicts another."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def settle(
     """Hold a table of results against the predictions next to it.
 
     Every figure that the predictions give is made anew; where a row states another, the predictions' one is used and
-    the contradiction is logged. Rows without predictions, and figures that these do not give, are taken as they are.
+    the contradiction is logged. Intervals and p-values are made anew without a word. Rows without predictions, and
+    figures that these do not give, are taken as they are.
 
     Args:
         rows: as read from `table`.
@@ -66,7 +67,7 @@ def settle(
     """
     evaluations = {key: one.evaluation for key, one in predictions.items()}
     capabilities = {
-        (row.model, row.target): evaluations[_key(row)].accuracy
+        (row.model, row.target): evaluations[_key(row)]
         for row in rows
         if row.method.startswith(CAPABILITY) and _key(row) in evaluations
     }
@@ -80,7 +81,8 @@ def settle(
                 Contradiction(*_names(row), name, getattr(row, name), value, "derived", str(table))
                 for name, value in denied.items()
             ]
-            row = replace(row, **denied, others={**row.others, **derived.others})
+            anew = {name: value for name in INFERRED if (value := getattr(derived, name)) is not None}
+            row = replace(row, **denied, **anew, others={**row.others, **derived.others})
         settled.append(row)
     if found:
         first = found[0]
@@ -99,7 +101,7 @@ def settle(
     return settled, found + stated_contradictions(settled, table)
 
 
-def _derive(row: ResultRow, evaluations: Mapping[Key, Evaluation], capability: float | None) -> ResultRow:
+def _derive(row: ResultRow, evaluations: Mapping[Key, Evaluation], capability: Evaluation | float | None) -> ResultRow:
     model, method, source, target = _key(row)
     return row_from(
         evaluations[model, method, source, target],
@@ -117,10 +119,9 @@ def _derive(row: ResultRow, evaluations: Mapping[Key, Evaluation], capability: f
 def _differ(row: ResultRow, derived: ResultRow, name: str) -> bool:
     """Whether a row states another figure than was derived; a blank on either side states nothing."""
     stated, found = getattr(row, name), getattr(derived, name)
-    if stated is None or found is None:
+    if stated is None or found is None or name in INFERRED:
         return False
-    near = BOOTSTRAP_AGREES if name in ("accuracy_low", "accuracy_high") else AGREES
-    return bool(abs(stated - found) > near)
+    return bool(abs(stated - found) > AGREES)
 
 
 def _key(row: ResultRow) -> Key:

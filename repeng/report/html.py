@@ -24,8 +24,8 @@ from repeng.report.mistakes import wrong_pairs
 from repeng.report.page import Cell, Grid, Line, Picture, draw, figure, grid_of, write_page
 from repeng.report.predictions import Key, Prediction, mean_estimate, read_predictions, reliability_frame
 from repeng.report.published import GENIES_MEANS, MODEL, is_genies
+from repeng.report.sentences import summary_sentences
 from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
-from repeng.report.tables import summary_sentence
 from repeng.report.text_solved import text_cautions
 from repeng.results import read_layers, read_results
 from repeng.study.cautions import FILE as CAUTIONS
@@ -87,7 +87,7 @@ def write_report(
         "report.html",
         made_of=made_of,
         title="repeng: how it generalises",
-        sentence=summary_sentence(rows),
+        sentence=summary_sentences(rows, {key: one.evaluation for key, one in predictions.items()}),
         cautions=cautions,
         models=in_order(frame["model"]),
         n_shifts=len(frame[["section", "shift"]].drop_duplicates()),

@@ -21,8 +21,6 @@ log = logging.getLogger(__name__)
 Key = tuple[str, str, str, str]
 """Model, method, source, target."""
 
-RESAMPLES = 1000
-
 
 @dataclass(frozen=True)
 class Prediction:
@@ -115,7 +113,7 @@ def mean_estimate(rows: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> 
     found = [one.evaluation for one in predictions_of(known, predictions) if one is not None]
     if len(found) < len(known):
         return Estimate(float(known["accuracy"].mean()))
-    return mean_accuracy_interval(found, list(known["target"]), resamples=RESAMPLES)
+    return mean_accuracy_interval(found, list(known["target"]))
 
 
 def reliability_frame(rows: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> pd.DataFrame:

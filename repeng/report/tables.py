@@ -1,4 +1,4 @@
-"""A study in the terminal: one table, and one sentence that says what it shows."""
+"""A study in the terminal: one table."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from repeng.report.frames import fitted, in_order, once_each, shift_frame
+from repeng.report.frames import in_order, once_each, shift_frame
 from repeng.report.page import Grid
 from repeng.results import CONTRADICTED, ResultRow
+from repeng.results.verdicts import NOTHING_OVER_CHANCE, NOTHING_OVER_NULL
 
 CHANCE = 0.5
 MOST_METHODS_WITH_INTERVALS = 9
+UNTOLD = (NOTHING_OVER_NULL, NOTHING_OVER_CHANCE)
 
 
 def study_table(rows: Sequence[ResultRow]) -> Table:
@@ -28,13 +30,19 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
     models, methods = in_order(frame["model"]), in_order(frame["method"])
     intervals = len(methods) <= MOST_METHODS_WITH_INTERVALS
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", caption_justify="left")
+    repeated = frame["n_fits"].max() > 1
+    over = "prompts and fits" if repeated else "prompts"
     table.caption = (
-        "accuracy, and under it its interval over prompts; the best of a shift is bold, chance is 0.5"
+        f"accuracy, and under it its interval over {over}; the highest of a shift is bold, chance is 0.5"
         if intervals
-        else "accuracy; the best of a shift is bold, chance is 0.5; results.csv has the intervals"
+        else "accuracy; the highest of a shift is bold, chance is 0.5; results.csv has the intervals"
     )
+    if (frame["verdict"].isin(UNTOLD)).any():
+        table.caption += "; ? no better than its null or than chance"
+    if frame["fits_disagree"].eq(True).any():
+        table.caption += "; ~ fits disagree by more than prompts explain"
     if CONTRADICTED in frame:
-        table.caption += "; ! marks an accuracy that its own probabilities deny"
+        table.caption += "; ! its own probabilities deny it"
     table.add_column("shift", min_width=16)
     for method in methods:
         title = method.replace("-", "-\n", 1)
@@ -53,6 +61,7 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
     _add_means(table, "mean of all", frame, models, methods)
     _add_means(table, "mean elicitation", frame, models, methods, figure="elicitation")
     _add_means(table, "mean source-ID accuracy", frame, models, methods, figure="source_id_accuracy")
+    _add_means(table, "mean selectivity", frame, models, methods, figure="selectivity")
     return table
 
 
@@ -66,41 +75,6 @@ def grid_table(title: str, grid: Grid) -> Table:
     return table
 
 
-def summary_sentence(rows: Sequence[ResultRow]) -> str:
-    """What the figures show, in one sentence: by label the fitted method with the highest mean, and its spread."""
-    frame = shift_frame(rows)
-    measured = frame[frame["accuracy"].notna()]
-    pool = measured if fitted(measured).empty else fitted(measured)
-    if pool.empty:
-        return "No accuracy was measured."
-    everywhere = "on all shifts" if pool["label"].nunique() == 1 else "on the other shifts"
-    clauses = [
-        f"{f'on {label} shifts' if label else everywhere} {_highest_mean(pool[pool['label'] == label])}"
-        for label in in_order(pool["label"])
-    ]
-    below = int((pool["accuracy_high"] < CHANCE).sum())
-    if below:
-        of = "all methods" if fitted(measured).empty else "fitted methods"
-        clauses.append(f"{below} of the {pool['accuracy_high'].count()} intervals of {of} lie wholly below chance")
-    text = "; ".join(clauses)
-    return text[0].upper() + text[1:] + "."
-
-
-def _highest_mean(rows: pd.DataFrame) -> str:
-    """`mms has the highest of 6 mean accuracies, 0.91 (9 shifts from 0.72 to 1.00; intervals: ...; zero-shot 0.72)`."""
-    means = rows.groupby("name", sort=False)["accuracy"].mean()
-    best = rows[rows["name"] == means.idxmax()]
-    accuracy, baseline = best["accuracy"], best["baseline_accuracy"]
-    rank = f"the highest of {len(means)} mean accuracies," if len(means) > 1 else "a mean accuracy of"
-    notes = [f"{len(best)} shifts from {accuracy.min():.2f} to {accuracy.max():.2f}" if len(best) > 1 else "1 shift"]
-    if best["accuracy_low"].notna().any():
-        above, below = (best["accuracy_low"] > CHANCE).sum(), (best["accuracy_high"] < CHANCE).sum()
-        notes.append(f"intervals: {above} above chance, {below} below")
-    if baseline.notna().any() and not accuracy.equals(baseline):
-        notes.append(f"zero-shot {baseline.mean():.2f}")
-    return f"{means.idxmax()} has {rank} {accuracy.mean():.2f} ({'; '.join(notes)})"
-
-
 def _add_shift(
     table: Table, title: str, rows: pd.DataFrame, models: list[str], methods: list[str], *, intervals: bool
 ) -> None:
@@ -112,12 +86,18 @@ def _add_shift(
         name = f"   {model.rpartition('/')[2]}" if len(models) > 1 else title
         own = rows[rows["model"] == model].set_index("method").reindex(methods)
         figures = own[["accuracy", "accuracy_low", "accuracy_high"]].to_numpy()
-        marked = own[CONTRADICTED].notna() if CONTRADICTED in own else [False] * len(own)
+        marks = marks_of(own)
         cells = (
-            _cell(*row, best=best, intervals=intervals, mark="!" if denied else "")
-            for row, denied in zip(figures, marked, strict=True)
+            _cell(*row, best=best, intervals=intervals, mark=mark) for row, mark in zip(figures, marks, strict=True)
         )
         table.add_row(_line(name), *cells)
+
+
+def marks_of(rows: pd.DataFrame) -> list[str]:
+    """Of each row: `?` where nothing is told from a null or from chance, `~` where fits disagree, `!` where denied."""
+    denied = rows[CONTRADICTED].notna() if CONTRADICTED in rows else pd.Series(False, index=rows.index)
+    marked = {"?": rows["verdict"].isin(UNTOLD), "~": rows["fits_disagree"].eq(True), "!": denied}
+    return ["".join(mark for mark, holds in marked.items() if holds.iloc[place]) for place in range(len(rows))]
 
 
 def _cell(

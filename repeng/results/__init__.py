@@ -14,6 +14,7 @@ from repeng.results.table import (
     row_from,
     write_results,
 )
+from repeng.results.verdicts import with_verdicts
 
 __all__ = [
     "CAPABILITY",
@@ -35,6 +36,7 @@ __all__ = [
     "record_of",
     "results_frame",
     "row_from",
+    "with_verdicts",
     "write_csv",
     "write_evaluation",
     "write_layers",

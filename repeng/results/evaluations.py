@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 TwoScores = Annotated[list[float], Field(min_length=2, max_length=2)]
 """Of a pair's best response and of its worse."""
-ARRAYS = ("example", "group", "scores", "fit_probabilities", "fit_scores", "shuffled", "random")
+ARRAYS = ("example", "group", "scores", "fit_probabilities", "fit_scores", "shuffled", "unlabelled", "random")
 """What an evaluation knows besides its probabilities: its keys in a file begin with `eval_`."""
 
 
@@ -89,6 +89,7 @@ class _File(BaseModel):
     eval_fit_probabilities: list[list[float]] | None = None
     eval_fit_scores: list[list[TwoScores]] | None = None
     eval_shuffled: list[float] | None = None
+    eval_unlabelled: list[float] | None = None
     eval_random: list[float] | None = None
 
 
@@ -108,6 +109,7 @@ def read_evaluation(path: Path) -> Evaluation:
             "group": _array(file.eval_group, np.int64),
             "reported_accuracy": file.eval_accuracy,
             "shuffled": _array(file.eval_shuffled, np.float64),
+            "unlabelled": _array(file.eval_unlabelled, np.float64),
             "random": _array(file.eval_random, np.float64),
         }
         scores = None if file.eval_scores is None else np.array(file.eval_scores, dtype=np.float64).reshape(-1, 2)

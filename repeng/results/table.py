@@ -14,7 +14,7 @@ from pydantic import with_config
 
 from repeng.distributions.schema import Shift
 from repeng.errors import BadInput
-from repeng.metrics import Evaluation, Figures, figure_inputs, figures_of
+from repeng.metrics import Evaluation, Figures, figure_inputs, figures_of, fits_disagree
 from repeng.results.csv_table import columns_of, read_rows, record_of, write_rows
 from repeng.results.kinds import kind_of
 
@@ -43,6 +43,13 @@ class ResultRow(Figures, RowNames):
     Attributes:
         kind: what the method is: `probe`, `prompted`, `tuned`, `text`, `plugin`, `published` or `chance`. Where it is
             not given, `kind_of` tells it from the method's name.
+        n_fits: how often the method was fitted; the figures are means over fits.
+        fits_disagree: whether its fits differ by more than prompts explain; None with one fit.
+        tied_layers: the layers that no other beats on held-out source pairs, as `0 1 2`, where they are several.
+        tied_lowest, tied_highest: the lowest and the highest accuracy among those, each the mean over fits.
+        p_corrected: `p` after correction over the study (Holm).
+        verdict: what that allows to say: `above chance`, `below chance`, `no better than its null`, or, of a method
+            without a null, `not told from chance`.
         others: cells of columns that are none of ours, as text.
 
     Raises:
@@ -50,6 +57,13 @@ class ResultRow(Figures, RowNames):
     """
 
     kind: str = ""
+    n_fits: int | None = None
+    fits_disagree: bool | None = None
+    tied_layers: str = ""
+    tied_lowest: float | None = None
+    tied_highest: float | None = None
+    p_corrected: float | None = None
+    verdict: str = ""
     others: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -64,6 +78,8 @@ class ResultRow(Figures, RowNames):
 CONTRADICTED = "accuracy_of_probabilities"
 """What the probabilities give where they deny the accuracy that their file states; without such a row no column."""
 COLUMNS = columns_of(ResultRow)
+STUDY_FIGURES = ("n_fits", "tied_lowest", "tied_highest", "p_corrected")
+"""Numbers of a row that `Figures` does not list: they are of fits and of the study, not of one evaluation."""
 
 
 def row_from(
@@ -75,9 +91,8 @@ def row_from(
     shift: Shift,
     source_id: Evaluation | None = None,
     baseline: Evaluation | None = None,
-    capability: float | None = None,
+    capability: Evaluation | float | None = None,
     kind: str = "",
-    resamples: int = 2000,
 ) -> ResultRow:
     """The row of one evaluation. What it cannot support stays blank, never invented.
 
@@ -91,13 +106,19 @@ def row_from(
         shift: what was asked.
         source_id: the same method on its source's test split.
         baseline: zero-shot on the target.
-        capability: what the best method reaches when tuned on the target's reference.
+        capability: the best method, tuned on the target's reference, on that; or its accuracy alone, which leaves the
+            interval of elicitation blank.
         kind: what the method is; by default what its name tells.
-        resamples: of the bootstrap.
     """
     denied = evaluation and evaluation.contradicted_by
     figures: dict[str, Any] = figures_of(
-        figure_inputs(evaluation, source_id=source_id, baseline=baseline, capability=capability, resamples=resamples)
+        figure_inputs(
+            evaluation,
+            source_id=source_id,
+            baseline=baseline,
+            capability=capability,
+            same_target=shift.target == shift.target_reference,
+        )
     )
     return ResultRow(
         model=model,
@@ -107,6 +128,8 @@ def row_from(
         n_pairs=evaluation.n_pairs if evaluation else None,
         n_prompts=evaluation.n_prompts if evaluation else None,
         kind=kind,
+        n_fits=evaluation.n_fits if evaluation and evaluation.n_pairs is not None else None,
+        fits_disagree=fits_disagree(evaluation) if evaluation and evaluation.n_fits > 1 else None,
         others={} if denied is None else {CONTRADICTED: str(denied)},
         **figures,
     )
@@ -137,7 +160,7 @@ def results_frame(rows: Iterable[ResultRow]) -> pd.DataFrame:
     """Rows as a frame with the columns of results.csv, others after them; blanks are NaN."""
     records = [record_of(row) for row in rows]
     frame = pd.DataFrame(records, columns=None if records else list(COLUMNS))
-    for name in [*(figure.name for figure in fields(Figures)), "n_pairs", "n_prompts"]:
+    for name in [*(figure.name for figure in fields(Figures)), "n_pairs", "n_prompts", *STUDY_FIGURES]:
         frame[name] = frame[name].astype(float)
     for name in frame.columns[len(COLUMNS) :]:
         numbers = pd.to_numeric(frame[name], errors="coerce")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from repeng.atomic import write_atomically
 from repeng.benchmarks.loaded import LoadedBenchmark
 from repeng.distributions.cautions import MOST_NAMED, Caution, data_cautions, own_sources
 from repeng.errors import BadInput
+from repeng.metrics import Evaluation, cell_p, holm
 
 FILE = "cautions.json"
 
@@ -46,6 +47,25 @@ def benchmark_cautions(world: LoadedBenchmark) -> list[Caution]:
     names += [(shift.target_reference, shift.target_reference) for shift in shifts]
     fitted = [(of[source].train, of[target].test) for source, target in dict.fromkeys(names)]
     return [*data_cautions(fitted, [test for _, test in fitted]), *own_sources(() if world.every_pair else shifts)]
+
+
+def null_cautions(own: Mapping[tuple[str, str], Evaluation]) -> list[Caution]:
+    """Probes that do not beat their own null at home, by Holm's correction over all of a study.
+
+    Args:
+        own: for each method and source its evaluation on that source's test split.
+    """
+    tested = {
+        names: p
+        for names, evaluation in own.items()
+        if evaluation.shuffled is not None and (p := cell_p(evaluation)) is not None
+    }
+    corrected = zip(tested, holm(list(tested.values())), strict=True)
+    return [
+        Caution("no_better_than_null", f"{method} on {source}", f"{own[method, source].accuracy:.2f}")
+        for (method, source), p in corrected
+        if p >= 0.05 or own[method, source].accuracy < 0.5
+    ]
 
 
 def version_cautions(store: Path, capture: str) -> list[Caution]:

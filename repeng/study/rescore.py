@@ -15,7 +15,7 @@ from repeng.distributions.load import list_distributions, load_distributions
 from repeng.distributions.schema import Benchmark, Shift, Split
 from repeng.errors import BadData, BadInput, UnknownName
 from repeng.limits import RECORD_BYTES, read_bounded
-from repeng.metrics import Evaluation
+from repeng.metrics import AGREES, Evaluation
 from repeng.results import (
     ResultRow,
     evaluation_path,
@@ -23,6 +23,7 @@ from repeng.results import (
     read_evaluation,
     read_provenance,
     row_from,
+    with_verdicts,
     write_csv,
 )
 
@@ -38,12 +39,14 @@ class Rescored:
         baseline_intervention: folder that the baseline was read from, as `zero_shot`; empty where there is none.
         capability_intervention: the method that reached the target-tuned capability, by its file's own name.
         missing: files that are not there; the figures that they hold are blank.
+        evaluation: what the row was made of.
     """
 
     row: ResultRow
     baseline_intervention: str
     capability_intervention: str
     missing: tuple[Path, ...]
+    evaluation: Evaluation | None = field(default=None, repr=False)
 
     def published(self) -> dict[str, str | float | None]:
         """The row under GENIES' own columns and rules."""
@@ -107,7 +110,8 @@ def rescore(
     files = _Files(evaluations, capabilities, model, _folder_of("zero-shot", folders), groups or {})
     found = [_score(files, folder, shift) for folder in chosen for shift in shifts.shifts]
     _warn_of_missing(found, files)
-    return found
+    rows = with_verdicts([one.row for one in found])
+    return [replace(one, row=row) for one, row in zip(found, rows, strict=True)]
 
 
 def target_groups(data: str | Path, benchmark: Benchmark | str | Path) -> dict[str, Split]:
@@ -187,9 +191,13 @@ def _score(files: _Files, folder: str, shift: Shift) -> Rescored:
     held = {name: files.evaluation(path) for name, path in wanted.items()}
     missing = [path for name, path in wanted.items() if held[name] is None]
     capability_path = files.capabilities / f"{shift.target}.json"
-    capability, intervention = None, ""
+    capability: Evaluation | float | None = None
+    intervention = ""
     if capability_path.is_file():
-        capability, intervention = read_capability(capability_path)
+        stated_capability, intervention = read_capability(capability_path)
+        own = files.evaluation(files.path(intervention, shift.target_reference, shift.target_reference))
+        agrees = own is not None and abs(own.accuracy - stated_capability) <= AGREES
+        capability = own if agrees else stated_capability
     else:
         missing.append(capability_path)
     stated = {} if held["evaluation"] is None else read_provenance(wanted["evaluation"])
@@ -205,7 +213,7 @@ def _score(files: _Files, folder: str, shift: Shift) -> Rescored:
         capability=capability,
     )
     baseline = files.baseline if files.baseline and held["baseline"] is not None else ""
-    return Rescored(row, baseline, intervention, tuple(missing))
+    return Rescored(row, baseline, intervention, tuple(missing), held["evaluation"])
 
 
 def read_capability(path: Path) -> tuple[float, str]:

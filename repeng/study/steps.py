@@ -385,7 +385,7 @@ def sweep(
         targets: the distributions to score.
         probes: as in `fit`.
         site: hook site to read, where it is not a probe's own; `token` alike.
-        seed: of the source's split, and of the intervals.
+        seed: of the source's split.
         block_bytes: as in `fit`.
         allow_shared: as in `evaluate`.
 
@@ -412,7 +412,7 @@ def sweep(
             question, labels = _question(asked)
             found = FittedOnCache.alone(fitted, data.n_layers).unit_scores(question, units)
             asked.forget()
-            figures = by_layer(found, question, labels, seed=seed).figures
+            figures = by_layer(found, question, labels).figures
             rows += layer_rows(figures, model=data.model, probe=name, source=source, target=target)
     return rows
 

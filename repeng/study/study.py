@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,22 @@ from repeng.distributions.schema import Shift, Split
 from repeng.errors import BadInput, sentence
 from repeng.methods.base import Kind, Method, MethodSettings, RequiredActivations
 from repeng.methods.registry import BASELINE, make_method, make_methods
+from repeng.metrics import Evaluation
 from repeng.models.fingerprint import slug
 from repeng.probes.selection import check_layers
-from repeng.results import CAPABILITY, ResultRow, layer_rows, row_from, write_layers, write_results
+from repeng.results import (
+    CAPABILITY,
+    ResultRow,
+    layer_rows,
+    row_from,
+    with_verdicts,
+    write_layers,
+    write_results,
+)
 from repeng.study.augment import augment
 from repeng.study.capability import Capability, target_tuned_capability, write_capability
 from repeng.study.capture_plan import CachePlan, Job, ModelSettings, plan_cache
-from repeng.study.cautions import Failure, failure_cautions, version_cautions, write_cautions
+from repeng.study.cautions import Failure, failure_cautions, null_cautions, version_cautions, write_cautions
 from repeng.study.evaluations import (
     MethodEvaluation,
     Runner,
@@ -94,6 +103,7 @@ class StudyOutcome:
 
     Attributes:
         found: cautions that were not known before, failures among them.
+        evaluations: by model, method, source and target.
         captured: None where the store held everything.
     """
 
@@ -101,6 +111,7 @@ class StudyOutcome:
     rows: tuple[ResultRow, ...]
     failures: tuple[Failure, ...]
     found: tuple[Caution, ...]
+    evaluations: Mapping[tuple[str, str, str, str], Evaluation]
     captured: CaptureSummary | None
     evaluations_made: int
     evaluations_reused: int
@@ -202,24 +213,19 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
     able = [method.name for method in plan.methods if method.counts_towards_capability]
     competing = [name for name in able if name in plan.asked]
     capable = target_tuned_capability(answers, competing, references)
-    rows = [
-        *(_row(name, shift, plan, answers, capable) for name in plan.asked for shift in plan.world.benchmark.shifts),
-        *(
-            _row(name, shift, plan, answers, capable, plan.mixed[shift])
-            for name in plan.asked
-            for shift in plan.mixed
-            if any(task.method == name and task.source == plan.mixed[shift] for task in plan.tasks)
-        ),
-        *(_capability_row(found, plan) for found in capable.values()),
-    ]
+    rows = with_verdicts(_rows(plan, answers, capable))
     failures = [*plan.impossible, *uncaptured.values(), *answers.failures]
     known_causes = {failure.cause for failure in failures}
     for (split, _), error in refused.items():
         alone = Failure("capture", split.distribution, split.distribution, sentence(error))
         if alone.cause not in known_causes:
             failures.append(alone)
+    at_home = {
+        (method, source): one.evaluation for (method, source, target), one in answers.found.items() if source == target
+    }
     unread = {name: found.unread for (_, _, name), found in answers.found.items() if found.unread}
     found_out = (
+        *null_cautions(at_home),
         *(Caution("unread_layers", name, reason) for name, reason in unread.items()),
         *failure_cautions(failures),
     )
@@ -229,7 +235,25 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
     _write_layers(plan, answers, out / "layers.csv")
     for found in capable.values():
         write_capability(found, out / CAPABILITIES / slug(plan.study.model))
-    return StudyOutcome(plan, tuple(rows), tuple(failures), found_out, captured, answers.computed, answers.reused)
+    evaluations = {(plan.study.model, *names): one.evaluation for names, one in answers.found.items()}
+    return StudyOutcome(
+        plan, tuple(rows), tuple(failures), found_out, evaluations, captured, answers.computed, answers.reused
+    )
+
+
+def _rows(plan: Plan, answers: StudyEvaluations, capable: Mapping[str, Capability]) -> list[ResultRow]:
+    """One row a method and shift, those of mixed sources after them, then the capability of each reference."""
+    shifts = plan.world.benchmark.shifts
+    return [
+        *(_row(name, shift, plan, answers, capable) for name in plan.asked for shift in shifts),
+        *(
+            _row(name, shift, plan, answers, capable, plan.mixed[shift])
+            for name in plan.asked
+            for shift in plan.mixed
+            if any(task.method == name and task.source == plan.mixed[shift] for task in plan.tasks)
+        ),
+        *(_capability_row(found, plan) for found in capable.values()),
+    ]
 
 
 def _train(world: LoadedBenchmark, name: str) -> Split:
@@ -340,7 +364,7 @@ def _row(
     source_id = answers.get(method, source, shift.source)
     baseline = answers.get(BASELINE, shift.source, shift.target)
     capability = capable.get(shift.target_reference)
-    return row_from(
+    row = row_from(
         answer.evaluation if answer else None,
         model=plan.study.model,
         method=f"{method}+{plan.study.augment * 100:g}%" if mixture else method,
@@ -348,9 +372,14 @@ def _row(
         shift=shift,
         source_id=source_id.evaluation if source_id else None,
         baseline=baseline.evaluation if baseline else None,
-        capability=capability.answer.evaluation.accuracy if capability else None,
+        capability=capability.answer.evaluation if capability else None,
         kind=plan.kind_of(method),
     )
+    if answer is None or answer.by_layer.tied is None:
+        return row
+    lowest, highest = answer.by_layer.tied
+    layers = " ".join(str(figure.layer) for figure in answer.by_layer.figures if figure.tied_share > 0)
+    return replace(row, tied_layers=layers, tied_lowest=lowest, tied_highest=highest)
 
 
 def _write_layers(plan: Plan, answers: StudyEvaluations, path: Path) -> None:
@@ -377,6 +406,6 @@ def _capability_row(found: Capability, plan: Plan) -> ResultRow:
         layers=found.answer.layers,
         shift=Shift(found.reference, found.reference),
         source_id=found.answer.evaluation,
-        capability=found.answer.evaluation.accuracy,
+        capability=found.answer.evaluation,
         kind=plan.kind_of(found.method),
     )

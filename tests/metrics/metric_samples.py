@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from hypothesis import strategies as st
 
-from repeng.metrics import Difference, Evaluation, mean_paired_difference
+from repeng.metrics import Estimate, Evaluation, mean_paired_difference
 
 PROBABILITIES = st.lists(
     st.one_of(st.sampled_from([0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0]), st.floats(0, 1)), min_size=1, max_size=300
@@ -30,5 +28,5 @@ def from_wins(*wins: float, group: list[int] | None = None) -> Evaluation:
     return Evaluation(np.array(wins, dtype=float), groups, groups)
 
 
-def paired_difference(a: Evaluation, b: Evaluation, **options: Any) -> Difference:
-    return mean_paired_difference([a], [b], ["the target"], **options)
+def paired_difference(a: Evaluation, b: Evaluation) -> Estimate:
+    return mean_paired_difference([a], [b], ["the target"])

@@ -17,22 +17,12 @@ from repeng.metrics import (
     accuracy_interval,
     auroc,
     brier,
-    differential_elicitation,
-    elicitation,
     figure_inputs,
     figures_of,
     genies_rms_calibration_error,
     reliability_bins,
     rms_calibration_error,
 )
-
-
-def test_elicitation_and_differential_elicitation_follow_their_formulas() -> None:
-    assert elicitation(0.6, 0.8) == pytest.approx(0.75)
-    assert differential_elicitation(0.6, 0.4, 0.8) == pytest.approx(0.25)
-    for attempt in (lambda: elicitation(0.6, 0.0), lambda: differential_elicitation(0.6, 0.4, 0.0)):
-        with pytest.raises(BadInput, match=r"capability is 0\.0"):
-            attempt()
 
 
 def test_brier_of_perfect_undecided_and_worst() -> None:
@@ -168,3 +158,20 @@ def test_the_figures_of_a_row_hold_both_ends_of_its_interval() -> None:
     evaluation = clustered(np.random.default_rng(0))
     found = figures_of(figure_inputs(evaluation))
     assert (found["accuracy_low"], found["accuracy_high"]) == accuracy_interval(evaluation)
+
+
+def test_the_figures_of_several_fits_are_means_over_fits() -> None:
+    generator = np.random.default_rng(1)
+    scores = generator.normal(size=(3, 150, 2))
+    probabilities = 1 / (1 + np.exp(scores[:, :, 1] - scores[:, :, 0]))
+    evaluation = Evaluation.of_fits(probabilities, scores, example=np.arange(150), group=np.arange(150))
+    found = figures_of(figure_inputs(evaluation))
+    for name, figure in (
+        ("brier", brier),
+        ("rms_calibration_error", rms_calibration_error),
+        ("genies_rms_calibration_error", genies_rms_calibration_error),
+    ):
+        assert found[name] == pytest.approx(np.mean([figure(one) for one in probabilities]))
+    best = np.arange(300) < 150
+    by_fit = [auroc(np.concatenate([one[:, 0], one[:, 1]]), best) for one in scores]
+    assert found["auroc"] == pytest.approx(np.mean(by_fit))

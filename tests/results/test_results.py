@@ -42,15 +42,18 @@ def an_evaluation(n_prompts: int = 40, seed: int = 0) -> Evaluation:
 
 
 def a_row(**changes: object) -> ResultRow:
-    row = row_from(an_evaluation(), model="tiny", method="mms", layers="2 3", shift=SHIFT, resamples=50)
+    row = row_from(an_evaluation(), model="tiny", method="mms", layers="2 3", shift=SHIFT)
     return dataclasses.replace(row, **changes)
 
 
 def test_columns_are_those_of_the_design_in_their_order() -> None:
     assert ",".join(COLUMNS) == (
         "model,method,layers,source,target,target_reference,label,category,n_pairs,n_prompts,accuracy,accuracy_low,"
-        "accuracy_high,source_id_accuracy,baseline_accuracy,target_tuned_capability,elicitation,"
-        "differential_elicitation,rms_calibration_error,genies_rms_calibration_error,brier,auroc,kind"
+        "accuracy_high,p,fit_sd,fit_lowest,fit_highest,null_sd,selectivity,random_mean,random_sd,source_id_accuracy,"
+        "baseline_accuracy,target_tuned_capability,elicitation,elicitation_low,elicitation_high,elicitation_capped,"
+        "differential_elicitation,differential_elicitation_low,differential_elicitation_high,rms_calibration_error,"
+        "rms_calibration_error_debiased,rms_calibration_error_debiased_low,rms_calibration_error_debiased_high,"
+        "genies_rms_calibration_error,brier,auroc,kind"
     )
 
 

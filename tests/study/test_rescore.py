@@ -247,7 +247,7 @@ def test_each_neighbour_that_is_missing_blanks_only_what_rests_on_it(small: Path
     assert blank["baseline"].row == replace(whole, baseline_accuracy=None, differential_elicitation=None)
     assert blank["baseline"].baseline_intervention == ""
     assert blank["capability"].row == replace(
-        whole, target_tuned_capability=None, elicitation=None, differential_elicitation=None
+        whole, target_tuned_capability=None, elicitation=None, elicitation_capped=None, differential_elicitation=None
     )
 
 

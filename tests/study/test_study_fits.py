@@ -11,6 +11,7 @@ from small_world import flip, silent, with_split, world
 
 from repeng.distributions.schema import ResponseLabels
 from repeng.methods.answers import evaluate
+from repeng.methods.base import NullScores, ResponseScores
 from repeng.methods.probes import CachedSource, FittedOnCache
 from repeng.probes.fitting import ProbeSpec, fit_probe
 from repeng.probes.registry import get_probe
@@ -84,8 +85,20 @@ def test_a_null_never_sees_a_targets_label(repeated: StudyOutcome) -> None:
     method = next(one for one in repeated.plan.methods if one.name == "mms")
     answer = method.fit(runner.source(world()["easy"].train)).answer(runner.target(split))
     target = runner.target(split)
-    as_it_is, turned = (ResponseLabels.of(one) for one in (split, flipped))
     first = dict(zip(map(tuple, target.pairs.tolist()), answer.null.shuffled.T, strict=True))
-    for labels in (as_it_is, turned):
+    for labels in (ResponseLabels.of(split), ResponseLabels.of(flipped)):
         said = [first[pair] if pair in first else -first[pair[::-1]] for pair in map(tuple, labels.pairs.tolist())]
-        assert np.allclose(evaluate(answer, target, labels).shuffled, (np.array(said) > 0).mean(axis=0))
+        assert np.allclose(evaluate(answer, target, labels).unlabelled, (np.array(said) > 0).mean(axis=0))
+
+
+def test_a_null_is_judged_by_labels_that_are_shuffled_by_prompt_too(repeated: StudyOutcome) -> None:
+    split = world()["hard"].test
+    target, labels = repeated.plan.runner.target(split), ResponseLabels.of(split)
+    best = np.where(labels.labels[target.pairs[:, 0]] == 1, 1.0, -1.0)
+    always_right = NullScores(np.tile(best, (400, 1)))
+    found = evaluate(ResponseScores(labels.labels.astype(float), null=always_right), target, labels)
+    assert (found.unlabelled == 1).all()
+    groups, sizes = np.unique(found.group, return_counts=True)
+    spread = np.sqrt((sizes**2).sum()) / sizes.sum() / 2
+    assert abs(found.shuffled.mean() - 0.5) < 4 * spread / 20
+    assert found.shuffled.std() == pytest.approx(spread, rel=0.15)

@@ -209,12 +209,12 @@ def _results(folder: Path) -> None:
 
 def _read_tables(folder: Path) -> None:
     from repeng.report.frames import shift_frame
-    from repeng.report.tables import summary_sentence
+    from repeng.report.sentences import summary_sentences
     from repeng.results import read_layers, read_results
 
     rows = read_results(folder / "results.csv")
     shift_frame(rows)
-    summary_sentence(rows)
+    summary_sentences(rows)
     read_layers(folder / "layers.csv")
 
 

@@ -1,0 +1,60 @@
+"""What a method reaches on labels that say nothing, and how far an accuracy is from that."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+
+from repeng.metrics.evaluation import Evaluation
+from repeng.metrics.intervals import CHANCE, chance_p
+
+
+def null_sd(shuffled: Float[np.ndarray, " null"]) -> float:
+    """Root mean square distance from 0.5 of accuracies on shuffled labels, which lie about 0.5 by symmetry.
+
+    Returns:
+        nan where there is none.
+    """
+    return float(np.sqrt(np.mean((shuffled - CHANCE) ** 2))) if len(shuffled) else math.nan
+
+
+def null_p(evaluation: Evaluation) -> float | None:
+    """Two-sided p-value of an accuracy that labels which say nothing would give as well.
+
+    The distance from 0.5 over `null_sd` has Student's t distribution with as many degrees of freedom as there are
+    shuffled fits. The null is of single fits; a mean over several is steadier, so that this errs on the safe side.
+
+    Returns:
+        None where the method was not fitted on shuffled labels.
+    """
+    if evaluation.shuffled is None or not len(evaluation.shuffled):
+        return None
+    from scipy.special import stdtr
+
+    away, spread = abs(evaluation.accuracy - CHANCE), null_sd(evaluation.shuffled)
+    if spread == 0:
+        return 1.0 if away == 0 else 0.0
+    return float(2 * stdtr(len(evaluation.shuffled), -away / spread))
+
+
+def cell_p(evaluation: Evaluation) -> float | None:
+    """The p-value of a cell of results: of an accuracy of 0.5 or of the method's own null, whichever is larger.
+
+    Returns:
+        `chance_p` alone where there is no null; None where there is no interval.
+    """
+    chance, null = chance_p(evaluation), null_p(evaluation)
+    if chance is None or null is None:
+        return chance
+    return max(chance, null)
+
+
+def selectivity(accuracy: float, shuffled: Float[np.ndarray, " null"]) -> float:
+    """Accuracy less the mean accuracy of the same search on shuffled labels (Hewitt and Liang 2019, section 2).
+
+    Returns:
+        nan where there is no such accuracy.
+    """
+    return accuracy - float(np.mean(shuffled)) if len(shuffled) else math.nan

@@ -1,0 +1,152 @@
+"""Contrast-consistent search's optimisation: every layer and start at once, by AdamW as released or by L-BFGS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repeng.probes.minimise import Objective, minimise, units_at_a_time
+
+# AdamW's, as torch has them.
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+# L-BFGS: all starts have so many evaluations; then the best of them go on to their end.
+SIFTING = 15
+SIFTED = 3
+EVALUATIONS = 300
+DECREASE = 1e-5
+
+Starts = tuple[Float[Tensor, "unit start d"], Float[Tensor, "unit start"], Float[Tensor, "unit start"]]
+"""Weights, biases, and the loss that the best start has least of."""
+Optimiser = Callable[[Float[Tensor, "unit both d"], Float[Tensor, "unit start d"], Float[Tensor, "unit start"]], Starts]
+
+
+def fit_contrast(
+    centred: Float[Tensor, "*batch 2 example d"], optimiser: Optimiser, *, restarts: int, seed: int
+) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """The direction, bias and loss of each batch element's best start."""
+    *batch, _, n, d = centred.shape
+    rows = centred.reshape(-1, 2 * n, d)
+    weight, bias = initial(restarts, d, seed)
+    parts = [
+        optimiser(part, weight.to(rows).expand(len(part), -1, -1), bias.to(rows).expand(len(part), -1))
+        for part in rows.split(units_at_a_time(rows))
+    ]
+    weights, biases, losses = (torch.cat(column) for column in zip(*parts, strict=True))
+    best = losses.argmin(dim=1)
+    every = torch.arange(len(best), device=best.device)
+    return (
+        weights[every, best].reshape(*batch, d),
+        biases[every, best].reshape(batch),
+        losses[every, best].reshape(batch),
+    )
+
+
+def initial(restarts: int, d: int, seed: int) -> tuple[Float[Tensor, "restart d"], Float[Tensor, " restart"]]:
+    """Random starts, distributed as those of `torch.nn.Linear(d, 1)`."""
+    generator = torch.Generator().manual_seed(seed)
+    uniform = 2 * torch.rand(restarts, d + 1, generator=generator) - 1
+    return uniform[:, :d] / d**0.5, uniform[:, d] / d**0.5
+
+
+def lbfgs(
+    rows: Float[Tensor, "unit both d"],
+    weight: Float[Tensor, "unit start d"],
+    bias: Float[Tensor, "unit start"],
+    *,
+    weight_decay: float,
+) -> Starts:
+    """Minimise the loss plus weight_decay / 2 times the squared length of direction and bias, from every start.
+
+    All starts are followed for a while, and the best ones to their end. The values returned are the loss with that
+    term.
+    """
+    objective_of = penalised(rows, weight_decay)
+    start = torch.cat([weight, bias[..., None]], dim=2)
+    if start.shape[1] > SIFTED:
+        found = minimise(objective_of, start, evaluations=SIFTING, decrease=DECREASE)
+        best = found.value.topk(SIFTED, dim=1, largest=False).indices
+        start = torch.take_along_dim(found.point, best[..., None], dim=1)
+    found = minimise(objective_of, start, evaluations=EVALUATIONS, decrease=DECREASE)
+    return found.point[..., :-1], found.point[..., -1], found.value
+
+
+def penalised(rows: Float[Tensor, "unit both d"], weight_decay: float) -> Callable[[Int[Tensor, " unit"]], Objective]:
+    """The objective of some units, for `minimise`: the loss and weight_decay / 2 times the squared length."""
+    rows = with_ones(rows)
+
+    def objective_of(units: Int[Tensor, " unit"]) -> Objective:
+        own = rows if len(units) == len(rows) else rows[units]
+
+        def objective(
+            points: Float[Tensor, "unit start d"],
+        ) -> tuple[Float[Tensor, "unit start"], Float[Tensor, "unit start d"]]:
+            p = torch.bmm(points, own.transpose(1, 2)).sigmoid_()
+            penalty = weight_decay / 2 * points.square().sum(dim=-1)
+            return loss_of(p) + penalty, torch.baddbmm(points, gradient_of(p), own, beta=weight_decay)
+
+        return objective
+
+    return objective_of
+
+
+def adamw(
+    rows: Float[Tensor, "unit both d"],
+    weight: Float[Tensor, "unit start d"],
+    bias: Float[Tensor, "unit start"],
+    *,
+    epochs: int,
+    learning_rate: float,
+    weight_decay: float,
+) -> Starts:
+    """Full-batch steps from every start, as in the released code; a start's loss is that before its last step.
+
+    The gradient and AdamW's step are written out: they are two matrix products and a few sums, which autograd and an
+    optimizer would surround with several times their own cost.
+    """
+    both = torch.cat([weight, bias[..., None]], dim=2)
+    rows = with_ones(rows)
+    # With a copy in the other order both products of an epoch read their larger factor as it lies in memory.
+    columns = rows.transpose(1, 2).contiguous()
+    first, second = torch.zeros_like(both), torch.zeros_like(both)
+    for epoch in range(1, epochs + 1):
+        p = torch.bmm(both, columns).sigmoid_()
+        if epoch == epochs:
+            loss = loss_of(p)
+        slope = torch.bmm(gradient_of(p), rows)
+        first.lerp_(slope, 1 - BETAS[0])
+        second.mul_(BETAS[1]).addcmul_(slope, slope, value=1 - BETAS[1])
+        both.mul_(1 - learning_rate * weight_decay)
+        spread = second.sqrt().div_((1 - BETAS[1] ** epoch) ** 0.5).add_(EPSILON)
+        both.addcdiv_(first, spread, value=-learning_rate / (1 - BETAS[0] ** epoch))
+    return both[..., :-1], both[..., -1], loss
+
+
+def with_ones(rows: Float[Tensor, "unit both d"]) -> Float[Tensor, "unit both d+1"]:
+    """Rows with a column of ones, whose weight is the bias."""
+    return torch.cat([rows, rows.new_ones(*rows.shape[:2], 1)], dim=2)
+
+
+def loss_of(p: Float[Tensor, "unit start both"]) -> Float[Tensor, "unit start"]:
+    """mean min(p0, p1)^2 + mean (p0 + p1 - 1)^2 of the Yes rows' probabilities, which come first, and the No rows'."""
+    p0, p1 = p.chunk(2, dim=-1)
+    return torch.minimum(p0, p1).square().mean(dim=-1) + (p0 + p1 - 1).square().mean(dim=-1)
+
+
+def gradient_of(p: Float[Tensor, "unit start both"]) -> Float[Tensor, "unit start both"]:
+    """The loss's gradient by the logits.
+
+    The minimum's goes to the smaller of the two; where they are equal, half to each, as autograd does.
+    """
+    n = p.shape[-1] // 2
+    p0, p1 = p[..., :n], p[..., n:]
+    half = torch.minimum(p0, p1) / 2
+    tilt = half * torch.sign(p1 - p0)
+    middle = p0 + p1 - 1 + half
+    gradient = torch.empty_like(p)
+    torch.add(middle, tilt, out=gradient[..., :n])
+    torch.sub(middle, tilt, out=gradient[..., n:])
+    return gradient.mul_(p - p.square()).mul_(2 / n)

@@ -1,0 +1,194 @@
+"""What a study shows, in words that its figures, intervals, nulls and tests allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from repeng.maths import FEWEST_GROUPS
+from repeng.metrics import Estimate, Evaluation, holm, mean_accuracy_interval, mean_paired_difference
+from repeng.report.frames import fitted, in_order, shift_frame
+from repeng.results import ResultRow
+from repeng.results.verdicts import ABOVE, BELOW, LEVEL
+
+Key = tuple[str, str, str, str]
+"""Model, method, source, target."""
+MOST_NAMED = 4
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A method's mean over the shifts of a label.
+
+    Attributes:
+        evaluations: of its shifts, in their order; None where one is unknown.
+    """
+
+    name: str
+    rows: pd.DataFrame
+    estimate: Estimate
+    evaluations: tuple[Evaluation, ...] | None
+
+    @property
+    def targets(self) -> list[str]:
+        """Of each shift."""
+        return list(self.rows["target"])
+
+
+def summary_sentences(rows: Sequence[ResultRow], evaluations: Mapping[Key, Evaluation] | None = None) -> str:
+    """What the figures show, label by label; then how many results are below chance, and where fits disagree.
+
+    A method leads where paired tests on the same pairs say so, corrected (Holm) over its rivals; else those that lead
+    together are named. Without evaluations nothing is tested, and the sentence says so.
+
+    Args:
+        rows: of a study, as `with_verdicts` leaves them.
+        evaluations: of the same study.
+    """
+    frame = shift_frame(rows)
+    measured = frame[frame["accuracy"].notna()]
+    pool = measured if fitted(measured).empty else fitted(measured)
+    if pool.empty:
+        return "No accuracy was measured."
+    found = []
+    everywhere = "all" if pool["label"].nunique() == 1 else "the other"
+    for label in in_order(pool["label"]):
+        own = pool[pool["label"] == label]
+        count = len(own[["source", "target"]].drop_duplicates())
+        shifts = f"{label} shift" if label else ("shift" if everywhere == "all" else "other shift")
+        where = f"On the {count} {shifts}s" if count > 1 else f"On the one {shifts}"
+        found.append(f"{where} {_of_label(own, evaluations or {})}.")
+    return " ".join([*found, *_below_chance(pool), *_disagreeing(pool)])
+
+
+def _of_label(rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation]) -> str:
+    means = [_mean(str(name), own, evaluations) for name, own in rows.groupby("name", sort=False)]
+    means.sort(key=lambda mean: -mean.estimate.value)
+    first = means[0]
+    prompts = rows["n_prompts"].max()
+    said = _alone(first) if len(means) == 1 else _among(means)
+    notes = [_pattern(first, alone=len(means) == 1)]
+    if first.rows["baseline_accuracy"].notna().any() and set(first.rows["method"]) != {"zero-shot"}:
+        notes.append(f"zero-shot has {first.rows['baseline_accuracy'].mean():.2f}")
+    if prompts < FEWEST_GROUPS:
+        notes.append(f"{prompts:.0f} test prompt{'s' if prompts > 1 else ''} a shift are too few to tell methods apart")
+    return "; ".join([said, *filter(None, notes)])
+
+
+def _mean(name: str, rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation]) -> Mean:
+    keys = rows[["model", "method", "source", "target"]].itertuples(index=False, name=None)
+    known = [evaluations.get(key) for key in keys]
+    found = tuple(one for one in known if one is not None)
+    if len(found) < len(known):
+        return Mean(name, rows, Estimate(float(rows["accuracy"].mean())), None)
+    return Mean(name, rows, mean_accuracy_interval(found, list(rows["target"])), found)
+
+
+def _alone(mean: Mean) -> str:
+    many = "a mean accuracy" if len(mean.rows) > 1 else "an accuracy"
+    return f"{mean.name} has {many} of {_figure(mean.estimate)}"
+
+
+def _among(means: Sequence[Mean]) -> str:
+    """Which of several methods lead, as far as tests tell."""
+    first, rivals = means[0], means[1:]
+    together = [mean for mean, p in zip(rivals, _rival_p(first, rivals), strict=True) if p is None or p >= LEVEL]
+    lowest = means[-1].estimate.value
+    if not together:
+        return (
+            f"{first.name} has the highest mean accuracy, {_figure(first.estimate)}, by paired tests against each of "
+            f"{len(rivals)} other{'s' if len(rivals) > 1 else ''} ({_span(lowest, rivals[0].estimate.value)})"
+        )
+    spread = f"from {lowest:.2f} to {first.estimate.value:.2f}"
+    if first.evaluations is None:
+        return f"mean accuracies of {len(means)} methods go {spread} ({first.name}), untested"
+    if len(together) == len(rivals):
+        return f"paired tests do not tell {len(means)} methods apart, whose mean accuracies go {spread}"
+    named = [first.name, *(mean.name for mean in together)]
+    shown = _listed(named) if len(named) <= MOST_NAMED else f"{', '.join(named[:MOST_NAMED])} and others"
+    least = min(mean.estimate.value for mean in together)
+    others = len(rivals) - len(together)
+    return (
+        f"{shown} lead together with mean accuracies of {_span(least, first.estimate.value)}, which paired tests "
+        f"do not tell apart; {others} other{'s are' if others > 1 else ' is'} lower (from {lowest:.2f})"
+    )
+
+
+def _rival_p(first: Mean, rivals: Sequence[Mean]) -> list[float | None]:
+    """Of each rival the corrected p-value of no difference from the first; None where that cannot be tested."""
+    raw = [_paired_p(first, rival) for rival in rivals]
+    corrected = iter(holm([p for p in raw if p is not None]))
+    return [None if p is None else next(corrected) for p in raw]
+
+
+def _paired_p(one: Mean, other: Mean) -> float | None:
+    if one.evaluations is None or other.evaluations is None or one.targets != other.targets:
+        return None
+    pairs = zip(one.evaluations, other.evaluations, strict=True)
+    if any(a.n_pairs is None or a.n_pairs != b.n_pairs for a, b in pairs):
+        return None
+    return mean_paired_difference(one.evaluations, other.evaluations, one.targets).p
+
+
+def _pattern(mean: Mean, *, alone: bool) -> str:
+    """How a method's results lie about chance; where some are above and some below, that no mean describes them."""
+    rows = mean.rows.drop_duplicates(["source", "target"])
+    told = rows[rows["verdict"] != ""]
+    if told.empty:
+        return "no interval can be had, so nothing is told from chance"
+    above, below = (int((told["verdict"] == side).sum()) for side in (ABOVE, BELOW))
+    subject = "it is" if alone else f"{mean.name} is"
+    if len(told) == 1:
+        return f"{subject} {told['verdict'].iloc[0]}"
+    if above == len(told) or below == len(told):
+        return f"{subject} {'above' if above else 'below'} chance on all of them"
+    if not above and not below:
+        whose = "its" if alone else f"{mean.name}'s"
+        return f"none of {whose} {len(told)} results is told from its null or from chance"
+    rest = len(told) - above - below
+    parts = [f"above chance on {above}", f"below on {below}"] + ([f"neither on {rest}"] if rest else [])
+    counted = f"{subject} {_listed(parts)}"
+    if above and below:
+        return f"{counted} ({rows['accuracy'].min():.2f} to {rows['accuracy'].max():.2f}), which no mean describes"
+    return counted
+
+
+def _below_chance(pool: pd.DataFrame) -> list[str]:
+    told = pool[pool["verdict"] != ""].drop_duplicates(["name", "source", "target"])
+    below = int((told["verdict"] == BELOW).sum())
+    if not below:
+        return []
+    is_are = "is" if below == 1 else "are"
+    return [f"Of {len(told)} results {below} {is_are} below chance: something else was learned there."]
+
+
+def _disagreeing(pool: pd.DataFrame) -> list[str]:
+    """How often a figure hangs on the fit; the worst by name."""
+    repeated = pool[pool["fits_disagree"].notna()].drop_duplicates(["name", "source", "target"])
+    apart = repeated[repeated["fits_disagree"].astype(bool)]
+    if apart.empty:
+        return []
+    spans = apart["fit_highest"] - apart["fit_lowest"]
+    worst = apart.iloc[int(spans.to_numpy().argmax())]
+    span = f"{worst['fit_lowest']:.2f} to {worst['fit_highest']:.2f}"
+    return [
+        f"Fits with other seeds disagree by more than prompts explain in {len(apart)} of {len(repeated)} results "
+        f"(most: {worst['name']} from {worst['source']} to {worst['target']}, {span})."
+    ]
+
+
+def _span(low: float, high: float) -> str:
+    """`0.89 to 0.91`, and `0.90` where both are written alike."""
+    return f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
+
+
+def _figure(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.2f}"
+    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
