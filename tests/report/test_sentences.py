@@ -84,8 +84,8 @@ CASES: list[tuple[str, tuple[list[ResultRow], dict[Key, Evaluation]], str]] = [
     (
         "four pairs, all right",
         study({"mms": [1.0], "lat": [0.75]}, EXTREME[:1], prompts=4),
-        "On the one extreme shift paired tests do not tell 2 methods apart, whose mean accuracies go from 0.75 to 1.00; "
-        "mms is no better than its null; 4 test prompts a shift are too few to tell methods apart.",
+        "On the one extreme shift paired tests do not tell 2 methods apart, whose mean accuracies go from 0.75 to "
+        "1.00; mms is no better than its null; 4 test prompts a shift are too few to tell methods apart.",
     ),
 ]
 
