@@ -178,7 +178,8 @@ def rule_table(rows: pd.DataFrame) -> pd.DataFrame:
     own = by_source(rows[rows.source == rows.target])
     of_probes = [(probe, shifted.loc[probe], own.loc[probe]) for probe in rows.probe.unique()]
     if len(of_probes) > 1:
-        of_probes.append(("every", *(found.groupby(["rule", "source"]).mean() for found in (shifted, own))))
+        keys = ["rule", "source"]
+        of_probes.append(("every", shifted.groupby(keys).mean(), own.groupby(keys).mean()))
     return pd.DataFrame(
         {
             "probe": probe,
