@@ -38,23 +38,16 @@ from repeng.study.steps import CachedData, open_store
 
 log = logging.getLogger(__name__)
 
-CHOSEN = ("top-k:1", "one-se", "top-k:3", "average", "all")
-"""Rules of `--layers`. `top-k:1` is the layer of highest held-out accuracy, ties by log-loss, then the lower layer."""
+CHOSEN = ("top-k:1", "auto", "one-se", "top-k:3", "average", "all")
+"""Rules of `--layers`; the others are held against the first, the layer of highest held-out accuracy."""
 CANDIDATES: dict[str, Callable[[Curves], list[Unit]]] = {
     "latest of tied": lambda curves: curves.tied()[-1:],
     "middle of tied": lambda curves: [curves.tied()[len(curves.tied()) // 2]],
     "average of tied": lambda curves: curves.tied(),
-    "average within one error": lambda curves: within_error(curves),
 }
 """Rules that were weighed as well, and are not offered."""
 TIED, ANY, BEST_FIXED = "mean of tied", "a layer drawn at random", "best fixed layer"
 """What a user cannot ask for: the mean accuracy of the tied layers, and of all; and the layer best on the target."""
-
-
-def within_error(curves: Curves) -> list[Unit]:
-    """Every layer whose accuracy is within one standard error of the highest."""
-    layers = np.flatnonzero(curves.accuracy[:, 0] >= curves.accuracy.max() - curves.standard_error())
-    return [(layer, 0) for layer in layers.tolist()]
 
 
 @dataclass(frozen=True)
@@ -185,7 +178,8 @@ def rule_table(rows: pd.DataFrame) -> pd.DataFrame:
     own = by_source(rows[rows.source == rows.target])
     of_probes = [(probe, shifted.loc[probe], own.loc[probe]) for probe in rows.probe.unique()]
     if len(of_probes) > 1:
-        of_probes.append(("every", *(found.groupby(["rule", "source"]).mean() for found in (shifted, own))))
+        keys = ["rule", "source"]
+        of_probes.append(("every", shifted.groupby(keys).mean(), own.groupby(keys).mean()))
     return pd.DataFrame(
         {
             "probe": probe,
@@ -207,7 +201,7 @@ def tie_table(rows: pd.DataFrame) -> pd.DataFrame:
 
     Means over sources. `coin-toss layers` are those with a training accuracy within .05 of .5.
     """
-    one = rows[rows.rule == CHOSEN[0]]
+    one = rows[(rows.rule == CHOSEN[0]) & (rows.source != rows.target)]
     one = one.assign(ties=one.tied > 1, tied_range=one.tied_range.where(one.tied > 1))
     columns = ["ties", "tied_range", "source_accuracy", "coin_toss_layers"]
     found = 100 * one.groupby(["probe", "source"])[columns].mean().groupby("probe").mean()

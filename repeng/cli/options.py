@@ -71,8 +71,8 @@ Layers = Annotated[
     str,
     typer.Option(
         "--layers",
-        help="auto or average (the mean of the third of the layers that are best on held-out source pairs; auto of "
-        "a preset: its own), top-k:N (of the N best), all, one-se (the earliest within one standard error), 3 or 4-8.",
+        help="auto (the mean of the layers within a standard error of the best on held-out source pairs), "
+        "one-se (the earliest of them), top-k:N (the mean of the N best), average (of the best third), all, 3 or 4-8.",
     ),
 ]
 Site = Annotated[

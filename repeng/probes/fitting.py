@@ -30,11 +30,11 @@ class ProbeSpec:
 
     Attributes:
         probe: an unfitted probe, with its parameters; it is not changed.
-        layers: "auto" and "average" take the mean of the best third of the layers, by held-out pair accuracy, ties by
-            log-loss, then the lower; "top-k:K" of the K best (layer, head), so "top-k:1" the best one alone; "one-se"
-            the earliest layer within one standard error of the best; "all" the mean of every layer, and a tuple, or
-            "4-8", of those layers (with heads: each layer's best one). A preset ranks by its own rule: "auto" takes its
-            own K, and a tuple restricts it to those layers.
+        layers: "auto" takes the mean of the layers within one standard error of the highest held-out pair accuracy,
+            "one-se" the earliest of them; "top-k:K" the mean of the K best (layer, head), ties by log-loss, then the
+            lower, so "top-k:1" the best one alone; "average" the mean of the best third of the layers, "all" of every
+            layer, and a tuple, or "4-8", of those (with heads: each layer's best one). A preset ranks by its own rule:
+            "auto" takes its own K, and a tuple restricts it to those layers.
         site: what is read, where it is not the probe's own site; `token` alike.
         seed: of the split and of the random pair of each training example.
 

@@ -110,10 +110,20 @@ def every_layer(ranking: Ranking, _keeps: int, _argument: None) -> list[Unit]:
     return list(enumerate(ranking.best_heads().tolist()))
 
 
+def within_error(ranking: Ranking, keeps: int, _argument: None) -> list[Unit]:
+    """The mean of the layers within one standard error of the highest accuracy, with heads each layer's best one.
+
+    Of a probe that keeps a number of units: the mean of that many best ones.
+    """
+    if keeps > 1:
+        return best_k(ranking, keeps, keeps)
+    enough = ranking.accuracy.max() - ranking.standard_error()
+    return [unit for unit in every_layer(ranking, 1, None) if ranking.accuracy[unit] >= enough]
+
+
 def earliest(ranking: Ranking, _keeps: int, _argument: None) -> list[Unit]:
     """The earliest layer within one standard error of the highest accuracy, with heads its best one."""
-    enough = ranking.accuracy.max() - ranking.standard_error()
-    return [next(unit for unit in every_layer(ranking, 1, None) if ranking.accuracy[unit] >= enough)]
+    return within_error(ranking, 1, None)[:1]
 
 
 def best_third(ranking: Ranking, _keeps: int, _argument: None) -> list[Unit]:
@@ -122,18 +132,13 @@ def best_third(ranking: Ranking, _keeps: int, _argument: None) -> list[Unit]:
     return [unit for unit in ranking.best_first() if unit in of_layers][: -(-len(of_layers) // 3)]
 
 
-def as_the_probe_likes(ranking: Ranking, keeps: int, _argument: None) -> list[Unit]:
-    """The mean of the best third of the layers; of a probe that keeps a number of units, of that many best ones."""
-    return best_third(ranking, keeps, None) if keeps == 1 else best_k(ranking, 1, keeps)
-
-
 def given_layers(ranking: Ranking, _keeps: int, layers: tuple[int, ...]) -> list[Unit]:
     """The mean of some layers, with heads each layer's best one."""
     return [unit for unit in every_layer(ranking, 1, None) if ranking.layers[unit[0]] in layers]
 
 
 RULES: Mapping[str, Rule] = {
-    "auto": as_the_probe_likes,
+    "auto": within_error,
     "one-se": earliest,
     "average": best_third,
     "all": every_layer,

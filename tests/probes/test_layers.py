@@ -138,10 +138,11 @@ def test_average_takes_the_best_third_of_the_layers_rounded_up() -> None:
     assert choose(RULES, ranking([0.7, 0.9], 40), "average", 1) == [(1, 0)]
 
 
-def test_with_heads_one_se_and_average_take_each_layers_best_one() -> None:
+def test_with_heads_the_rules_over_layers_take_each_layers_best_one() -> None:
     accuracy = np.array([[0.7, 0.88], [0.95, 0.9], [0.9, 0.95], [0.6, 0.93]])
     held = Ranking((0, 1, 2, 3), accuracy, np.full((4, 2), 0.5), 10)
     assert choose(RULES, held, "one-se", 1) == [(0, 1)]
+    assert choose(RULES, held, "auto", 1) == [(0, 1), (1, 0), (2, 1), (3, 1)]
     assert choose(RULES, held, "average", 1) == [(1, 0), (2, 1)]
 
 
@@ -167,10 +168,15 @@ def test_one_se_and_average_are_what_their_layers_give() -> None:
         )
 
 
-def test_auto_is_average_but_for_a_probe_that_keeps_a_number_of_its_own() -> None:
-    held = ranking([0.7, 0.9, 0.5, 0.8, 0.9, 0.6, 0.9], 40)
-    assert choose(RULES, held, "auto", 1) == choose(RULES, held, "average", 1)
-    assert choose(RULES, held, "auto", 2) == [(6, 0), (4, 0)]
+def test_auto_takes_every_layer_within_one_standard_error() -> None:
+    held = ranking([0.7, 0.9, 0.5, 0.86, 0.9, 0.6, 0.9], 40)  # sqrt(.88 * .12 / 40) = .05
+    assert choose(RULES, held, "auto", 1) == [(1, 0), (3, 0), (4, 0), (6, 0)]
+    assert choose(RULES, replace(held, prompts=400), "auto", 1) == [(1, 0), (4, 0), (6, 0)]
+    assert choose(RULES, ranking([1.0, 0.97, 0.95], 30), "auto", 1) == [(0, 0), (1, 0)]
+
+
+def test_auto_keeps_the_number_of_a_probe_that_has_one() -> None:
+    assert choose(RULES, ranking([0.7, 0.9, 0.5, 0.8, 0.9, 0.6, 0.9], 40), "auto", 2) == [(6, 0), (4, 0)]
 
 
 def test_the_best_head_of_all_layers_is_chosen() -> None:

@@ -60,7 +60,13 @@ def test_what_was_found_by_every_fit_and_null_is_kept(repeated: StudyOutcome) ->
 def test_a_layer_shows_how_many_fits_chose_it(repeated: StudyOutcome) -> None:
     table = read_layers(repeated.out / "layers.csv")
     rows = [row for row in table if (row.probe, row.source, row.target) == ("mms", "easy", "hard")]
-    assert len(rows) == LAYERS and sum(row.chosen_share for row in rows) == pytest.approx(1)
+    own = repeated.plan.runner.source(world()["easy"].train)
+    chosen = []
+    for seed in fit_seeds(0, 3):
+        spec = ProbeSpec(get_probe("mms"), seed=seed)
+        chosen += fit_probe(spec, CachedSource.of(spec, LAYERS, own.activations, own.labels)).layers
+    assert [row.layer for row in rows] == list(range(LAYERS))
+    assert [row.chosen_share for row in rows] == pytest.approx([chosen.count(layer) / 3 for layer in range(LAYERS)])
     assert all(row.chosen == (row.chosen_share > 0) for row in rows)
     assert max(row.tied_share for row in rows) > 0
 
