@@ -316,7 +316,7 @@ class LinearProbe(Probe):
     ) -> Float[Tensor, "*batch example"]:
         """`features . direction_ - offset_`."""
         features = self.features(activations).to(self.direction_.dtype)
-        return projected(features, self.direction_) - self.offset_[..., None]
+        return (features @ self.direction_[..., None])[..., 0] - self.offset_[..., None]
 
     def scores_of_each(
         self, activations: Float[Tensor, "*batch stimulus example d_model"]
@@ -355,23 +355,15 @@ def pair_rows(labels: Float[np.ndarray, " example"], groups: Any) -> Int[np.ndar
     return all_pairs(labels, ids)
 
 
-def projected(
-    rows: Float[Tensor, "*batch example d"], direction: Float[Tensor, "*directions d"]
-) -> Float[Tensor, "*directions example"]:
-    """Each row's product with its batch element's direction, of which there may be many (a null axis in front).
-
-    One matrix product a batch element: rows are not copied for each of their directions.
-    """
-    return torch.einsum("...nd,...d->...n", rows, direction)
-
-
 def swap_signs(swaps: Bool[Tensor, "null pair"]) -> Float[Tensor, "null example"]:
     """+1 for a row that counts as best and -1 for one that counts as worse, rows being best, worse, best, ..."""
     signs = 1 - 2 * swaps.float()
     return torch.stack([signs, -signs], dim=-1).flatten(1)
 
 
-def exchanged(gaps: Float[Tensor, "*batch pair"], swaps: Bool[Tensor, "null pair"]) -> Float[Tensor, "null *batch pair"]:
+def exchanged(
+    gaps: Float[Tensor, "*batch pair"], swaps: Bool[Tensor, "null pair"]
+) -> Float[Tensor, "null *batch pair"]:
     """Each pair's difference, turned round where its labels are."""
     signs = 1 - 2 * swaps.to(gaps)
     return gaps * signs.reshape(len(swaps), *(1,) * (gaps.ndim - 1), -1)

@@ -9,9 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repeng.errors import BadArray
-from repeng.probes.base import Labels, Probe, exchanged, majority_sign, projected
+from repeng.probes.base import Labels, Probe, exchanged, majority_sign
 from repeng.probes.contrast import Optimiser, adamw, fit_contrast, lbfgs
 from repeng.probes.inputs import in_float
+
 CHOICES = {"optimizer": ("lbfgs", "adamw"), "normalize": ("mean", "mean-std"), "statistics": ("source", "target")}
 
 
@@ -21,8 +22,8 @@ class CCS(Probe):
     Burns et al. 2022 (arXiv:2212.03827), section 2.2.
 
     Each side is centred on its own mean; `normalize="mean-std"` also divides each of its dimensions by its standard
-    deviation, as the paper does and its code offers. The labels set nothing but the sign: +1 where most source pairs are ranked
-    rightly. A response's score is (p(yes text) - p(no text)) / 2 times that sign, which is the paper's average
+    deviation, as the paper does and its code offers. The labels set nothing but the sign: +1 where most source pairs
+    are ranked rightly. A response's score is (p(yes text) - p(no text)) / 2 times that sign, which is the paper's average
     confidence less a half; a pair's is the difference of its two responses' scores.
 
     Args:
@@ -103,9 +104,7 @@ class CCS(Probe):
         """What minimises the loss, with its settings."""
         if self.optimizer == "lbfgs":
             return partial(lbfgs, weight_decay=self.weight_decay)
-        return partial(
-            adamw, epochs=self.epochs, learning_rate=self.learning_rate, weight_decay=self.weight_decay
-        )
+        return partial(adamw, epochs=self.epochs, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
 
     def moments(
         self, activations: Float[Tensor, "*batch stimulus example d_model"]
@@ -136,6 +135,17 @@ class CCS(Probe):
         self, activations: Float[Tensor, "*batch stimulus example d_model"]
     ) -> Float[Tensor, "*batch example"]:
         """The signed average confidence less a half, in float64, so that confident responses do not tie."""
+        return self._scored(activations)
+
+    def scores_of_each(
+        self, activations: Float[Tensor, "*batch stimulus example d_model"]
+    ) -> Float[Tensor, "each *batch example"]:
+        """The same formula; each layer's rows are read once for all."""
+        return self._scored(activations)
+
+    def _scored(
+        self, activations: Float[Tensor, "*batch stimulus example d_model"]
+    ) -> Float[Tensor, "*each_batch example"]:
         activations = activations.to(self.direction_.dtype)
         mean, scale = self.mean_, self.scale_
         if self.statistics == "target":
@@ -143,7 +153,7 @@ class CCS(Probe):
             activations, mean = activations - mean[..., None, :], torch.zeros_like(mean)
         weight = self.direction_[..., None, :] / scale
         offset = self.bias_[..., None] - (mean * weight).sum(dim=-1)
-        logits = projected(activations, weight) + offset[..., None]
+        logits = torch.einsum("...nd,...d->...n", activations, weight) + offset[..., None]
         yes, no = logits.double().sigmoid().unbind(dim=-2)
         return self.sign_[..., None] * (yes - no) / 2
 
