@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python perf/fit.py
 
 A synthetic cache: 12 layers, 768 wide, 600 pairs, a Yes and a No text a response. A study fits each probe 5 times, and
-20 times more with labels exchanged (`fit_swapped`); the loop is one fit, a layer at a time. Both sides are timed in one run, turn about; the figures are medians of the rounds. The loop of CCS
-over 12 layers, 10 starts and 1000 epochs takes minutes: `--epochs 100` shortens it, and `--without ccs` leaves it out.
+20 times more with labels exchanged (`fit_swapped`); the loop is one fit, a layer at a time. Both sides are timed in one
+run, turn about; the figures are medians of the rounds. The loop of CCS over 12 layers, 10 starts and 1000 epochs takes
+minutes: `--epochs 100` shortens it, and `--without ccs` leaves it out.
 """
 
 from __future__ import annotations

@@ -39,20 +39,28 @@ def data_check(
     from dataclasses import asdict
 
     from repeng.cli.show import caution_lines
-    from repeng.distributions.cautions import all_cautions
+    from repeng.distributions.cautions import all_cautions, all_overlaps, overlap_examples
     from repeng.distributions.check import check_data
     from repeng.distributions.load import list_distributions, load_distributions
 
     problems = check_data(data)
-    cautions = [] if problems else all_cautions(load_distributions(data).values())
+    distributions = [] if problems else list(load_distributions(data).values())
+    overlaps = all_overlaps(distributions)
+    cautions = all_cautions(distributions, overlaps)
     lines = caution_lines(cautions)
+    examples = overlap_examples(overlaps)
     verdict = (
         f"{len(problems)} problem(s)" if problems else f"no problem, {len(lines)} caution(s)" if lines else "all good"
     )
     Talk(json=json).result(
-        {"problems": [asdict(one) for one in problems], "cautions": [asdict(one) for one in cautions]},
+        {
+            "problems": [asdict(one) for one in problems],
+            "cautions": [asdict(one) for one in cautions],
+            "overlap_examples": examples,
+        },
         *map(str, problems),
         *lines,
+        *(f"  {example}" for example in examples),
         f"{len(list_distributions(data))} distribution(s): {verdict}",
     )
     if problems or (strict and cautions):

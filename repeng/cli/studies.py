@@ -66,6 +66,13 @@ def run(
         str | None,
         typer.Option("--tune-preset", help="default or genies, for lora and prompt-tuning. [default: default]"),
     ] = None,
+    drop_overlap: Annotated[
+        bool | None,
+        typer.Option(
+            "--drop-overlap/--keep-overlap",
+            help="Leave out test examples whose prompt stands in the source's train split. [default: keep-overlap]",
+        ),
+    ] = None,
     strict: Annotated[
         bool | None, typer.Option("--strict/--no-strict", help="Take every caution for an error. [default: no-strict]")
     ] = None,
@@ -104,6 +111,7 @@ def run(
         "dtype": dtype,
         "too_long": too_long,
         "tune_preset": tune_preset,
+        "drop_overlap": drop_overlap,
         "strict": strict,
         "trust_store": trust_store,
     }

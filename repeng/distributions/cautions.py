@@ -6,17 +6,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from repeng.distributions.overlap import Kind, Overlap, find_overlaps, said
 from repeng.distributions.schema import Distribution, Example, Shift, Split
 from repeng.errors import RepengError
 from repeng.maths import FEWEST_GROUPS
 
 MOST_NAMED = 3
 LONGEST_QUOTE = 40
+LONGEST_SAID = 90
+
+OVERLAPS: Mapping[Kind, str] = {"exact": "shared_prompts", "near": "near_prompts", "inside": "prompts_inside"}
+"""The caution of each kind of overlap."""
 
 KINDS: Mapping[str, tuple[str, str]] = {
     "shared_prompts": (
         "test prompts that a method is also fitted on",
-        "it may remember them, so accuracy there says less about generalising: take them out of train or test",
+        "it may remember them, so accuracy there says less about generalising: take them out of train or test, or "
+        "score without them (--drop-overlap)",
+    ),
+    "near_prompts": (
+        "test prompts that are nearly one that a method is also fitted on",
+        "the same but for template, case and punctuation, or a long text with little changed: see which with repeng "
+        "data check, or score without them (--drop-overlap)",
+    ),
+    "prompts_inside": (
+        "test prompts that stand inside a text that a method is also fitted on",
+        "in a longer prompt, or in one with its response: see which with repeng data check, or score without them "
+        "(--drop-overlap)",
     ),
     "own_source": (
         "targets that are their own source",
@@ -41,6 +57,10 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "same_responses": (
         "splits in which every example has the same responses",
         "the prompt alone decides which is best, and what looks at responses alone (length) is at chance",
+    ),
+    "nothing_left": (
+        "evaluations of which --drop-overlap leaves nothing to score",
+        "every prompt stands in the source's train split, or the method does not say which pair is of which example",
     ),
     "versions": (
         "a capture that was begun with other library versions",
@@ -113,18 +133,30 @@ def refuse(cautions: Sequence[Caution], error: type[RepengError]) -> None:
         raise error(f"--strict takes cautions for errors; mend these, or leave out --strict:{lines}")
 
 
-def shared_prompts(fitted: Iterable[tuple[Split, Split]]) -> list[Caution]:
-    """Of (train, test): how many test examples have a prompt, to the letter, of the train split. The worst first."""
+def overlap_cautions(overlaps: Sequence[Overlap]) -> list[Caution]:
+    """How many test examples stand in a train split, and how many with a response too. Of each kind the worst first."""
     found = []
-    for train, test in dict.fromkeys(fitted):
-        known = set(train.prompt_hashes)
-        here = [one in known for one in test.prompt_hashes]
-        count = sum(here[group] for group in test.groups)
-        if count:
-            whose = "its own" if train.distribution == test.distribution else f"{train.distribution}'s"
-            text = f"{count} of {len(test.examples)} in {whose} train split"
-            found.append((count / len(test.examples), Caution("shared_prompts", test.distribution, text)))
-    return [caution for _, caution in sorted(found, key=lambda pair: -pair[0])]
+    for kind, caution in OVERLAPS.items():
+        for one in _with_most(kind, overlaps):
+            here, test, train = one.of_kind(kind), one.test.distribution, one.train.distribution
+            whose = "its own" if train == test else f"{train}'s"
+            answered = sum(match.response for match in here)
+            also = f", {answered} with a response" if answered else ""
+            found.append(
+                Caution(caution, test, f"{len(here)} of {len(one.test.examples)} in {whose} train split{also}")
+            )
+    return found
+
+
+def overlap_examples(overlaps: Sequence[Overlap]) -> list[str]:
+    """Of each kind two matches where it is worst: what both prompts say besides their templates, cut short."""
+    lines = []
+    for kind in OVERLAPS:
+        matches = [(one, match) for one in _with_most(kind, overlaps)[:2] for match in one.of_kind(kind)[:2]]
+        for one, match in matches[:2]:
+            test, train = (_said(one.test, match.test), _said(one.train, match.train))
+            lines.append(f"{kind}, {match.similarity:.2f} alike: {test} and {train}")
+    return lines
 
 
 def own_sources(shifts: Iterable[Shift]) -> list[Caution]:
@@ -177,16 +209,17 @@ def same_responses(splits: Iterable[Split]) -> list[Caution]:
     return found
 
 
-def data_cautions(fitted: Sequence[tuple[Split, Split]], tests: Sequence[Split]) -> list[Caution]:
+def data_cautions(trains: Iterable[Split], tests: Sequence[Split], overlaps: Sequence[Overlap]) -> list[Caution]:
     """Every caution about data.
 
     Args:
-        fitted: train and test splits of which a method is fitted on the one and asked about the other.
+        trains: every split that a method is fitted on.
         tests: every split that is asked about.
+        overlaps: what of the tests stands in a train split.
     """
-    splits = list(dict.fromkeys([*(train for train, _ in fitted), *tests]))
+    splits = list(dict.fromkeys([*trains, *tests]))
     return [
-        *shared_prompts(fitted),
+        *overlap_cautions(overlaps),
         *same_data(splits),
         *few_prompts(tests),
         *constant_responses(splits),
@@ -194,11 +227,32 @@ def data_cautions(fitted: Sequence[tuple[Split, Split]], tests: Sequence[Split])
     ]
 
 
-def all_cautions(distributions: Iterable[Distribution]) -> list[Caution]:
-    """Every caution about distributions, each of which may be fitted on and tested against every one."""
+def all_overlaps(distributions: Iterable[Distribution]) -> list[Overlap]:
+    """What of every test split stands in any train split."""
     listed = list(distributions)
-    tests = [one.test for one in listed]
-    return data_cautions([(one.train, test) for one, test in product(listed, tests)], tests)
+    return find_overlaps((one.train, other.test) for one, other in product(listed, listed))
+
+
+def all_cautions(distributions: Iterable[Distribution], overlaps: Sequence[Overlap] | None = None) -> list[Caution]:
+    """Every caution about distributions, each of which may be fitted on and tested against every one.
+
+    Args:
+        distributions: what is looked at.
+        overlaps: theirs, where they are known already.
+    """
+    listed = list(distributions)
+    known = all_overlaps(listed) if overlaps is None else overlaps
+    return data_cautions([one.train for one in listed], [one.test for one in listed], known)
+
+
+def _with_most(kind: Kind, overlaps: Sequence[Overlap]) -> list[Overlap]:
+    """Those that have matches of a kind, the largest share of the test split first."""
+    share = {id(one): len(one.of_kind(kind)) / len(one.test.examples) for one in overlaps}
+    return sorted((one for one in overlaps if share[id(one)]), key=lambda one: -share[id(one)])
+
+
+def _said(split: Split, number: int) -> str:
+    return f"{_name(split)} {number} {_quote(said(split, number), LONGEST_SAID)}"
 
 
 def _sentence(kind: str, cautions: Sequence[Caution]) -> str:
@@ -224,5 +278,5 @@ def _name(split: Split) -> str:
     return f"{split.distribution}/{split.name}"
 
 
-def _quote(text: str) -> str:
-    return repr(text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}...")
+def _quote(text: str, longest: int = LONGEST_QUOTE) -> str:
+    return repr(text if len(text) <= longest else f"{text[:longest]}...")

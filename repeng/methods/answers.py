@@ -111,8 +111,8 @@ class ByLayer:
 
     Attributes:
         figures: of each layer.
-        tied: the lowest and the highest accuracy among the layers that the source cannot tell apart, each the mean over
-            fits; None where the source tells them apart, or several layers are chosen together.
+        tied: the lowest and the highest accuracy among the layers that no other beats on held-out source pairs, each
+            the mean over fits; None where that is one layer in every fit.
     """
 
     figures: tuple[LayerFigure, ...] = ()
@@ -158,7 +158,7 @@ def by_layer(found: LayerScores, target: Target, labels: ResponseLabels) -> ByLa
 
 def _range_of_ties(found: LayerScores, accuracy: Float[np.ndarray, "fit unit"]) -> tuple[float, float] | None:
     tied = found.tied
-    if (found.chosen.sum(axis=1) != 1).any() or (tied.sum(axis=1) == 1).all():
+    if (tied.sum(axis=1) == 1).all():
         return None
     low, high = np.where(tied, accuracy, np.inf).min(axis=1), np.where(tied, accuracy, -np.inf).max(axis=1)
     return float(low.mean()), float(high.mean())

@@ -316,7 +316,7 @@ class LinearProbe(Probe):
     ) -> Float[Tensor, "*batch example"]:
         """`features . direction_ - offset_`."""
         features = self.features(activations).to(self.direction_.dtype)
-        return (features @ self.direction_[..., None])[..., 0] - self.offset_[..., None]
+        return projected(features, self.direction_) - self.offset_[..., None]
 
     def scores_of_each(
         self, activations: Float[Tensor, "*batch stimulus example d_model"]
@@ -325,7 +325,7 @@ class LinearProbe(Probe):
         if type(self).response_scores is not LinearProbe.response_scores:
             return super().scores_of_each(activations)
         features = self.features(activations).to(self.direction_.dtype)
-        return torch.einsum("...rd,e...d->e...r", features, self.direction_) - self.offset_[..., None]
+        return projected(features, self.direction_) - self.offset_[..., None]
 
     def with_directions(self, directions: Float[Tensor, "*batch d_model"]) -> Probe:
         """The same directions, and no offset."""
@@ -353,6 +353,16 @@ def pair_rows(labels: Float[np.ndarray, " example"], groups: Any) -> Int[np.ndar
     if not np.issubdtype(ids.dtype, np.integer):
         _, ids = np.unique(ids, return_inverse=True)
     return all_pairs(labels, ids)
+
+
+def projected(
+    rows: Float[Tensor, "*batch example d"], direction: Float[Tensor, "*directions d"]
+) -> Float[Tensor, "*directions example"]:
+    """Each row's product with its batch element's direction, of which there may be many (a null axis in front).
+
+    One matrix product a batch element: rows are not copied for each of their directions.
+    """
+    return torch.einsum("...nd,...d->...n", rows, direction)
 
 
 def swap_signs(swaps: Bool[Tensor, "null pair"]) -> Float[Tensor, "null example"]:

@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repeng.errors import BadArray
-from repeng.probes.base import Labels, Probe, exchanged, majority_sign
+from repeng.probes.base import Labels, Probe, exchanged, majority_sign, projected
 from repeng.probes.contrast import Optimiser, adamw, fit_contrast, lbfgs
+from repeng.probes.cra import CRA
 from repeng.probes.inputs import in_float
 
 CHOICES = {"optimizer": ("lbfgs", "adamw"), "normalize": ("mean", "mean-std"), "statistics": ("source", "target")}
@@ -23,8 +24,8 @@ class CCS(Probe):
 
     Each side is centred on its own mean; `normalize="mean-std"` also divides each of its dimensions by its standard
     deviation, as the paper does and its code offers. The labels set nothing but the sign: +1 where most source pairs
-    are ranked rightly. A response's score is (p(yes text) - p(no text)) / 2 times that sign, which is the paper's average
-    confidence less a half; a pair's is the difference of its two responses' scores.
+    are ranked rightly. A response's score is (p(yes text) - p(no text)) / 2 times that sign, which is the paper's
+    average confidence less a half; a pair's is the difference of its two responses' scores.
 
     Args:
         restarts: random starts, of which the one of least loss is kept.
@@ -135,15 +136,9 @@ class CCS(Probe):
         self, activations: Float[Tensor, "*batch stimulus example d_model"]
     ) -> Float[Tensor, "*batch example"]:
         """The signed average confidence less a half, in float64, so that confident responses do not tie."""
-        return self._scored(activations)
+        return self._confidence(activations)
 
-    def scores_of_each(
-        self, activations: Float[Tensor, "*batch stimulus example d_model"]
-    ) -> Float[Tensor, "each *batch example"]:
-        """The same formula; each layer's rows are read once for all."""
-        return self._scored(activations)
-
-    def _scored(
+    def _confidence(
         self, activations: Float[Tensor, "*batch stimulus example d_model"]
     ) -> Float[Tensor, "*each_batch example"]:
         activations = activations.to(self.direction_.dtype)
@@ -153,9 +148,19 @@ class CCS(Probe):
             activations, mean = activations - mean[..., None, :], torch.zeros_like(mean)
         weight = self.direction_[..., None, :] / scale
         offset = self.bias_[..., None] - (mean * weight).sum(dim=-1)
-        logits = torch.einsum("...nd,...d->...n", activations, weight) + offset[..., None]
+        logits = projected(activations, weight) + offset[..., None]
         yes, no = logits.double().sigmoid().unbind(dim=-2)
         return self.sign_[..., None] * (yes - no) / 2
+
+    def scores_of_each(
+        self, activations: Float[Tensor, "*batch stimulus example d_model"]
+    ) -> Float[Tensor, "each *batch example"]:
+        """One matrix product for all."""
+        return self._confidence(activations)
+
+    def with_directions(self, directions: Float[Tensor, "*batch d_model"]) -> Probe:
+        """What a direction on which the two sides differ gives: the difference of their projections."""
+        return CRA().with_directions(directions)
 
     def probabilities(self, scores: Float[Tensor, "*batch example"]) -> Float[Tensor, "*batch example"]:
         """The paper's average confidence, (p(yes text) + 1 - p(no text)) / 2, turned by the sign."""

@@ -18,9 +18,11 @@ from repeng.distributions.cautions import sentences
 from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput
 from repeng.report.contradictions import settle
+from repeng.report.fit_section import fit_pictures, tie_table
 from repeng.report.frames import in_order, once_each, shift_frame
 from repeng.report.layer_section import layer_pictures
 from repeng.report.mistakes import wrong_pairs
+from repeng.report.overlap_section import overlap_table
 from repeng.report.page import Cell, Grid, Line, Picture, draw, figure, grid_of, write_page
 from repeng.report.predictions import Key, Prediction, mean_estimate, read_predictions, reliability_frame
 from repeng.report.published import GENIES_MEANS, MODEL, is_genies
@@ -30,6 +32,8 @@ from repeng.report.text_solved import text_cautions
 from repeng.results import read_layers, read_results
 from repeng.study.cautions import FILE as CAUTIONS
 from repeng.study.cautions import read_cautions
+from repeng.study.overlap import FILE as OVERLAP
+from repeng.study.overlap import read_overlaps
 from repeng.version import __version__
 
 MEANS = ("elicitation", "differential_elicitation", "source_id_accuracy", "rms_calibration_error")
@@ -42,7 +46,7 @@ def write_report(
 
     Args:
         results: a study's folder: `results.csv`, and where there are, `layers.csv`, `cautions.json`,
-            `predictions/` and `study.toml`.
+            `overlap.json`, `predictions/` and `study.toml`.
         out: the HTML file; `results/report.html` by default. Its pictures go to a folder next to it.
         distributions: the texts of the targets, for the most confident mistakes.
 
@@ -69,14 +73,25 @@ def write_report(
     shifts = set(zip(frame["source"], frame["target"], strict=True))
     layers = read_layers(results / "layers.csv") if (results / "layers.csv").is_file() else []
     pictures = draw(
-        [*_shift_pictures(frame), *layer_pictures(layers, frame), *_reliability(frame, predictions)], folder
+        [
+            *_shift_pictures(frame),
+            *fit_pictures(frame, predictions),
+            *layer_pictures(layers, frame),
+            *_reliability(frame, predictions),
+        ],
+        folder,
     )
     study = results / "study.toml"
     cautions = sentences([*read_cautions(results), *text_cautions(rows)])
     warned = [("cautions", "Cautions")] if cautions else []
     denied = [("contradictions", "Contradictions")] if contradictions else []
+    dropped = read_overlaps(results).dropped
+    overlap = overlap_table(frame, dropped=dropped)
+    overlapping = [("overlap", "Overlap")] if overlap else []
     drawn = [(one.id, one.title) for one in pictures]
-    sections = [*warned, ("headline", "Headline"), *denied, *drawn, ("mistakes", "Mistakes")]
+    ties = tie_table(frame)
+    tied = [("ties", "Ties between layers")] if ties else []
+    sections = [*warned, ("headline", "Headline"), *denied, *overlapping, *drawn, *tied, ("mistakes", "Mistakes")]
     mistakes = {
         name: pairs
         for name, own in frame.groupby("name", sort=False)
@@ -97,7 +112,11 @@ def write_report(
         published=_published(frame) if is_genies(shifts) else None,
         published_model=MODEL,
         contradictions=grid_of([asdict(one) for one in contradictions]) if contradictions else None,
+        overlap=overlap,
+        overlap_dropped=dropped,
         pictures=pictures,
+        ties=ties,
+        repeated=bool(frame["n_fits"].max() > 1),
         mistakes=mistakes.items(),
         no_mistakes=_why_no_mistakes(predictions, distributions or {}),
         study=study.read_text(encoding="utf-8") if study.is_file() else "",
@@ -113,7 +132,7 @@ def is_current(page: Path, results: Path) -> bool:
 
 def _made_of(results: Path) -> str:
     digest = hashlib.sha256(__version__.encode())
-    for name in ("results.csv", "layers.csv", "study.toml", CAUTIONS):
+    for name in ("results.csv", "layers.csv", "study.toml", CAUTIONS, OVERLAP):
         path = results / name
         digest.update(hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
     return digest.hexdigest()[:16]

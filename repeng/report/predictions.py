@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from repeng.distributions.schema import Pair, Split
 from repeng.errors import BadData
 from repeng.metrics import Estimate, Evaluation, mean_accuracy_interval, reliability_bins
 from repeng.results import our_name, read_evaluation, read_provenance
+from repeng.study.overlap import read_overlaps, without
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,8 @@ class Prediction:
 def read_predictions(folder: Path, *, shifts: Collection[tuple[str, str]] | None = None) -> dict[Key, Prediction]:
     """Every evaluation METHOD/MODEL-SOURCE/TARGET.json under `folder/predictions`, or `folder` itself, by its key.
 
-    A file that is no evaluation is passed over with a warning.
+    A file that is no evaluation is passed over with a warning. Of a study that leaves out what stands in a source's
+    train split (overlap.json), the other pairs are read.
 
     Args:
         folder: a study's, or one of evaluations.
@@ -86,6 +88,7 @@ def read_predictions(folder: Path, *, shifts: Collection[tuple[str, str]] | None
     root = folder / "predictions" if (folder / "predictions").is_dir() else folder
     paths = sorted(path for path in root.glob("*/*/*.json") if not path.name.startswith("."))
     known, folders = {path.stem for path in paths}, {path.parent.name for path in paths}
+    left_out = read_overlaps(folder).left_out()
     found = {}
     for path in paths:
         model, source = _split_folder(path.parent.name, known, folders)
@@ -93,7 +96,10 @@ def read_predictions(folder: Path, *, shifts: Collection[tuple[str, str]] | None
             continue
         try:
             prediction = _read(path, model, source)
-            found[prediction.key] = prediction
+            numbers = left_out.get((prediction.source, prediction.target))
+            evaluation = without(prediction.evaluation, numbers) if numbers else prediction.evaluation
+            if evaluation is not None:
+                found[prediction.key] = replace(prediction, evaluation=evaluation)
         except BadData as error:
             log.warning("passed over: %s", error)
     return found

@@ -99,19 +99,19 @@ def _among(means: Sequence[Mean]) -> str:
     if not together:
         return (
             f"{first.name} has the highest mean accuracy, {_figure(first.estimate)}, by paired tests against each of "
-            f"{len(rivals)} other{'s' if len(rivals) > 1 else ''} ({lowest:.2f} to {rivals[0].estimate.value:.2f})"
+            f"{len(rivals)} other{'s' if len(rivals) > 1 else ''} ({_span(lowest, rivals[0].estimate.value)})"
         )
-    spread = f"{lowest:.2f} to {first.estimate.value:.2f}"
+    spread = f"from {lowest:.2f} to {first.estimate.value:.2f}"
     if first.evaluations is None:
-        return f"mean accuracies of {len(means)} methods go from {spread} ({first.name}), untested"
+        return f"mean accuracies of {len(means)} methods go {spread} ({first.name}), untested"
     if len(together) == len(rivals):
-        return f"paired tests do not tell {len(means)} methods apart, whose mean accuracies go from {spread}"
+        return f"paired tests do not tell {len(means)} methods apart, whose mean accuracies go {spread}"
     named = [first.name, *(mean.name for mean in together)]
     shown = _listed(named) if len(named) <= MOST_NAMED else f"{', '.join(named[:MOST_NAMED])} and others"
     least = min(mean.estimate.value for mean in together)
     others = len(rivals) - len(together)
     return (
-        f"{shown} lead together with mean accuracies of {least:.2f} to {first.estimate.value:.2f}, which paired tests "
+        f"{shown} lead together with mean accuracies of {_span(least, first.estimate.value)}, which paired tests "
         f"do not tell apart; {others} other{'s are' if others > 1 else ' is'} lower (from {lowest:.2f})"
     )
 
@@ -144,6 +144,9 @@ def _pattern(mean: Mean, *, alone: bool) -> str:
         return f"{subject} {told['verdict'].iloc[0]}"
     if above == len(told) or below == len(told):
         return f"{subject} {'above' if above else 'below'} chance on all of them"
+    if not above and not below:
+        whose = "its" if alone else f"{mean.name}'s"
+        return f"none of {whose} {len(told)} results is told from its null or from chance"
     rest = len(told) - above - below
     parts = [f"above chance on {above}", f"below on {below}"] + ([f"neither on {rest}"] if rest else [])
     counted = f"{subject} {_listed(parts)}"
@@ -174,6 +177,11 @@ def _disagreeing(pool: pd.DataFrame) -> list[str]:
         f"Fits with other seeds disagree by more than prompts explain in {len(apart)} of {len(repeated)} results "
         f"(most: {worst['name']} from {worst['source']} to {worst['target']}, {span})."
     ]
+
+
+def _span(low: float, high: float) -> str:
+    """`0.89 to 0.91`, and `0.90` where both are written alike."""
+    return f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
 
 
 def _figure(estimate: Estimate) -> str:

@@ -41,11 +41,13 @@ class ResultRow(Figures, RowNames):
     """One row of results.csv: a model, a method and a shift. None is a blank; fields are the columns, in order.
 
     Attributes:
+        n_overlap: pairs whose prompt stands in the source's train split, to the letter, nearly or inside a text.
+        accuracy_without_overlap: of the other pairs.
         kind: what the method is: `probe`, `prompted`, `tuned`, `text`, `plugin`, `published` or `chance`. Where it is
             not given, `kind_of` tells it from the method's name.
         n_fits: how often the method was fitted; the figures are means over fits.
         fits_disagree: whether its fits differ by more than prompts explain; None with one fit.
-        tied_layers: the layers that the source cannot tell apart, as `0 1 2`, where a tie-break chose among them.
+        tied_layers: the layers that no other beats on held-out source pairs, as `0 1 2`, where they are several.
         tied_lowest, tied_highest: the lowest and the highest accuracy among those, each the mean over fits.
         p_corrected: `p` after correction over the study (Holm).
         verdict: what that allows to say: `above chance`, `below chance`, `no better than its null`, or, of a method
@@ -56,6 +58,8 @@ class ResultRow(Figures, RowNames):
         BadInput: a figure is not finite.
     """
 
+    n_overlap: int | None = None
+    accuracy_without_overlap: float | None = None
     kind: str = ""
     n_fits: int | None = None
     fits_disagree: bool | None = None
@@ -160,7 +164,7 @@ def results_frame(rows: Iterable[ResultRow]) -> pd.DataFrame:
     """Rows as a frame with the columns of results.csv, others after them; blanks are NaN."""
     records = [record_of(row) for row in rows]
     frame = pd.DataFrame(records, columns=None if records else list(COLUMNS))
-    for name in [*(figure.name for figure in fields(Figures)), "n_pairs", "n_prompts", *STUDY_FIGURES]:
+    for name in [*(figure.name for figure in fields(Figures)), "n_pairs", "n_prompts", "n_overlap", *STUDY_FIGURES]:
         frame[name] = frame[name].astype(float)
     for name in frame.columns[len(COLUMNS) :]:
         numbers = pd.to_numeric(frame[name], errors="coerce")

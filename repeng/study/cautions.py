@@ -17,6 +17,7 @@ from repeng.activations.store.request import changed_versions
 from repeng.atomic import write_atomically
 from repeng.benchmarks.loaded import LoadedBenchmark
 from repeng.distributions.cautions import MOST_NAMED, Caution, data_cautions, own_sources
+from repeng.distributions.overlap import find_overlaps
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation, cell_p, holm
 
@@ -46,7 +47,9 @@ def benchmark_cautions(world: LoadedBenchmark) -> list[Caution]:
     names = [pair for s in shifts for pair in ((s.source, s.target), (s.source, s.source))]
     names += [(shift.target_reference, shift.target_reference) for shift in shifts]
     fitted = [(of[source].train, of[target].test) for source, target in dict.fromkeys(names)]
-    return [*data_cautions(fitted, [test for _, test in fitted]), *own_sources(() if world.every_pair else shifts)]
+    trains, tests = [train for train, _ in fitted], [test for _, test in fitted]
+    found = data_cautions(trains, tests, find_overlaps(fitted))
+    return [*found, *own_sources(() if world.every_pair else shifts)]
 
 
 def null_cautions(own: Mapping[tuple[str, str], Evaluation]) -> list[Caution]:

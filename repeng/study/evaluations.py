@@ -64,6 +64,8 @@ class MethodEvaluation:
     Attributes:
         by_layer: how every layer does alone; empty where there was no choice of layers.
         unread: why there is nothing by layer, where a layer that was not chosen cannot be read.
+        n_overlap: pairs whose prompt stands in the source's train split; None where none does, or that is unknown.
+        accuracy_without_overlap: of the other pairs, where there are such.
     """
 
     evaluation: Evaluation
@@ -71,6 +73,8 @@ class MethodEvaluation:
     held_out_accuracy: float | None
     by_layer: ByLayer = ByLayer()
     unread: str = ""
+    n_overlap: int | None = None
+    accuracy_without_overlap: float | None = None
 
 
 @dataclass

@@ -69,6 +69,7 @@ class Study:
         augment: share of target train examples mixed into each source, between 0 and 1.
         too_long: what happens to a text longer than the model takes: `skip`, `refuse` or `cut`.
         device_map: how transformers spreads the captured model over devices, as `auto`; in place of `device`.
+        drop_overlap: leave out of what is scored for a source the test examples whose prompt stands in its train split.
         strict: take every caution for an error: before the model runs where it is known by then, else at the end.
         trust_store: read cached activations without checking their content against the recorded checksums.
 
@@ -93,6 +94,7 @@ class Study:
     augment: Annotated[float, BeforeValidator(parse_share), Field(ge=0, lt=1)] = 0.0
     tune_preset: Text = "default"
     device_map: Text | None = None
+    drop_overlap: bool = False
     strict: bool = False
     trust_store: bool = False
 
@@ -100,6 +102,7 @@ class Study:
         if not self.out:
             asked = self.benchmark or self.data or "mini"
             name = f"{Path(asked).resolve().stem}-{slug(self.model)}" + (f"-first{self.limit}" if self.limit else "")
+            name += "-without-overlap" if self.drop_overlap else ""
             object.__setattr__(self, "out", str(Path("results") / name))
         object.__setattr__(self, "out", str(Path(self.out).expanduser()) if self.out.startswith("~") else self.out)
 

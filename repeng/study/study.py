@@ -14,6 +14,7 @@ from repeng.activations.store.store import Store
 from repeng.atomic import write_atomically
 from repeng.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from repeng.distributions.cautions import Caution, data_cautions, own_sources, refuse
+from repeng.distributions.overlap import Overlap, find_overlaps
 from repeng.distributions.schema import Shift, Split
 from repeng.errors import BadInput, sentence
 from repeng.methods.base import Kind, Method, MethodSettings, RequiredActivations
@@ -40,6 +41,7 @@ from repeng.study.evaluations import (
     StudyEvaluations,
     Task,
 )
+from repeng.study.overlap import with_overlap, with_overlap_figures, write_overlaps
 from repeng.study.results_folder import CAPABILITIES, PREDICTIONS, STUDY, TABLE, joined, written_alone
 from repeng.study.settings import Study
 from repeng.study.tuning_plan import TuningPlan, plan_tunings
@@ -60,6 +62,7 @@ class Plan:
         cache: what is wanted of the store, and missing.
         mixed: for each shift the augmented source, where the study asks for one.
         impossible: methods that cannot answer about a source, and why.
+        overlaps: what of a target stands in the train split of a source that is fitted on.
         cautions: what to know of the data and the store.
     """
 
@@ -74,6 +77,7 @@ class Plan:
     runner: Runner
     mixed: Mapping[Shift, Split]
     impossible: tuple[Failure, ...]
+    overlaps: tuple[Overlap, ...]
     cautions: tuple[Caution, ...]
 
     def kind_of(self, method: str) -> Kind:
@@ -167,8 +171,17 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     runner = Runner(shared, Store(study.store, trust=study.trust_store), Path(study.out) / PREDICTIONS, members)
     known = runner.known(possible, methods)
     tunings = plan_tunings((task for task in possible if task not in known), methods, trial=trial)
-    cautions = _cautions(world, tasks, methods, study, settings)
-    return Plan(study, world, methods, names, possible, known, tunings, cache, runner, mixed, impossible, cautions)
+    fitting = {method.name for method in methods if method.uses_source}
+    fitted = list(dict.fromkeys((task.source, task.target) for task in tasks if task.method in fitting))
+    overlaps = tuple(find_overlaps(fitted))
+    cautions = (
+        *data_cautions([train for train, _ in fitted], list(dict.fromkeys(task.target for task in tasks)), overlaps),
+        *own_sources(() if world.every_pair else world.benchmark.shifts),
+        *version_cautions(Path(study.store), settings.capture_id),
+    )
+    return Plan(
+        study, world, methods, names, possible, known, tunings, cache, runner, mixed, impossible, overlaps, cautions
+    )
 
 
 def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> StudyOutcome:
@@ -208,7 +221,8 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
     tasks = [task for task in plan.tasks if task not in uncaptured]
     plan.runner.check((task for task in tasks if task not in known), plan.methods)
     with progress("evaluations") as advance:
-        answers = plan.runner.evaluate(tasks, plan.methods, known=known, progress=advance, note=note)
+        whole = plan.runner.evaluate(tasks, plan.methods, known=known, progress=advance, note=note)
+    answers, nothing_left = with_overlap(whole, plan.overlaps, drop=plan.study.drop_overlap)
     references = sorted({shift.target_reference for shift in plan.world.benchmark.shifts})
     able = [method.name for method in plan.methods if method.counts_towards_capability]
     competing = [name for name in able if name in plan.asked]
@@ -221,16 +235,18 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
         if alone.cause not in known_causes:
             failures.append(alone)
     at_home = {
-        (method, source): one.evaluation for (method, source, target), one in answers.found.items() if source == target
+        (method, source): one.evaluation for (method, source, target), one in whole.found.items() if source == target
     }
     unread = {name: found.unread for (_, _, name), found in answers.found.items() if found.unread}
     found_out = (
+        *nothing_left,
         *null_cautions(at_home),
         *(Caution("unread_layers", name, reason) for name, reason in unread.items()),
         *failure_cautions(failures),
     )
     write_atomically(out / STUDY, plan.study.to_toml())
     write_cautions([*plan.cautions, *found_out], out)
+    write_overlaps(plan.overlaps, out, dropped=plan.study.drop_overlap)
     write_results(rows, out / TABLE)
     _write_layers(plan, answers, out / "layers.csv")
     for found in capable.values():
@@ -338,19 +354,6 @@ def _uncaptured(
     return found
 
 
-def _cautions(
-    world: LoadedBenchmark, tasks: Sequence[Task], methods: Sequence[Method], study: Study, settings: ModelSettings
-) -> tuple[Caution, ...]:
-    """What to know of a study's data and store before it runs."""
-    fitting = {method.name for method in methods if method.uses_source}
-    fitted = list(dict.fromkeys((task.source, task.target) for task in tasks if task.method in fitting))
-    return (
-        *data_cautions(fitted, list(dict.fromkeys(task.target for task in tasks))),
-        *own_sources(() if world.every_pair else world.benchmark.shifts),
-        *version_cautions(Path(study.store), settings.capture_id),
-    )
-
-
 def _row(
     method: str,
     shift: Shift,
@@ -375,6 +378,7 @@ def _row(
         capability=capability.answer.evaluation if capability else None,
         kind=plan.kind_of(method),
     )
+    row = with_overlap_figures(row, answer)
     if answer is None or answer.by_layer.tied is None:
         return row
     lowest, highest = answer.by_layer.tied
@@ -399,7 +403,7 @@ def _write_layers(plan: Plan, answers: StudyEvaluations, path: Path) -> None:
 
 def _capability_row(found: Capability, plan: Plan) -> ResultRow:
     """The winner on one reference; its name stands in the method."""
-    return row_from(
+    row = row_from(
         found.answer.evaluation,
         model=plan.study.model,
         method=f"{CAPABILITY}{found.method}",
@@ -409,3 +413,4 @@ def _capability_row(found: Capability, plan: Plan) -> ResultRow:
         capability=found.answer.evaluation,
         kind=plan.kind_of(found.method),
     )
+    return with_overlap_figures(row, found.answer)

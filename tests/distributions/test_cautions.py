@@ -11,14 +11,15 @@ from repeng.distributions.cautions import (
     all_cautions,
     constant_responses,
     few_prompts,
+    overlap_cautions,
     own_sources,
     refuse,
     same_data,
     same_responses,
     sentences,
-    shared_prompts,
 )
 from repeng.distributions.load import load_distributions
+from repeng.distributions.overlap import find_overlaps
 from repeng.distributions.schema import Distribution, Example, Message, Prompt, Shift, Split
 from repeng.errors import BadInput
 
@@ -39,9 +40,12 @@ def test_shared_prompts_are_counted_by_test_example_and_the_worst_come_first() -
     few = split_of("b", "test", [*asked(10), "new", "q 0"])
     many = split_of("a", "test", ["q 1", "q 1", (Message("user", "q 9"),), "Q 1"])
     other = split_of("c", "test", ["q  1", "q 9"])
-    assert shared_prompts([(train, few), (train, many), (train, many), (train, other)]) == [
+    assert overlap_cautions(find_overlaps([(train, few), (train, many), (train, many), (train, other)])) == [
         Caution("shared_prompts", "a", "3 of 4 in its own train split"),
         Caution("shared_prompts", "b", "5 of 12 in a's train split"),
+        Caution("near_prompts", "c", "2 of 2 in a's train split"),
+        Caution("near_prompts", "a", "1 of 4 in its own train split"),
+        Caution("near_prompts", "b", "1 of 12 in a's train split"),
     ]
 
 
@@ -115,9 +119,10 @@ def test_good_data_is_no_matter_for_caution_and_strict_refuses_what_is() -> None
 def test_the_prompts_that_genies_shares_are_found(genies_root: Path) -> None:
     names = ("change_my_view", "quote_attribution", "alpaca_short", "alpaca_high_quality", "us_history")
     found = all_cautions(load_distributions(genies_root / "distributions", names).values())
-    assert [(caution.kind, caution.where, caution.text) for caution in found] == [
-        ("shared_prompts", "change_my_view", "110 of 250 in its own train split"),
-        ("shared_prompts", "quote_attribution", "44 of 250 in its own train split"),
-        ("shared_prompts", "alpaca_short", "11 of 250 in alpaca_high_quality's train split"),
-        ("shared_prompts", "alpaca_high_quality", "5 of 750 in alpaca_short's train split"),
+    assert [(one.where, one.text) for one in found if one.kind == "shared_prompts"] == [
+        ("change_my_view", "110 of 250 in its own train split, 96 with a response"),
+        ("quote_attribution", "44 of 250 in its own train split, 44 with a response"),
+        ("alpaca_short", "11 of 250 in alpaca_high_quality's train split, 11 with a response"),
+        ("alpaca_high_quality", "5 of 750 in alpaca_short's train split, 5 with a response"),
     ]
+    assert {one.kind for one in found} == {"shared_prompts", "near_prompts", "prompts_inside"}

@@ -21,7 +21,7 @@ ACCURACIES = {"mms": (0.9, 0.95, 0.5, 0.45), "zero-shot": (0.7, 0.725, 0.5, 0.47
 
 BLANK = (
     *("source_id_accuracy", "baseline_accuracy", "differential_elicitation", "auroc", "rms_calibration_error_debiased"),
-    *("fit_sd", "fit_lowest", "fit_highest", "null_sd", "selectivity", "random_mean", "random_sd"),
+    *("fit_sd", "fit_lowest", "fit_highest", "unlabelled_sd", "null_sd", "selectivity", "random_mean", "random_sd"),
 )
 """Figures that the made-up study does not have."""
 
@@ -146,7 +146,7 @@ def test_a_row_of_a_contradictory_file_is_marked_wherever_it_goes(study: Path) -
     again = read_results(study / "results.csv")
     assert len(stated_contradictions(again, study)) == 1
     table = study_table(again)
-    assert "! marks" in str(table.caption)
+    assert "! its own probabilities deny it" in str(table.caption)
     assert [cell.plain for column in table.columns for cell in column.cells if "!" in getattr(cell, "plain", "")] == [
         "0.12!\n"
     ]

@@ -78,7 +78,7 @@ def test_it_holds_the_means_and_the_texts_of_the_mistakes(study: Path) -> None:
     text = (study / "report.html").read_text()
     mean = np.mean([row.accuracy for row in read_results(study / "results.csv") if row.method == "mms"])
     assert f"<td>{mean:.3f}<small>" in text
-    assert "extreme shifts mms has a mean accuracy of 0.93 (2 shifts from" in text
+    assert "extreme shifts mms has a mean accuracy of 0.93 (" in text
     assert "&lt;script&gt;window.pwned = 1&lt;/script&gt;" in text
     assert "{{ 7 * 7 }}" in text
 

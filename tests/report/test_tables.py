@@ -1,4 +1,4 @@
-"""The terminal table and the sentence under it."""
+"""The terminal table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from made_up_study import make_row, make_rows
 from rich.console import Console
 from rich.table import Table
 
-from repeng.report.tables import study_table, summary_sentence
+from repeng.report.tables import study_table
 
 ROWS = make_rows({"mms": (0.91, 0.95, 0.49, 0.45), "lat": (0.7, 0.8, 0.2, 0.3), "zero-shot": (0.7, 0.72, 0.5, 0.48)})
 METHODS = "mms lat ccs cra logistic lda random zero-shot few-shot lora prompt-tuning length tfidf"
@@ -63,37 +63,16 @@ def test_what_was_not_measured_is_a_dash_and_leaves_the_means_alone() -> None:
     assert not any("elicitation" in line for line in lines)
 
 
-def test_the_sentence_names_the_highest_mean_of_each_label_with_its_spread_and_what_zero_shot_does() -> None:
-    assert summary_sentence(ROWS) == (
-        "On extreme shifts mms has the highest of 2 mean accuracies, 0.93 (2 shifts from 0.91 to 0.95; intervals: 2 "
-        "above chance, 0 below; zero-shot 0.60); on probing shifts mms has the highest of 2 mean accuracies, 0.47 "
-        "(2 shifts from 0.45 to 0.49; intervals: 0 above chance, 0 below; zero-shot 0.60); "
-        "2 of the 8 intervals of fitted methods lie wholly below chance."
-    )
+def test_what_no_test_tells_and_what_hangs_on_the_fit_is_marked() -> None:
+    told = make_row(accuracy=0.9, method="mms", verdict="above chance", n_fits=5, fits_disagree=False)
+    untold = make_row(accuracy=0.52, method="lat", verdict="no better than its null", n_fits=5, fits_disagree=True)
+    lines = text_of(study_table([told, untold]))
+    assert any(line.split()[1:3] == ["0.90", "0.52?~"] for line in lines if line.startswith(" easy"))
+    assert "? no better than its null or than chance; ~ fits disagree" in " ".join(lines)
+    assert "prompts and fits" in " ".join(lines)
+    assert "?" not in " ".join(text_of(study_table([replace(told, n_fits=1)])))
 
 
-def test_shifts_far_from_chance_are_not_called_chance_by_their_mean() -> None:
-    sentence = summary_sentence(make_rows({"mms": (0.0, 0.95, 0.5, 0.5)}))
-    assert "0.47 (2 shifts from 0.00 to 0.95; intervals: 1 above chance, 1 below" in sentence
-    assert "at chance" not in sentence and "generalis" not in sentence
-
-
-def test_the_sentence_follows_the_figures() -> None:
-    good = make_rows({"mms": (0.9, 0.9, 0.9, 0.9)})
-    assert "on probing shifts mms has a mean accuracy of 0.90 (2 shifts from 0.90 to 0.90;" in summary_sentence(good)
-    assert summary_sentence([make_row(accuracy=0.3)]) == "On all shifts mms has a mean accuracy of 0.30 (1 shift)."
-    assert summary_sentence([make_row(accuracy=None)]) == "No accuracy was measured."
-    assert summary_sentence([]) == "No accuracy was measured."
-
-
-def test_a_study_of_baselines_alone_still_has_a_sentence() -> None:
-    assert "zero-shot has a mean accuracy of 0.80" in summary_sentence([make_row(method="zero-shot", accuracy=0.8)])
-
-
-def test_a_method_competes_by_its_kind_and_not_by_its_name() -> None:
-    mms = make_row(accuracy=0.6)
-    plugin = make_row(method="zero-shot-calibrated", accuracy=0.7, kind="plugin")
-    asked = make_row(method="asked-kindly", accuracy=0.9, kind="prompted")
-    assert "zero-shot-calibrated has the highest of 2 mean accuracies, 0.70" in summary_sentence([mms, plugin, asked])
-    assert "mms has a mean accuracy of 0.60" in summary_sentence([mms, asked])
-    assert "mms has a mean accuracy of 0.60" in summary_sentence([mms, replace(plugin, kind="prompted")])
+def test_the_mean_selectivity_stands_under_the_means() -> None:
+    lines = text_of(study_table([make_row(accuracy=0.9, selectivity=0.4), make_row(method="lat", accuracy=0.9)]))
+    assert next(line for line in lines if line.startswith("mean selectivity")).split()[-2:] == ["0.40", "-"]

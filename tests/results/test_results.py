@@ -53,7 +53,8 @@ def test_columns_are_those_of_the_design_in_their_order() -> None:
         "baseline_accuracy,target_tuned_capability,elicitation,elicitation_low,elicitation_high,elicitation_capped,"
         "differential_elicitation,differential_elicitation_low,differential_elicitation_high,rms_calibration_error,"
         "rms_calibration_error_debiased,rms_calibration_error_debiased_low,rms_calibration_error_debiased_high,"
-        "genies_rms_calibration_error,brier,auroc,kind"
+        "genies_rms_calibration_error,brier,auroc,n_overlap,"
+        "accuracy_without_overlap,kind"
     )
 
 

@@ -41,6 +41,7 @@ def methods_of(study: Study) -> list[str]:
     ("changes", "said"),
     [
         ({"seed": 1}, "seed is 0 there and 1 here"),
+        ({"drop_overlap": True}, "drop_overlap is False there and True here"),
         ({"layers": "1"}, "layers is 'auto' there and '1' here"),
         ({"limit": 9, "augment": 0.1}, "limit is None there and 9 here; augment is 0.0 there and 0.1 here"),
         ({"data": "mini", "benchmark": "mini"}, "data is .* there and 'mini' here"),

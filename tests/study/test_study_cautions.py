@@ -45,9 +45,9 @@ def test_a_plan_names_what_its_shifts_share_before_anything_is_done(study_of: Ma
     study = study_of(folder, tmp_path, methods=("mms", "length"), strict=True)
     plan = plan_study(study)
     assert kinds(plan.cautions) == [("shared_prompts", "hard"), ("few_prompts", "hard"), ("own_source", "terse")]
-    assert plan.cautions[0].text == "32 of 32 in easy's train split"
+    assert plan.cautions[0].text == "32 of 32 in easy's train split, 11 with a response"
     assert plan.as_dict()["cautions"][0] == {"kind": "shared_prompts", "where": "hard", "text": plan.cautions[0].text}
-    with pytest.raises(BadInput, match="hard \\(32 of 32 in easy's train split\\)"):
+    with pytest.raises(BadInput, match="hard \\(32 of 32 in easy's train split, 11 with a response\\)"):
         run_study(plan, progress=silent, note=lambda _line: None)
     assert not Path(study.store).exists() and not Path(study.out).exists()
     # What is not fitted cannot remember a prompt.

@@ -1,0 +1,155 @@
+"""Which test examples stand in a train split that a method is fitted on: to the letter, nearly, or inside a text.
+
+Texts alone are read, never which response is best.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool
+
+from repeng.distributions.near_texts import Inside, Words, contents, near_contents, words_of
+from repeng.distributions.schema import Prompt, Split
+
+Kind = Literal["exact", "near", "inside"]
+
+
+@dataclass(frozen=True)
+class Match:
+    """A test example that stands in a train split. Of several kinds that hold of one the first counts.
+
+    Attributes:
+        kind: `exact`, the prompt is one of the train split's to the letter; `near`, it is one but for its template,
+            case and punctuation, or nearly; `inside`, it stands in a longer prompt, or in one with its response.
+        test: number of the example in the test split.
+        train: number of the most alike example in the train split.
+        similarity: of the two prompts, as `near_texts` has it; of `inside` the share of the prompt that stands there.
+        response: whether a response of the one is among the other's too.
+    """
+
+    kind: Kind
+    test: int
+    train: int
+    similarity: float
+    response: bool
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What of a test split stands in a train split, one match an example, in their order."""
+
+    train: Split
+    test: Split
+    matches: tuple[Match, ...]
+
+    def of_kind(self, kind: Kind) -> tuple[Match, ...]:
+        """The matches of one kind."""
+        return tuple(match for match in self.matches if match.kind == kind)
+
+    @cached_property
+    def examples(self) -> Bool[np.ndarray, " example"]:
+        """Whether each test example stands in the train split."""
+        found = np.zeros(len(self.test.examples), dtype=bool)
+        found[[match.test for match in self.matches]] = True
+        return found
+
+
+class _Prompts:
+    """The distinct prompts of a split: their words, what they say besides the template, and their examples."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+        self.examples: dict[Prompt, list[int]] = defaultdict(list)
+        for number, example in enumerate(split.examples):
+            self.examples[example.prompt].append(number)
+        self.words: dict[Prompt, Words] = {prompt: words_of(text_of(prompt)) for prompt in self.examples}
+        distinct = list(dict.fromkeys(self.words.values()))
+        self.content: dict[Words, Words] = dict(zip(distinct, contents(distinct), strict=True))
+        self.by_words: dict[Words, list[Prompt]] = defaultdict(list)
+        self.by_content: dict[Words, list[Prompt]] = defaultdict(list)
+        for prompt, words in self.words.items():
+            self.by_words[words].append(prompt)
+            self.by_content[self.content[words]].append(prompt)
+
+
+def text_of(prompt: Prompt) -> str:
+    """A prompt's text; of a chat its messages."""
+    return prompt if isinstance(prompt, str) else "\n".join(message.content for message in prompt)
+
+
+def said(split: Split, number: int) -> str:
+    """What an example's prompt says besides the template of its split, in the words that are compared."""
+    known = _Prompts(split)
+    words = known.words[split.examples[number].prompt]
+    return " ".join(known.content[words] or words)
+
+
+def find_overlaps(fitted: Iterable[tuple[Split, Split]]) -> list[Overlap]:
+    """Of (train, test): every two that overlap, those with the largest share of the test split first."""
+    pairs = list(dict.fromkeys(fitted))
+    trains = {train: _Prompts(train) for train in dict.fromkeys(train for train, _ in pairs)}
+    tests = {test: _Prompts(test) for test in dict.fromkeys(test for _, test in pairs)}
+    asked = dict.fromkeys(content for test in tests.values() for content in test.by_content)
+    near = near_contents(asked, [content for train in trains.values() for content in train.by_content])
+    inside = Inside(asked)
+    standing = {
+        train: inside.standing_in([(known.words[example.prompt], example.responses) for example in train.examples])
+        for train, known in trains.items()
+    }
+    found = []
+    for train, test in pairs:
+        matches = tuple(_matches(trains[train], tests[test], near, standing[train]))
+        if matches:
+            found.append(Overlap(train, test, matches))
+    return sorted(found, key=lambda one: -len(one.matches) / len(one.test.examples))
+
+
+def _matches(
+    train: _Prompts,
+    test: _Prompts,
+    near: Mapping[Words, Sequence[tuple[float, Words]]],
+    standing: Mapping[Words, tuple[float, int]],
+) -> list[Match]:
+    found = []
+    for prompt, numbers in test.examples.items():
+        kind, alike, examples = _most_alike(prompt, train, test, near, standing)
+        offered = {number: _responses(train.split, number) for number in examples} if examples else {}
+        for number in numbers if examples else ():
+            own = _responses(test.split, number)
+            shared = next((known for known, theirs in offered.items() if own & theirs), None)
+            of_train = examples[0] if shared is None else shared
+            found.append(Match(kind, number, of_train, alike, shared is not None))
+    return sorted(found, key=lambda match: match.test)
+
+
+def _most_alike(
+    prompt: Prompt,
+    train: _Prompts,
+    test: _Prompts,
+    near: Mapping[Words, Sequence[tuple[float, Words]]],
+    standing: Mapping[Words, tuple[float, int]],
+) -> tuple[Kind, float, list[int]]:
+    """How a prompt stands in a train split, how similar it is, and the train examples of the prompt most like it."""
+    if prompt in train.examples:
+        return "exact", 1.0, train.examples[prompt]
+    words = test.words[prompt]
+    if words and words in train.by_words:
+        return "near", 1.0, [number for same in train.by_words[words] for number in train.examples[same]]
+    content = test.content[words]
+    alike = max(((share, known) for share, known in near.get(content, ()) if known in train.by_content), default=None)
+    if alike is not None:
+        return "near", alike[0], [number for one in train.by_content[alike[1]] for number in train.examples[one]]
+    if content in standing:
+        share, number = standing[content]
+        return "inside", share, [number]
+    return "inside", 0.0, []
+
+
+def _responses(split: Split, number: int) -> set[Words]:
+    return {words for response in split.examples[number].responses if (words := words_of(response))}

@@ -1,0 +1,166 @@
+"""What hangs on the fit: results whose fits disagree, fit by fit; ties between layers; and what nulls reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from repeng.report.frames import in_order, once_each
+from repeng.report.page import Cell, Grid, Line, Picture, figure
+from repeng.report.predictions import Key, Prediction
+from repeng.report.theme import INK, METHOD_COLOURS, MUTED, colour_by, shape_by, themed, tooltips
+
+MOST_DRAWN = 40
+LEAST_RANGE = 0.05
+"""Ties between layers whose accuracies on the target lie closer than this change little."""
+STEP = 20
+
+
+def fit_pictures(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[Picture]:
+    """Results whose fits disagree, and what each probe's null reaches on its own source; none where there is neither.
+
+    Args:
+        frame: as `shift_frame` gives it.
+        predictions: of the same study.
+    """
+    return [*_disagreeing(frame, predictions), *_nulls(frame, predictions)]
+
+
+def tie_table(frame: pd.DataFrame) -> Grid | None:
+    """Results in which a tie-break between layers decides much; None where there is none."""
+    tied = once_each(frame).dropna(subset=["tied_lowest", "tied_highest"])
+    tied = tied.assign(span=tied["tied_highest"] - tied["tied_lowest"])
+    tied = tied[tied["span"] >= LEAST_RANGE].sort_values("span", ascending=False, kind="stable")
+    if tied.empty:
+        return None
+    lines = tuple(
+        Line(
+            f"{row['name']}: {row['shift']}",
+            (
+                *(Cell(str(row[name])) for name in ("tied_layers", "layers")),
+                *(figure(row[name]) for name in ("accuracy", "tied_lowest", "tied_highest")),
+            ),
+        )
+        for row in tied.to_dict("records")
+    )
+    columns = ("method and shift", "tied layers", "chosen", "accuracy", "lowest of the tied", "highest of the tied")
+    return Grid(columns, lines, ("tied layers", "chosen"))
+
+
+def _disagreeing(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[Picture]:
+    rows = once_each(frame)
+    rows = rows[rows["fits_disagree"].eq(True)]
+    rows = rows.assign(span=rows["fit_highest"] - rows["fit_lowest"]).sort_values(
+        "span", ascending=False, kind="stable"
+    )
+    drawn, lines = [], []
+    for row in rows.to_dict("records"):
+        prediction = predictions.get((row["model"], row["method"], row["source"], row["target"]))
+        if prediction is None:
+            continue
+        accuracies = sorted(one.accuracy for one in prediction.evaluation.fits)
+        name = f"{row['name']}: {row['shift']}"
+        place = {"result": name, "method": row["name"], "low": row["accuracy_low"], "high": row["accuracy_high"]}
+        drawn += [{**place, "accuracy": accuracy, "fit": f"fit {number}"} for number, accuracy in enumerate(accuracies)]
+        shown = ", ".join(f"{accuracy:.2f}" for accuracy in accuracies)
+        lines.append(Line(name, (figure(row["accuracy"], row["accuracy_low"], row["accuracy_high"]), Cell(shown))))
+    if not drawn:
+        return []
+    caption = (
+        "Each dot is one fit: another split of the source, other draws and starts. Lines are intervals over prompts "
+        "and fits. Shown are the results whose fits differ by more than the prompts explain, the widest first"
+        + (f"; the first {MOST_DRAWN} of {len(lines)}, the table has all." if len(lines) > MOST_DRAWN else ".")
+    )
+    table = Grid(("method and shift", "mean over fits", "each fit"), tuple(lines), ("each fit",))
+    return [Picture("fits", "Fits that disagree", caption, _fit_chart(pd.DataFrame(drawn)), table)]
+
+
+def _fit_chart(frame: pd.DataFrame) -> Any:
+    results = in_order(frame["result"])[:MOST_DRAWN]
+    frame = frame[frame["result"].isin(results)]
+    methods = in_order(frame["method"])
+    y = alt.Y("result:N", sort=results, title=None, axis=alt.Axis(grid=True, domain=False, ticks=False, labelPadding=8))
+    x: dict[str, Any] = {"scale": alt.Scale(domain=[0, 1]), "title": "pair accuracy"}
+    base = alt.Chart(frame).encode(y=y, color=colour_by("method", methods))
+    spans = base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(x=alt.X("low:Q", **x), x2="high:Q")
+    dots = base.mark_point(filled=True, size=60, opacity=0.75).encode(
+        x=alt.X("accuracy:Q", **x),
+        shape=shape_by("method", methods),
+        tooltip=tooltips("result:N", "fit:N", figures=("accuracy",)),
+    )
+    chance = alt.Chart(frame.head(1)).mark_rule(strokeDash=[4, 4], color=MUTED).encode(x=alt.datum(0.5))
+    chart = alt.layer(chance, spans, dots).properties(width=380, height=STEP * len(results))
+    return themed(chart, title="Fits that disagree", description="The accuracy of every fit of the results that vary.")
+
+
+def _nulls(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[Picture]:
+    records = []
+    for model, method, source, name in frame[["model", "method", "source", "name"]].drop_duplicates().to_numpy():
+        prediction = predictions.get((model, method, source, source))
+        evaluation = prediction.evaluation if prediction else None
+        if evaluation is None or evaluation.shuffled is None or evaluation.unlabelled is None:
+            continue
+        shuffled = {"shuffled labels": evaluation.shuffled, "random directions": evaluation.random}
+        records += [
+            {"method": name, "source": source, "what": what, "accuracy": accuracy}
+            for what, values in {name: [evaluation.accuracy], **shuffled}.items()
+            for accuracy in (values if values is not None else ())
+        ]
+    if not records:
+        return []
+    known = pd.DataFrame(records)
+    return [
+        Picture(
+            "nulls",
+            "Null of each probe on its source",
+            "Accuracy on the source's own test split: of the probe (line), of the same search on shuffled labels, "
+            "judged by shuffled labels, and of random directions whose sign and layer the source chose. A probe is "
+            "worth reading where it lies beyond what shuffled labels reach.",
+            _null_chart(known),
+            _null_grid(known),
+        )
+    ]
+
+
+def _null_chart(frame: pd.DataFrame) -> Any:
+    methods = in_order(frame["method"])
+    nulls = ["shuffled labels", "random directions"]
+    sources = in_order(frame["source"])
+    y = alt.Y("source:N", sort=sources, title=None, axis=alt.Axis(grid=True, domain=False, ticks=False, labelPadding=8))
+    x: dict[str, Any] = {"scale": alt.Scale(domain=[0, 1]), "title": "pair accuracy on the source"}
+    colours = alt.Scale(domain=nulls, range=[MUTED, METHOD_COLOURS[1]])
+    base = alt.Chart(frame).encode(y=y, x=alt.X("accuracy:Q", **x))
+    dots = (
+        base.transform_filter(alt.FieldOneOfPredicate("what", nulls))
+        .mark_point(size=22, opacity=0.55)
+        .encode(
+            color=alt.Color("what:N", scale=colours, sort=nulls, title=None),
+            shape=alt.Shape("what:N", scale=alt.Scale(domain=nulls, range=["circle", "triangle-up"]), title=None),
+        )
+    )
+    own = base.transform_filter("datum.what == datum.method").mark_point(
+        shape="stroke", angle=90, size=260, strokeWidth=3, color=INK, opacity=1
+    )
+    chart = (
+        alt.layer(dots, own)
+        .properties(width=190, height=STEP * len(sources))
+        .facet(facet=alt.Facet("method:N", sort=methods, title=None), columns=3)
+    )
+    return themed(chart, title="Null of each probe on its source", description="Probes against their nulls.")
+
+
+def _null_grid(frame: pd.DataFrame) -> Grid:
+    lines = []
+    for (method, source), own in frame.groupby(["method", "source"], sort=False):
+        by = {str(what): values["accuracy"] for what, values in own.groupby("what", sort=False)}
+        nulls = [by.get(what) for what in ("shuffled labels", "random directions")]
+        cells = [figure(by[str(method)].iloc[0])]
+        cells += [
+            figure(None) if values is None else figure(values.mean(), values.min(), values.max()) for values in nulls
+        ]
+        lines.append(Line(f"{method}: {source}", tuple(cells)))
+    names: Sequence[str] = ("probe and source", "accuracy", "shuffled labels, mean and range", "random directions")
+    return Grid(tuple(names), tuple(lines))
