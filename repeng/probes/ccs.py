@@ -23,9 +23,9 @@ class CCS(Probe):
     Burns et al. 2022 (arXiv:2212.03827), section 2.2.
 
     Each side is centred on its own mean; `normalize="mean-std"` also divides each of its dimensions by its standard
-    deviation, as the paper does and its code offers. The labels set nothing but the sign: +1 where most source pairs are ranked
-    rightly. A response's score is (p(yes text) - p(no text)) / 2 times that sign, which is the paper's average
-    confidence less a half; a pair's is the difference of its two responses' scores.
+    deviation, as the paper does and its code offers. The labels set nothing but the sign: +1 where most source pairs
+    are ranked rightly. A response's score is (p(yes text) - p(no text)) / 2 times that sign, which is the paper's
+    average confidence less a half; a pair's is the difference of its two responses' scores.
 
     Args:
         restarts: random starts, of which the one of least loss is kept.

@@ -17,11 +17,11 @@ EPSILON = 1e-8
 SIFTING = 15
 SIFTED = 3
 EVALUATIONS = 300
-DECREASE = 1e-5
+DECREASE = 1e-6
 
-Starts = tuple[Float[Tensor, "unit start d"], Float[Tensor, "unit start"], Float[Tensor, "unit start"]]
-"""Weights, biases, and the loss that the best start has least of."""
-Optimiser = Callable[[Float[Tensor, "unit both d"], Float[Tensor, "unit start d"], Float[Tensor, "unit start"]], Starts]
+Ends = tuple[Float[Tensor, "unit end d"], Float[Tensor, "unit end"], Float[Tensor, "unit end"]]
+"""Weights, biases and losses of every start, or of those that were followed to an end."""
+Optimiser = Callable[[Float[Tensor, "unit both d"], Float[Tensor, "unit start d"], Float[Tensor, "unit start"]], Ends]
 
 
 def fit_contrast(
@@ -58,7 +58,7 @@ def lbfgs(
     bias: Float[Tensor, "unit start"],
     *,
     weight_decay: float,
-) -> Starts:
+) -> Ends:
     """Minimise the loss plus weight_decay / 2 times the squared length of direction and bias, from every start.
 
     All starts are followed for a while, and the best ones to their end. The values returned are the loss with that
@@ -101,7 +101,7 @@ def adamw(
     epochs: int,
     learning_rate: float,
     weight_decay: float,
-) -> Starts:
+) -> Ends:
     """Full-batch steps from every start, as in the released code; a start's loss is that before its last step.
 
     The gradient and AdamW's step are written out: they are two matrix products and a few sums, which autograd and an

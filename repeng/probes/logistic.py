@@ -14,14 +14,20 @@ from repeng.errors import BadArray
 from repeng.probes.base import Labels, LinearProbe, Probe, swap_signs
 from repeng.probes.minimise import Minimum, Objective, minimise, units_at_a_time
 
-TOLERANCE = 1e-4
-"""Of the gradient of the mean loss, as scikit-learn has it."""
+TOLERANCE, WHITE_TOLERANCE = 1e-4, 1e-5
+"""Of the gradient of the mean loss, as scikit-learn has it; and where the Hessian at zero is the identity, in which
+coordinates more is cheap."""
 WIDE = 2
 """With more dimensions than this times the rows, the Hessian costs more than the steps that it saves."""
 
+Solved = tuple[
+    Float[Tensor, "labelling *batch d"], Float[Tensor, "labelling *batch"], Float[Tensor, "labelling *batch"]
+]
+"""Directions, offsets and steps."""
+
 
 class Logistic(LinearProbe):
-    """L2-penalised logistic regression on standardised activations: the objective of scikit-learn's `LogisticRegression`.
+    """Logistic regression on standardised activations, with the objective of scikit-learn's `LogisticRegression`.
 
     As a probe: Alain and Bengio 2016 (arXiv:1610.01644).
 
@@ -65,9 +71,7 @@ class Logistic(LinearProbe):
         directions, offsets, _ = self.solve(features, (swap_signs(swaps).to(features) + 1) / 2)
         return self.with_state({"direction_": directions, "offset_": offsets})
 
-    def solve(
-        self, features: Float[Tensor, "*batch example d"], targets: Float[Tensor, "labelling example"]
-    ) -> tuple[Float[Tensor, "labelling *batch d"], Float[Tensor, labelling * batch], Float[Tensor, labelling * batch]]:
+    def solve(self, features: Float[Tensor, "*batch example d"], targets: Float[Tensor, "labelling example"]) -> Solved:
         """The direction and offset of each labelling, and how many steps they took."""
         shape = features.shape[:-2]
         rows = features.reshape(-1, *features.shape[-2:])
@@ -116,7 +120,7 @@ def minimum(
     inverse_penalty: float,
     evaluations: int,
 ) -> Minimum:
-    """Minimise mean log-loss + |w|^2 / (2 C n) for every labelling; the last dimension's weight, the intercept, is free.
+    """Minimise mean log-loss + |w|^2 / (2 C n) for every labelling; the last weight, the intercept, is not penalised.
 
     Minimised in coordinates in which the Hessian at zero, which all labellings share, is the identity: a tenth of the
     steps, and no matter how the dimensions are scaled. Very wide rows are minimised as they are.
@@ -126,7 +130,8 @@ def minimum(
     penalty[-1] = 0
     back = None if d > WIDE * n else whitening(rows, penalty)
     start = rows.new_zeros(len(rows), len(targets), d)
-    found = minimise(log_loss(rows, targets, penalty, back), start, evaluations=evaluations, gradient=TOLERANCE)
+    tolerance = TOLERANCE if back is None else WHITE_TOLERANCE
+    found = minimise(log_loss(rows, targets, penalty, back), start, evaluations=evaluations, gradient=tolerance)
     return found if back is None else found._replace(point=torch.bmm(found.point, back))
 
 

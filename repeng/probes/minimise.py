@@ -16,8 +16,8 @@ Objective = Callable[
 """The value and the gradient at a point of each problem."""
 
 CACHE_BYTES = 8 * 2**20
-"""On a CPU, units are minimised this many bytes of data at a time: what stays in a core's cache from one evaluation to the
-next is several times faster than what is streamed from memory at each."""
+"""On a CPU, units are minimised this many bytes of data at a time: what stays in a core's cache from one evaluation to
+the next is several times faster than what is streamed from memory at each."""
 MEMORY = 10
 """Steps that the estimate of the curvature is made of."""
 TRIALS = 30

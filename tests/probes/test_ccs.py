@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from planted import planted
+from scipy.optimize import minimize
 from sklearn.base import clone
 from torch import Tensor
 
 from repeng.errors import BadInput
-from repeng.probes.ccs import CCS, CCSGenies, fit_contrast, initial, optimise
+from repeng.probes.ccs import CCS, CCSGenies
+from repeng.probes.contrast import SIFTED, adamw, fit_contrast, initial, lbfgs
+
+RELEASED = {"learning_rate": 1e-3, "weight_decay": 0.01}
 
 
 def loop_over_starts(
@@ -37,7 +43,7 @@ def test_all_layers_and_starts_at_once_equal_a_loop_over_them() -> None:
     x = part.activations.double()
     x = x - x.mean(dim=-2, keepdim=True)
     weights, biases = (value.double() for value in initial(2, 12, 7))
-    batched, bias, loss = optimise(
+    batched, bias, loss = adamw(
         x.reshape(3, -1, 12),
         weights.expand(3, -1, -1).clone(),
         biases.expand(3, -1).clone(),
@@ -57,7 +63,7 @@ def test_the_start_of_least_loss_is_kept() -> None:
     x = part.activations - part.activations.mean(dim=-2, keepdim=True)
     results = loop_over_starts(x[0, 0], x[0, 1], *initial(6, 16, 0), epochs=30)
     best = min(results, key=lambda result: result[1])[0]
-    direction, bias, _ = fit_contrast(x, restarts=6, epochs=30, learning_rate=1e-3, weight_decay=0.01, seed=0)
+    direction, bias, _ = fit_contrast(x, partial(adamw, epochs=30, **RELEASED), restarts=6, seed=0)
     torch.testing.assert_close(torch.cat([direction[0], bias]), best, rtol=1e-4, atol=1e-5)
 
 
@@ -65,11 +71,84 @@ def test_where_both_sides_agree_the_gradient_is_autograds() -> None:
     x = torch.randn(1, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     rows = torch.cat([x, x], dim=1)  # p0 equals p1 at every row
     weight, bias = (value.double() for value in initial(2, 4, 0))
-    actual, _, _ = optimise(
+    actual, _, _ = adamw(
         rows, weight[None].clone(), bias[None].clone(), epochs=5, learning_rate=1e-3, weight_decay=0.01
     )
     expected = torch.stack([result[:4] for result, _ in loop_over_starts(x[0], x[0], weight, bias, 5)])
     torch.testing.assert_close(actual[0], expected)
+
+
+def test_lbfgs_ends_at_a_minimum_of_the_penalised_loss_from_every_start() -> None:
+    """From there scipy's finds nothing that is worth a step."""
+    part = planted(stimuli=2, layers=2, strength=1.0, d=12)
+    x = part.activations.double()
+    x = (x - x.mean(dim=-2, keepdim=True)).reshape(2, -1, 12)
+    weights, biases = (value.double() for value in initial(SIFTED, 12, 7))
+    found, bias, value = lbfgs(x, weights.expand(2, -1, -1), biases.expand(2, -1), weight_decay=0.01)
+
+    def penalised(point: np.ndarray, rows: np.ndarray) -> float:
+        p = 1 / (1 + np.exp(-(rows @ point[:-1] + point[-1])))
+        p0, p1 = np.split(p, 2)
+        return float(np.mean(np.minimum(p0, p1) ** 2) + np.mean((p0 + p1 - 1) ** 2) + 0.005 * point @ point)
+
+    for layer in range(2):
+        for start in range(SIFTED):
+            own = np.append(found[layer, start].numpy(), bias[layer, start].numpy())
+            assert float(value[layer, start]) == pytest.approx(penalised(own, x[layer].numpy()))
+            further = minimize(penalised, own, args=(x[layer].numpy(),))
+            assert further.fun > float(value[layer, start]) - 1e-3
+            begun = np.append(weights[start].numpy(), biases[start].numpy())
+            assert float(value[layer, start]) < penalised(begun, x[layer].numpy()) - 0.05
+
+
+def test_the_starts_that_are_left_out_early_cost_little() -> None:
+    part = planted(stimuli=2, layers=3, strength=1.0, d=16)
+    x = (part.activations - part.activations.mean(dim=-2, keepdim=True)).reshape(3, -1, 16)
+    weight, bias = initial(10, 16, 0)
+    ends = [
+        lbfgs(x, weight[start, None].expand(3, -1, -1), bias[start, None].expand(3, -1), weight_decay=0.01)[2]
+        for start in range(10)
+    ]
+    _, _, sifted = lbfgs(x, weight.expand(3, -1, -1), bias.expand(3, -1), weight_decay=0.01)
+    assert sifted.shape == (3, SIFTED)
+    assert (sifted.amin(dim=1) <= torch.cat(ends, dim=1).amin(dim=1) * 1.02).all()
+
+
+def test_both_optimizers_find_the_same_direction() -> None:
+    part = planted(stimuli=2, n_pairs=200, d=16, layers=2)
+    ours = CCS().fit(part.activations, part.labels, part.groups)
+    released = CCS(optimizer="adamw", learning_rate=0.01).fit(part.activations, part.labels, part.groups)
+    assert (torch.cosine_similarity(ours.direction_, released.direction_, dim=-1).abs() > 0.9).all()
+    assert torch.equal(
+        ours.predict_proba(part.activations).argmax(-1), released.predict_proba(part.activations).argmax(-1)
+    )
+
+
+def test_divided_by_the_standard_deviation_the_scale_of_a_dimension_does_not_matter() -> None:
+    part = planted(stimuli=2, n_pairs=100, layers=2)
+    stretched = part.activations * torch.logspace(-1, 1, 8)
+    stretched[..., 3] = 1.0
+    flat = part.activations.clone()
+    flat[..., 3] = 0.0
+    one, two = (CCS(normalize="mean-std").fit(x, part.labels, part.groups) for x in (flat, stretched))
+    torch.testing.assert_close(one.decision_function(flat), two.decision_function(stretched), rtol=1e-3, atol=1e-3)
+    used = (flat - flat.mean(dim=-2, keepdim=True)) / torch.where(one.scale_ > 0, one.scale_, 1.0)[..., None, :]
+    assert used.std(dim=-2, correction=0)[..., :3].sub(1).abs().max() < 1e-5
+    logits = (used @ one.direction_[:, None, :, None])[..., 0] + one.bias_[:, None, None]
+    yes, no = logits.double().sigmoid().unbind(dim=1)
+    torch.testing.assert_close(one.decision_function(flat), one.sign_[:, None] * (yes - no) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_the_preset_trains_as_released() -> None:
+    part = planted(stimuli=2, n_pairs=50)
+    assert CCSGenies().optimizer == "adamw"
+    assert CCSGenies().normalize == "mean"
+    probe = CCSGenies(n_examples=50, epochs=30, restarts=3).fit(part.activations, part.labels, part.groups)
+    drawn = probe.draw(torch.from_numpy(part.pairs))
+    x = part.activations[0][:, drawn]
+    x = x - x.mean(dim=-2, keepdim=True)
+    best = min(loop_over_starts(x[0], x[1], *initial(3, 8, 0), epochs=30), key=lambda result: result[1])[0]
+    torch.testing.assert_close(torch.cat([probe.direction_[0], probe.bias_[:1]]), best, rtol=1e-4, atol=1e-5)
 
 
 def test_it_finds_a_planted_direction_that_labels_never_named() -> None:
@@ -129,7 +208,7 @@ def test_the_preset_learns_from_the_first_examples_alone_drawn_with_replacement(
     fitted = clone(probe).fit(part.activations, part.labels, part.groups)
     torch.testing.assert_close(fitted.mean_, part.activations[:, :, drawn].mean(dim=-2))
     centred = part.activations[:, :, drawn] - fitted.mean_[..., None, :]
-    direction, _, _ = fit_contrast(centred, restarts=10, epochs=5, learning_rate=1e-3, weight_decay=0.01, seed=0)
+    direction, _, _ = fit_contrast(centred, partial(adamw, epochs=5, **RELEASED), restarts=10, seed=0)
     torch.testing.assert_close(fitted.direction_, direction)
 
 
@@ -143,7 +222,13 @@ def test_confident_responses_do_not_tie() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"statistics": "both"}, "source or target"), ({"epochs": 0}, "1 or more"), ({"restarts": 0}, "1 or more")],
+    [
+        ({"statistics": "both"}, "source or target"),
+        ({"optimizer": "adam"}, "lbfgs or adamw"),
+        ({"normalize": "std"}, "mean or mean-std"),
+        ({"epochs": 0}, "1 or more"),
+        ({"restarts": 0}, "1 or more"),
+    ],
 )
 def test_wrong_settings_are_refused(options: dict[str, object], message: str) -> None:
     part = planted(stimuli=2)

@@ -111,7 +111,9 @@ def test_lda_whitens_with_the_ledoit_wolf_covariance(d: int) -> None:
 def test_the_ledoit_wolf_shrinkage_is_scikit_learns(shape: tuple[int, int]) -> None:
     x = np.random.default_rng(0).normal(size=shape) * np.linspace(0.1, 3, shape[1])
     _, expected = ledoit_wolf(x, assume_centered=True)
-    assert float(estimate_shrinkage(torch.from_numpy(x))) == pytest.approx(expected)
+    rows = torch.from_numpy(x)
+    squared = (rows.T @ rows).square().sum()
+    assert float(estimate_shrinkage(rows.square().sum(dim=1), squared, shape[1])) == pytest.approx(expected)
 
 
 def test_lda_sees_through_a_loud_nuisance_direction() -> None:
