@@ -46,7 +46,7 @@ class Rescored:
     baseline_intervention: str
     capability_intervention: str
     missing: tuple[Path, ...]
-    evaluation: Evaluation | None = field(default=None, repr=False)
+    evaluation: Evaluation | None = field(default=None, repr=False, compare=False)
 
     def published(self) -> dict[str, str | float | None]:
         """The row under GENIES' own columns and rules."""

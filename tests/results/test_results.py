@@ -49,12 +49,12 @@ def a_row(**changes: object) -> ResultRow:
 def test_columns_are_those_of_the_design_in_their_order() -> None:
     assert ",".join(COLUMNS) == (
         "model,method,layers,source,target,target_reference,label,category,n_pairs,n_prompts,accuracy,accuracy_low,"
-        "accuracy_high,p,fit_sd,fit_lowest,fit_highest,null_sd,selectivity,random_mean,random_sd,source_id_accuracy,"
+        "accuracy_high,p,fit_sd,fit_lowest,fit_highest,unlabelled_sd,null_sd,selectivity,random_mean,random_sd,source_id_accuracy,"
         "baseline_accuracy,target_tuned_capability,elicitation,elicitation_low,elicitation_high,elicitation_capped,"
         "differential_elicitation,differential_elicitation_low,differential_elicitation_high,rms_calibration_error,"
         "rms_calibration_error_debiased,rms_calibration_error_debiased_low,rms_calibration_error_debiased_high,"
-        "genies_rms_calibration_error,brier,auroc,n_overlap,"
-        "accuracy_without_overlap,kind"
+        "genies_rms_calibration_error,brier,auroc,n_overlap,accuracy_without_overlap,kind,n_fits,fits_disagree,"
+        "tied_layers,tied_lowest,tied_highest,p_corrected,verdict"
     )
 
 
@@ -72,7 +72,7 @@ def test_a_table_reads_back_as_it_was_written_to_the_last_bit(tmp_path: Path) ->
 
 def test_a_blank_is_nothing_between_commas(tmp_path: Path) -> None:
     write_results([a_row(auroc=None)], tmp_path / "results.csv")
-    assert (tmp_path / "results.csv").read_text().splitlines()[1].endswith(",,probe")
+    assert (tmp_path / "results.csv").read_text().splitlines()[1].endswith(",,,,probe,1,,,,,,")
 
 
 def test_columns_in_another_order_are_read_and_foreign_ones_kept(tmp_path: Path) -> None:
@@ -184,13 +184,13 @@ def test_what_an_evaluation_cannot_support_stays_blank() -> None:
         return row_from(evaluation, model="m", method="x", layers="", shift=SHIFT, capability=capability)
 
     bare = row(Evaluation(reported_accuracy=0.7))
-    assert {name for name in COLUMNS[8:-1] if getattr(bare, name) is not None} == {"accuracy"}
+    assert {name for name in COLUMNS[8:] if getattr(bare, name) not in (None, "")} == {"accuracy", "kind"}
     without_groups = row(Evaluation(np.linspace(0, 1, 100)))
     assert without_groups.accuracy_low is without_groups.auroc is without_groups.n_prompts is None
     assert without_groups.brier is not None and without_groups.n_pairs == 100
     assert row(Evaluation(np.full(15, 0.4))).genies_rms_calibration_error is None
     assert row(Evaluation(reported_accuracy=0.7), capability=0.0).elicitation is None
-    assert {name for name in COLUMNS[8:-1] if getattr(row(None), name) is not None} == set()
+    assert {name for name in COLUMNS[8:] if getattr(row(None), name) not in (None, "")} == {"kind"}
 
 
 def test_an_evaluation_reads_back_as_it_was_written(tmp_path: Path) -> None:
