@@ -7,6 +7,7 @@ Pairs of one prompt are not independent, and fits of one method answer the same 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -32,8 +33,11 @@ def accuracy_interval(evaluation: Evaluation) -> tuple[float, float] | None:
     Returns:
         (low, high), or None where groups or the pairs' share in the accuracy are unknown, or there is one group only.
     """
-    credit = fit_credit(evaluation)
-    return None if credit is None else accuracy_intervals(credit[None], evaluation)[0]
+    found = variance_of(evaluation)
+    if found is None:
+        return None
+    low, high = proportion_ends(found)
+    return float(low[0]), float(high[0])
 
 
 def accuracy_intervals(wins: Float[np.ndarray, "curve fit pair"], of: Evaluation) -> list[tuple[float, float] | None]:
@@ -56,7 +60,7 @@ def chance_p(evaluation: Evaluation) -> float | None:
     Returns:
         None where there is no interval.
     """
-    found = accuracy_variance([evaluation], ["the target"])
+    found = variance_of(evaluation)
     return None if found is None else _chance_p(found)
 
 
@@ -97,6 +101,12 @@ def accuracy_variance(
     return variance_of_mean(samples, sampled=shifts == "sampled")
 
 
+@lru_cache(maxsize=256)
+def variance_of(evaluation: Evaluation) -> MeanVariance | None:
+    """`accuracy_variance` of one evaluation; a row of results asks for it several times."""
+    return accuracy_variance([evaluation], ["the target"])
+
+
 def fits_disagree(evaluation: Evaluation) -> bool:
     """Whether the fits' accuracies differ by more than the prompts explain, and by a point or more.
 
@@ -105,7 +115,7 @@ def fits_disagree(evaluation: Evaluation) -> bool:
     """
     if evaluation.n_fits < 2:
         return False
-    found = accuracy_variance([evaluation], ["the target"])
+    found = variance_of(evaluation)
     spread = float(np.std(evaluation.fit_wins.mean(axis=1), ddof=1))
     if found is None or spread < SMALLEST_SPREAD:
         return False

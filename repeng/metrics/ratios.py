@@ -14,7 +14,7 @@ from jaxtyping import Float
 from repeng.errors import BadInput
 from repeng.metrics.differences import correlation_of, difference_ends, difference_variance, paired_gaps
 from repeng.metrics.evaluation import Evaluation
-from repeng.metrics.intervals import accuracy_variance
+from repeng.metrics.intervals import variance_of
 from repeng.metrics.proportions import proportion_ends
 from repeng.metrics.resampling import check_same_pairs
 from repeng.metrics.variance import MeanVariance, fit_credit, gathered, variance_of_mean
@@ -65,7 +65,7 @@ def elicitation_interval(
     """
     if evaluation is capability:
         return (1.0, 1.0) if evaluation.accuracy > 0 else None
-    over, under = accuracy_variance([evaluation], HERE), accuracy_variance([capability], HERE)
+    over, under = variance_of(evaluation), variance_of(capability)
     if over is None or under is None:
         return None
     low, high = (float(end[0]) for end in proportion_ends(over))
@@ -96,7 +96,7 @@ def differential_elicitation_interval(
         return (0.0, 0.0)
     gaps = paired_gaps(evaluation, baseline)
     known = evaluation if evaluation.group is not None else baseline
-    over, under = difference_variance([gaps], [known], HERE), accuracy_variance([capability], HERE)
+    over, under = difference_variance([gaps], [known], HERE), variance_of(capability)
     if over is None or under is None:
         return None
     low, high = difference_ends(over)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -144,6 +145,23 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
         device = activations.device
         self.learn(activations, torch.from_numpy(labels).float().to(device), torch.from_numpy(pairs).to(device))
         return self
+
+    @classmethod
+    def fit_each(
+        cls,
+        probes: Sequence[Probe],
+        activations: Float[Tensor, "fit *batch stimulus example d_model"],
+        labels: np.ndarray,
+        groups: np.ndarray,
+    ) -> list[Probe]:
+        """Fit unfitted probes that differ in their `seed` alone, each on rows of its own with the same labels.
+
+        This is the plain loop. A class overrides it where fits that run side by side cost less.
+
+        Returns:
+            The same probes, fitted.
+        """
+        return [probe.fit(own, labels, groups) for probe, own in zip(probes, activations, strict=True)]
 
     def fit_swapped(
         self,

@@ -57,6 +57,10 @@ class LogisticCalibration:
         return 1 - other_is_second, is_second
 
 
+HALVINGS = 40
+"""Of the range in which a temperature is sought: a relative error of 1e-11."""
+
+
 def fit_temperature(scores: Float[np.ndarray, "*unit pair"]) -> Float[np.ndarray, "*unit"]:
     """The temperature of least log-loss on pairs whose first response is best, one for each unit.
 
@@ -68,7 +72,7 @@ def fit_temperature(scores: Float[np.ndarray, "*unit pair"]) -> Float[np.ndarray
     target = (scores.shape[-1] + 1) / (scores.shape[-1] + 2)
     standard = scores / unit[..., None]
     low, high = np.full(spread.shape, np.log(1e-3)), np.full(spread.shape, np.log(1e3))
-    for _ in range(60):
+    for _ in range(HALVINGS):
         # The loss is convex in the slope 1 / T: halve towards the zero of its derivative.
         middle = (low + high) / 2
         derivative = np.mean((sigmoid(np.exp(middle)[..., None] * standard) - target) * standard, axis=-1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from sklearn.base import clone
 from torch import Tensor
 
 from repeng.errors import BadArray
@@ -36,7 +39,7 @@ class CCS(Probe):
         weight_decay: on the bias too; AdamW's is decoupled from the loss.
         normalize: what is taken from each side: its "mean", or "mean-std".
         statistics: whose normalise what is scored: the "source"'s, or the "target"'s own, which need no labels.
-        seed: of the starts; they are the same for every layer.
+        seed: of the starts, which are the same for every layer; or one for each element of the first batch axis.
 
     Attributes:
         direction_, bias_: the kept start, `[*batch, d_model]` and `[*batch]`.
@@ -66,7 +69,7 @@ class CCS(Probe):
         weight_decay: float = 0.01,
         normalize: str = "mean",
         statistics: str = "source",
-        seed: int = 0,
+        seed: int | tuple[int, ...] = 0,
     ) -> None:
         self.restarts = restarts
         self.optimizer = optimizer
@@ -95,7 +98,8 @@ class CCS(Probe):
         normalised = used - self.mean_[..., None, :]
         if self.normalize == "mean-std":
             normalised /= self.scale_[..., None, :]
-        best = fit_contrast(normalised, self.optimiser(), restarts=self.restarts, seed=self.seed)
+        seeds = (self.seed,) if isinstance(self.seed, int) else self.seed
+        best = fit_contrast(normalised, self.optimiser(), restarts=self.restarts, seeds=seeds)
         self.direction_, self.bias_, self.loss_ = best
         self.sign_ = torch.ones_like(self.bias_)
         scores = self.response_scores(activations)
@@ -116,6 +120,21 @@ class CCS(Probe):
             return mean, torch.ones_like(mean)
         scale = activations.std(dim=-2, correction=0)
         return mean, torch.where(scale > 0, scale, 1.0)
+
+    @classmethod
+    def fit_each(
+        cls,
+        probes: Sequence[Probe],
+        activations: Float[Tensor, "fit *batch stimulus example d_model"],
+        labels: np.ndarray,
+        groups: np.ndarray,
+    ) -> list[Probe]:
+        """All fits in one minimisation, each from its own starts."""
+        if cls.draw is not CCS.draw:
+            return super().fit_each(probes, activations, labels, groups)
+        seeds = tuple(probe.get_params()["seed"] for probe in probes)
+        together = clone(probes[0]).set_params(seed=seeds).fit(activations, labels, groups)
+        return [probe.with_state(own.state()) for probe, own in zip(probes, together.apart(), strict=True)]
 
     def fit_swapped(
         self,
@@ -221,5 +240,6 @@ class CCSGenies(CCS):
         best = pairs[:, 0]
         first: list[int] = list(dict.fromkeys(best.tolist()))[: self.n_examples]
         rows = pairs[torch.isin(best, torch.tensor(first, device=best.device))].reshape(-1)
-        drawn = torch.randint(len(rows), (len(rows),), generator=torch.Generator().manual_seed(self.seed))
+        seed = self.get_params()["seed"]
+        drawn = torch.randint(len(rows), (len(rows),), generator=torch.Generator().manual_seed(seed))
         return rows[drawn.to(rows.device)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -15,9 +15,9 @@ BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 # L-BFGS: all starts have so many evaluations; then the best of them go on to their end.
 SIFTING = 15
-SIFTED = 3
+SIFTED = 2
 EVALUATIONS = 300
-DECREASE = 1e-6
+DECREASE = 1e-4
 
 Ends = tuple[Float[Tensor, "unit end d"], Float[Tensor, "unit end"], Float[Tensor, "unit end"]]
 """Weights, biases and losses of every start, or of those that were followed to an end."""
@@ -25,16 +25,23 @@ Optimiser = Callable[[Float[Tensor, "unit both d"], Float[Tensor, "unit start d"
 
 
 def fit_contrast(
-    centred: Float[Tensor, "*batch 2 example d"], optimiser: Optimiser, *, restarts: int, seed: int
+    centred: Float[Tensor, "*batch 2 example d"], optimiser: Optimiser, *, restarts: int, seeds: Sequence[int]
 ) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-    """The direction, bias and loss of each batch element's best start."""
+    """The direction, bias and loss of each batch element's best start.
+
+    `seeds` are of the starts: one for all, or one for each element of the first batch axis.
+    """
     *batch, _, n, d = centred.shape
     rows = centred.reshape(-1, 2 * n, d)
-    weight, bias = initial(restarts, d, seed)
-    parts = [
-        optimiser(part, weight.to(rows).expand(len(part), -1, -1), bias.to(rows).expand(len(part), -1))
-        for part in rows.split(units_at_a_time(rows))
-    ]
+    starts = [initial(restarts, d, seed) for seed in seeds]
+    # One after the other on the first axis; what lies behind an element of it shares its starts.
+    weight, bias = (
+        torch.stack(column).to(rows).repeat_interleave(len(rows) // len(seeds), dim=0)
+        for column in zip(*starts, strict=True)
+    )
+    count = units_at_a_time(rows)
+    split = zip(rows.split(count), weight.split(count), bias.split(count), strict=True)
+    parts = [optimiser(*part) for part in split]
     weights, biases, losses = (torch.cat(column) for column in zip(*parts, strict=True))
     best = losses.argmin(dim=1)
     every = torch.arange(len(best), device=best.device)

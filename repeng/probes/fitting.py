@@ -147,8 +147,13 @@ def chosen(
 
 def fit_block(rule: HeldOut, probe: Probe, data: SourceData, split: SourceSplit) -> tuple[Probe, Curves]:
     """A probe fitted on a block of layers, and how each (layer, head) of it does."""
+    (fitted,) = fit_on_pairs([probe], data, [rule.fitted_on(split)])
+    return fitted, judge(rule, fitted, data, split)
+
+
+def judge(rule: HeldOut, fitted: Probe, data: SourceData, split: SourceSplit) -> Curves:
+    """How each (layer, head) of a probe does that was fitted on a block of layers."""
     validation = rule.validation(split)
-    fitted = fit_on_pairs(probe, data, rule.fitted_on(split))
     held, train = (
         unit_pair_scores(fitted, data.activations, pairs, data.layers).reshape(len(data.layers), -1, len(pairs))
         for pairs in (validation, split.train)
@@ -156,9 +161,9 @@ def fit_block(rule: HeldOut, probe: Probe, data: SourceData, split: SourceSplit)
     rows = np.unique(validation)
     responses = to_numpy(fitted.decision_function(take(data.activations, rows)))
     temperature = fit_temperature(held)
-    return fitted, Curves(
+    return Curves(
         layers=data.layers,
-        accuracy=rule.accuracy(probe, data, split, held),
+        accuracy=rule.accuracy(fitted, data, split, held),
         log_loss=log_loss(held, temperature),
         prompts=count_prompts(data, validation),
         scores=held,
@@ -169,10 +174,25 @@ def fit_block(rule: HeldOut, probe: Probe, data: SourceData, split: SourceSplit)
     )
 
 
-def fit_on_pairs(probe: Probe, data: SourceData, pairs: Int[np.ndarray, "pair 2"]) -> Probe:
-    """A clone of the probe, fitted on the responses of some pairs: best, worse, best, worse, ..."""
-    rows = pairs.reshape(-1)
-    fitted: Probe = clone(probe).fit(take(data.activations, rows), data.labels[rows], data.examples[rows])
+def fit_on_pairs(probes: Sequence[Probe], data: SourceData, pairs: Sequence[Int[np.ndarray, "_pair 2"]]) -> list[Probe]:
+    """Clones of probes that differ in their seed alone, each fitted on its own pairs: best, worse, best, worse, ...
+
+    Those of as many pairs are fitted together, as far as a block of activations has room for their rows.
+    """
+    fitted: list[Probe] = [clone(probe) for probe in probes]
+    places: dict[int, list[int]] = {}
+    for place, own in enumerate(pairs):
+        places.setdefault(len(own), []).append(place)
+    for count, alike in places.items():
+        labels, groups = np.tile([1.0, 0.0], count), np.repeat(np.arange(count), 2)
+        of_one = data.activations.nbytes * 2 * count // max(1, data.activations.shape[-2])
+        together = max(1, BLOCK_BYTES // max(1, of_one))
+        for first in range(0, len(alike), together):
+            batch = alike[first : first + together]
+            rows = torch.stack([take(data.activations, pairs[place].reshape(-1)) for place in batch])
+            made = type(probes[0]).fit_each([fitted[place] for place in batch], rows, labels, groups)
+            for place, one in zip(batch, made, strict=True):
+                fitted[place] = one
     return fitted
 
 

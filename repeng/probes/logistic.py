@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from sklearn.exceptions import ConvergenceWarning
@@ -14,9 +15,8 @@ from repeng.errors import BadArray
 from repeng.probes.base import Labels, LinearProbe, Probe, swap_signs
 from repeng.probes.minimise import Minimum, Objective, minimise, units_at_a_time
 
-TOLERANCE, WHITE_TOLERANCE = 1e-4, 1e-5
-"""Of the gradient of the mean loss, as scikit-learn has it; and where the Hessian at zero is the identity, in which
-coordinates more is cheap."""
+TOLERANCE = 1e-4
+"""Of the gradient of the mean loss, as scikit-learn has it."""
 WIDE = 2
 """With more dimensions than this times the rows, the Hessian costs more than the steps that it saves."""
 
@@ -60,6 +60,17 @@ class Logistic(LinearProbe):
         directions, offsets, steps = self.solve(features, labels[None].to(features))
         self.n_iter_ = steps[0].cpu().numpy().astype(int)
         return directions[0], offsets[0]
+
+    @classmethod
+    def fit_each(
+        cls,
+        probes: Sequence[Probe],
+        activations: Float[Tensor, "fit *batch stimulus example d_model"],
+        labels: np.ndarray,
+        groups: np.ndarray,
+    ) -> list[Probe]:
+        """All fits in one minimisation, for they are batch elements like any other."""
+        return probes[0].fit(activations, labels, groups).apart()
 
     def fit_swapped(
         self,
@@ -130,8 +141,7 @@ def minimum(
     penalty[-1] = 0
     back = None if d > WIDE * n else whitening(rows, penalty)
     start = rows.new_zeros(len(rows), len(targets), d)
-    tolerance = TOLERANCE if back is None else WHITE_TOLERANCE
-    found = minimise(log_loss(rows, targets, penalty, back), start, evaluations=evaluations, gradient=tolerance)
+    found = minimise(log_loss(rows, targets, penalty, back), start, evaluations=evaluations, gradient=TOLERANCE)
     return found if back is None else found._replace(point=torch.bmm(found.point, back))
 
 

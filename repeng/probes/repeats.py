@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from repeng.probes.base import Probe
 from repeng.probes.fitted import FittedProbe
-from repeng.probes.fitting import RULES, ProbeSpec, check_source, chosen, fit_block
+from repeng.probes.fitting import RULES, ProbeSpec, check_source, chosen, fit_on_pairs, judge
 from repeng.probes.members import Members
 from repeng.probes.nulls import Coins, NullBlock, NullPairs, choose_members, random_block, shuffled_block
 from repeng.probes.selection import Curves
@@ -82,8 +82,9 @@ def fit_repeatedly(
     shuffled: list[NullBlock] = []
     random: list[NullBlock] = []
     for data in layer_blocks(source, block_bytes):
-        for own, one, split in zip(blocks, specs, splits, strict=True):
-            own.append(fit_block(rule, one.probe, data, split))
+        made = fit_on_pairs([one.probe for one in specs], data, [rule.fitted_on(split) for split in splits])
+        for own, fitted, split in zip(blocks, made, splits, strict=True):
+            own.append((fitted, judge(rule, fitted, data, split)))
         if nulls and learns:
             first, _ = blocks[0][-1]
             shuffled.append(shuffled_block(first, data, pairs, coins))

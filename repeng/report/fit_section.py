@@ -101,14 +101,14 @@ def _nulls(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[P
     for model, method, source, name in frame[["model", "method", "source", "name"]].drop_duplicates().to_numpy():
         prediction = predictions.get((model, method, source, source))
         evaluation = prediction.evaluation if prediction else None
-        if evaluation is None or evaluation.shuffled is None or evaluation.unlabelled is None:
+        if evaluation is None or evaluation.shuffled is None:
             continue
-        shuffled = {"shuffled labels": evaluation.shuffled, "random directions": evaluation.random}
-        records += [
-            {"method": name, "source": source, "what": what, "accuracy": accuracy}
-            for what, values in {name: [evaluation.accuracy], **shuffled}.items()
-            for accuracy in (values if values is not None else ())
-        ]
+        for what, reached in (("shuffled labels", evaluation.shuffled), ("random directions", evaluation.random)):
+            if reached is not None:
+                spread = {"low": reached.min(), "mean": reached.mean(), "high": reached.max()}
+                records.append(
+                    {"method": name, "source": source, "accuracy": evaluation.accuracy, "null": what, **spread}
+                )
     if not records:
         return []
     known = pd.DataFrame(records)
@@ -116,9 +116,9 @@ def _nulls(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[P
         Picture(
             "nulls",
             "Null of each probe on its source",
-            "Accuracy on the source's own test split: of the probe (line), of the same search on shuffled labels, "
-            "judged by shuffled labels, and of random directions whose sign and layer the source chose. A probe is "
-            "worth reading where it lies beyond what shuffled labels reach.",
+            "Accuracy on the source's own test split: of the probe (upright mark); the range of the same search on "
+            "shuffled labels, judged by shuffled labels; the range of random directions whose sign and layer the "
+            "source chose. A probe is worth reading where it lies beyond what shuffled labels reach.",
             _null_chart(known),
             _null_grid(known),
         )
@@ -129,23 +129,27 @@ def _null_chart(frame: pd.DataFrame) -> Any:
     methods = in_order(frame["method"])
     nulls = ["shuffled labels", "random directions"]
     sources = in_order(frame["source"])
-    y = alt.Y("source:N", sort=sources, title=None, axis=alt.Axis(grid=True, domain=False, ticks=False, labelPadding=8))
+    y = alt.Y("source:N", sort=sources, title=None, axis=alt.Axis(grid=True, domain=False, ticks=False))
     x: dict[str, Any] = {"scale": alt.Scale(domain=[0, 1]), "title": "pair accuracy on the source"}
-    colours = alt.Scale(domain=nulls, range=[MUTED, METHOD_COLOURS[1]])
-    base = alt.Chart(frame).encode(y=y, x=alt.X("accuracy:Q", **x))
-    dots = (
-        base.transform_filter(alt.FieldOneOfPredicate("what", nulls))
-        .mark_point(size=22, opacity=0.55)
-        .encode(
-            color=alt.Color("what:N", scale=colours, sort=nulls, title=None),
-            shape=alt.Shape("what:N", scale=alt.Scale(domain=nulls, range=["circle", "triangle-up"]), title=None),
-        )
+    colours = alt.Color(
+        "null:N", scale=alt.Scale(domain=nulls, range=[MUTED, METHOD_COLOURS[1]]), sort=nulls, title=None
     )
-    own = base.transform_filter("datum.what == datum.method").mark_point(
-        shape="stroke", angle=90, size=260, strokeWidth=3, color=INK, opacity=1
+    # The two ranges of a source lie one above the other.
+    beside = alt.YOffset("null:N", sort=nulls, scale=alt.Scale(domain=nulls, paddingOuter=0.5))
+    base = alt.Chart(frame).encode(y=y, yOffset=beside, color=colours)
+    ranges = base.mark_rule(strokeWidth=5, opacity=0.8).encode(
+        x=alt.X("low:Q", **x),
+        x2="high:Q",
+        tooltip=tooltips("source:N", "null:N", figures=("low", "mean", "high")),
+    )
+    own = (
+        alt.Chart(frame)
+        .transform_filter(f"datum.null == '{nulls[0]}'")
+        .mark_point(shape="stroke", angle=90, size=260, strokeWidth=3, color=INK, opacity=1)
+        .encode(y=y, x=alt.X("accuracy:Q", **x), tooltip=tooltips("source:N", figures=("accuracy",)))
     )
     chart = (
-        alt.layer(dots, own)
+        alt.layer(ranges, own)
         .properties(width=190, height=STEP * len(sources))
         .facet(facet=alt.Facet("method:N", sort=methods, title=None), columns=3)
     )
@@ -155,12 +159,8 @@ def _null_chart(frame: pd.DataFrame) -> Any:
 def _null_grid(frame: pd.DataFrame) -> Grid:
     lines = []
     for (method, source), own in frame.groupby(["method", "source"], sort=False):
-        by = {str(what): values["accuracy"] for what, values in own.groupby("what", sort=False)}
-        nulls = [by.get(what) for what in ("shuffled labels", "random directions")]
-        cells = [figure(by[str(method)].iloc[0])]
-        cells += [
-            figure(None) if values is None else figure(values.mean(), values.min(), values.max()) for values in nulls
-        ]
-        lines.append(Line(f"{method}: {source}", tuple(cells)))
+        by = {str(row["null"]): figure(row["mean"], row["low"], row["high"]) for row in own.to_dict("records")}
+        nulls = [by.get(what, figure(None)) for what in ("shuffled labels", "random directions")]
+        lines.append(Line(f"{method}: {source}", (figure(own["accuracy"].iloc[0]), *nulls)))
     names: Sequence[str] = ("probe and source", "accuracy", "shuffled labels, mean and range", "random directions")
     return Grid(tuple(names), tuple(lines))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 
 from repeng.atomic import write_atomically
 from repeng.errors import BadData, BadInput
@@ -71,7 +71,7 @@ def write_evaluation(path: Path, evaluation: Evaluation, provenance: Mapping[str
     twice = sorted(set(held) & set(provenance))
     if twice:
         raise BadInput(f"the provenance has the key {twice[0]!r}, which the evaluation writes; give it another name")
-    write_atomically(path, json.dumps({**held, **provenance}, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomically(path, to_json({**held, **provenance}, inf_nan_mode="constants") + b"\n")
 
 
 class _File(BaseModel):

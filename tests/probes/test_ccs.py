@@ -63,7 +63,7 @@ def test_the_start_of_least_loss_is_kept() -> None:
     x = part.activations - part.activations.mean(dim=-2, keepdim=True)
     results = loop_over_starts(x[0, 0], x[0, 1], *initial(6, 16, 0), epochs=30)
     best = min(results, key=lambda result: result[1])[0]
-    direction, bias, _ = fit_contrast(x, partial(adamw, epochs=30, **RELEASED), restarts=6, seed=0)
+    direction, bias, _ = fit_contrast(x, partial(adamw, epochs=30, **RELEASED), restarts=6, seeds=(0,))
     torch.testing.assert_close(torch.cat([direction[0], bias]), best, rtol=1e-4, atol=1e-5)
 
 
@@ -208,7 +208,7 @@ def test_the_preset_learns_from_the_first_examples_alone_drawn_with_replacement(
     fitted = clone(probe).fit(part.activations, part.labels, part.groups)
     torch.testing.assert_close(fitted.mean_, part.activations[:, :, drawn].mean(dim=-2))
     centred = part.activations[:, :, drawn] - fitted.mean_[..., None, :]
-    direction, _, _ = fit_contrast(centred, partial(adamw, epochs=5, **RELEASED), restarts=10, seed=0)
+    direction, _, _ = fit_contrast(centred, partial(adamw, epochs=5, **RELEASED), restarts=10, seeds=(0,))
     torch.testing.assert_close(fitted.direction_, direction)
 
 
