@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from repeng.activations.capture_run import CaptureRun, Progress
 from repeng.activations.store.files import INDEX, locked, split_folder
 from repeng.activations.store.records import read_index
 from repeng.activations.store.request import Request, capture_record, needed
@@ -18,13 +18,15 @@ from repeng.activations.store.writing import note_source, tidy
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput, UnknownName
 from repeng.models.fingerprint import Identity
-from repeng.models.load import LanguageModel
+
+if TYPE_CHECKING:
+    from repeng.activations.capture_run import Progress
+    from repeng.models.load import LanguageModel
 
 __all__ = ["CaptureSummary", "Request", "capture"]
 
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 METHODS = ("auto", "packed", "batched")
-Model = LanguageModel | Callable[[], LanguageModel]
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class CaptureSummary:
 
 
 def capture(
-    lm: Model,
+    lm: LanguageModel | Callable[[], LanguageModel],
     splits: Sequence[Split],
     request: Request,
     store: Store,
@@ -120,7 +122,7 @@ def capture(
     if batch_tokens is not None and batch_tokens < 1:
         raise BadInput(f"a token budget of {batch_tokens} holds nothing; give 1 or more")
     if identity is None:
-        lm = lm if isinstance(lm, LanguageModel) else lm()
+        lm = lm() if callable(lm) else lm
         identity = lm.identity
     record = capture_record(identity, storage_dtype=storage_dtype, max_length=max_length, too_long=too_long)
     splits = list(dict.fromkeys(splits))
@@ -132,7 +134,10 @@ def capture(
     n_asked = len(splits) * len(request.layers_by_key(identity.n_layers))
     summary = CaptureSummary(record.id, 0, 0, 0, copied, n_asked - copied, "none", 0.0)
     if missing:
-        lm = lm if isinstance(lm, LanguageModel) else lm()
+        # With layouts and a model's code behind it: a study whose activations are all there does without.
+        from repeng.activations.capture_run import CaptureRun
+
+        lm = lm() if callable(lm) else lm
         if lm.identity != identity:
             raise BadInput(f"the model that was loaded, {lm.identity}, is not the one that was announced, {identity}")
         run = CaptureRun(

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repeng.distributions.chat import chat_renderer
 from repeng.distributions.schema import Example, Split
 from repeng.distributions.stimuli import Stimulus, StimulusText
 from repeng.errors import BadInput, UnknownName
-from repeng.models.load import LanguageModel
+
+if TYPE_CHECKING:
+    from repeng.models.load import LanguageModel
 
 TOO_LONG = ("skip", "cut", "refuse")
 """What to do with a text of more tokens than the model takes."""
