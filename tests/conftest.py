@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,13 @@ def study_of(tiny_model: Path) -> Callable[..., Study]:
         )
 
     return study
+
+
+@pytest.fixture(scope="session")
+def finished_alone(finished: StudyOutcome, tmp_path_factory: pytest.TempPathFactory) -> StudyOutcome:
+    """The finished study with the best layer alone. Not to be written to."""
+    study = replace(finished.plan.study, layers="top-k:1", out=str(tmp_path_factory.mktemp("alone") / "out"))
+    return run_study(plan_study(study), progress=silent, note=lambda _line: None)
 
 
 @pytest.fixture(scope="session")

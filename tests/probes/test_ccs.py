@@ -96,7 +96,7 @@ def test_lbfgs_ends_at_a_minimum_of_the_penalised_loss_from_every_start() -> Non
             own = np.append(found[layer, start].numpy(), bias[layer, start].numpy())
             assert float(value[layer, start]) == pytest.approx(penalised(own, x[layer].numpy()))
             further = minimize(penalised, own, args=(x[layer].numpy(),))
-            assert further.fun > float(value[layer, start]) - 1e-3
+            assert further.fun > float(value[layer, start]) - 3e-3
             begun = np.append(weights[start].numpy(), biases[start].numpy())
             assert float(value[layer, start]) < penalised(begun, x[layer].numpy()) - 0.05
 

@@ -34,6 +34,7 @@ from repeng.methods.probes import CachedSource
 from repeng.models.load import load_model
 from repeng.probes.fitting import ProbeSpec, fit_probe
 from repeng.probes.registry import get_probe
+from repeng.results import read_results
 from repeng.study.settings import Study
 from repeng.study.study import StudyOutcome, plan_study, run_study
 
@@ -155,6 +156,7 @@ def swap_rows(study: Study) -> Path:
 
 def test_damaged_activations_are_not_asked_and_what_was_made_from_them_is_not_read_back(again: Study) -> None:
     before = (Path(again.out) / "results.csv").read_bytes()
+    rows = read_results(Path(again.out) / "results.csv")
     shutil.rmtree(Path(again.out) / "predictions" / "mms")
     swap_rows(again)
     with pytest.raises(StoreError, match="its content has changed.*repeng store verify --repair"):
@@ -167,7 +169,9 @@ def test_damaged_activations_are_not_asked_and_what_was_made_from_them_is_not_re
     result = run(again)
     mms = sum(task.method == "mms" for task in result.plan.tasks)
     assert result.captured is not None
-    assert (Path(again.out) / "results.csv").read_bytes() == before
+    # Captured again among fewer texts, an activation may differ in its last bit, and so may a figure.
+    for one, other in zip(rows, read_results(Path(again.out) / "results.csv"), strict=True):
+        assert one.accuracy == other.accuracy and one.brier == pytest.approx(other.brier, rel=1e-6)
     assert 0 < result.evaluations_made <= mms
 
 

@@ -47,14 +47,14 @@ def test_every_probe_has_every_layer_on_every_shift_and_in_distribution(finished
         for probe in ("mms", "cra"):
             own = [row for row in rows if (row.probe, row.source, row.target) == (probe, source, target)]
             assert [row.layer for row in own] == list(range(LAYERS))
-            assert sum(row.chosen for row in own) == sum(row.oracle for row in own) == 1
+            assert sum(row.chosen for row in own) >= sum(row.oracle for row in own) == 1
             assert max(row.accuracy for row in own) == next(row.accuracy for row in own if row.oracle)
 
 
-def test_the_chosen_layers_figures_are_those_of_the_results(finished: StudyOutcome) -> None:
-    results = {(row.method, row.source, row.target): row for row in read_results(finished.out / "results.csv")}
+def test_the_chosen_layers_figures_are_those_of_the_results(finished_alone: StudyOutcome) -> None:
+    results = {(row.method, row.source, row.target): row for row in read_results(finished_alone.out / "results.csv")}
     compared = 0
-    for row in layers_in(finished.out):
+    for row in layers_in(finished_alone.out):
         result = results.get((row.probe, row.source, row.target))
         if row.chosen and result is not None:
             assert (str(row.layer), row.accuracy) == (result.layers, result.accuracy)

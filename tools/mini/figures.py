@@ -18,6 +18,7 @@ import numpy as np
 from repeng.activations.store.store import Store, StoredCapture
 from repeng.benchmarks.loaded import export
 from repeng.benchmarks.mini import mini_benchmark
+from repeng.results import ResultRow
 from repeng.study.settings import DEFAULT_METHODS, Study
 from repeng.study.steps import sweep
 from repeng.study.study import plan_study, run_study
@@ -35,8 +36,10 @@ def _quiet(what: str) -> Iterator[Callable[[int, int], None]]:
     yield lambda _done, _total: None
 
 
-def run_seed(model: str, seed: int, work: Path, methods: Sequence[str]) -> tuple[Accuracies, StoredCapture]:
-    """One study on one generator seed, with a store of its own: accuracies, and the capture."""
+def run_seed(
+    model: str, seed: int, work: Path, methods: Sequence[str]
+) -> tuple[Accuracies, Sequence[ResultRow], StoredCapture]:
+    """One study on one generator seed, with a store of its own: accuracies, its rows, and the capture."""
     data = work / f"seed-{seed}" / "data"
     export("mini", data, seed=seed)
     shifts = data.parent / "shifts.json"
@@ -55,7 +58,7 @@ def run_seed(model: str, seed: int, work: Path, methods: Sequence[str]) -> tuple
         for row in result.rows
         if row.accuracy is not None and row.source and row.target
     }
-    return found, Store(Path(study.store)).capture(result.plan.cache.settings.capture_id)
+    return found, result.rows, Store(Path(study.store)).capture(result.plan.cache.settings.capture_id)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -84,6 +87,25 @@ def shift_table(by_seed: Sequence[Accuracies], methods: Sequence[str]) -> str:
         ]
         rows.append([f"**{label} mean**", "", *(f"**{cell(value)}**" for value in means)])
     return table(["category", "shift", *methods], rows)
+
+
+def cue_table(rows: Sequence[ResultRow], methods: Sequence[str]) -> str:
+    """Shifts of spurious cues in percent: the mean over fits, the fits' range, and the range over tied layers."""
+    by_name = {(row.method, row.source, row.target): row for row in rows}
+
+    def span(low: float | None, high: float | None) -> str:
+        return "–" if low is None or high is None else f"{100 * low:.0f}–{100 * high:.0f}"
+
+    lines = []
+    for shift in mini_benchmark().shifts:
+        for method in methods if shift.category == "spurious_cues" else ():
+            row = by_name[method, shift.source, shift.target]
+            if row.kind == "probe" and row.accuracy is not None:
+                fits, ties = span(row.fit_lowest, row.fit_highest), span(row.tied_lowest, row.tied_highest)
+                named = [f"{shift.source} → {shift.target}", method, f"{100 * row.accuracy:.0f}", fits, ties]
+                lines.append([*named, row.layers])
+    header = ["shift", "probe", "mean over fits", "lowest and highest fit", "lowest and highest tied layer", "layers"]
+    return table(header, lines)
 
 
 def layer_table(capture: StoredCapture) -> str:
@@ -120,7 +142,9 @@ def main() -> None:
             made = shift_table([runs[seed][0] for seed in seeds], arguments.methods)
             parts.append(f"{title} ({', '.join(str(seed) for seed in seeds)}):\n\n{made}")
     first = arguments.seeds[0]
-    layers = layer_table(runs[first][1])
+    cues = cue_table(runs[first][1], arguments.methods)
+    parts.append(f"Spurious cues, by fit and by layer (seed {first}):\n\n{cues}")
+    layers = layer_table(runs[first][2])
     parts.append(f"In-distribution accuracy by layer (seed {first}):\n\n{layers}")
     arguments.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 

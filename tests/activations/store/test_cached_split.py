@@ -50,13 +50,13 @@ def softmax_of_pairs(scores: np.ndarray) -> np.ndarray:
     ],
 )
 def test_a_mass_mean_scored_from_the_cache_is_the_one_by_hand(
-    finished: StudyOutcome, method: str, parts: list[str]
+    finished_alone: StudyOutcome, method: str, parts: list[str]
 ) -> None:
-    held = prediction(finished, method)
+    held = prediction(finished_alone, method)
     layer = int(held["layers"])
 
     def features(split: Split) -> np.ndarray:
-        values = [stored(finished, split, part, layer) for part in parts]
+        values = [stored(finished_alone, split, part, layer) for part in parts]
         return values[0] if len(values) == 1 else values[0] - values[1]
 
     examples = SOURCE.response_example
