@@ -36,7 +36,10 @@ from repeng.study.overlap import FILE as OVERLAP
 from repeng.study.overlap import read_overlaps
 from repeng.version import __version__
 
-MEANS = ("elicitation", "differential_elicitation", "source_id_accuracy", "rms_calibration_error")
+MEANS = (
+    *("elicitation", "differential_elicitation", "source_id_accuracy", "selectivity"),
+    *("rms_calibration_error", "rms_calibration_error_debiased"),
+)
 
 
 def write_report(
@@ -147,7 +150,7 @@ def _headline(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> Gri
         cells = [figure(None) if one is None else figure(one.value, one.low, one.high) for one in means]
         lines.append(Line(str(name), (*cells, *(figure(own[column].mean()) for column in MEANS))))
     names = ["method", *(label or "other" for label in labels), "all", "elicitation", "diff. elicitation", "source-ID"]
-    return Grid((*names, "RMS calibration error"), tuple(lines))
+    return Grid((*names, "selectivity", "RMS calibration error", "debiased"), tuple(lines))
 
 
 def _published(frame: pd.DataFrame) -> Grid:
@@ -182,7 +185,8 @@ def _shift_pictures(frame: pd.DataFrame) -> list[Picture]:
 
     def elicitations(own: pd.DataFrame) -> list[Cell]:
         marks: list[float] = own[["baseline_accuracy", "target_tuned_capability"]].bfill().to_numpy()[0].tolist()
-        return [figure(value) for value in (*marks, *own["elicitation"].to_list())]
+        intervals = own[["elicitation", "elicitation_low", "elicitation_high"]].to_numpy()
+        return [*(figure(value) for value in marks), *(figure(*row) for row in intervals)]
 
     return [
         Picture(
