@@ -13,7 +13,7 @@ from repeng.limits import LARGEST_SEED
 
 
 def data_ls(
-    data: Annotated[str | None, typer.Argument(help="Data to list. [default: the embedded benchmark]")] = None,
+    data: Annotated[str | None, typer.Argument(help="Data to list. \\[default: the embedded benchmark]")] = None,
     json: o.Json = False,
 ) -> None:
     """List distributions and how much there is of each split."""

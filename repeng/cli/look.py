@@ -16,7 +16,7 @@ def rescore(
     evaluations: Annotated[Path, typer.Argument(help="Folder METHOD/MODEL-SOURCE/TARGET.json, ours or published.")],
     benchmark: Annotated[str, typer.Option("--benchmark", "-b", help="Whose shifts to score.")] = "genies",
     model: Annotated[str, typer.Option("--model", "-m", help="Model, as the folder names have it.")] = "",
-    methods: Annotated[str | None, typer.Option("--methods", help="Comma-separated. [default: all there are]")] = None,
+    methods: Annotated[str | None, typer.Option("--methods", help="Comma-separated. \\[default: all there are]")] = None,
     data: o.Data = None,
     out: o.Out = None,
     json: o.Json = False,
@@ -83,7 +83,7 @@ def compare(
 def report(
     results: Annotated[Path, typer.Argument(help="Results folder of a study.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="HTML file to write. [default: RESULTS/report.html]")
+        Path | None, typer.Option("--out", help="HTML file to write. \\[default: RESULTS/report.html]")
     ] = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -98,7 +98,7 @@ def report(
 
 
 def browse(
-    data: Annotated[str | None, typer.Argument(help="Distributions to look at. [default: mini]")] = None,
+    data: Annotated[str | None, typer.Argument(help="Distributions to look at. \\[default: mini]")] = None,
     results: Annotated[Path | None, typer.Option("--results", help="Results folder, to see predictions too.")] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="With --probe: the model, to score a pair token by token.")

@@ -19,7 +19,7 @@ BenchmarkName = Annotated[
     typer.Option(
         "--benchmark",
         "-b",
-        help="mini, genies, genies-all, a category, a label or a shift file. [default: mini; with --data alone, "
+        help="mini, genies, genies-all, a category, a label or a shift file. \\[default: mini; with --data alone, "
         "every distribution against every one]",
     ),
 ]
@@ -76,10 +76,10 @@ Layers = Annotated[
     ),
 ]
 Site = Annotated[
-    str | None, typer.Option("--site", help="Hook site to read, as resid_post or hook_z. [default: the probe's own]")
+    str | None, typer.Option("--site", help="Hook site to read, as resid_post or hook_z. \\[default: the probe's own]")
 ]
 Token = Annotated[
-    str | None, typer.Option("--token", help="last, response_mean or prompt_last. [default: the probe's own]")
+    str | None, typer.Option("--token", help="last, response_mean or prompt_last. \\[default: the probe's own]")
 ]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg or .html.")]
 TooLong = Annotated[str, typer.Option("--too-long", help="Texts longer than the model takes: skip, refuse or cut.")]

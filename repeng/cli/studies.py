@@ -19,10 +19,10 @@ MOST_FAILURES = 10
 
 def run(
     study: Annotated[
-        Path | None, typer.Argument(help="Study as TOML; flags beat it. [default: the embedded one]")
+        Path | None, typer.Argument(help="Study as TOML; flags beat it. \\[default: the embedded one]")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Hub id, a folder, or mini. [default: mini]")
+        str | None, typer.Option("--model", "-m", help="Hub id, a folder, or mini. \\[default: mini]")
     ] = None,
     benchmark: o.BenchmarkName = None,
     data: o.Data = None,
@@ -35,46 +35,46 @@ def run(
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option("--layers", help="auto, top-k:N, average, all, one-se, 3 or 4-8. [default: auto]"),
+        typer.Option("--layers", help="auto, top-k:N, average, all, one-se, 3 or 4-8. \\[default: auto]"),
     ] = None,
     store: Annotated[
-        Path | None, typer.Option("--store", help="Folder that keeps the activations. [default: store]")
+        Path | None, typer.Option("--store", help="Folder that keeps the activations. \\[default: store]")
     ] = None,
     out: o.Out = None,
     limit: o.Limit = None,
     fits: Annotated[
         int | None,
-        typer.Option("--fits", help="Fit each probe so many times, with other splits, draws and starts. [default: 5]"),
+        typer.Option("--fits", help="Fit each probe so many times, with other splits, draws and starts. \\[default: 5]"),
     ] = None,
     nulls: Annotated[
         int | None,
-        typer.Option("--nulls", help="Shuffled fits and random directions to hold a probe against. [default: 20]"),
+        typer.Option("--nulls", help="Shuffled fits and random directions to hold a probe against. \\[default: 20]"),
     ] = None,
     augment: Annotated[
         str | None, typer.Option("--augment", help="Also fit with this share of target train examples mixed in: 1%.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Every random choice follows from it. [default: 0]")
+        int | None, typer.Option("--seed", help="Every random choice follows from it. \\[default: 0]")
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. [default: auto]")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. \\[default: auto]")] = None,
     device_map: o.DeviceMap = None,
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="auto, float32, bfloat16, float16. [default: auto]")
+        str | None, typer.Option("--dtype", help="auto, float32, bfloat16, float16. \\[default: auto]")
     ] = None,
-    too_long: Annotated[str | None, typer.Option("--too-long", help="skip, refuse or cut. [default: skip]")] = None,
+    too_long: Annotated[str | None, typer.Option("--too-long", help="skip, refuse or cut. \\[default: skip]")] = None,
     tune_preset: Annotated[
         str | None,
-        typer.Option("--tune-preset", help="default or genies, for lora and prompt-tuning. [default: default]"),
+        typer.Option("--tune-preset", help="default or genies, for lora and prompt-tuning. \\[default: default]"),
     ] = None,
     drop_overlap: Annotated[
         bool | None,
         typer.Option(
             "--drop-overlap/--keep-overlap",
-            help="Leave out test examples whose prompt stands in the source's train split. [default: keep-overlap]",
+            help="Leave out test examples whose prompt stands in the source's train split. \\[default: keep-overlap]",
         ),
     ] = None,
     strict: Annotated[
-        bool | None, typer.Option("--strict/--no-strict", help="Take every caution for an error. [default: no-strict]")
+        bool | None, typer.Option("--strict/--no-strict", help="Take every caution for an error. \\[default: no-strict]")
     ] = None,
     trust_store: Annotated[
         bool | None, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
