@@ -16,7 +16,9 @@ def rescore(
     evaluations: Annotated[Path, typer.Argument(help="Folder METHOD/MODEL-SOURCE/TARGET.json, ours or published.")],
     benchmark: Annotated[str, typer.Option("--benchmark", "-b", help="Whose shifts to score.")] = "genies",
     model: Annotated[str, typer.Option("--model", "-m", help="Model, as the folder names have it.")] = "",
-    methods: Annotated[str | None, typer.Option("--methods", help="Comma-separated. \\[default: all there are]")] = None,
+    methods: Annotated[
+        str | None, typer.Option("--methods", help="Comma-separated. \\[default: all there are]")
+    ] = None,
     data: o.Data = None,
     out: o.Out = None,
     json: o.Json = False,

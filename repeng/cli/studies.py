@@ -44,7 +44,7 @@ def run(
     limit: o.Limit = None,
     fits: Annotated[
         int | None,
-        typer.Option("--fits", help="Fit each probe so many times, with other splits, draws and starts. \\[default: 5]"),
+        typer.Option("--fits", help="Fit each probe so often, with other splits, draws and starts. \\[default: 5]"),
     ] = None,
     nulls: Annotated[
         int | None,
@@ -74,7 +74,8 @@ def run(
         ),
     ] = None,
     strict: Annotated[
-        bool | None, typer.Option("--strict/--no-strict", help="Take every caution for an error. \\[default: no-strict]")
+        bool | None,
+        typer.Option("--strict/--no-strict", help="Take every caution for an error. \\[default: no-strict]"),
     ] = None,
     trust_store: Annotated[
         bool | None, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
