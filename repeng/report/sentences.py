@@ -94,7 +94,8 @@ def _alone(mean: Mean) -> str:
 def _among(means: Sequence[Mean]) -> str:
     """Which of several methods lead, as far as tests tell."""
     first, rivals = means[0], means[1:]
-    together = [mean for mean, p in zip(rivals, _rival_p(first, rivals), strict=True) if p is None or p >= LEVEL]
+    tested = _rival_p(first, rivals)
+    together = [mean for mean, p in zip(rivals, tested, strict=True) if p is None or p >= LEVEL]
     lowest = means[-1].estimate.value
     if not together:
         return (
@@ -102,7 +103,7 @@ def _among(means: Sequence[Mean]) -> str:
             f"{len(rivals)} other{'s' if len(rivals) > 1 else ''} ({_span(lowest, rivals[0].estimate.value)})"
         )
     spread = f"from {lowest:.2f} to {first.estimate.value:.2f}"
-    if first.evaluations is None:
+    if all(p is None for p in tested):
         return f"mean accuracies of {len(means)} methods go {spread} ({first.name}), untested"
     if len(together) == len(rivals):
         return f"paired tests do not tell {len(means)} methods apart, whose mean accuracies go {spread}"

@@ -109,6 +109,12 @@ def test_without_evaluations_nothing_is_called_higher() -> None:
     assert "mean accuracies of 2 methods go from 0.60 to 0.95 (mms), untested" in said
 
 
+def test_what_has_no_prompts_to_test_over_is_called_untested() -> None:
+    rows, known = study({"mms": [0.95] * 4, "lat": [0.6] * 4})
+    without = {key: Evaluation(one.probabilities) for key, one in known.items()}
+    assert "go from 0.60 to 0.95 (mms), untested" in summary_sentences(rows, without)
+
+
 def test_no_sentence_says_best_or_generalises() -> None:
     for _, made, expected in CASES:
         assert not {"best", "generalises", "winner", "at chance"} & set(expected.replace(",", " ").split())
