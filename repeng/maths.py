@@ -43,13 +43,22 @@ def all_pairs(
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
+def pair_wins(gaps: Float[np.ndarray, "*unit pair"]) -> Float[np.ndarray, "*unit pair"]:
+    """1.0 for each pair whose best response scores higher, 0.5 for a tie, else 0.0.
+
+    Args:
+        gaps: score of the best response less that of the worse, pair by pair.
+    """
+    return (gaps > 0) + 0.5 * (gaps == 0)
+
+
 def pair_accuracy(gaps: Float[np.ndarray, "*unit pair"]) -> Float[np.ndarray, "*unit"]:
     """The share of pairs whose best response scores higher; a tie counts half.
 
     Args:
         gaps: score of the best response less that of the worse, pair by pair.
     """
-    return np.asarray(np.mean((gaps > 0) + 0.5 * (gaps == 0), axis=-1))
+    return np.asarray(np.mean(pair_wins(gaps), axis=-1))
 
 
 def independent_groups(

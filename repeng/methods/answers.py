@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.errors import RepengError
-from repeng.maths import independent_groups, sigmoid
+from repeng.maths import independent_groups, pair_accuracy, pair_wins, sigmoid
 from repeng.methods.base import Answer, FittedMethod, LayerScores, NullScores, ResponseScores, Target
 from repeng.metrics import Evaluation, accuracy_intervals
 from repeng.results import LayerFigure
@@ -65,20 +65,15 @@ def _null_accuracies(
     """
     if null is None:
         return {}
-    wins = _wins(_of_best(null.shuffled, pairs, target, np.negative))
+    wins = pair_wins(_of_best(null.shuffled, pairs, target, np.negative))
     units, _ = independent_groups(groups, target.examples[pairs[:, 0]])
     names, place = np.unique(units, return_inverse=True)
     coins = np.random.default_rng(zlib.crc32(target.key.encode())).random((len(wins), len(names))) < 0.5
     shuffled = np.where(coins[:, place], 1 - wins, wins)
     found = {"shuffled": shuffled.mean(axis=1), "unlabelled": wins.mean(axis=1)}
     if null.random is not None:
-        found["random"] = _wins(_of_best(null.random, pairs, target, np.negative)).mean(axis=1)
+        found["random"] = pair_accuracy(_of_best(null.random, pairs, target, np.negative))
     return found
-
-
-def _wins(gaps: Float[np.ndarray, "*unit pair"]) -> Float[np.ndarray, "*unit pair"]:
-    """1.0 where the first of a pair scores higher, 0.5 for a tie, else 0.0."""
-    return (gaps > 0) + 0.5 * (gaps == 0)
 
 
 def _short(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
@@ -134,7 +129,7 @@ def by_layer(found: LayerScores, target: Target, labels: ResponseLabels) -> ByLa
     answered = np.isfinite(scores).all(axis=(0, 1))
     pairs = some_pairs(labels.pairs[answered], labels.name)
     scores = scores[..., answered]
-    wins = _wins(scores).swapaxes(0, 1)
+    wins = pair_wins(scores).swapaxes(0, 1)
     asked = Evaluation(wins[0].mean(axis=0), example=labels.examples[pairs[:, 0]], group=labels.groups[pairs[:, 0]])
     intervals = accuracy_intervals(wins, asked)
     tied = found.tied

@@ -333,6 +333,11 @@ class LinearProbe(Probe):
         self, activations: Float[Tensor, "*batch stimulus example d_model"]
     ) -> Float[Tensor, "*batch example"]:
         """`features . direction_ - offset_`."""
+        return self._along(activations)
+
+    def _along(
+        self, activations: Float[Tensor, "*batch stimulus example d_model"]
+    ) -> Float[Tensor, "*each_batch example"]:
         features = self.features(activations).to(self.direction_.dtype)
         return projected(features, self.direction_) - self.offset_[..., None]
 
@@ -342,8 +347,7 @@ class LinearProbe(Probe):
         """One matrix product for all, where the class has not its own way to a score."""
         if type(self).response_scores is not LinearProbe.response_scores:
             return super().scores_of_each(activations)
-        features = self.features(activations).to(self.direction_.dtype)
-        return projected(features, self.direction_) - self.offset_[..., None]
+        return self._along(activations)
 
     def with_directions(self, directions: Float[Tensor, "*batch d_model"]) -> Probe:
         """The same directions, and no offset."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from repeng.distributions.schema import Shift
 from repeng.metrics import AGREES, Evaluation, Figures
-from repeng.report.predictions import Key, Prediction
+from repeng.report.predictions import Key, Prediction, evaluations_of
 from repeng.results import CAPABILITY, ResultRow, accuracy_of_probabilities, row_from
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def settle(
     Returns:
         The rows, and what contradicts: also accuracies that a method states about itself against its probabilities.
     """
-    evaluations = {key: one.evaluation for key, one in predictions.items()}
+    evaluations = evaluations_of(predictions)
     capabilities = {
         (row.model, row.target): evaluations[_key(row)]
         for row in rows

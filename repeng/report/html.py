@@ -24,7 +24,14 @@ from repeng.report.layer_section import layer_pictures
 from repeng.report.mistakes import wrong_pairs
 from repeng.report.overlap_section import overlap_table
 from repeng.report.page import Cell, Grid, Line, Picture, draw, figure, grid_of, write_page
-from repeng.report.predictions import Key, Prediction, mean_estimate, read_predictions, reliability_frame
+from repeng.report.predictions import (
+    Key,
+    Prediction,
+    evaluations_of,
+    mean_estimate,
+    read_predictions,
+    reliability_frame,
+)
 from repeng.report.published import GENIES_MEANS, MODEL, is_genies
 from repeng.report.sentences import summary_sentences
 from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
@@ -105,7 +112,7 @@ def write_report(
         "report.html",
         made_of=made_of,
         title="repeng: how it generalises",
-        sentence=summary_sentences(rows, {key: one.evaluation for key, one in predictions.items()}),
+        sentence=summary_sentences(rows, evaluations_of(predictions)),
         cautions=cautions,
         models=in_order(frame["model"]),
         n_shifts=len(frame[["section", "shift"]].drop_duplicates()),

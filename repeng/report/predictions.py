@@ -105,6 +105,11 @@ def read_predictions(folder: Path, *, shifts: Collection[tuple[str, str]] | None
     return found
 
 
+def evaluations_of(predictions: Mapping[Key, Prediction]) -> dict[Key, Evaluation]:
+    """The evaluation of each prediction."""
+    return {key: one.evaluation for key, one in predictions.items()}
+
+
 def predictions_of(rows: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[Prediction | None]:
     """The prediction behind each row of a results frame, None where there is none."""
     keys = rows[["model", "method", "source", "target"]].itertuples(index=False, name=None)

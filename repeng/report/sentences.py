@@ -10,11 +10,10 @@ import pandas as pd
 from repeng.maths import FEWEST_GROUPS
 from repeng.metrics import Estimate, Evaluation, holm, mean_accuracy_interval, mean_paired_difference
 from repeng.report.frames import fitted, in_order, shift_frame
+from repeng.report.predictions import Key
 from repeng.results import ResultRow
 from repeng.results.verdicts import ABOVE, BELOW, LEVEL
 
-Key = tuple[str, str, str, str]
-"""Model, method, source, target."""
 MOST_NAMED = 4
 
 

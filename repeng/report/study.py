@@ -15,7 +15,7 @@ from repeng.metrics import Evaluation
 from repeng.report.contradictions import settle
 from repeng.report.frames import shift_frame
 from repeng.report.html import write_report
-from repeng.report.predictions import Key, Prediction, read_predictions, reliability_frame
+from repeng.report.predictions import Key, Prediction, evaluations_of, read_predictions, reliability_frame
 from repeng.report.sentences import summary_sentences
 from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
 from repeng.results import ResultRow, read_results, results_frame
@@ -63,7 +63,7 @@ class StudyResults:
     @property
     def summary(self) -> str:
         """What the figures show, in sentences that intervals, nulls and paired tests allow."""
-        return summary_sentences(self.rows, {key: one.evaluation for key, one in self.predictions.items()})
+        return summary_sentences(self.rows, evaluations_of(self.predictions))
 
     def heat_map(self) -> Any:
         """Accuracy of every shift and method."""

@@ -20,6 +20,8 @@ from repeng.distributions.cautions import MOST_NAMED, Caution, data_cautions, ow
 from repeng.distributions.overlap import find_overlaps
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation, cell_p, holm
+from repeng.metrics.intervals import CHANCE
+from repeng.results.verdicts import LEVEL
 
 FILE = "cautions.json"
 
@@ -67,7 +69,7 @@ def null_cautions(own: Mapping[tuple[str, str], Evaluation]) -> list[Caution]:
     return [
         Caution("no_better_than_null", f"{method} on {source}", f"{own[method, source].accuracy:.2f}")
         for (method, source), p in corrected
-        if p >= 0.05 or own[method, source].accuracy < 0.5
+        if p >= LEVEL or own[method, source].accuracy < CHANCE
     ]
 
 

@@ -11,7 +11,8 @@ from made_up_study import make_row
 
 from repeng.distributions.schema import Shift
 from repeng.metrics import Evaluation
-from repeng.report.sentences import Key, summary_sentences
+from repeng.report.predictions import Key
+from repeng.report.sentences import summary_sentences
 from repeng.results import ResultRow, row_from, with_verdicts
 
 EXTREME = [(f"s{number}", f"t{number}", "extreme") for number in range(4)]
