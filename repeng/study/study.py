@@ -140,7 +140,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
             holds another study.
     """
     study = joined(study)
-    world = load_benchmark(study.benchmark, study.data, limit=study.limit)
+    world = load_benchmark(study.benchmark, study.data, limit=study.limit, reading=study.reading)
     settings = ModelSettings(study.model, study.device, study.dtype, study.too_long, study.device_map)
     n_layers = settings.identity.n_layers
     check_layers(study.layers, n_layers, study.model)
