@@ -16,7 +16,7 @@ from repeng.distributions.labelled import (
     named_responses,
     prompt_of,
 )
-from repeng.distributions.reading import Fields, Reading, classes_refusal
+from repeng.distributions.reading import Fields, Reading, classes_refusal, is_label
 from repeng.distributions.rows import RepeatedKeys
 from repeng.distributions.schema import Example, Message, Prompt
 from repeng.errors import BadData
@@ -123,15 +123,16 @@ def _fields(row: object, reading: Reading) -> Fields:
 
 def _classes(rows: Sequence[Any], reading: Reading) -> str:
     """What the labels of all rows are, in a refusal; empty where they are not in one column."""
-    labels, column = [], None
+    labels: list[Any] = []
+    column: str | None = None
     for row in rows:
         try:
             fields = _fields(row, reading)
-            column = fields.column("label")
+            column = fields.column("label") or column
+            value = fields.value("label")
         except BadData:
             continue
-        value = fields.value("label")
-        labels += [value] if isinstance(value, str | int | float) else []
+        labels += [value] if is_label(value) else []
     return classes_refusal(labels, column) if labels and column else ""
 
 

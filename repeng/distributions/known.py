@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from repeng.distributions.hub import HubSource
@@ -27,7 +28,12 @@ class KnownSource:
     name: str
     known: KnownSet
     parts: tuple[FileSource | HubSource, ...]
-    named: Mapping[str, str] = field(hash=False)
+
+    @cached_property
+    def named(self) -> Mapping[str, str]:
+        """For each of our splits the set's own, where it has those that are known; else each of its own."""
+        own, known = self.parts[0].splits(), self.known.splits
+        return known if known and set(known.values()) <= set(own) else {name: name for name in own}
 
     @property
     def place(self) -> str:
@@ -40,7 +46,7 @@ class KnownSource:
         return " and ".join(part.origin for part in self.parts)
 
     def splits(self) -> Sequence[str]:
-        """Ours, where the set has what they mean; else the set's own."""
+        """The names of `named`."""
         return tuple(self.named)
 
     def split_place(self, split: str) -> str:
@@ -113,18 +119,11 @@ def _alone(known: KnownSet, place: str) -> dict[str, Source]:
         raise BadInput(f"{place}: none of {', '.join(known.configurations)} is here; found {', '.join(found)}")
     if len(chosen) == 1 and len(known.configurations) == 1:
         chosen = {known.name: next(iter(chosen.values()))}
-    return {name: KnownSource(name, known, (source,), _named(known, source)) for name, source in chosen.items()}
+    return {name: KnownSource(name, known, (source,)) for name, source in chosen.items()}
 
 
 def _in_parts(known: KnownSet, folder: str) -> dict[str, Source]:
     """A set that comes from several: on the hub, or in folders of their names within one."""
     places = [str(Path(folder).expanduser() / Path(hub).name) if folder else hub for hub in known.hub]
     parts = tuple(next(iter(find_sources(place).values())) for place in places)
-    return {known.name: KnownSource(known.name, known, parts, _named(known, parts[0]))}
-
-
-def _named(known: KnownSet, source: FileSource | HubSource) -> dict[str, str]:
-    own = source.splits()
-    if known.splits and set(known.splits.values()) <= set(own):
-        return dict(known.splits)
-    return {name: name for name in own}
+    return {known.name: KnownSource(known.name, known, parts)}
