@@ -111,10 +111,8 @@ def load_named(
     return load_distributions(str(folder), names, limit=limit, reading=reading)
 
 
-def export(
-    data: str, directory: Path, *, form: str = "genies", seed: int = 0, reading: Reading | None = None
-) -> tuple[int, bool]:
-    """Write distributions to a folder, DIRECTORY/distributions/NAME; how many, and whether shifts were written too.
+def export(data: str, directory: Path, *, form: str = "genies", seed: int = 0, reading: Reading | None = None) -> int:
+    """Write distributions to a folder, DIRECTORY/distributions/NAME, and return their number.
 
     Of the embedded benchmark, `mini`, DIRECTORY/shifts.json is the shift file, so that `--data DIRECTORY --benchmark
     DIRECTORY/shifts.json` is the same benchmark.
@@ -139,7 +137,7 @@ def export(
         distributions = load_named(data, reading=reading)
         for distribution in distributions.values():
             write(distribution, directory / "distributions")
-        return len(distributions), False
+        return len(distributions)
     from repeng.benchmarks.mini import mini_benchmark, mini_distributions
 
     _refuse_reading(reading)
@@ -148,7 +146,7 @@ def export(
         write(distribution, directory / "distributions")
     rows = [asdict(shift) for shift in mini_benchmark().shifts]
     write_atomically(directory / "shifts.json", json.dumps(rows, indent=1) + "\n")
-    return len(distributions), True
+    return len(distributions)
 
 
 def _refuse_reading(reading: Reading | None) -> None:

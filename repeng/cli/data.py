@@ -144,8 +144,8 @@ def data_export(
         raise BadInput("name one folder to write to, as the second argument or with --out")
     folder = directory or out or Path()
     meaning = o.reading(columns, positive, turn, group)
-    count, with_shifts = export(data, folder, form=form, seed=seed, reading=meaning)
-    shifts = f", shifts to {folder / 'shifts.json'}" if with_shifts else ""
+    count = export(data, folder, form=form, seed=seed, reading=meaning)
+    shifts = f", shifts to {folder / 'shifts.json'}" if data == "mini" else ""
     Talk().result(None, f"wrote {count} distributions to {folder / 'distributions'}{shifts}")
 
 
