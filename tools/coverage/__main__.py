@@ -21,7 +21,15 @@ from tools.coverage.differences import difference_cells, difference_coverage
 from tools.coverage.draws import Cell
 from tools.coverage.held_out import held_out_rows
 from tools.coverage.others import RATIOS, calibration_coverage, mean_coverage, null_levels, ratio_coverage
-from tools.coverage.texts import ALONE, DIFFERENCES, TextCell, text_cells, text_coverage, text_difference_coverage
+from tools.coverage.texts import (
+    ALONE,
+    DIFFERENCES,
+    TextCell,
+    text_cells,
+    text_coverage,
+    text_difference_coverage,
+    threshold_coverage,
+)
 from tools.coverage.texts import FIGURES as TEXT_FIGURES
 
 
@@ -179,6 +187,15 @@ def text_differences(draws: int) -> None:
     table(("fits", "groups", "worst", "mean", "width", "most false alarms", "mean false alarms"), rows)
 
 
+def thresholds(draws: int) -> None:
+    """Of recall at 1 % false positives, by the number of benign texts that the threshold was set on."""
+    rows = []
+    for benign in (50, 100, 300, 1000, 10_000):
+        found = threshold_coverage(benign, TextCell(200, 1, 0.5, 0.9), draws=draws)
+        rows.append((benign, found["given"], found["meant"], f"{found['low']:.2%} to {found['high']:.2%}"))
+    table(("benign texts", "recall at this threshold", "recall at 1 %", "true rates of 95 in 100 thresholds"), rows)
+
+
 def held_out(draws: int) -> None:
     """Of cells that no procedure was chosen by."""
     table(("of", "fits", "cells", "worst", "mean"), held_out_rows(draws))
@@ -188,7 +205,7 @@ TABLES: dict[str, Callable[[int], None]] = {
     one.__name__: one
     for one in (
         *(one_fit, five_fits, differences, ratios, means, nulls, calibration, held_out),
-        *(texts, text_differences),
+        *(texts, text_differences, thresholds),
     )
 }
 
