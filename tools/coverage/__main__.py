@@ -19,7 +19,7 @@ from tools.coverage.accuracies import (
 )
 from tools.coverage.differences import difference_cells, difference_coverage
 from tools.coverage.draws import Cell
-from tools.coverage.held_out import held_out_rows
+from tools.coverage.held_out import SEED, held_out_rows
 from tools.coverage.others import RATIOS, calibration_coverage, mean_coverage, null_levels, ratio_coverage
 from tools.coverage.texts import (
     ALONE,
@@ -167,6 +167,18 @@ def texts(draws: int) -> None:
     table(head, rows)
 
 
+def texts_held_out(draws: int) -> None:
+    """Of figures of labelled texts, in cells that no procedure was chosen by."""
+    rows = []
+    for title, options in (("1 fit", {}), ("3 fits, sd .2", {"fits": 3, "fit_sd": 0.2})):
+        cells = text_cells([50, 200], (1, 2, 8), (0.65, 0.9, 0.985), (0.3, 0.15), alike=0.5, **options)
+        found = [text_coverage(cell, draws=draws, seed=SEED) for cell in cells]
+        for name in TEXT_FIGURES:
+            shares = [one[name][0] for one in found]
+            rows.append((title, name, len(cells), min(shares), float(np.mean(shares))))
+    table(("fits", "figure", "cells", "worst", "mean"), rows)
+
+
 def text_differences(draws: int) -> None:
     """Of differences of two AUROCs on the same texts."""
     rows = []
@@ -205,7 +217,7 @@ TABLES: dict[str, Callable[[int], None]] = {
     one.__name__: one
     for one in (
         *(one_fit, five_fits, differences, ratios, means, nulls, calibration, held_out),
-        *(texts, text_differences, thresholds),
+        *(texts, texts_held_out, text_differences, thresholds),
     )
 }
 

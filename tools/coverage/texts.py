@@ -61,10 +61,14 @@ class TextCell:
 
 
 def text_cells(
-    groups: Sequence[int], sizes: Sequence[int] = (1, 4, 20), areas: Sequence[float] = AREAS, **options: Any
+    groups: Sequence[int],
+    sizes: Sequence[int] = (1, 4, 20),
+    areas: Sequence[float] = AREAS,
+    prevalences: Sequence[float] = (0.5, 0.1),
+    **options: Any,
 ) -> list[TextCell]:
     """Every number of groups and texts, prevalence and AUROC."""
-    every = itertools.product(groups, sizes, (0.5, 0.1), areas)
+    every = itertools.product(groups, sizes, prevalences, areas)
     return [TextCell(n, size, share, area, **options) for n, size, share, area in every]
 
 
