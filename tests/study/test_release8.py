@@ -50,7 +50,9 @@ def test_the_store_has_the_same_hashes_and_the_same_rows(old: Path) -> None:
             activations.check()
 
 
-def test_a_run_on_the_old_store_captures_nothing_and_gives_the_old_figures_to_the_bit(old: Path, tmp_path: Path) -> None:
+def test_a_run_on_the_old_store_captures_nothing_and_gives_the_old_figures_to_the_bit(
+    old: Path, tmp_path: Path
+) -> None:
     study = Study(
         benchmark=str(old / "shifts.json"),
         data="mini",
