@@ -15,6 +15,7 @@ from repeng.activations.store.request import Request, capture_record, needed
 from repeng.activations.store.reuse import siblings, take_over
 from repeng.activations.store.store import Store
 from repeng.activations.store.writing import note_source, tidy
+from repeng.activations.token_rules import check_tokens
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput, UnknownName
 from repeng.models.fingerprint import Identity
@@ -129,6 +130,8 @@ def capture(
     empty = [split for split in splits if not split.examples]
     if empty:
         raise BadInput(f"{empty[0].distribution}/{empty[0].name} has no examples; there is nothing to capture")
+    for split in splits:
+        check_tokens(split, dict.fromkeys(key.token for key in request.layers_by_key(identity.n_layers)))
     copied = sum(_without_model(store.root / record.id, split, identity.n_layers, request, store) for split in splits)
     missing = needed(record.id, identity.n_layers, splits, request, store)
     n_asked = len(splits) * len(request.layers_by_key(identity.n_layers))
