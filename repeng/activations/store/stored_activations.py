@@ -117,10 +117,9 @@ class StoredActivations:
                 f"{self.key} holds one vector of each response; read it with layer, or capture the token all"
             )
         rows = np.arange(self.n_responses) if responses is None else np.array(responses, dtype=np.int64)
-        if len(rows) and not (0 <= rows.min() and rows.max() < self.n_responses):
-            raise BadInput(
-                f"{self.key} has the responses 0 to {self.n_responses - 1}; asked for {list(responses or ())}"
-            )
+        wrong = rows[(rows < 0) | (rows >= self.n_responses)]
+        if len(wrong):
+            raise BadInput(f"{self.key} has no response {wrong[0]}, only 0 to {self.n_responses - 1}")
         name, shards = self._name(layer), self._shards(layer)
         firsts = np.array([shard.first for shard in shards])
         owners = np.searchsorted(firsts, rows, side="right") - 1
