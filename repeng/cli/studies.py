@@ -155,8 +155,8 @@ def cache(
         typer.Option(
             "--tokens",
             help="last, last:-K (K tokens before it), response_mean, prompt_last, first_response, turn_end (what "
-            "closes the response's turn), mean:ROLE (over a role's turns, as mean:user+assistant), all (every token of the "
-            "response) or all:ROLE.",
+            "closes the response's turn), mean:ROLE (over a role's turns, as mean:user+assistant), all (every token of "
+            "the response) or all:ROLE.",
         ),
     ] = "last",
     layers: Annotated[str, typer.Option("--layers", help="all, 3 or 4-8.")] = "all",
