@@ -83,17 +83,12 @@ def example_texts(example: Example, stimulus: Stimulus, tokenizer: Any) -> list[
         BadInput: the prompt is a chat that the tokenizer's template does not take.
     """
     texts = stimulus.parts(example, chat_renderer(tokenizer))
-    if example_region(example) != "all" or stimulus.verdict:
+    if example.region != "all" or stimulus.verdict:
         return texts
     start = len(stimulus.preamble)
     if not isinstance(example.prompt, str):
         start += prompt_turns(example.prompt, tokenizer)[0].start
     return [StimulusText(text.prefix[:start], text.prefix[start:] + text.response, text.suffix) for text in texts]
-
-
-def example_region(example: Example) -> str:
-    """What an example's labels speak of: "response", or "all" of the conversation."""
-    return str(getattr(example, "region", "response"))
 
 
 def turn_close(messages: tuple[Message, ...], tokenizer: Any) -> str:

@@ -10,7 +10,8 @@ directly is part of it; one after a suffix is not. The turns of a chat (`models.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -116,14 +117,17 @@ def tokenize(
             raise _refused(split, owner, f"{len(text.text):,} characters", stimulus, lm, limit)
         tokens = next(whole)
         if marks is not None:
-            tokens = replace(tokens, turns=turns_of_text(text.text, tokens.ids, marks[row], stimulus, lm.tokenizer))
+            with _naming(split, owner):
+                found = turns_of_text(text.text, tokens.ids, marks[row], stimulus, lm.tokenizer)
+            tokens = replace(tokens, turns=found)
         if stimulus.eos:
             tokens = _with_eos(tokens, lm.tokenizer.eos_token_id, follows_response=not text.suffix)
         if not tokens.ids:
             raise BadInput(f"{_place(split, owner)}: its text under {stimulus.name!r} has no token at all")
         if limit is None or len(tokens.ids) <= limit:
             if close is not None:
-                closing = closing_ids(text.text, tokens.ids, close[owner], stimulus, lm.tokenizer)
+                with _naming(split, owner):
+                    closing = closing_ids(text.text, tokens.ids, close[owner], stimulus, lm.tokenizer)
                 if limit is None or len(tokens.ids) + len(closing) <= limit:
                     tokens = replace(tokens, ids=[*tokens.ids, *closing], n_closing=len(closing))
             result.append(tokens)
@@ -139,24 +143,26 @@ def stimulus_texts(split: Split, numbers: Sequence[int], stimulus: Stimulus, tok
     return [text for number in numbers for text in example_texts(split.examples[number], stimulus, tokenizer)]
 
 
-def _turns_of(split: Split, number: int, stimulus: Stimulus, lm: LanguageModel) -> list[tuple[TurnCharacters, ...]]:
+@contextmanager
+def _naming(split: Split, example: int) -> Iterator[None]:
+    """What is wrong with an example's turns is said with its name."""
     try:
-        return text_turns(split.examples[number], stimulus, lm.tokenizer)
+        yield
     except BadInput as error:
-        raise BadInput(f"{_place(split, number)}: {error}") from error
+        raise BadInput(f"{_place(split, example)}: {error}") from error
+
+
+def _turns_of(split: Split, number: int, stimulus: Stimulus, lm: LanguageModel) -> list[tuple[TurnCharacters, ...]]:
+    with _naming(split, number):
+        return text_turns(split.examples[number], stimulus, lm.tokenizer)
 
 
 def _close_of(split: Split, number: int, lm: LanguageModel) -> str:
     prompt = split.examples[number].prompt
-    if isinstance(prompt, str):
-        raise BadInput(
-            f"{_place(split, number)}: its prompt is a text and no chat, so nothing closes its response's turn; take "
-            "last for turn_end"
-        )
-    try:
+    with _naming(split, number):
+        if isinstance(prompt, str):
+            raise BadInput("its prompt is a text and no chat, so nothing closes its response's turn; take last")
         return turn_close(prompt, lm.tokenizer)
-    except BadInput as error:
-        raise BadInput(f"{_place(split, number)}: {error}") from error
 
 
 def _refused(

@@ -108,9 +108,7 @@ def test_every_token_of_plain_texts_is_that_of_the_text_alone_also_with_a_suffix
     stimuli = (get_stimulus("plain"), get_stimulus("contrast_yes"))
     request = Request(stimuli, tokens=("all", "mean:assistant", "all:assistant", "first_response", "last:-1"))
     store = Store(tmp_path)
-    stored = store.capture(
-        capture(llama, [split], request, store, method=method, storage_dtype="float32").capture_id
-    )
+    stored = store.capture(capture(llama, [split], request, store, method=method, storage_dtype="float32").capture_id)
     for stimulus in stimuli:
         held = {token: stored.open(split, stimulus.name, "resid_post", token) for token in request.tokens}
         texts = [(example.prompt, response) for example in split.examples for response in example.responses]

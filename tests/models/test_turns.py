@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from chat_samples import CHAT, CLOSE, MARKED, SHORT, TEMPLATES, UNMARKED, conversations, written
@@ -150,17 +149,34 @@ def test_turns_move_with_the_text_when_it_is_cut(chat_lm: LanguageModel) -> None
 
 def test_a_label_of_the_whole_conversation_has_its_response_begin_with_the_first_turn(chat_lm: LanguageModel) -> None:
     prompt = written(CHAT, marked=False)[0]
-    whole = SimpleNamespace(**vars(Example(CHAT, ("a", "b"), 0)), region="all")
-    header = "[system]\n"
-    assert example_texts.__wrapped__(whole, PLAIN, chat_lm.tokenizer)[0] == StimulusText(  # type: ignore[attr-defined]
-        header, prompt.removeprefix(header) + "a"
-    )
+    whole, header = Example(CHAT, ("a",), (0,), region="all"), "[system]\n"
+    expected = StimulusText(header, prompt.removeprefix(header) + "a")
+    assert example_texts(whole, PLAIN, chat_lm.tokenizer) == [expected]
+    few = replace(PLAIN, name="few", preamble="Read:\n", after_response=" Right?")
+    shifted = StimulusText("Read:\n" + header, expected.response, " Right?")
+    assert example_texts(whole, few, chat_lm.tokenizer) == [shifted]
+    text = tokenize(Split("d", "train", (whole,)), PLAIN, chat_lm, turns=True)[0]
+    assert text is not None
+    assert (text.response_start, text.response_end) == (text.turns[0].start, len(text.ids))
+    statement = Example("Paris is", (" in Spain",), (), region="all")
+    assert example_texts(statement, PLAIN, chat_lm.tokenizer) == [StimulusText("", "Paris is in Spain")]
 
 
-def test_texts_that_are_tokenized_apart_or_without_offsets_have_no_turns(chat_lm: LanguageModel) -> None:
+def test_a_verdict_is_what_is_scored_also_of_a_whole_conversation(chat_lm: LanguageModel) -> None:
+    verdict = get_stimulus("truthfulness_yes")
+    whole = Example(SHORT, ("a",), (0,), region="all")
+    assert example_texts(whole, verdict, chat_lm.tokenizer)[0].response == "Yes"
+    text = tokenize(Split("d", "train", (whole,)), verdict, chat_lm, turns=True)[0]
+    assert text is not None
+    assert chat_lm.tokenizer.decode(text.ids[text.turns[-1].start : text.turns[-1].end]) == "a"
+    assert chat_lm.tokenizer.decode(text.ids[text.response_start :]) == "Yes"
+
+
+def test_turns_are_found_in_the_tokens_that_the_model_reads_or_not_at_all(chat_lm: LanguageModel) -> None:
     split = conversations()
-    with pytest.raises(BadInput, match="'zero_shot_genies' tokenizes prompt and response apart"):
-        tokenize(split, get_stimulus("zero_shot_genies"), chat_lm, turns=True)
+    straddling = Split("d", "train", (Example("Answer: ", ("Jupiter", "Mars"), 0),))
+    with pytest.raises(BadInput, match="d/train, example 0: .*'zero_shot_genies' tokenizes prompt and response apart"):
+        tokenize(straddling, get_stimulus("zero_shot_genies"), chat_lm, turns=True)
     few = tokenize(split, replace(PLAIN, name="few", preamble="Read this:\n"), chat_lm, turns=True)
     plain = tokenize(split, PLAIN, chat_lm, turns=True)
     for shifted, text in zip(few, plain, strict=True):

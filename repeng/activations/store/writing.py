@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors import safe_open
 from safetensors.torch import save
@@ -125,6 +125,15 @@ class ActivationsWriter:
             feature_shape = file.get_slice(name).get_shape()[1:]
         ragged = token_rule(self.key.token).is_ragged
         also: dict[str, Any] = {"token_counts": tuple(token_counts)} if ragged else {}
+        of_responses = response_rows(split)
+        names = (
+            "example",
+            "response",
+            "label",
+            "group",
+            *(("unit",) if of_responses and len(of_responses[0]) > 4 else ()),
+            "text_hash",
+        )
         Index(
             format=FORMAT,
             capture=self.folder.absolute().parents[2].name,
@@ -146,8 +155,8 @@ class ActivationsWriter:
             blank=tuple(blank),
             shards=tuple(shards),
             responses=tuple(
-                ResponseRow(example=example, response=number, label=label, group=group, text_hash=digest)
-                for (example, number, label, group), digest in zip(response_rows(split), hashes, strict=True)
+                cast(ResponseRow, dict(zip(names, (*row, digest), strict=True)))
+                for row, digest in zip(of_responses, hashes, strict=True)
             ),
             **also,
         ).write(self.folder / INDEX)
