@@ -16,13 +16,14 @@ from repeng.activations.capture import Request, capture
 from repeng.activations.layouts import choice
 from repeng.activations.layouts.packed import MASKS, TREES
 from repeng.activations.store.store import Store
-from repeng.distributions.schema import Split
+from repeng.distributions.schema import Example, Split
 from repeng.distributions.stimuli import get_stimulus
 from repeng.models.load import LanguageModel, load_model
 
 ROLES = {"mean:assistant": ("assistant",), "mean:user+system": ("system", "user"), "all:user": ("user",)}
 ROLES |= {"all:user+assistant": ("user", "assistant")}
 ONE = ("last", "last:-2", "response_mean", "prompt_last", "first_response", "turn_end")
+EXAMPLES = conversations().examples
 REQUEST = Request((get_stimulus("plain"),), ("resid_post", "hook_z"), (*ONE, *ROLES, "all"))
 
 
@@ -123,3 +124,48 @@ def test_every_token_of_plain_texts_is_that_of_the_text_alone_also_with_a_suffix
             if response:
                 assert_close(held["mean:assistant"].layer(1)[row], spoken.mean(0), rtol=1e-5, atol=1e-5)
                 assert_close(held["first_response"].layer(1)[row], spoken[0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_label_of_the_whole_conversation_is_read_over_all_of_it(
+    folder_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    lm, store = load_model(str(folder_of("llama")), device="cpu"), Store(tmp_path)
+    lm.tokenizer.chat_template = TEMPLATES["unmarked"]
+    examples = tuple(Example(example.prompt, example.responses[:1], (0,), region="all") for example in EXAMPLES)
+    split = Split("chats", "train", (*examples, Example("Paris is", (" in Spain.",), (), region="all")))
+    request = Request((get_stimulus("plain"),), tokens=("all", "response_mean", "first_response", "all:assistant"))
+    stored = store.capture(capture(lm, [split], request, store, storage_dtype="float32").capture_id)
+    held = {token: stored.open(split, "plain", "resid_post", token) for token in request.tokens}
+    logprobs, counts = stored.logprobs(split)
+    for row, example in enumerate(split.examples):
+        if isinstance(example.prompt, str):
+            prompt, start = example.prompt, 0
+        else:
+            prompt, turns = written(example.prompt, marked=False)
+            start = turns[0][1]
+        whole = alone(lm, "llama", prompt[:start], prompt[start:] + example.responses[0])
+        vectors = whole.vectors["resid_post", 1][whole.start :]
+        assert_close(held["all"].tokens(1, [row])[0], vectors, rtol=1e-5, atol=1e-5)
+        assert_close(held["response_mean"].layer(1)[row], vectors.mean(0), rtol=1e-5, atol=1e-5)
+        assert_close(held["first_response"].layer(1)[row], vectors[0], rtol=1e-5, atol=1e-5)
+        assert counts[row] == len(vectors) and logprobs[row] == pytest.approx(whole.logprob, abs=1e-3)
+        spoken = sum(held["all:assistant"].index.token_counts[row : row + 1])
+        assert 0 < spoken < len(vectors)
+
+
+def test_a_response_and_the_whole_conversation_are_never_taken_for_each_other(
+    llama: LanguageModel, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    request = Request((get_stimulus("plain"),), tokens=("response_mean",), logprob=False)
+    one, whole = (
+        Split("d", "train", (Example("Paris is", (" in Spain.", " here"), 0, region=region),))
+        for region in ("response", "all")
+    )
+    for split in (one, whole):
+        done = capture(llama, [split], request, store, storage_dtype="float32")
+    stored = store.capture(done.capture_id)
+    means = [stored.open(split, "plain", "resid_post", "response_mean").layer(1)[0] for split in (one, whole)]
+    assert not torch.allclose(*means, atol=1e-3)
+    text = alone(llama, "llama", "", "Paris is in Spain.")
+    assert_close(means[1], text.vectors["resid_post", 1][text.start :].mean(0), rtol=1e-5, atol=1e-5)

@@ -82,6 +82,57 @@ def test_a_system_message_that_is_written_into_the_user_s_turn_is_found_there(ch
     assert [text[turn.start : turn.stop] for turn in turns] == [message.content for message in messages]
 
 
+FAMILIES = {
+    # As Qwen 2.5 writes: a system message of its own where there is none.
+    "chatml": (
+        "{%- if messages[0]['role'] != 'system' %}{{- '<|im_start|>system\nYou are helpful.<|im_end|>\n' }}{%- endif %}"
+        "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{%- endfor %}"
+        "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}",
+        "<|im_end|>",
+    ),
+    # As Qwen 3: the last assistant turn is given thoughts that earlier ones are not.
+    "thinking": (
+        "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\n' }}{%- if m.role == 'assistant' and loop.last %}"
+        "{{- '<think>\n\n</think>\n\n' }}{%- endif %}{{- m.content + '<|im_end|>\n' }}{%- endfor %}"
+        "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}",
+        "<|im_end|>",
+    ),
+    "llama3": (
+        "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' "
+        "+ m.content | trim + '<|eot_id|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
+        "<|eot_id|>",
+    ),
+    "gemma": (
+        "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+        "{{ raise_exception('roles must alternate') }}{% endif %}"
+        "{{ '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\n' + m.content | trim "
+        "+ '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}",
+        "<end_of_turn>",
+    ),
+    "mistral": (
+        "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + ' [/INST]' }}"
+        "{% else %}{{ ' ' + m.content | trim + eos_token }}{% endif %}{% endfor %}",
+        "</s>",
+    ),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_turns_of_well_known_templates_are_found(family: str, chat_lm: LanguageModel) -> None:
+    template, close = FAMILIES[family]
+    chat_lm.tokenizer.chat_template = template
+    messages = CHAT[1:] if family in ("gemma", "mistral") else CHAT
+    for asked in (messages, messages[:1], messages[-1:]):
+        text = chat_renderer(chat_lm.tokenizer)(asked)
+        turns = prompt_turns(asked, chat_lm.tokenizer)
+        assert [turn.role for turn in turns] == [message.role for message in asked]
+        said = [text[turn.start : turn.stop].strip() for turn in turns]
+        assert said == [message.content.strip() for message in asked]
+        assert turn_close(asked, chat_lm.tokenizer) == close
+
+
 STRIPPING = UNMARKED.replace("m.content | trim", "m.content.split('</think>')[-1] | trim")
 TWICE = UNMARKED.replace("m.content | trim +", "m.content | trim + m.content | trim +")
 LOUD = UNMARKED.replace("m.content | trim", "m.content | upper")
