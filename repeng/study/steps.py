@@ -109,7 +109,7 @@ def capture(
         limit: only the first so many examples of each split.
         stimuli: how prompt and response become text; `plain` is what most probes read, ccs and cra the contrasts.
         sites: hook sites: `resid_post`, `hook_z`, `mlp_out`, ...
-        tokens: where a vector is taken: `last`, `response_mean`, `prompt_last`.
+        tokens: where a vector is taken: `last`, `response_mean`, `all` and others, by their names in docs/store.md.
         layers: 0-based blocks; None for all.
         logprob: also each response's log-probability in nats.
         storage_dtype: `bfloat16`, `float32` or `float16`.
