@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from repeng.errors import BadInput
-
 FEWEST_GROUPS = 30
 """With fewer prompt groups than this, examples are the groups."""
 
@@ -23,23 +21,18 @@ def all_pairs(
     examples: Int[np.ndarray, " response"],
     usable: Bool[np.ndarray, " response"] | None = None,
 ) -> Int[np.ndarray, "pair 2"]:
-    """Every pair as rows (best, worse): an example's 1.0 row against each of its 0.0 rows, in order of the worse row.
+    """Every pair as rows (best, worse): each 1.0 row of an example against each of its 0.0 rows.
 
-    A pair of which a row is not usable is left out.
-
-    Raises:
-        BadInput: an example has two best responses.
+    In order of the worse row, and of one worse row in order of the best one. A pair of which a row is not usable is
+    left out.
     """
     if usable is not None:
         labels = np.where(usable, labels, np.nan)
-    best_of: dict[int, int] = {}
+    best_of: dict[int, list[int]] = {}
     for row in np.flatnonzero(labels == 1.0).tolist():
-        example = int(examples[row])
-        if example in best_of:
-            raise BadInput(f"example {example} has two best responses (rows {best_of[example]} and {row})")
-        best_of[example] = row
+        best_of.setdefault(int(examples[row]), []).append(row)
     worse = np.flatnonzero(labels == 0.0).tolist()
-    pairs = [(best_of[int(examples[row])], row) for row in worse if int(examples[row]) in best_of]
+    pairs = [(best, row) for row in worse for best in best_of.get(int(examples[row]), ())]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
@@ -78,3 +71,18 @@ def independent_groups(
     if n_groups >= FEWEST_GROUPS:
         return groups, False
     return examples, n_groups < len(np.unique(examples))
+
+
+def threshold_at(negatives: Float[np.ndarray, " negative"], rate: float) -> float:
+    """The lowest of some negatives' scores such that at most `rate` of them score above it.
+
+    What scores above it is flagged. With n negatives floor(rate * n) of them may score above it; with fewer than
+    1 / rate that is none, and it is the highest score among them. Tied scores are flagged together or not at all.
+
+    Args:
+        negatives: the scores; one at the least.
+        rate: of false positives, from 0 to below 1.
+    """
+    ordered = np.sort(negatives)[::-1]
+    # Rounding must not cost a flag: 0.05 * 20 is 1.
+    return float(ordered[int(np.floor(rate * len(ordered) + 1e-9))])

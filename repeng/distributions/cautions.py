@@ -189,7 +189,7 @@ def constant_responses(splits: Iterable[Split]) -> list[Caution]:
     found = []
     for split in dict.fromkeys(splits):
         for text in sorted(_everywhere(split)):
-            times = sum(_best(example) == text for example in split.examples)
+            times = sum(text in _right(example) for example in split.examples)
             if times in (0, len(split.examples)):
                 found.append(
                     Caution("constant_response", _name(split), f"{_quote(text)} {'always' if times else 'never'}")
@@ -202,8 +202,8 @@ def same_responses(splits: Iterable[Split]) -> list[Caution]:
     """Splits in which every example offers the same responses, and now one is best and now another."""
     found = []
     for split in dict.fromkeys(splits):
-        alike = len({frozenset(example.responses) for example in split.examples}) == 1
-        if alike and len({_best(example) for example in split.examples}) > 1:
+        alike = not split.as_texts and len({frozenset(example.responses) for example in split.examples}) == 1
+        if alike and len({_right(example) for example in split.examples}) > 1:
             offered = " / ".join(map(_quote, sorted(split.examples[0].responses)[:MOST_NAMED]))
             found.append(Caution("same_responses", _name(split), offered))
     return found
@@ -264,14 +264,14 @@ def _sentence(kind: str, cautions: Sequence[Caution]) -> str:
 
 
 def _everywhere(split: Split) -> set[str]:
-    """The texts that every example has among its responses; none of a single example."""
-    if len(split.examples) < 2:
+    """The texts that every example has among its responses; none of a single example, or of labelled texts."""
+    if len(split.examples) < 2 or split.as_texts:
         return set()
     return set.intersection(*(set(example.responses) for example in split.examples))
 
 
-def _best(example: Example) -> str:
-    return example.responses[example.best]
+def _right(example: Example) -> tuple[str, ...]:
+    return tuple(example.responses[number] for number in example.right)
 
 
 def _name(split: Split) -> str:

@@ -69,11 +69,13 @@ def _scored(row: dict[str, Any]) -> Example:
         if isinstance(score, bool) or not isinstance(score, int | float) or score not in (0, 1):
             shown = f"{kind(score)} ({score!r})" if score is not None else "nothing"
             raise BadData(f"the score of the response {text[:60]!r} is {shown}; a score is 1 (best) or 0")
-    best = [number for number, score in enumerate(responses.values()) if score == 1]
-    if len(best) != 1:
-        found = "no best response" if not best else f"{len(best)} best responses"
-        raise BadData(f"{found}; exactly one has the score 1, the others 0")
-    return Example(prompt, tuple(responses), best[0], _rest(row, "prompt", "responses"))
+    if len(responses) < 2:
+        raise BadData("1 response(s); an example needs 2 or more")
+    best = tuple(number for number, score in enumerate(responses.values()) if score == 1)
+    if not best or len(best) == len(responses):
+        found = "no best response" if not best else "no worse response"
+        raise BadData(f"{found}; of an example's responses one or more have the score 1, and one or more the score 0")
+    return Example(prompt, tuple(responses), best, _rest(row, "prompt", "responses"))
 
 
 def _preference(row: dict[str, Any]) -> Example:

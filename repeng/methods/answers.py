@@ -41,7 +41,7 @@ def evaluate(answer: Answer, target: Target, labels: ResponseLabels) -> Evaluati
     return Evaluation.of_fits(
         probabilities,
         scores,
-        example=labels.examples[pairs[:, 0]],
+        example=labels.units[pairs[:, 0]],
         group=groups,
         **_null_accuracies(answer.null, pairs, groups, target),
     )
@@ -66,7 +66,7 @@ def _null_accuracies(
     if null is None:
         return {}
     wins = pair_wins(_of_best(null.shuffled, pairs, target, np.negative))
-    units, _ = independent_groups(groups, target.examples[pairs[:, 0]])
+    units, _ = independent_groups(groups, target.units[pairs[:, 0]])
     names, place = np.unique(units, return_inverse=True)
     coins = np.random.default_rng(zlib.crc32(target.key.encode())).random((len(wins), len(names))) < 0.5
     shuffled = np.where(coins[:, place], 1 - wins, wins)
@@ -130,7 +130,7 @@ def by_layer(found: LayerScores, target: Target, labels: ResponseLabels) -> ByLa
     pairs = some_pairs(labels.pairs[answered], labels.name)
     scores = scores[..., answered]
     wins = pair_wins(scores).swapaxes(0, 1)
-    asked = Evaluation(wins[0].mean(axis=0), example=labels.examples[pairs[:, 0]], group=labels.groups[pairs[:, 0]])
+    asked = Evaluation(wins[0].mean(axis=0), example=labels.units[pairs[:, 0]], group=labels.groups[pairs[:, 0]])
     intervals = accuracy_intervals(wins, asked)
     tied = found.tied
     figures = []
@@ -180,7 +180,7 @@ def _of_best(
     turned: Callable[[Float[np.ndarray, "*unit _pair"]], Float[np.ndarray, "*unit _pair"]],
 ) -> Float[np.ndarray, "*unit _pair"]:
     """Of each (best, worse) what was said of its two rows, turned round where the worse one stands first."""
-    count = len(target.examples)
+    count = target.n_responses
     low, high = pairs.min(axis=1), pairs.max(axis=1)
     place = np.searchsorted(target.pairs[:, 0] * count + target.pairs[:, 1], low * count + high)
     said = values[..., place]

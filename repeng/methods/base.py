@@ -22,6 +22,7 @@ from repeng.distributions.schema import Question, ResponseLabels, Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.methods.code_hash import code_hash
 from repeng.metrics import Evaluation
+from repeng.probes.calibration import TextCalibration
 
 Kind = Literal["probe", "prompted", "tuned", "text", "plugin", "published", "chance"]
 """What a method works with: `chance` knows nothing, `published` is a file that somebody else's run left."""
@@ -76,14 +77,18 @@ class Target:
     Attributes:
         distribution: its name.
         key: the data's hash: names what was asked about, and seeds an order in which to show it.
-        examples: the question that each response belongs to, in file order.
+        units: what is never parted, of each response in file order (`Split.units`).
+        rivals: which responses compete with each other (`Split.rivals`).
+        as_texts: whether it is asked about each text by itself, as of statements, rather than about pairs.
         questions: in file order; empty where the texts are not at hand, as of a split that is only known from a store.
         opened: gives the responses' cached activations; called only by a method that reads them.
     """
 
     distribution: str
     key: str
-    examples: Int[np.ndarray, " response"]
+    units: Int[np.ndarray, " response"]
+    rivals: Int[np.ndarray, " response"]
+    as_texts: bool
     questions: tuple[Question, ...]
     opened: Callable[[], CachedSplit]
 
@@ -91,7 +96,8 @@ class Target:
     def of(cls, split: Split, opened: Callable[[], CachedSplit]) -> Target:
         """A split without its labels."""
         questions = tuple(Question(example.prompt, example.responses) for example in split.examples)
-        return cls(split.distribution, split.data_hash, split.response_example, questions, opened)
+        structure = (split.units, split.rivals, split.as_texts)
+        return cls(split.distribution, split.data_hash, *structure, questions, opened)
 
     @cached_property
     def activations(self) -> CachedSplit:
@@ -105,25 +111,34 @@ class Target:
 
     @cached_property
     def pairs(self) -> Int[np.ndarray, "pair 2"]:
-        """Rows of every two responses of one question, the earlier first, in file order."""
-        found, start = [], 0
-        for count in np.bincount(self.examples).tolist():
-            found.append(start + np.stack(np.triu_indices(count, k=1), axis=1))
-            start += count
-        return np.concatenate(found) if found else np.empty((0, 2), dtype=np.int64)
+        """Rows of every two rivals, the earlier first, in file order; none where it is asked about texts."""
+        order = np.argsort(self.rivals, kind="stable")
+        _, starts, counts = np.unique(self.rivals[order], return_index=True, return_counts=True)
+        found = [np.empty((0, 2), dtype=np.int64)]
+        for start, count in zip(starts, counts, strict=True) if not self.as_texts else ():
+            found.append(order[start + np.stack(np.triu_indices(count, k=1), axis=1)])
+        pairs = np.concatenate(found)
+        return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+
+    @property
+    def n_responses(self) -> int:
+        """How many responses it is asked about."""
+        return len(self.units)
 
 
 @dataclass(frozen=True)
 class NullScores:
     """What a method's null says of each of `Target.pairs`: above 0 where it prefers the first, NaN where nothing.
 
+    Of a target of texts, its score of each response.
+
     Attributes:
         shuffled: of each fit on shuffled labels.
         random: of each random direction; None where the method reads along none.
     """
 
-    shuffled: Float[np.ndarray, "null pair"]
-    random: Float[np.ndarray, "_null pair"] | None = None
+    shuffled: Float[np.ndarray, "null asked"]
+    random: Float[np.ndarray, "_null asked"] | None = None
 
 
 @dataclass(frozen=True)
@@ -135,11 +150,13 @@ class ResponseScores:
             several times has a row a fit.
         temperature: above 0; one a fit.
         null: what its null says; None where it has none.
+        texts: what the source chose for single texts, one a fit; None where it chose nothing.
     """
 
     scores: Float[np.ndarray, "*fit response"]
     temperature: float | Float[np.ndarray, " _fit"] = 1.0
     null: NullScores | None = None
+    texts: tuple[TextCalibration, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -167,13 +184,14 @@ class LayerScores:
 
     Attributes:
         units: (layer, head), head None where the site has none, or fits differ in a layer's best one.
-        scores: by each fit, of each of `Target.pairs`, positive where the first is preferred; NaN where there is none.
+        scores: by each fit, of each of `Target.pairs`, positive where the first is preferred, of a target of texts of
+            each response; NaN where there is none.
         held_out_accuracy: of each fit and unit, on held-out prompts of the source.
         chosen: which units each fit chose.
     """
 
     units: tuple[tuple[int, int | None], ...]
-    scores: Float[np.ndarray, "fit unit pair"]
+    scores: Float[np.ndarray, "fit unit asked"]
     held_out_accuracy: Float[np.ndarray, "fit unit"]
     chosen: Bool[np.ndarray, "fit unit"]
 

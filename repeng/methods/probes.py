@@ -131,12 +131,12 @@ class FittedOnCache:
         asked = self._asked(target)
         pairs = target.pairs[asked]
         if len(pairs) == 0:
-            return ResponseScores(np.full(len(target.examples), np.nan))
+            return ResponseScores(np.full(target.n_responses, np.nan))
         null = self._null(target, asked)
         temperatures = [fitted.temperature for fitted in fits]
         if fits[0].ranks_by_scores and None not in temperatures:
             rows = np.unique(pairs)
-            scores = np.full((len(fits), len(target.examples)), np.nan)
+            scores = np.full((len(fits), target.n_responses), np.nan)
             scores[:, rows] = self._chosen.scores(read, rows)
             return ResponseScores(scores, np.array(temperatures), null)
         probabilities = np.full((len(fits), len(target.pairs)), np.nan)
@@ -226,6 +226,7 @@ class CachedSource:
     labels: Float[np.ndarray, " response"]
     examples: Int[np.ndarray, " response"]
     groups: Int[np.ndarray, " response"]
+    units: Int[np.ndarray, " response"]
     kept: Bool[np.ndarray, " response"]
     readings: tuple[Reading, ...]
     spec: ProbeSpec = field(repr=False)
@@ -236,7 +237,7 @@ class CachedSource:
         """What a probe reads of a split, of a model of `n_layers` blocks."""
         readings = spec.readings(n_layers)
         kept = activations.kept(spec.probe.stimuli, _hooks(readings), spec.token)
-        return cls(known.labels, known.examples, known.groups, kept, readings, spec, activations)
+        return cls(known.labels, known.rivals, known.groups, known.units, kept, readings, spec, activations)
 
     def read(self, readings: Sequence[Reading]) -> Float[Tensor, "layer *head stimulus response d"]:
         """The float32 activations of some layers."""

@@ -98,7 +98,7 @@ def fit_text(source: Split, make_scorer: MakeScorer, seed: int = 0) -> FittedTex
     from repeng.probes.source import split_source
 
     known = ResponseLabels.of(source)
-    split = split_source(known.labels, known.examples, known.groups, seed=seed)
+    split = split_source(known.labels, known.rivals, known.groups, seed=seed, units=known.units)
     texts = [response for example in source.examples for response in example.responses]
     score = make_scorer(texts, split.train)
     scores = score(texts)

@@ -53,7 +53,7 @@ class Library:
         name, split_name = self.splits[number]
         split = self.split(number)
         examples = [
-            {"prompt": prompt_text(split, row), "responses": list(example.responses), "best": example.best}
+            {"prompt": prompt_text(split, row), "responses": list(example.responses), "right": list(example.right)}
             for row, example in enumerate(split.examples)
         ]
         pairs = [_by_number(split, pair) for pair in split.pairs]

@@ -554,7 +554,8 @@ def _labels(cached: CachedSplit) -> ResponseLabels:
 def _question(cached: CachedSplit) -> tuple[Target, ResponseLabels]:
     """A split that is only known from a store, without its labels; and its labels."""
     labels = _labels(cached)
-    return Target(cached.distribution, cached.data_hash, labels.examples, (), lambda: cached), labels
+    structure = (labels.units, labels.rivals, labels.as_texts)
+    return Target(cached.distribution, cached.data_hash, *structure, (), lambda: cached), labels
 
 
 def _unit_direction(fitted: FittedProbe, place: int) -> Float[np.ndarray, " d"] | None:

@@ -44,7 +44,7 @@ def test_every_bad_example_of_every_file_is_a_problem_of_its_own(tmp_path: Path)
         [
             "no responses",
             "no prompt",
-            "2 best",
+            "no worse",
             "broken JSON",
             "listed twice",
             "broken JSON",

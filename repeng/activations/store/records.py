@@ -161,13 +161,14 @@ class WrittenLayout(Record):
 
 # An index has a row for every response: a dict is read five times as fast as a model.
 class ResponseRow(TypedDict):
-    """What an index says of a response."""
+    """What an index says of a response; `unit` where that is not its example (`Split.units`)."""
 
     example: int
     response: int
     label: float
     group: int
     text_hash: NotRequired[str]
+    unit: NotRequired[int]
 
 
 class DataSource(Record):
@@ -243,9 +244,12 @@ class Index(StoreFile):
             raise ValueError(f"shape {list(self.shape)} with {n_rows} responses")
         if any(not 0 <= row < n_rows for row in (*self.skipped, *self.blank)):
             raise ValueError(f"skipped or blank names a row that is not one of {n_rows}")
-        counts = Counter(row["example"] for row in self.responses)
+        examples = {row["example"] for row in self.responses}
+        if examples != set(range(len(examples))) or any(row["label"] not in (0.0, 1.0) for row in self.responses):
+            raise ValueError("responses: a label is neither 1.0 nor 0.0, or an example is missing")
+        # Without a checksum over it, an index of pairs is held to what pairs are.
         best = Counter(row["example"] for row in self.responses if row["label"] == 1.0)
-        if set(counts) != set(range(len(counts))) or any(best[example] != 1 for example in counts):
+        if self.format == 1 and any(best[example] != 1 for example in examples):
             raise ValueError("responses: an example has not exactly one response labelled 1.0")
         of_layer: dict[int | None, list[Shard]] = {}
         for shard in self.shards:
@@ -266,8 +270,10 @@ class Index(StoreFile):
 
     @cached_property
     def rows(self) -> str:
-        """A hash over example, number, label and group of each response."""
-        return rows_hash([(r["example"], r["response"], r["label"], r["group"]) for r in self.responses])
+        """A hash over example, number, label and group of each response, and its unit where that is said."""
+        units = [(r["unit"],) if "unit" in r else () for r in self.responses]
+        rows = [(r["example"], r["response"], r["label"], r["group"]) for r in self.responses]
+        return rows_hash([(*row, *own) for row, own in zip(rows, units, strict=True)])
 
     @property
     def key(self) -> ActivationKey:
@@ -290,15 +296,18 @@ class Index(StoreFile):
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-def response_rows(split: Split) -> list[tuple[int, int, float, int]]:
-    """Example, number within it, label and group of every response of a split."""
+def response_rows(split: Split) -> list[tuple[Any, ...]]:
+    """Example, number within it, label and group of every response of a split; and its unit, where any is not its
+    example."""
     examples = split.response_example
     numbers = np.arange(len(examples)) - split.offsets[examples]
-    columns = (examples, numbers, split.labels, split.groups[examples])
+    columns = [examples, numbers, split.labels, split.groups[examples]]
+    if (split.units != examples).any():
+        columns.append(split.units)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def rows_hash(rows: Sequence[tuple[int, int, float, int]]) -> str:
+def rows_hash(rows: Sequence[tuple[Any, ...]]) -> str:
     """A hash over what `response_rows` gives."""
     return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()
 

@@ -20,7 +20,7 @@ from repeng.activations.store.files import (
 )
 from repeng.activations.store.records import WAY_OUT, Index, SplitRecord, read_capture, read_index, read_split
 from repeng.activations.store.stored_activations import StoredActivations
-from repeng.distributions.schema import ResponseLabels, Split
+from repeng.distributions.schema import ResponseLabels, Split, rivals_of
 from repeng.errors import BadInput, StoreError, UnknownName
 from repeng.models.sites import canonical_site
 
@@ -158,19 +158,26 @@ class StoredCapture:
         """What is known of every response of a split, in the order of `activations`.
 
         Returns:
-            `labels`, 1.0 for an example's best response and 0.0 for the others; `examples`, the example of each
-            response; `groups`, the group of prompts of equal text that each belongs to; each a numpy array [response].
+            `labels`, 1.0 for a right response and 0.0 for the others; `units`, what is never parted, and
+            `rivals`, what competes: its example unless a group is given; `groups`, the group (of prompts of equal text)
+            that each belongs to; each a numpy array [response].
 
         Raises:
             UnknownName: no such split is here.
             BadInput: several versions of its data are here; the message lists them.
         """
         index = self.index(self.find(distribution, split, data_hash=data_hash))
+        examples = np.array(index.numbers("example"), dtype=np.int64)
+        labels = np.array(index.numbers("label"), dtype=np.float64)
+        right, of_all = np.bincount(examples, labels), np.bincount(examples)
+        units = np.array([row.get("unit", row["example"]) for row in index.responses], dtype=np.int64)
         return ResponseLabels(
             f"{distribution}/{split}",
-            labels=np.array(index.numbers("label"), dtype=np.float64),
-            examples=np.array(index.numbers("example"), dtype=np.int64),
+            labels=labels,
+            units=units,
+            rivals=rivals_of(units, examples),
             groups=np.array(index.numbers("group"), dtype=np.int64),
+            as_texts=bool(((right == 0) | (right == of_all)).any()),
         )
 
     def open(self, split: Split | SplitKey, stimulus: str, site: str, token: str = "last") -> StoredActivations:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from safetensors import safe_open
 from safetensors.torch import save
@@ -117,6 +118,15 @@ class ActivationsWriter:
             shards.append(Shard(file=name, first=first, rows=rows, layers=self.plan.layers, bytes=size, sha256=digest))
         with safe_open(self.shard(0), framework="pt") as file:
             feature_shape = file.get_slice(sorted(file.keys())[0]).get_shape()[1:]
+        of_responses = response_rows(split)
+        names = (
+            "example",
+            "response",
+            "label",
+            "group",
+            *(("unit",) if of_responses and len(of_responses[0]) > 4 else ()),
+            "text_hash",
+        )
         Index(
             format=FORMAT,
             capture=self.folder.absolute().parents[2].name,
@@ -137,8 +147,8 @@ class ActivationsWriter:
             blank=tuple(blank),
             shards=tuple(shards),
             responses=tuple(
-                ResponseRow(example=example, response=number, label=label, group=group, text_hash=digest)
-                for (example, number, label, group), digest in zip(response_rows(split), hashes, strict=True)
+                cast(ResponseRow, dict(zip(names, (*row, digest), strict=True)))
+                for row, digest in zip(of_responses, hashes, strict=True)
             ),
         ).write(self.folder / INDEX)
         forget_plan(self.folder)
