@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 from repeng.activations.store.cached_split import Activations, CachedSplit
 from repeng.distributions.schema import Question, ResponseLabels, Split
 from repeng.distributions.stimuli import Stimulus
+from repeng.errors import BadInput
 from repeng.methods.code_hash import code_hash
 from repeng.metrics import Evaluation
 from repeng.probes.calibration import TextCalibration
@@ -258,6 +259,7 @@ class Method(ABC):
         reads_source: True where `fit` reads what `requires` names of the source too, and not of targets alone.
         uses_source: False where it is the same whatever it is fitted on.
         counts_towards_capability: True where fitting on a target says what the model is capable of there.
+        takes_texts: True where it can be fitted on labelled texts and asked about them one by one.
     """
 
     name: str
@@ -266,6 +268,7 @@ class Method(ABC):
     reads_source: ClassVar[bool] = False
     uses_source: bool = True
     counts_towards_capability: bool = False
+    takes_texts: bool = False
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -279,6 +282,19 @@ class Method(ABC):
     @abstractmethod
     def fit(self, source: Source, note: Note = no_note) -> FittedMethod | ScoresItself:
         """Fit on a source."""
+
+    def check_splits(self, source: Split, target: Split) -> None:
+        """Refuse labelled texts where the method knows pairs alone.
+
+        Raises:
+            BadInput: it cannot be fitted on the source, or asked about the target.
+        """
+        for split in (source,) * self.uses_source + (target,):
+            if split.as_texts and not self.takes_texts:
+                raise BadInput(
+                    f"{self.name} goes by pairs of responses, and {split.distribution}/{split.name} holds labelled "
+                    "texts: take a probe such as mms or logistic, tfidf, length or zero-shot there"
+                )
 
     def code(self) -> str:
         """A hash of the code that it runs."""

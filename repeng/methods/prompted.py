@@ -38,6 +38,11 @@ class ZeroShot(Method):
     title: str = "the model's own preference, by log-probability"
     uses_source: bool = False
 
+    @property
+    def takes_texts(self) -> bool:  # type: ignore[override]
+        """The released rule divides by the longer of two responses."""
+        return self.name != "zero-shot-genies"
+
     STIMULUS: ClassVar[dict[str, str]] = {
         "zero-shot": "plain",
         "zero-shot-mean": "plain",
@@ -81,6 +86,7 @@ class Truthfulness(Method):
     kind: Kind = "prompted"
     title: str = "the model's verdict, Yes against No"
     uses_source: bool = False
+    takes_texts: bool = True
 
     def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
         """The log-probability of each verdict."""

@@ -10,7 +10,7 @@ from repeng.metrics.calibration import (
 from repeng.metrics.comparison import correlation, holm, mistake_kappa
 from repeng.metrics.differences import mean_paired_difference
 from repeng.metrics.evaluation import AGREES, Evaluation
-from repeng.metrics.figures import Figures, auroc, brier, figure_inputs, figures_of
+from repeng.metrics.figures import FIGURES, Figures, TextFigures, auroc, brier, figure_inputs, figures_of
 from repeng.metrics.intervals import (
     accuracy_interval,
     accuracy_intervals,
@@ -19,6 +19,7 @@ from repeng.metrics.intervals import (
     mean_accuracy_interval,
 )
 from repeng.metrics.nulls import cell_p, null_p
+from repeng.metrics.ranking import auroc_values, average_precision, threshold_at
 from repeng.metrics.ratios import (
     differential_elicitation,
     differential_elicitation_interval,
@@ -27,6 +28,17 @@ from repeng.metrics.ratios import (
     elicitation_interval,
 )
 from repeng.metrics.resampling import Estimate
+from repeng.metrics.text_figures import (
+    accuracy_at_threshold,
+    average_precision_of,
+    balanced_accuracy,
+    brier_of,
+    false_positives_at_1,
+    false_positives_at_5,
+    recall_at_1,
+    recall_at_5,
+)
+from repeng.metrics.texts import RATES, TextEvaluation
 
 __all__ = [
     "AGREES",
@@ -58,4 +70,19 @@ __all__ = [
     "null_p",
     "reliability_bins",
     "rms_calibration_error",
+    "FIGURES",
+    "TextFigures",
+    "auroc_values",
+    "average_precision",
+    "threshold_at",
+    "RATES",
+    "TextEvaluation",
+    "accuracy_at_threshold",
+    "average_precision_of",
+    "balanced_accuracy",
+    "brier_of",
+    "false_positives_at_1",
+    "false_positives_at_5",
+    "recall_at_1",
+    "recall_at_5",
 ]

@@ -321,6 +321,10 @@ def _wanted(
             except BadInput as error:
                 known[key] = error
         found = known[key]
+        try:
+            method.check_splits(task.source, task.target)
+        except BadInput as error:
+            found = error
         if isinstance(found, BadInput):
             impossible.append(Failure(task.method, task.source.distribution, task.target.distribution, str(found)))
             continue
