@@ -104,7 +104,7 @@ def chat_renderer(tokenizer: Any) -> RenderChat:
                 f"the prompts are chats, and the tokenizer of {name!r} has no chat template; "
                 "take a chat model, or data whose prompts are text"
             )
-        continued = messages[-1].role == "assistant"
+        continued = bool(messages) and messages[-1].role == "assistant"
         try:
             text = tokenizer.apply_chat_template(
                 [asdict(message) for message in messages],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,3 +90,9 @@ def test_a_store_s_file_names_the_question_of_those_stimuli_alone_that_have_one(
     found = Plan(**plan, stimuli=stimuli).model_dump()["stimuli"]
     assert "question" not in found[0] and found[1]["question"] == ASKED
     assert Plan.model_validate_json(json.dumps({**plan, "stimuli": found})).stimuli == stimuli
+
+
+def test_the_page_lists_every_question_as_it_is_asked() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "data.md"
+    for name, asked in FOLLOW_UPS.items():
+        assert f"| `{name}` | {asked.text} | {asked.honest or ''}".rstrip() in page.read_text()
