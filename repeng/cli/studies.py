@@ -73,6 +73,14 @@ def run(
             help="Leave out test examples whose prompt stands in the source's train split. \\[default: keep-overlap]",
         ),
     ] = None,
+    benign: Annotated[
+        str | None,
+        typer.Option(
+            "--benign",
+            help="Distribution whose texts of label 0 set the thresholds of 1 % and 5 % false positives for labelled "
+            "texts. \\[default: the source's held-out ones]",
+        ),
+    ] = None,
     strict: Annotated[
         bool | None,
         typer.Option("--strict/--no-strict", help="Take every caution for an error. \\[default: no-strict]"),
@@ -113,6 +121,7 @@ def run(
         "too_long": too_long,
         "tune_preset": tune_preset,
         "drop_overlap": drop_overlap,
+        "benign": benign,
         "strict": strict,
         "trust_store": trust_store,
     }
