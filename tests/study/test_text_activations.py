@@ -27,6 +27,7 @@ CHATS = [
     [{"role": "system", "content": "Brief."}, ASKED, {"role": "assistant", "content": "Blue, mostly."}],
     [ASKED],
     [Message("user", "And now?"), Message("assistant", "Green.")],
+    [{"role": "assistant", "content": "I lie."}],
 ]
 
 
@@ -69,6 +70,7 @@ def test_chats_are_read_at_the_last_message_s_end_or_where_the_answer_begins(cha
         "<|system|>\nBrief.<|end|>\n<|user|>\nWhich colour?<|end|>\n<|assistant|>\nBlue, mostly.",
         "<|user|>\nWhich colour?<|end|>\n<|assistant|>\n",
         "<|user|>\nAnd now?<|end|>\n<|assistant|>\nGreen.",
+        "<|assistant|>\nI lie.",
     ]
     expected = torch.stack([alone(chat_model, text, 1) for text in rendered])
     torch.testing.assert_close(acts[1], expected, rtol=1e-4, atol=1e-5)
