@@ -79,7 +79,10 @@ Site = Annotated[
     str | None, typer.Option("--site", help="Hook site to read, as resid_post or hook_z. \\[default: the probe's own]")
 ]
 Token = Annotated[
-    str | None, typer.Option("--token", help="last, response_mean or prompt_last. \\[default: the probe's own]")
+    str | None,
+    typer.Option(
+        "--token", help="last, response_mean, prompt_last or another that was cached. \\[default: the probe's own]"
+    ),
 ]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg or .html.")]
 TooLong = Annotated[str, typer.Option("--too-long", help="Texts longer than the model takes: skip, refuse or cut.")]

@@ -188,7 +188,7 @@ class StoredCapture:
         """
         site = canonical_site(site)
         name = ActivationKey(stimulus, site, "" if site == LOGPROB else token)
-        folder = split_folder(self.folder, split) / str(name)
+        folder = split_folder(self.folder, split) / name.folder
         if not (folder / INDEX).is_file():
             key = split_key(split)
             raise StoreError(
