@@ -8,7 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from repeng.activations.capture import capture
@@ -37,18 +39,30 @@ class TextActivations(Mapping[int, Tensor]):
         X = acts[4]                      # X.numpy() is an array of the same memory
         train, test = acts.rows(slice(0, 80)), acts.rows(slice(80, None))
 
+    At the token `all`, or `all:ROLE`, it is `[token, d_model]`, the texts' tokens one after the other: those of text i
+    are `acts[4][acts.offsets[i] : acts.offsets[i + 1]]`.
+
     Attributes:
         token: where in a text they were taken.
         site: the hook site.
         stimulus: how each text was put to the model.
         capture_id: of the model, its tokenizer and how it was run: what a store keeps them under.
-        n_texts: number of rows.
+        n_texts: number of texts.
+        offsets: where each text's tokens begin, and how many there are; None where each text has one row.
     """
 
     def __init__(
-        self, layers: Mapping[int, Tensor], *, token: str, site: str, stimulus: str, capture_id: str, n_texts: int
+        self,
+        layers: Mapping[int, Tensor],
+        *,
+        token: str,
+        site: str,
+        stimulus: str,
+        capture_id: str,
+        n_texts: int,
+        offsets: Int[np.ndarray, " text_1"] | None = None,
     ) -> None:
-        self._layers = dict(layers)
+        self._layers, self.offsets = dict(layers), offsets
         self.token, self.site, self.stimulus = token, site, stimulus
         self.capture_id, self.n_texts = capture_id, n_texts
 
@@ -77,16 +91,20 @@ class TextActivations(Mapping[int, Tensor]):
         return tuple(self._layers)
 
     def rows(self, chosen: Any) -> TextActivations:
-        """Those of some texts: a slice, numbers, or a mask, as a tensor is indexed."""
-        cut = {layer: values[chosen] for layer, values in self._layers.items()}
-        n_texts = len(next(iter(cut.values())))
+        """Those of some texts: a slice, numbers, or a mask, as an array is indexed."""
+        texts, offsets, rows = np.arange(self.n_texts)[chosen], None, chosen
+        if self.offsets is not None:
+            counts = np.diff(self.offsets)[texts]
+            offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+            rows = np.arange(offsets[-1]) + np.repeat(self.offsets[texts] - offsets[:-1], counts)
         return TextActivations(
-            cut,
+            {layer: values[rows] for layer, values in self._layers.items()},
             token=self.token,
             site=self.site,
             stimulus=self.stimulus,
             capture_id=self.capture_id,
-            n_texts=n_texts,
+            n_texts=len(texts),
+            offsets=offsets,
         )
 
 
@@ -113,8 +131,8 @@ def capture_texts(
         model: hub id, folder or `mini`; or what `load_model` gives.
         texts: the texts; or chats, each a list of `{"role": ..., "content": ...}`.
         layers: 0-based blocks, one or several; None for all.
-        token: where in a text: `last`, `response_mean`, ...; the response is the whole text, of a chat the assistant's
-            last message.
+        token: where in a text: `last`, `last:-2`, `response_mean`, `mean:user`, `all`, ...; the response is the whole
+            text, of a chat the assistant's last message.
         site: hook site: `resid_post`, `hook_z`, `mlp_out`, ...
         stimulus: how a text is put to the model: `plain`, as it is; `did_you_lie`, a follow-up question; or a template.
         store: folder that keeps them, so that the same texts are not computed again; None keeps nothing.
@@ -149,19 +167,25 @@ def capture_texts(
         done = capture(lm, [split], request, kept, **how)
         captured = kept.capture(done.capture_id)
         cached = CachedSplit(captured, *split_key(split))
-        held = cached.stored(asked.name, site, token).layers
-        chosen = sorted(held if wanted is None else set(wanted))
-        # A copy, since a store's files are read by memory map and the temporary one is about to go.
-        values = {
-            layer: cached.tensor(asked.name, (site, layer), token).to(torch.float32, copy=True) for layer in chosen
-        }
+        held = cached.stored(asked.name, site, token)
+        chosen = sorted(held.layers if wanted is None else set(wanted))
+        found: dict[int, Tensor] = {}
+        offsets = None
+        for layer in chosen:
+            if held.is_ragged:
+                values, offsets = held.tokens(layer)
+            else:
+                values = held.layer(layer)
+            # A copy, since a store's files are read by memory map and the temporary one is about to go.
+            found[layer] = values.to(torch.float32, copy=True)
     return TextActivations(
-        values,
+        found,
         token=token,
         site=site,
         stimulus=asked.name,
         capture_id=done.capture_id,
         n_texts=len(split.examples),
+        offsets=offsets,
     )
 
 

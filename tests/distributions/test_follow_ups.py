@@ -14,7 +14,9 @@ from repeng.distributions.chat import chat_renderer
 from repeng.distributions.follow_ups import FOLLOW_UPS, chat_question
 from repeng.distributions.schema import Example, Message
 from repeng.distributions.stimuli import STIMULI, Stimulus, StimulusText, get_stimulus
+from repeng.distributions.turns import text_turns
 from repeng.errors import BadInput
+from repeng.models.turns import closing_ids
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"
@@ -77,6 +79,19 @@ def test_a_template_that_drops_or_repeats_the_response_is_refused() -> None:
             STIMULI["did_you_lie"].parts(CHAT, chatml(template))
     with pytest.raises(BadInput, match="needs a tokenizer"):
         STIMULI["did_you_lie"].parts(CHAT)
+
+
+def test_the_turns_before_a_question_are_those_of_the_chat_or_refused() -> None:
+    made = tokenizer(CHATML, adds_bos=True)
+    plain, asked = (text_turns(CHAT, STIMULI[name], made) for name in ("plain", "did_you_lie"))
+    assert plain == asked
+    whole = STIMULI["did_you_lie"].parts(CHAT, chat_renderer(made))[0].text
+    assert [whole[turn.start : turn.stop] for turn in asked[0]] == ["Brief.", "Sky?", " Blue. "]
+    made.chat_template = CHATML.replace("assistant\n", "assistant\n<think></think>")
+    with pytest.raises(BadInput, match="another way before the follow-up question of 'did_you_lie'"):
+        text_turns(CHAT, STIMULI["did_you_lie"], made)
+    with pytest.raises(BadInput, match="goes on after the response"):
+        closing_ids("a", [2], "<|im_end|>", STIMULI["did_you_lie"], made)
 
 
 def test_a_question_and_text_around_the_response_exclude_each_other() -> None:

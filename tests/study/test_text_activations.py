@@ -39,16 +39,21 @@ def chat_model(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
 
 
 @torch.no_grad()
-def alone(lm: LanguageModel, text: str, layer: int, position: int = -1) -> torch.Tensor:
-    """What a hook on a block sees of one text by itself, unpadded."""
+def every_token(lm: LanguageModel, text: str, layer: int) -> torch.Tensor:
+    """What a hook on a block sees of one text by itself, unpadded: [token, d_model]."""
     seen: list[Any] = []
     handle = lm.blocks[layer].register_forward_hook(lambda *args: seen.append(args[2]))
     ids = lm.tokenizer(text, return_tensors="pt")["input_ids"]
     lm.model(input_ids=ids)
     handle.remove()
     hidden = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
-    found: torch.Tensor = hidden[0, position]
+    found: torch.Tensor = hidden[0]
     return found
+
+
+def alone(lm: LanguageModel, text: str, layer: int) -> torch.Tensor:
+    """The same at the last token."""
+    return every_token(lm, text, layer)[-1]
 
 
 def test_rows_are_the_texts_in_order_as_each_alone_gives_them(llama: LanguageModel) -> None:
@@ -86,6 +91,33 @@ def test_a_follow_up_question_is_read_where_its_answer_begins(chat_model: Langua
     plain = repeng.capture(chat_model, TEXTS[:1], layers=[1], stimulus="did_you_lie")
     text = f"{TEXTS[0]}\n\n### Question:\n{question}\n\n### Answer:\n"
     torch.testing.assert_close(plain[1][0], alone(chat_model, text, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_every_token_of_a_text_is_there_with_offsets(llama: LanguageModel) -> None:
+    acts = repeng.capture(llama, TEXTS, layers=[0, 2], token="all")
+    assert acts.offsets is not None and acts.n_texts == 4
+    for number, text in enumerate(TEXTS):
+        expected = every_token(llama, text, 2)
+        own = acts[2][acts.offsets[number] : acts.offsets[number + 1]]
+        # The token that the tokenizer adds at the beginning is not the text's.
+        torch.testing.assert_close(own, expected[-len(own) :], rtol=1e-4, atol=1e-5)
+        assert len(expected) - len(own) == 1
+    some = acts.rows([2, 0])
+    assert some.offsets is not None and some.n_texts == 2
+    pieces = [acts[2][acts.offsets[text] : acts.offsets[text + 1]] for text in (2, 0)]
+    assert torch.equal(some[2], torch.cat(pieces)) and some.offsets.tolist() == [0, len(pieces[0]), len(some[2])]
+
+
+def test_a_mean_over_a_role_and_an_offset_are_those_of_each_chat_alone(chat_model: LanguageModel) -> None:
+    text = "<|system|>\nBrief.<|end|>\n<|user|>\nWhich colour?<|end|>\n<|assistant|>\nBlue, mostly."
+    tokens = every_token(chat_model, text, 1)
+    acts = repeng.capture(chat_model, CHATS[:1], layers=1, token="last:-2")
+    torch.testing.assert_close(acts[1][0], tokens[-3], rtol=1e-4, atol=1e-5)
+    encoded = chat_model.tokenizer(text)
+    start = text.index("Which")
+    inside = {encoded.char_to_token(at) for at in range(start, start + len("Which colour?"))} - {None}
+    acts = repeng.capture(chat_model, CHATS[:1], layers=1, token="mean:user")
+    torch.testing.assert_close(acts[1][0], tokens[sorted(inside)].mean(0), rtol=1e-4, atol=1e-5)
 
 
 def test_a_store_keeps_them_and_another_call_reads_them(tiny_model: Path, tmp_path: Path) -> None:
