@@ -70,6 +70,13 @@ def text_turns(example: Example, stimulus: Stimulus, tokenizer: Any) -> list[tup
         before = tuple(turn.moved(len(stimulus.preamble)) for turn in prompt_turns(prompt, tokenizer))
         prompt = chat_renderer(tokenizer)(prompt)
     start = len(stimulus.preamble) + len(prompt) + len(stimulus.before_response)
+    texts = stimulus.parts(example, chat_renderer(tokenizer)) if stimulus.question else []
+    for response, text in zip(example.responses, texts, strict=False):
+        if not text.text.startswith(response, start):
+            raise BadInput(
+                f"{_template(tokenizer)} writes a chat in another way before the follow-up question of "
+                f"{stimulus.name!r}, so its turns cannot be told; {WAY_OUT}"
+            )
     return [(*before, TurnCharacters(ASSISTANT, start, start + len(response))) for response in example.responses]
 
 

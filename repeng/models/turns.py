@@ -78,7 +78,7 @@ def closing_ids(text: str, ids: Sequence[int], close: str, stimulus: Stimulus, t
     Raises:
         BadInput: the stimulus writes something else after the response.
     """
-    if stimulus.after_response or stimulus.verdict or stimulus.eos:
+    if stimulus.after_response or stimulus.question or stimulus.verdict or stimulus.eos:
         raise BadInput(
             f"the stimulus {stimulus.name!r} goes on after the response, so its turn is not closed; take turn_end with "
             "plain, or last"
