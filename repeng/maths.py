@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from repeng.errors import BadInput
+
 FEWEST_GROUPS = 30
 """With fewer prompt groups than this, examples are the groups."""
 
@@ -73,16 +75,23 @@ def independent_groups(
     return examples, n_groups < len(np.unique(examples))
 
 
-def threshold_at(negatives: Float[np.ndarray, " negative"], rate: float) -> float:
-    """The lowest of some negatives' scores such that at most `rate` of them score above it.
+def threshold_at(scores: Float[np.ndarray, " negative"], rate: float) -> float:
+    """The lowest of the negatives' scores that at most the share `rate` of the negatives score above.
 
-    What scores above it is flagged. With n negatives floor(rate * n) of them may score above it; with fewer than
-    1 / rate that is none, and it is the highest score among them. Tied scores are flagged together or not at all.
+    A text is flagged where its score is above the threshold. Negatives that share the threshold's score are not
+    flagged, so that ties never flag more than `rate`. With under 1 / rate negatives it is the highest score of all.
 
     Args:
-        negatives: the scores; one at the least.
-        rate: of false positives, from 0 to below 1.
+        scores: of negatives, such as a benign distribution.
+        rate: of false positives, from 0 to under 1.
+
+    Raises:
+        BadInput: there is no negative, a score is not finite, or the rate is not one.
     """
-    ordered = np.sort(negatives)[::-1]
-    # Rounding must not cost a flag: 0.05 * 20 is 1.
-    return float(ordered[int(np.floor(rate * len(ordered) + 1e-9))])
+    if not len(scores) or not np.isfinite(scores).all():
+        raise BadInput(f"a threshold of {len(scores)} negatives' scores; give one finite score or more")
+    if not 0 <= rate < 1:
+        raise BadInput(f"the rate of false positives is {rate}; give one from 0 to under 1, such as 0.01")
+    # 0.01 * 300 is a little under 3 in floating point.
+    above = int(np.floor(rate * len(scores) + 1e-9))
+    return float(np.sort(scores)[len(scores) - 1 - above])

@@ -35,7 +35,12 @@ class LoadedBenchmark:
 
 
 def load_benchmark(
-    benchmark: str | None, data: str | None, *, limit: int | None = None, reading: Reading | None = None
+    benchmark: str | None,
+    data: str | None,
+    *,
+    limit: int | None = None,
+    benign: str = "",
+    reading: Reading | None = None,
 ) -> LoadedBenchmark:
     """Load the shifts of a study and their data.
 
@@ -45,38 +50,51 @@ def load_benchmark(
         data: where the distributions are, `mini` for the embedded ones; None means the benchmark's own data, embedded
             or fetched.
         limit: only this many examples of each split, from the first.
+        benign: a distribution to be loaded besides, which no shift may ask about; empty for none.
         reading: what the columns and labels of `data` mean, where their names do not say it.
 
     Raises:
-        BadInput: a distribution that a shift names is not in the data, or there is no data.
+        BadInput: a distribution that a shift names is not in the data, or there is no data; a shift's target is the
+            benign distribution.
         BadData: the data is wrong.
     """
     if benchmark is None and data is not None:
         distributions = load_named(data, limit=limit, reading=reading)
-        sources = [name for name, one in distributions.items() if "train" in one.splits]
+        if benign and benign not in distributions:
+            raise UnknownName("distribution (--benign)", benign, distributions)
+        names = tuple(name for name in distributions if name != benign)
+        if not names:
+            raise BadInput(f"{data} holds the benign distribution {benign} alone; give others to be asked about")
+        sources = tuple(name for name in names if "train" in distributions[name].splits)
         if not sources:
             raise BadInput(f"{data}: no distribution has a train split, so there is nothing to fit on")
-        shifts = tuple(Shift(source, target) for source in sources for target in distributions)
+        shifts = tuple(Shift(source, target) for source in sources for target in names)
         return LoadedBenchmark(Benchmark(data_name(data), shifts), distributions, every_pair=True)
     chosen = get_benchmark(benchmark or "mini")
+    if benign in {name for shift in chosen.shifts for name in (shift.target, shift.target_reference)} - {""}:
+        raise BadInput(
+            f"{benign} is a target of the benchmark {chosen.name}, and thresholds must not be set on what is asked "
+            "about: name another distribution with --benign, or take it out of the shifts"
+        )
+    wanted = tuple(dict.fromkeys([*chosen.distributions, *([benign] if benign else [])]))
     if data == "mini" or (data is None and chosen.name == "mini"):
         from repeng.benchmarks.mini import mini_distributions
 
         _refuse_reading(reading)
-        wanted = None if chosen.name == "mini" else chosen.distributions
-        return LoadedBenchmark(chosen, mini_distributions(names=wanted, limit=limit))
+        names_of_it = None if chosen.name == "mini" else wanted
+        return LoadedBenchmark(chosen, mini_distributions(names=names_of_it, limit=limit))
     folder = fetched_folder("genies") if data is None or _is_fetched(data) else data
     if folder is None:
         raise BadInput(
             f"no data for benchmark {chosen.name}: give its folder of distributions with --data DIR, "
             "or bring it here with: repeng data fetch genies"
         )
-    missing = sorted(set(chosen.distributions) - set(list_distributions(folder)))
+    missing = sorted(set(wanted) - set(list_distributions(folder)))
     if missing:
         raise BadInput(
             f"{folder}: {len(missing)} distribution(s) of benchmark {chosen.name} are not there: {', '.join(missing)}"
         )
-    return LoadedBenchmark(chosen, load_distributions(folder, chosen.distributions, limit=limit, reading=reading))
+    return LoadedBenchmark(chosen, load_distributions(folder, wanted, limit=limit, reading=reading))
 
 
 def load_named(

@@ -65,6 +65,17 @@ class Source:
         """The cached activations of the split's responses."""
         return self.opened()
 
+    @property
+    def cached(self) -> CachedSplit:
+        """The same, where the split is one of the store's and no mixture.
+
+        Raises:
+            BadInput: it is a mixture.
+        """
+        if not isinstance(self.activations, CachedSplit):
+            raise BadInput(f"{self.split.distribution} is a mixture of splits, which has no log-probabilities")
+        return self.activations
+
     @cached_property
     def labels(self) -> ResponseLabels:
         """Labels, examples and prompt groups of the split's responses."""
@@ -256,7 +267,8 @@ class Method(ABC):
         name: what users type; parameters that differ from the defaults stand behind it in parentheses.
         kind: what it works with.
         title: what it is, in words.
-        reads_source: True where `fit` reads what `requires` names of the source too, and not of targets alone.
+        reads_source: True where `fit` reads what `requires` names of the source too, and not of targets alone
+            (`reads_of`).
         uses_source: False where it is the same whatever it is fitted on.
         counts_towards_capability: True where fitting on a target says what the model is capable of there.
         takes_texts: True where it can be fitted on labelled texts and asked about them one by one.
@@ -274,6 +286,10 @@ class Method(ABC):
     def parameters(self) -> Mapping[str, Any]:
         """What its answers follow from besides the data and the model, as plain values."""
         return {}
+
+    def reads_of(self, source: Split) -> bool:  # noqa: ARG002
+        """Whether `fit` reads what `requires` names of this source."""
+        return self.reads_source
 
     def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
         """What it reads from the store for this source and its targets; empty for nothing."""

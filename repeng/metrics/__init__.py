@@ -1,5 +1,6 @@
 """Evaluations to figures, with intervals. Knows no model, file or torch."""
 
+from repeng.maths import threshold_at
 from repeng.metrics.calibration import (
     ReliabilityBin,
     debiased_calibration_error,
@@ -19,7 +20,7 @@ from repeng.metrics.intervals import (
     mean_accuracy_interval,
 )
 from repeng.metrics.nulls import cell_p, null_p
-from repeng.metrics.ranking import auroc_values, average_precision, threshold_at
+from repeng.metrics.ranking import auroc_values, average_precision
 from repeng.metrics.ratios import (
     differential_elicitation,
     differential_elicitation_interval,

@@ -102,28 +102,6 @@ def average_precision_values(scores: Scores, labels: Labels) -> Scores:
     return found
 
 
-def threshold_at(scores: Float[np.ndarray, " negative"], rate: float) -> float:
-    """The lowest of the negatives' scores that at most the share `rate` of the negatives score above.
-
-    A text is flagged where its score is above the threshold. Negatives that share the threshold's score are not
-    flagged, so that ties never flag more than `rate`. With under 1 / rate negatives it is the highest score of all.
-
-    Args:
-        scores: of negatives, such as a benign distribution.
-        rate: of false positives, from 0 to under 1.
-
-    Raises:
-        BadInput: there is no negative, a score is not finite, or the rate is not one.
-    """
-    if not len(scores) or not np.isfinite(scores).all():
-        raise BadInput(f"a threshold of {len(scores)} negatives' scores; give one finite score or more")
-    if not 0 <= rate < 1:
-        raise BadInput(f"the rate of false positives is {rate}; give one from 0 to under 1, such as 0.01")
-    # 0.01 * 300 is a little under 3 in floating point.
-    above = int(np.floor(rate * len(scores) + 1e-9))
-    return float(np.sort(scores)[len(scores) - 1 - above])
-
-
 def check_labels(labels: Labels) -> int:
     """The number of positive texts; texts of one label alone are refused."""
     n_positive = int(np.sum(labels))

@@ -87,6 +87,8 @@ class Study:
         too_long: what happens to a text longer than the model takes: `skip`, `refuse` or `cut`.
         device_map: how transformers spreads the captured model over devices, as `auto`; in place of `device`.
         drop_overlap: leave out of what is scored for a source the test examples whose prompt stands in its train split.
+        benign: a distribution whose texts of label 0 set the thresholds of rare false positives for labelled texts; by
+            default the source's own held-out ones do.
         strict: take every caution for an error: before the model runs where it is known by then, else at the end.
         trust_store: read cached activations without checking their content against the recorded checksums.
 
@@ -116,6 +118,7 @@ class Study:
     tune_preset: Text = "default"
     device_map: Text | None = None
     drop_overlap: bool = False
+    benign: Text = ""
     strict: bool = False
     trust_store: bool = False
 
