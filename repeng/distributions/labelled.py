@@ -51,8 +51,8 @@ def labelled_example(fields: Fields) -> Example:
     content = labelled_content(fields)
     if content is None:
         raise BadData(f"a label and nothing that it is of: no text, response or messages; it has {fields.names}")
-    best = (0,) if _label(fields) else ()
     value = fields.value(content)
+    best = (0,) if _label(fields) else ()
     with_prompt = content == "response" or (content == "text" and fields.named("prompt"))
     prompt = prompt_of(fields) if with_prompt and fields.column("prompt") is not None else ""
     taken = (content, "prompt", "group") if with_prompt else (content, "group")
