@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 TRAIN_SHARE = 0.7
 HELD_OUT_PAIRS = 4_000
-"""Of a source of labelled texts about how many held-out pairs choose layers and calibrate."""
+"""Of a source of labelled texts the most held-out pairs that choose layers and calibrate."""
 DRAWS = 100
 """How often a split of labelled texts is drawn until both labels are on either side."""
 BLOCK_BYTES = 256 << 20
@@ -284,15 +284,15 @@ def side_by_side(
 def _across(
     rows: Int[np.ndarray, " row"], labels: Float[np.ndarray, " response"], rng: np.random.Generator
 ) -> Int[np.ndarray, "pair 2"]:
-    """Pairs of a row of label 1 and one of label 0: all, or about `HELD_OUT_PAIRS` in which each row stands as often as
-    any other of its class."""
+    """Pairs of a row of label 1 and one of label 0: all, or `HELD_OUT_PAIRS` in which each row stands as often as any
+    other of its class."""
     best, worse = (rng.permutation(rows[labels[rows] == label]) for label in (1.0, 0.0))
     if len(best) * len(worse) <= HELD_OUT_PAIRS:
         return np.stack([np.repeat(best, len(worse)), np.tile(worse, len(best))], axis=1)
-    longest = np.arange(max(len(best), len(worse)))
-    shifts = range(max(1, HELD_OUT_PAIRS // len(longest)))
-    found = [np.stack([best[longest % len(best)], worse[(longest + s) % len(worse)]], axis=1) for s in shifts]
-    return np.unique(np.concatenate(found), axis=0)
+    # Of p and q rows the k-th pair is (k mod p, k mod q), moved on by one row whenever all that gives is used up.
+    place = np.arange(HELD_OUT_PAIRS)
+    moved = place + place // np.lcm(len(best), len(worse))
+    return np.stack([best[place % len(best)], worse[moved % len(worse)]], axis=1)
 
 
 def check_finite_layers(

@@ -138,9 +138,9 @@ def _nulls(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[P
         Picture(
             "nulls",
             "Null of each probe on its source",
-            f"{shown[0].upper()}{shown[1:]} on the source's own test split: of the probe (upright mark); the range of the "
-            "same search on shuffled labels, judged by shuffled labels; the range of random directions whose sign and "
-            "layer the source chose. A probe is worth reading where it lies beyond what shuffled labels reach.",
+            f"{shown[0].upper()}{shown[1:]} on the source's own test split: of the probe (upright mark); the range of "
+            "the same search on shuffled labels, judged by shuffled labels; the range of random directions whose sign "
+            "and layer the source chose. A probe is worth reading where it lies beyond what shuffled labels reach.",
             _null_chart(known),
             _null_grid(known),
         )
