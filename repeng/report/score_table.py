@@ -13,12 +13,12 @@ from repeng.results import PAIR_ACCURACY
 
 
 def score_row(target: str, evaluation: Evaluation) -> dict[str, Any]:
-    """The accuracy on a target with its interval, and of labelled texts their other figures, by columns of results.csv."""
+    """The accuracy on a target with its interval, and of labelled texts their other figures: columns of results.csv."""
     low, high = accuracy_interval(evaluation) or (None, None)
-    row = {"target": target, "figure": evaluation.figure, "n_pairs": evaluation.n_pairs}
+    row: dict[str, Any] = {"target": target, "figure": evaluation.figure, "n_pairs": evaluation.n_pairs}
     row |= {"accuracy": evaluation.accuracy, "accuracy_low": low, "accuracy_high": high}
     if isinstance(evaluation, TextEvaluation):
-        row |= {"n_texts": evaluation.n_texts, "n_positive": evaluation.n_positive, "benign": evaluation.benign}
+        row |= {"n_texts": evaluation.n_texts, "n_positive": evaluation.n_positive}
         found = figures_of(figure_inputs(evaluation))
         row |= {
             place: found[place]
@@ -49,9 +49,7 @@ def _of_pairs(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 def _of_texts(row: Mapping[str, Any]) -> Table:
     title = f"{row['target']}: {row['n_texts']} labelled texts, {row['n_positive']} with the label"
-    caption = (
-        f"thresholds of 1 % and 5 % false positives (FP): {row['benign'] or 'set on held-out texts of the source'}"
-    )
+    caption = "thresholds, also those of 1 % and 5 % false positives (FP), were set on held-out texts of the source"
     table = Table("figure", "value", "95 % interval", box=None, title=title, caption=caption)
     table.title_justify = table.caption_justify = "left"
     for name, shown in FIGURES.items():

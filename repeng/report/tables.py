@@ -44,7 +44,7 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
     if (frame["verdict"].isin(UNTOLD)).any():
         table.caption += "; ? no better than its null or than chance"
     if frame["fits_disagree"].eq(True).any():
-        table.caption += "; ~ fits disagree by more than prompts explain"
+        table.caption += f"; ~ fits disagree by more than {over.removesuffix(' and fits')} explain"
     if CONTRADICTED in frame:
         table.caption += "; ! its own probabilities deny it"
     table.add_column("shift", min_width=16)
@@ -74,10 +74,9 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
     return table
 
 
-def grid_table(title: str, grid: Grid, *, caption: str | None = None) -> Table:
+def grid_table(title: str, grid: Grid) -> Table:
     """A page's table for the terminal."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
-    table.caption, table.caption_justify = caption, "left"
     for name in grid.columns:
         table.add_column(name, justify="left" if name in grid.words else "right", overflow="fold")
     for line in grid.rows:

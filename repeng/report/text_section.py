@@ -9,7 +9,6 @@ from rich.table import Table
 
 from repeng.report.frames import in_order, once_each, shift_frame
 from repeng.report.page import Cell, Grid, Line, figure
-from repeng.report.tables import grid_table
 from repeng.results import AUROC, ResultRow
 
 OWN_NEGATIVES = "held-out texts of the source without the label"
@@ -67,15 +66,17 @@ def text_means(rows: Sequence[ResultRow]) -> Table | None:
     if texts.empty:
         return None
     shown = [name for name in FIGURES if texts[name].notna().any()]
-    lines = [
-        Line(str(name), tuple(figure(own[column].mean()) for column in shown))
-        for name, own in texts.groupby("name", sort=False)
-    ]
     count = texts["shift"].nunique()
-    title = f"Labelled texts, means over {count} shifts" if count > 1 else "Labelled texts, one shift"
-    return grid_table(
-        title,
-        Grid(("method", *(FIGURES[name] for name in shown)), tuple(lines)),
-        caption=f"thresholds: accuracy, chosen on the source; 1 % and 5 % false positives (FP), set on "
-        f"{thresholds_note(frame)}; FP is what they flag here",
+    title = f"Labelled texts, means over {count} shifts" if count > 1 else "Labelled texts"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    table.add_column("method", overflow="fold")
+    for name in shown:
+        table.add_column(FIGURES[name], justify="right", max_width=9)
+    for method, own in texts.groupby("name", sort=False):
+        table.add_row(str(method), *(figure(own[name].mean()).text for name in shown))
+    table.caption_justify = "left"
+    table.caption = (
+        "accuracies at the threshold that the source chose; thresholds of 1 % and 5 % false positives (FP) set on "
+        f"{thresholds_note(frame)}, and FP is what they flag on these targets"
     )
+    return table
