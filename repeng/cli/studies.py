@@ -42,6 +42,10 @@ def run(
     ] = None,
     out: o.Out = None,
     limit: o.Limit = None,
+    columns: o.Columns = None,
+    positive: o.Positive = None,
+    turn: o.Turn = None,
+    group: o.Group = None,
     fits: Annotated[
         int | None,
         typer.Option("--fits", help="Fit each probe so often, with other splits, draws and starts. \\[default: 5]"),
@@ -111,6 +115,10 @@ def run(
         "store": str(store) if store else None,
         "out": str(out) if out else None,
         "limit": limit,
+        "columns": columns,
+        "positive": positive,
+        "turn": turn,
+        "group": group,
         "fits": fits,
         "nulls": nulls,
         "augment": augment,
@@ -172,6 +180,10 @@ def cache(
     layers: Annotated[str, typer.Option("--layers", help="all, 3 or 4-8.")] = "all",
     logprob: Annotated[bool, typer.Option(help="Keep each response's log-probability too.")] = True,
     limit: o.Limit = None,
+    columns: o.Columns = None,
+    positive: o.Positive = None,
+    turn: o.Turn = None,
+    group: o.Group = None,
     device: o.Device = "auto",
     device_map: o.DeviceMap = None,
     dtype: o.Dtype = "auto",
@@ -210,7 +222,7 @@ def cache(
     needs = cache_needs(
         [get_stimulus(name) for name in o.stimuli(stimuli)], o.names(sites), o.names(tokens), logprob=logprob
     )
-    world = load_benchmark(benchmark, data, limit=limit)
+    world = load_benchmark(benchmark, data, limit=limit, reading=o.reading(columns, positive, turn, group))
     splits = [split for distribution in world.distributions.values() for split in distribution.splits.values()]
     settings = ModelSettings(model, device, dtype, too_long, device_map)
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)

@@ -230,7 +230,7 @@ def data_cautions(trains: Iterable[Split], tests: Sequence[Split], overlaps: Seq
 def all_overlaps(distributions: Iterable[Distribution]) -> list[Overlap]:
     """What of every test split stands in any train split."""
     listed = list(distributions)
-    return find_overlaps((one.train, other.test) for one, other in product(listed, listed))
+    return find_overlaps(product(_splits(listed, "train"), _splits(listed, "test")))
 
 
 def all_cautions(distributions: Iterable[Distribution], overlaps: Sequence[Overlap] | None = None) -> list[Caution]:
@@ -242,7 +242,12 @@ def all_cautions(distributions: Iterable[Distribution], overlaps: Sequence[Overl
     """
     listed = list(distributions)
     known = all_overlaps(listed) if overlaps is None else overlaps
-    return data_cautions([one.train for one in listed], [one.test for one in listed], known)
+    return data_cautions(_splits(listed, "train"), _splits(listed, "test"), known)
+
+
+def _splits(distributions: Iterable[Distribution], name: str) -> list[Split]:
+    """The splits of a name, of the distributions that have one."""
+    return [one.splits[name] for one in distributions if name in one.splits]
 
 
 def _with_most(kind: Kind, overlaps: Sequence[Overlap]) -> list[Overlap]:

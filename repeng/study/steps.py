@@ -17,6 +17,7 @@ from repeng.activations.store.files import SplitKey
 from repeng.activations.store.request import Request
 from repeng.activations.store.store import Store, StoredCapture
 from repeng.benchmarks.loaded import load_benchmark, load_named
+from repeng.distributions.reading import Reading
 from repeng.distributions.schema import Distribution, ResponseLabels, Split
 from repeng.distributions.stimuli import Stimulus, get_stimulus
 from repeng.errors import BadInput, CaptureMismatch, UnknownName
@@ -100,6 +101,7 @@ def capture(
     logprob: bool = True,
     storage_dtype: str = "bfloat16",
     device: str = "auto",
+    reading: Reading | None = None,
 ) -> CachedData:
     """Run a model once over some data and keep its activations. What the store holds already is not done again.
 
@@ -115,6 +117,7 @@ def capture(
         logprob: also each response's log-probability in nats.
         storage_dtype: `bfloat16`, `float32` or `float16`.
         device: `auto`, `cpu`, `cuda`, ...; only where the model is a name.
+        reading: what columns and labels of a file or hub dataset mean, where their names do not say it.
 
     Raises:
         BadInput: there is no such model, or data; no such layer, or a text that cannot be tokenized.
@@ -122,7 +125,7 @@ def capture(
         UnknownName: no such stimulus, site or token.
         NonFinite: a value is infinite or not a number.
     """
-    splits = _splits(data, limit)
+    splits = _splits(data, limit, reading)
     kept = store if isinstance(store, Store) else Store(store)
     request = Request(
         stimuli=tuple(get_stimulus(each) if isinstance(each, str) else each for each in stimuli),
@@ -153,6 +156,7 @@ def open_data(
     benchmark: str | None = None,
     limit: int | None = None,
     hashes: Sequence[str] = (),
+    reading: Reading | None = None,
 ) -> CachedData:
     """Cached activations of which it is said which data is meant.
 
@@ -162,6 +166,7 @@ def open_data(
         benchmark: whose data it is.
         limit: only the first so many examples of each split.
         hashes: data hashes, each of which also means what was read together with it.
+        reading: how the data was read: the columns and labels that were named when it was captured.
 
     Raises:
         BadInput, BadData: there is no such data, or it is wrong.
@@ -169,9 +174,9 @@ def open_data(
     """
     versions: dict[tuple[str, str], str] = {}
     if benchmark is not None:
-        versions = versions_of(load_benchmark(benchmark, data, limit=limit).distributions.values())
+        versions = versions_of(load_benchmark(benchmark, data, limit=limit, reading=reading).distributions.values())
     elif data is not None or limit is not None:
-        versions = versions_of(load_named(data, limit=limit).values())
+        versions = versions_of(load_named(data, limit=limit, reading=reading).values())
     keys = cached.splits()
     for data_hash in hashes:
         named = [key for key in keys if key.data_hash == data_hash]
@@ -541,10 +546,10 @@ def _probe(given: str | Probe) -> tuple[str, Probe]:
     return with_parameters(probe.name, parameters), probe
 
 
-def _splits(data: Data, limit: int | None) -> list[Split]:
+def _splits(data: Data, limit: int | None, reading: Reading | None) -> list[Split]:
     """The splits that some data means, each cut to `limit` examples."""
     if isinstance(data, str | Path):
-        data = tuple(load_named(str(data), limit=limit).values())
+        data = tuple(load_named(str(data), limit=limit, reading=reading).values())
     elif isinstance(data, Distribution | Split):
         data = (data,)
     found = [split for each in data for split in (each.splits.values() if isinstance(each, Distribution) else (each,))]

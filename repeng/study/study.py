@@ -140,7 +140,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
             holds another study.
     """
     study = joined(study)
-    world = load_benchmark(study.benchmark, study.data, limit=study.limit, benign=study.benign)
+    world = load_benchmark(study.benchmark, study.data, limit=study.limit, benign=study.benign, reading=study.reading)
     benign = world.distributions[study.benign].test if study.benign else None
     settings = ModelSettings(study.model, study.device, study.dtype, study.too_long, study.device_map)
     n_layers = settings.identity.n_layers
