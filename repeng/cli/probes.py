@@ -90,11 +90,9 @@ def score(
     quiet: o.Quiet = False,
 ) -> None:
     """Score a fitted probe on targets' cached test splits. With --out the evaluations are kept as files."""
-    from rich.table import Table
-
     from repeng.activations.store.store import Store as Cache
-    from repeng.metrics import accuracy_interval
     from repeng.probes.io import load
+    from repeng.report.score_table import score_row, score_tables
     from repeng.results import evaluation_path, write_evaluation
     from repeng.study.steps import cached_target, evaluate_cached, evaluation_provenance, open_data, open_for
 
@@ -103,24 +101,17 @@ def score(
     opened = open_for(fitted, Cache(store, trust=trust_store), model)
     meaning = o.reading(columns, positive, turn, group)
     cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or (), reading=meaning)
-    table = Table("target", "pairs", "accuracy", "95 % interval", box=None)
     plain = []
     for name in target:
         asked = cached_target(fitted, cached, name, allow_shared=allow_shared)
         evaluation = evaluate_cached(fitted, asked)
-        low, high = accuracy_interval(evaluation) or (None, None)
-        accuracy = evaluation.accuracy
-        row = {"target": name, "n_pairs": evaluation.n_pairs, "accuracy": accuracy}
-        plain.append({**row, "accuracy_low": low, "accuracy_high": high})
-        table.add_row(
-            name, str(evaluation.n_pairs), f"{accuracy:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"
-        )
+        plain.append(score_row(name, evaluation))
         if out:
             provenance = evaluation_provenance(fitted, cached, asked)
             path = evaluation_path(out, fitted.name, cached.model_slug, provenance["source"], name)
             write_evaluation(path, evaluation, provenance)
             talk.note(f"wrote {path}")
-    talk.result(plain, table)
+    talk.result(plain, *score_tables(plain))
 
 
 def sweep(
@@ -226,7 +217,7 @@ def matrix(
     if plot:
         from repeng.report.charts import matrix_chart, save_chart
 
-        save_chart(matrix_chart(found.names, found.accuracy, found.cosine), plot)
+        save_chart(matrix_chart(found.names, found.accuracy, found.cosine, figures=found.figures), plot)
         talk.note(f"wrote {plot}")
     talk.result(asdict(found), *matrix_tables(found))
 

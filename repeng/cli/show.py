@@ -119,11 +119,13 @@ def sweep_tables(rows: Sequence[LayerRow]) -> list[Any]:
 
     Where the site has heads, a table for each target and probe: layers down, heads across, as many as fit a screen.
     """
+    from repeng.results import figure_name
+
     shown: list[Any] = []
     for target in dict.fromkeys(row.target for row in rows):
         here = [row for row in rows if row.target == target]
         probes = list(dict.fromkeys(row.probe for row in here))
-        title = f"accuracy on {target}, fitted on {here[0].source}"
+        title = f"{figure_name(here[0].figure)} on {target}, fitted on {here[0].source}"
         if here[0].head is None:
             cells = {(row.layer, row.probe): row for row in here}
             shown += [title, _layer_table(cells, probes), ""]
@@ -159,10 +161,16 @@ def matrix_tables(found: Transfer) -> list[Any]:
     def square(values: list[list[float]]) -> Table:
         return table_of(["", *numbers], [[name, *row] for name, row in zip(names, values, strict=True)])
 
+    from repeng.results import AUROC, figure_names
+
+    shown_as = figure_names(found.figures)
     shown: list[Any] = [
-        f"{found.probe} at layer {found.layer}: accuracy, fitted on the row and tested on the column",
+        f"{found.probe} at layer {found.layer}: {shown_as}, fitted on the row and tested on the column",
         square(found.accuracy),
     ]
+    if len(set(found.figures)) > 1:
+        texts = [name for name, figure in zip(names, found.figures, strict=True) if figure == AUROC]
+        shown.append(f"AUROC of labelled texts in the columns of {', '.join(texts)}; pair accuracy in the others")
     if found.cosine is not None:
         shown += ["", "cosine similarity of the fitted directions", square(found.cosine)]
     return shown

@@ -256,6 +256,7 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
     from repeng.report.html import is_current, write_report
     from repeng.report.sentences import summary_sentences
     from repeng.report.tables import study_table
+    from repeng.report.text_section import text_means
     from repeng.report.text_solved import text_cautions, text_solved_sentence, text_solved_sources
     from repeng.results import record_of
     from repeng.study.results_folder import written_alone
@@ -279,7 +280,9 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
         "surface_sources": [asdict(source) for source in text_solved],
         "cautions": cautions,
     }
-    shown: list[Any] = [study_table(result.rows), "", summary_sentences(result.rows, result.evaluations)]
+    texts = text_means(result.rows)
+    shown: list[Any] = [study_table(result.rows), "", *([] if texts is None else [texts, ""])]
+    shown.append(summary_sentences(result.rows, result.evaluations))
     shown += [text_solved_sentence(result.rows, text_solved)] if text_solved else []
     shown.append("")
     shown.append(

@@ -43,6 +43,7 @@ def evaluate_texts(answer: Answer, target: Target, labels: ResponseLabels) -> Te
         thresholds=None if texts is None else _thresholds(texts),
         example=labels.units[rows],
         group=labels.groups[rows],
+        rows=rows,
         pairs=_pairs(answer, answered, labels),
         **null_aurocs(None if not isinstance(answer, ResponseScores) else answer.null, rows, positive, labels, target),
     )

@@ -28,7 +28,7 @@ from repeng.metrics.ratios import (
     elicitation_capped,
     elicitation_interval,
 )
-from repeng.metrics.resampling import Estimate
+from repeng.metrics.resampling import Estimate, check_same_pairs
 from repeng.metrics.text_figures import (
     accuracy_at_threshold,
     average_precision_of,
@@ -53,6 +53,7 @@ __all__ = [
     "brier",
     "cell_p",
     "chance_p",
+    "check_same_pairs",
     "correlation",
     "debiased_calibration_error",
     "differential_elicitation",

@@ -113,7 +113,7 @@ def check_same_pairs(a: Evaluation, b: Evaluation, target: str) -> None:
             f"{target}: {a.n_items} {things} on one side and {b.n_items} on the other; compare evaluations of the same "
             "split and --limit"
         )
-    for name in ("example", "group", "labels"):
+    for name in ("example", "group", "labels", "rows"):
         one, other = getattr(a, name, None), getattr(b, name, None)
         if one is not None and other is not None and not np.array_equal(one, other):
             raise BadInput(f"{target}: the pairs' {name} numbers differ; compare evaluations of the same split")

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from repeng.errors import BadInput
 from repeng.maths import pair_wins
@@ -31,11 +31,13 @@ class TextEvaluation(Evaluation):
         probabilities: what the method gives to each text's OWN label, of several fits the mean; None where it is not
             calibrated. Above 0.5 is right at the threshold that the source chose.
         fit_probabilities: the same by fit.
-        example: the row of each text in its split.
+        example: what of each text is never parted: its explicit group, by the number of the group's first example;
+            or its example.
         group: what is resampled as a whole.
         shuffled, unlabelled, random: AUROCs of nulls.
         labels: whether each text has the label.
         text_scores: of each text by each fit.
+        rows: which response of its split each text is, counted over all examples; None where unknown.
         thresholds: for each fit the score above which a text is flagged at 1 % and at 5 % false positives, set on other
             texts; None without them.
         benign: the distribution that the thresholds were set on; empty for the source's own negatives.
@@ -47,6 +49,7 @@ class TextEvaluation(Evaluation):
 
     labels: Bool[np.ndarray, " text"]
     text_scores: Float[np.ndarray, "_fit _text"]
+    rows: Int[np.ndarray, " _text"] | None = None
     thresholds: Float[np.ndarray, "_fit rate"] | None = None
     benign: str = ""
     pairs: Evaluation | None = None
@@ -84,7 +87,7 @@ class TextEvaluation(Evaluation):
             raise BadInput(
                 f"text_scores are of {self.n_fits} fits; give fit_probabilities of as many, and none for one fit"
             )
-        lengths = {name: getattr(self, name) for name in ("example", "group", "probabilities")}
+        lengths = {name: getattr(self, name) for name in ("example", "group", "rows", "probabilities")}
         for name, values in [*lengths.items(), *((name, fit) for name, fit in self._by_fit().items())]:
             if values is not None and values.shape[-1] != n_texts:
                 raise BadInput(f"{name} has {values.shape[-1]} rows, but there are {n_texts} texts; give one for each")
@@ -177,6 +180,7 @@ class TextEvaluation(Evaluation):
                 self.group,
                 labels=self.labels,
                 text_scores=self.text_scores[fit : fit + 1],
+                rows=self.rows,
                 thresholds=None if self.thresholds is None else self.thresholds[fit : fit + 1],
                 benign=self.benign,
             )
@@ -189,7 +193,8 @@ class TextEvaluation(Evaluation):
         Raises:
             BadInput: the texts that are left are of one label.
         """
-        cut = {"probabilities": self.probabilities, "example": self.example, "group": self.group, **self._by_fit()}
+        names = ("probabilities", "example", "group", "rows")
+        cut = {**{name: getattr(self, name) for name in names}, **self._by_fit()}
         values: dict[str, Any] = {name: None if own is None else own[..., keep] for name, own in cut.items()}
         pairs = self.pairs
         if pairs is not None and not keep.all():

@@ -85,10 +85,11 @@ class TransferTable:
     def chart(self) -> Any:
         """The AUROCs as a heat map, next to the cosines of the directions where there are any: an Altair chart."""
         from repeng.report.layer_charts import matrix_chart
+        from repeng.results import AUROC
 
         known = all(row.cosine is not None for row in self.rows)
         cosine = self.matrix("cosine").to_numpy().tolist() if known else None
-        return matrix_chart(self.names, self.matrix().to_numpy().tolist(), cosine, figure="AUROC")
+        return matrix_chart(self.names, self.matrix().to_numpy().tolist(), cosine, figures=[AUROC] * len(self.names))
 
     def __repr__(self) -> str:
         return str(self.matrix().round(3).to_string())

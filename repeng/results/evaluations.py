@@ -26,7 +26,7 @@ TwoScores = Annotated[list[float], Field(min_length=2, max_length=2)]
 """Of a pair's best response and of its worse."""
 ARRAYS = ("example", "group", "scores", "fit_probabilities", "fit_scores", "shuffled", "unlabelled", "random")
 """What an evaluation knows besides its probabilities: its keys in a file begin with `eval_`."""
-TEXT_ARRAYS = ("labels", "text_scores", "thresholds")
+TEXT_ARRAYS = ("labels", "text_scores", "rows", "thresholds")
 """What an evaluation of labelled texts knows besides that."""
 CHANGED = "%s was changed since repeng wrote it: eval_accuracy is %.6g, its %s give %.6g and stand"
 
@@ -107,6 +107,7 @@ class _File(BaseModel):
     # Of labelled texts.
     eval_labels: list[bool] | None = None
     eval_text_scores: list[list[float]] | None = None
+    eval_rows: list[Int64] | None = None
     eval_thresholds: list[TwoScores] | None = None
     eval_benign: str = ""
     eval_pairs: _File | None = None
@@ -150,6 +151,7 @@ def _texts(file: _File, path: Path) -> TextEvaluation:
         _array(file.eval_probabilities, np.float64) if by_fit is None else by_fit.mean(axis=0),
         labels=np.array(file.eval_labels, dtype=bool),
         text_scores=text_scores,
+        rows=_array(file.eval_rows, np.int64),
         thresholds=_array(file.eval_thresholds, np.float64),
         benign=file.eval_benign,
         pairs=None if file.eval_pairs is None else _settle_accuracy(_pairs(file.eval_pairs), path, derived=True),

@@ -85,12 +85,14 @@ class RowOfTexts:
         n_positive: those that have the label.
         benign: the distribution that the thresholds of 1 % and 5 % false positives were set on; empty for the source's
             own negatives.
+        source_id_figure: what `source_id_accuracy` is, as `figure` of the source's own test split; empty without one.
     """
 
     figure: str = ""
     n_texts: int | None = None
     n_positive: int | None = None
     benign: str = ""
+    source_id_figure: str = ""
 
 
 @with_config(allow_inf_nan=False)
@@ -179,6 +181,7 @@ def row_from(
         n_texts=texts.n_texts if texts else None,
         n_positive=texts.n_positive if texts else None,
         benign=texts.benign if texts else "",
+        source_id_figure=source_id.figure if source_id else "",
         others={} if denied is None else {CONTRADICTED: str(denied)},
         **figures,
     )

@@ -248,8 +248,8 @@ def _with_groups(evaluation: Evaluation, split: Split | None, path: Path) -> Eva
             len(split.pairs),
         )
         return evaluation
-    example = np.array([pair.example for pair in split.pairs], dtype=np.int64)
-    return replace(evaluation, example=example, group=split.groups[example])
+    best = np.array([pair.best for pair in split.pairs], dtype=np.int64)
+    return replace(evaluation, example=split.units[best], group=split.groups[split.response_example[best]])
 
 
 def _warn_of_missing(rows: Sequence[Rescored], files: _Files) -> None:

@@ -34,7 +34,7 @@ from repeng.probes.fitting import ProbeSpec, fit_probe
 from repeng.probes.registry import get_probe
 from repeng.probes.selection import LayerChoice, check_layers
 from repeng.probes.source import BLOCK_BYTES
-from repeng.results import LayerRow, layer_rows
+from repeng.results import AUROC, PAIR_ACCURACY, LayerRow, layer_rows
 from repeng.study.capture_plan import ModelSettings
 from repeng.version import __version__
 
@@ -420,7 +420,8 @@ def sweep(
             found = FittedOnCache.alone(fitted, data.n_layers).unit_scores(question, units)
             asked.forget()
             figures = by_layer(found, question, labels).figures
-            rows += layer_rows(figures, model=data.model, probe=name, source=source, target=target)
+            names = {"model": data.model, "probe": name, "source": source, "target": target}
+            rows += layer_rows(figures, **names, figure=_figure(question))
     return rows
 
 
@@ -433,6 +434,7 @@ class Transfer:
         cosine: `[source][source]`, of the directions at one layer that all sources share; None where the probe has
             no direction, and where sources chose different heads.
         layer: that layer: the one of highest mean held-out accuracy over the sources.
+        figures: what the accuracies on each target are: `pair accuracy`, or `auroc` of labelled texts.
     """
 
     probe: str
@@ -440,6 +442,7 @@ class Transfer:
     accuracy: list[list[float]]
     cosine: list[list[float]] | None
     layer: int
+    figures: tuple[str, ...]
 
 
 def transfer_matrix(
@@ -480,9 +483,11 @@ def transfer_matrix(
     fits = [fit(data, each, made, site=site, token=token, seed=seed) for each in distributions]
     place = int(np.mean([fitted.held_out_accuracy for fitted in fits], axis=0).argmax())
     accuracy: list[list[float]] = [[] for _ in distributions]
+    figures = []
     for each in distributions:
         asked = [cached_target(fitted, data, each, allow_shared=allow_shared) for fitted in fits][0]
         question, labels = _question(asked)
+        figures.append(_figure(question))
         for row, fitted in zip(accuracy, fits, strict=True):
             found = FittedOnCache.alone(fitted, data.n_layers).unit_scores(question, [fitted.layer_units[place]])
             row.append(by_layer(found, question, labels).figures[0].accuracy)
@@ -492,7 +497,7 @@ def transfer_matrix(
     if len({fitted.layer_heads[place] for fitted in fits}) == 1 and all(unit is not None for unit in units):
         stacked = np.stack([unit for unit in units if unit is not None])
         cosine = (stacked @ stacked.T).tolist()
-    return Transfer(name, tuple(distributions), accuracy, cosine, fits[0].fitted_layers[place])
+    return Transfer(name, tuple(distributions), accuracy, cosine, fits[0].fitted_layers[place], tuple(figures))
 
 
 def _opened(cached: Cached) -> CachedData:
@@ -561,6 +566,11 @@ def _question(cached: CachedSplit) -> tuple[Target, ResponseLabels]:
     labels = _labels(cached)
     structure = (labels.units, labels.rivals, labels.as_texts)
     return Target(cached.distribution, cached.data_hash, *structure, (), lambda: cached), labels
+
+
+def _figure(question: Target) -> str:
+    """What an accuracy of the answer to a question is."""
+    return AUROC if question.as_texts else PAIR_ACCURACY
 
 
 def _unit_direction(fitted: FittedProbe, place: int) -> Float[np.ndarray, " d"] | None:

@@ -402,7 +402,7 @@ def _write_layers(plan: Plan, answers: StudyEvaluations, path: Path) -> None:
         answer = answers.get(task.method, source, target)
         if answer is not None and answer.by_layer.figures:
             names = {"model": plan.study.model, "probe": task.method, "source": source, "target": target}
-            rows += layer_rows(answer.by_layer.figures, **names)
+            rows += layer_rows(answer.by_layer.figures, **names, figure=answer.evaluation.figure)
     if rows:
         write_layers(rows, path)
     else:
