@@ -86,7 +86,7 @@ Token = Annotated[
 ]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg or .html.")]
 TooLong = Annotated[str, typer.Option("--too-long", help="Texts longer than the model takes: skip, refuse or cut.")]
-TEMPLATE = re.compile(r"[\w-]+=")
+TEMPLATE = re.compile(r"[\w-]+(\?[^=,]*)?=")
 Strict = Annotated[bool, typer.Option("--strict", help="Take every caution for an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable results on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]

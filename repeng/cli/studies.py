@@ -156,7 +156,8 @@ def cache(
         list[str],
         typer.Option(
             "--stimuli",
-            help="plain, lat2, contrast_yes, ...; may be given again, also as a template: name={prompt}{response}...",
+            help="plain, contrast_yes, did_you_lie, ...; may be given again, also as a template "
+            "name={prompt}{response}..., or a follow-up question name?=QUESTION.",
         ),
     ] = ["plain,contrast_yes,contrast_no"],  # noqa: B006  (typer copies it)
     tokens: Annotated[

@@ -51,6 +51,7 @@ class MeanVariance:
         fit_df: degrees of freedom of that.
         n_pairs: how many pairs there are.
         n_units: how many prompts speak where nothing varies: those of the smallest target, once for each shift.
+        of_texts: whether these are means of pseudo-values of labelled texts, whose variance may itself be too low.
     """
 
     mean: ByCurve
@@ -60,6 +61,7 @@ class MeanVariance:
     fit_df: int
     n_pairs: int
     n_units: int
+    of_texts: bool = False
 
     @property
     def variance(self) -> ByCurve:
@@ -159,6 +161,7 @@ def variance_of_mean(targets: Sequence[TargetValues], *, sampled: bool = False) 
         min((n_fits for one in parts for n_fits in one.by_fit), default=2) - 1,
         sum(values.shape[-1] for one in targets for values in one.of_shifts),
         n_shifts * min(one.n_units for one in parts),
+        any(one.n_speaking is not None for one in targets),
     )
 
 

@@ -99,6 +99,7 @@ def capture(
     layers: Sequence[int] | None = None,
     logprob: bool = True,
     storage_dtype: str = "bfloat16",
+    device: str = "auto",
 ) -> CachedData:
     """Run a model once over some data and keep its activations. What the store holds already is not done again.
 
@@ -113,6 +114,7 @@ def capture(
         layers: 0-based blocks; None for all.
         logprob: also each response's log-probability in nats.
         storage_dtype: `bfloat16`, `float32` or `float16`.
+        device: `auto`, `cpu`, `cuda`, ...; only where the model is a name.
 
     Raises:
         BadInput: there is no such model, or data; no such layer, or a text that cannot be tokenized.
@@ -131,7 +133,7 @@ def capture(
     )
     how: dict[str, Any] = {"storage_dtype": storage_dtype}
     if isinstance(model, str):
-        named = ModelSettings(model)
+        named = ModelSettings(model, device)
         done = capture_activations(named.load, splits, request, kept, identity=named.identity, **how)
     else:
         done = capture_activations(model, splits, request, kept, **how)

@@ -19,9 +19,17 @@ from tools.coverage.accuracies import (
 )
 from tools.coverage.differences import difference_cells, difference_coverage
 from tools.coverage.draws import Cell
-from tools.coverage.held_out import held_out_rows
+from tools.coverage.held_out import SEED, held_out_rows
 from tools.coverage.others import RATIOS, calibration_coverage, mean_coverage, null_levels, ratio_coverage
-from tools.coverage.texts import ALONE, DIFFERENCES, TextCell, text_cells, text_coverage, text_difference_coverage
+from tools.coverage.texts import (
+    ALONE,
+    DIFFERENCES,
+    TextCell,
+    text_cells,
+    text_coverage,
+    text_difference_coverage,
+    threshold_coverage,
+)
 from tools.coverage.texts import FIGURES as TEXT_FIGURES
 
 
@@ -159,6 +167,18 @@ def texts(draws: int) -> None:
     table(head, rows)
 
 
+def texts_held_out(draws: int) -> None:
+    """Of figures of labelled texts, in cells that no procedure was chosen by."""
+    rows = []
+    for title, options in (("1 fit", {}), ("3 fits, sd .2", {"fits": 3, "fit_sd": 0.2})):
+        cells = text_cells([50, 200], (1, 2, 8), (0.65, 0.9, 0.985), (0.3, 0.15), alike=0.5, **options)
+        found = [text_coverage(cell, draws=draws, seed=SEED) for cell in cells]
+        for name in TEXT_FIGURES:
+            shares = [one[name][0] for one in found]
+            rows.append((title, name, len(cells), min(shares), float(np.mean(shares))))
+    table(("fits", "figure", "cells", "worst", "mean"), rows)
+
+
 def text_differences(draws: int) -> None:
     """Of differences of two AUROCs on the same texts."""
     rows = []
@@ -179,6 +199,15 @@ def text_differences(draws: int) -> None:
     table(("fits", "groups", "worst", "mean", "width", "most false alarms", "mean false alarms"), rows)
 
 
+def thresholds(draws: int) -> None:
+    """Of recall at 1 % false positives, by the number of benign texts that the threshold was set on."""
+    rows = []
+    for benign in (50, 100, 300, 1000, 10_000):
+        found = threshold_coverage(benign, TextCell(200, 1, 0.5, 0.9), draws=draws)
+        rows.append((benign, found["given"], found["meant"], f"{found['low']:.2%} to {found['high']:.2%}"))
+    table(("benign texts", "recall at this threshold", "recall at 1 %", "true rates of 95 in 100 thresholds"), rows)
+
+
 def held_out(draws: int) -> None:
     """Of cells that no procedure was chosen by."""
     table(("of", "fits", "cells", "worst", "mean"), held_out_rows(draws))
@@ -188,7 +217,7 @@ TABLES: dict[str, Callable[[int], None]] = {
     one.__name__: one
     for one in (
         *(one_fit, five_fits, differences, ratios, means, nulls, calibration, held_out),
-        *(texts, text_differences),
+        *(texts, texts_held_out, text_differences, thresholds),
     )
 }
 

@@ -18,6 +18,7 @@ from repeng.metrics import (
     balanced_accuracy,
     mean_paired_difference,
     recall_at_1,
+    threshold_at,
 )
 from repeng.metrics.intervals import variance_of
 
@@ -60,10 +61,14 @@ class TextCell:
 
 
 def text_cells(
-    groups: Sequence[int], sizes: Sequence[int] = (1, 4, 20), areas: Sequence[float] = AREAS, **options: Any
+    groups: Sequence[int],
+    sizes: Sequence[int] = (1, 4, 20),
+    areas: Sequence[float] = AREAS,
+    prevalences: Sequence[float] = (0.5, 0.1),
+    **options: Any,
 ) -> list[TextCell]:
     """Every number of groups and texts, prevalence and AUROC."""
-    every = itertools.product(groups, sizes, (0.5, 0.1), areas)
+    every = itertools.product(groups, sizes, prevalences, areas)
     return [TextCell(n, size, share, area, **options) for n, size, share, area in every]
 
 
@@ -171,3 +176,26 @@ def text_difference_coverage(cell: TextCell, other: float, *, draws: int, seed: 
             held.append((inside, found.high - found.low, found.low > 0 or found.high < 0))
     inside, width, without = np.mean(held, axis=0)
     return float(inside), float(width), float(without)
+
+
+def threshold_coverage(benign: int, cell: TextCell, *, draws: int, seed: int = 0) -> dict[str, float]:
+    """What a threshold of 1 % that was set on so many benign texts does to recall.
+
+    Returns:
+        `given`: the share of intervals that hold the true recall at the threshold as it is; `meant`: those that hold
+        the true recall at 1 %; `low`, `high`: between which the true rates of 95 of 100 thresholds lie.
+    """
+    generator = np.random.default_rng([seed, benign])
+    given: list[bool] = []
+    meant: list[bool] = []
+    rates = []
+    for _ in range(draws):
+        threshold = threshold_at(generator.normal(size=benign), 0.01)
+        rates.append(ndtr(-threshold))
+        evaluation = drawn(generator, cell)
+        found = recall_at_1(replace(evaluation, thresholds=np.array([[threshold, threshold]])))
+        if found is not None and found.low is not None and found.high is not None:
+            for limit, held in ((threshold, given), (THRESHOLDS[0], meant)):
+                held.append(bool(found.low <= ndtr(cell.apart - limit) <= found.high))
+    low, high = np.quantile(rates, [0.025, 0.975])
+    return {"given": float(np.mean(given)), "meant": float(np.mean(meant)), "low": float(low), "high": float(high)}
