@@ -8,6 +8,7 @@ from typing import Any
 
 from repeng.errors import BadInput, UnknownName
 from repeng.limits import check_number
+from repeng.probes.attention import Attention
 from repeng.probes.base import Probe
 from repeng.probes.ccs import CCS, CCSGenies
 from repeng.probes.cra import CRA
@@ -15,8 +16,10 @@ from repeng.probes.genies import CRAGenies, LATGenies, LATStimulus2Genies, MMSGe
 from repeng.probes.lat import LAT, LATStimulus2
 from repeng.probes.lda import LDA
 from repeng.probes.logistic import Logistic
+from repeng.probes.mlp import MLP
 from repeng.probes.mms import MMS
 from repeng.probes.own_file import class_in_file, is_reference
+from repeng.probes.pooling import MaxOfMeans, MeanOfScores, SoftmaxPooling
 from repeng.probes.random import Random
 
 ENTRY_POINTS = "repeng.probes"
@@ -29,6 +32,11 @@ CLASSES: tuple[type[Probe], ...] = (
     CRA,
     Logistic,
     LDA,
+    MLP,
+    Attention,
+    MeanOfScores,
+    MaxOfMeans,
+    SoftmaxPooling,
     Random,
     MMSGenies,
     LATGenies,
