@@ -27,6 +27,7 @@ from repeng.probes.pooling import MaxOfMeans, MeanOfScores, SoftmaxPooling
 from repeng.probes.ragged import Ragged
 from repeng.probes.random import Random
 from repeng.probes.registry import get_probe, known_probes
+from repeng.probes.sklearn_probe import SklearnProbe, as_probe, is_sklearn_reference
 
 __all__ = [
     "Attention",
@@ -51,10 +52,13 @@ __all__ = [
     "ProbeSpec",
     "Ragged",
     "Random",
+    "SklearnProbe",
     "SoftmaxPooling",
+    "as_probe",
     "fit_probe",
     "get_probe",
     "is_probe_reference",
+    "is_sklearn_reference",
     "known_probes",
     "load",
     "save",

@@ -272,6 +272,13 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
             for place in range(len(next(iter(state.values()))))
         ]
 
+    def described(self) -> dict[str, Any]:
+        """Its parameters as a file holds them: `get_probe(name, **described)` is the same unfitted probe."""
+        return self.get_params()
+
+    def check_can_be_saved(self) -> None:
+        """Raise BadInput, saying why, where what was learned is more than its tensors."""
+
     def with_directions(self, directions: Float[Tensor, "*batch d_model"]) -> Probe | None:  # noqa: ARG002
         """A fitted probe that reads along given directions; None where it reads along none."""
         return None

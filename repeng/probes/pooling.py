@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repeng.errors import BadArray
-from repeng.probes.inputs import in_float
+from repeng.probes.base import Labels, Probe
 from repeng.probes.logistic import Logistic
 from repeng.probes.ragged import Ragged
 from repeng.probes.trained import TrainedProbe
@@ -26,13 +29,54 @@ class MeanOfScores(Logistic):
     token = "all"
     ragged = True
 
-    def features(
-        self, activations: Float[Tensor, "*batch stimulus example d"] | Ragged
-    ) -> Float[Tensor, "*batch example d"]:
-        """Each text's mean over tokens; a tensor holds one token an example."""
-        if isinstance(activations, Ragged):
-            return Ragged(activations.values[..., 0, :, :], activations.offsets).means()
-        return in_float(activations[..., 0, :, :])
+    @classmethod
+    def fit_each(
+        cls,
+        probes: Sequence[Probe],
+        activations: Float[Tensor, "fit *batch stimulus example d_model"] | list[Ragged],
+        labels: np.ndarray,
+        groups: np.ndarray,
+    ) -> list[Probe]:
+        """All fits in one minimisation, on means."""
+        if isinstance(activations, list):
+            activations = torch.stack([means_of(each) for each in activations])
+        return super().fit_each(probes, activations, labels, groups)
+
+    def learn(
+        self,
+        activations: Float[Tensor, "*batch stimulus example d_model"] | Ragged,
+        labels: Labels,
+        pairs: Int[Tensor, "pair 2"],
+    ) -> None:
+        """The direction and the offset, from means."""
+        super().learn(means_of(activations), labels, pairs)
+
+    def fit_swapped(
+        self,
+        activations: Float[Tensor, "*batch stimulus example d_model"] | Ragged,
+        swaps: Bool[Tensor, "null pair"],
+    ) -> Probe:
+        """All labellings side by side, on means."""
+        return super().fit_swapped(means_of(activations), swaps)
+
+    def response_scores(
+        self, activations: Float[Tensor, "*batch stimulus example d_model"] | Ragged
+    ) -> Float[Tensor, "*batch example"]:
+        """The score of each text's mean."""
+        return self._along(means_of(activations))
+
+    def scores_of_each(
+        self, activations: Float[Tensor, "*batch stimulus example d_model"] | Ragged
+    ) -> Float[Tensor, "each *batch example"]:
+        """One matrix product for all."""
+        return self._along(means_of(activations))
+
+
+def means_of(
+    activations: Float[Tensor, "*batch stimulus example d_model"] | Ragged,
+) -> Float[Tensor, "*batch stimulus example d_model"]:
+    """Each text's mean over its tokens; a tensor holds one token an example."""
+    return activations.means() if isinstance(activations, Ragged) else activations
 
 
 class TokenScores(TrainedProbe):
