@@ -23,23 +23,18 @@ def all_pairs(
     examples: Int[np.ndarray, " response"],
     usable: Bool[np.ndarray, " response"] | None = None,
 ) -> Int[np.ndarray, "pair 2"]:
-    """Every pair as rows (best, worse): an example's 1.0 row against each of its 0.0 rows, in order of the worse row.
+    """Every pair as rows (best, worse): each 1.0 row of an example against each of its 0.0 rows.
 
-    A pair of which a row is not usable is left out.
-
-    Raises:
-        BadInput: an example has two best responses.
+    In order of the worse row, and of one worse row in order of the best one. A pair of which a row is not usable is
+    left out.
     """
     if usable is not None:
         labels = np.where(usable, labels, np.nan)
-    best_of: dict[int, int] = {}
+    best_of: dict[int, list[int]] = {}
     for row in np.flatnonzero(labels == 1.0).tolist():
-        example = int(examples[row])
-        if example in best_of:
-            raise BadInput(f"example {example} has two best responses (rows {best_of[example]} and {row})")
-        best_of[example] = row
+        best_of.setdefault(int(examples[row]), []).append(row)
     worse = np.flatnonzero(labels == 0.0).tolist()
-    pairs = [(best_of[int(examples[row])], row) for row in worse if int(examples[row]) in best_of]
+    pairs = [(best, row) for row in worse for best in best_of.get(int(examples[row]), ())]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
@@ -78,3 +73,25 @@ def independent_groups(
     if n_groups >= FEWEST_GROUPS:
         return groups, False
     return examples, n_groups < len(np.unique(examples))
+
+
+def threshold_at(scores: Float[np.ndarray, " negative"], rate: float) -> float:
+    """The lowest of the negatives' scores that at most the share `rate` of the negatives score above.
+
+    A text is flagged where its score is above the threshold. Negatives that share the threshold's score are not
+    flagged, so that ties never flag more than `rate`. With under 1 / rate negatives it is the highest score of all.
+
+    Args:
+        scores: of negatives, such as a benign distribution.
+        rate: of false positives, from 0 to under 1.
+
+    Raises:
+        BadInput: there is no negative, a score is not finite, or the rate is not one.
+    """
+    if not len(scores) or not np.isfinite(scores).all():
+        raise BadInput(f"a threshold of {len(scores)} negatives' scores; give one finite score or more")
+    if not 0 <= rate < 1:
+        raise BadInput(f"the rate of false positives is {rate}; give one from 0 to under 1, such as 0.01")
+    # 0.01 * 300 is a little under 3 in floating point.
+    above = int(np.floor(rate * len(scores) + 1e-9))
+    return float(np.sort(scores)[len(scores) - 1 - above])

@@ -67,7 +67,7 @@ class Reader:
         held.forget()
         layers = tuple(reading.layer for reading in source.readings)
         activations = values.bfloat16().float() if self.rounded else values
-        return SourceData(activations, known.labels, known.examples, known.groups, layers, source.kept)
+        return SourceData(activations, known.labels, known.rivals, known.groups, layers, source.kept)
 
 
 def every_pair(data: SourceData) -> Int[np.ndarray, "pair 2"]:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from repeng.atomic import write_atomically
 from repeng.benchmarks.fetch import fetched_folder
 from repeng.benchmarks.shift_lists import get_benchmark
+from repeng.distributions.known import data_name
 from repeng.distributions.load import list_distributions, load_distributions, write_genies
+from repeng.distributions.reading import Reading
 from repeng.distributions.schema import Benchmark, Distribution, Shift
+from repeng.distributions.statements import write_statements
 from repeng.errors import BadInput, UnknownName
+
+FORMS: Mapping[str, Callable[[Distribution, Path], None]] = {"genies": write_genies, "statements": write_statements}
+"""How distributions can be written."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,14 @@ class LoadedBenchmark:
     every_pair: bool = False
 
 
-def load_benchmark(benchmark: str | None, data: str | None, *, limit: int | None = None) -> LoadedBenchmark:
+def load_benchmark(
+    benchmark: str | None,
+    data: str | None,
+    *,
+    limit: int | None = None,
+    benign: str = "",
+    reading: Reading | None = None,
+) -> LoadedBenchmark:
     """Load the shifts of a study and their data.
 
     Args:
@@ -37,42 +50,64 @@ def load_benchmark(benchmark: str | None, data: str | None, *, limit: int | None
         data: where the distributions are, `mini` for the embedded ones; None means the benchmark's own data, embedded
             or fetched.
         limit: only this many examples of each split, from the first.
+        benign: a distribution to be loaded besides, which no shift may ask about; empty for none.
+        reading: what the columns and labels of `data` mean, where their names do not say it.
 
     Raises:
-        BadInput: a distribution that a shift names is not in the data, or there is no data.
+        BadInput: a distribution that a shift names is not in the data, or there is no data; a shift's target is the
+            benign distribution.
         BadData: the data is wrong.
     """
     if benchmark is None and data is not None:
-        distributions = load_named(data, limit=limit)
-        names = tuple(distributions)
-        shifts = tuple(Shift(source, target) for source in names for target in names)
-        return LoadedBenchmark(Benchmark(Path(data).stem, shifts), distributions, every_pair=True)
+        distributions = load_named(data, limit=limit, reading=reading)
+        if benign and benign not in distributions:
+            raise UnknownName("distribution (--benign)", benign, distributions)
+        names = tuple(name for name in distributions if name != benign)
+        if not names:
+            raise BadInput(f"{data} holds the benign distribution {benign} alone; give others to be asked about")
+        sources = tuple(name for name in names if "train" in distributions[name].splits)
+        if not sources:
+            raise BadInput(f"{data}: no distribution has a train split, so there is nothing to fit on")
+        shifts = tuple(Shift(source, target) for source in sources for target in names)
+        return LoadedBenchmark(Benchmark(data_name(data), shifts), distributions, every_pair=True)
     chosen = get_benchmark(benchmark or "mini")
+    if benign in {name for shift in chosen.shifts for name in (shift.target, shift.target_reference)} - {""}:
+        raise BadInput(
+            f"{benign} is a target of the benchmark {chosen.name}, and thresholds must not be set on what is asked "
+            "about: name another distribution with --benign, or take it out of the shifts"
+        )
+    wanted = tuple(dict.fromkeys([*chosen.distributions, *([benign] if benign else [])]))
     if data == "mini" or (data is None and chosen.name == "mini"):
         from repeng.benchmarks.mini import mini_distributions
 
-        wanted = None if chosen.name == "mini" else chosen.distributions
-        return LoadedBenchmark(chosen, mini_distributions(names=wanted, limit=limit))
+        _refuse_reading(reading)
+        names_of_it = None if chosen.name == "mini" else wanted
+        return LoadedBenchmark(chosen, mini_distributions(names=names_of_it, limit=limit))
     folder = fetched_folder("genies") if data is None or _is_fetched(data) else data
     if folder is None:
         raise BadInput(
             f"no data for benchmark {chosen.name}: give its folder of distributions with --data DIR, "
             "or bring it here with: repeng data fetch genies"
         )
-    missing = sorted(set(chosen.distributions) - set(list_distributions(folder)))
+    missing = sorted(set(wanted) - set(list_distributions(folder)))
     if missing:
         raise BadInput(
             f"{folder}: {len(missing)} distribution(s) of benchmark {chosen.name} are not there: {', '.join(missing)}"
         )
-    return LoadedBenchmark(chosen, load_distributions(folder, chosen.distributions, limit=limit))
+    return LoadedBenchmark(chosen, load_distributions(folder, wanted, limit=limit, reading=reading))
 
 
 def load_named(
-    data: str | None, names: Sequence[str] | None = None, *, limit: int | None = None
+    data: str | None,
+    names: Sequence[str] | None = None,
+    *,
+    limit: int | None = None,
+    reading: Reading | None = None,
 ) -> dict[str, Distribution]:
     """Distributions by name, from data, the embedded benchmark (`mini` or None) or a fetched one (`genies`).
 
     Raises:
+        BadInput: columns or labels are explained of a benchmark that needs no explanation.
         UnknownName: a name that is not among them.
     """
     folder = data
@@ -84,34 +119,57 @@ def load_named(
             for name in names or ():
                 if name not in embedded:
                     raise UnknownName("distribution", name, embedded)
+            _refuse_reading(reading)
             return mini_distributions(names=names, limit=limit)
         folder = str(fetched_folder("genies"))
     elif data is not None and _is_fetched(data):
         if fetched_folder(data) is None:
             raise BadInput(f"{data} is not here; bring it with: repeng data fetch {data}")
         folder = str(fetched_folder(data))
-    return load_distributions(str(folder), names, limit=limit)
+    return load_distributions(str(folder), names, limit=limit, reading=reading)
 
 
-def export(name: str, directory: Path, *, seed: int = 0) -> int:
-    """Write the embedded benchmark to a folder and return the number of distributions.
+def export(data: str, directory: Path, *, form: str = "genies", seed: int = 0, reading: Reading | None = None) -> int:
+    """Write distributions to a folder, DIRECTORY/distributions/NAME, and return their number.
 
-    DIRECTORY/distributions/NAME/{train,test}.json are GENIES folders, DIRECTORY/shifts.json is the shift file, so that
-    `--data DIRECTORY --benchmark DIRECTORY/shifts.json` is the same benchmark.
+    Of the embedded benchmark, `mini`, DIRECTORY/shifts.json is the shift file, so that `--data DIRECTORY --benchmark
+    DIRECTORY/shifts.json` is the same benchmark.
+
+    Args:
+        data: `mini`, `genies`, or any data.
+        directory: where to.
+        form: one of `FORMS`: `genies`, train.json and test.json; `statements`, train.jsonl and test.jsonl with a
+            labelled text for each response.
+        seed: of the embedded benchmark's generator.
+        reading: what the columns and labels of `data` mean.
 
     Raises:
-        UnknownName: there is no embedded benchmark of that name.
+        UnknownName: no such form.
+        BadInput: there is no such data, or it does not fit the form.
+        BadData: the data is wrong.
     """
-    if name != "mini":
-        raise UnknownName("embedded benchmark", name, ("mini",))
+    if form not in FORMS:
+        raise UnknownName("form", form, FORMS)
+    write = FORMS[form]
+    if data != "mini":
+        distributions = load_named(data, reading=reading)
+        for distribution in distributions.values():
+            write(distribution, directory / "distributions")
+        return len(distributions)
     from repeng.benchmarks.mini import mini_benchmark, mini_distributions
 
+    _refuse_reading(reading)
     distributions = mini_distributions(seed)
     for distribution in distributions.values():
-        write_genies(distribution, directory / "distributions")
+        write(distribution, directory / "distributions")
     rows = [asdict(shift) for shift in mini_benchmark().shifts]
     write_atomically(directory / "shifts.json", json.dumps(rows, indent=1) + "\n")
     return len(distributions)
+
+
+def _refuse_reading(reading: Reading | None) -> None:
+    if reading is not None and not reading.says_nothing:
+        raise BadInput(f"{reading} is of data of one's own; the embedded benchmark needs no such explanation")
 
 
 def _is_fetched(data: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,40 +11,69 @@ from repeng.cli import options as o
 from repeng.cli.console import Talk
 from repeng.limits import LARGEST_SEED
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 
 def data_ls(
     data: Annotated[str | None, typer.Argument(help="Data to list. \\[default: the embedded benchmark]")] = None,
+    known: Annotated[
+        bool, typer.Option("--known", help="List the public sets that known:NAME reads, with licence and size.")
+    ] = False,
+    columns: o.Columns = None,
+    positive: o.Positive = None,
+    turn: o.Turn = None,
+    group: o.Group = None,
     json: o.Json = False,
 ) -> None:
-    """List distributions and how much there is of each split."""
+    """List distributions and how much there is of each split; with --known the public sets that have a name."""
     from dataclasses import asdict
 
     from rich.table import Table
 
     from repeng.benchmarks.loaded import load_named
     from repeng.distributions.check import summarise
+    from repeng.errors import BadInput
 
-    found = summarise(load_named(data))
-    table = Table("distribution", "split", "examples", "responses", "pairs", "distinct prompts", box=None)
+    meaning = o.reading(columns, positive, turn, group)
+    if known:
+        if data is not None or meaning is not None:
+            raise BadInput("--known lists the sets that have a name; it takes no data and no columns or labels")
+        Talk(json=json).result(*_known_sets())
+        return
+    found = summarise(load_named(data, reading=meaning))
+    table = Table("distribution", "split", "examples", "responses", "label 1", "pairs", "distinct prompts", box=None)
     for line in found:
-        counts = (line.examples, line.responses, line.pairs, line.prompts)
+        counts = (line.examples, line.responses, line.positives, line.pairs, line.prompts)
         table.add_row(line.distribution, line.split, *map(str, counts))
     Talk(json=json).result([asdict(line) for line in found], table)
 
 
 def data_check(
-    data: Annotated[str, typer.Argument(help="Data to check.")], strict: o.Strict = False, json: o.Json = False
+    data: Annotated[str, typer.Argument(help="Data to check.")],
+    columns: o.Columns = None,
+    positive: o.Positive = None,
+    turn: o.Turn = None,
+    group: o.Group = None,
+    strict: o.Strict = False,
+    json: o.Json = False,
 ) -> None:
-    """List every problem in the data, and what to be cautious of; the exit code is 2 where there is a problem."""
+    """Say what the data is taken for, and list every problem and what to be cautious of.
+
+    A sentence for each distribution, with an example of each label. The exit code is 2 where there is a problem.
+    """
     from dataclasses import asdict
 
     from repeng.cli.show import caution_lines
     from repeng.distributions.cautions import all_cautions, all_overlaps, overlap_examples
-    from repeng.distributions.check import check_data
+    from repeng.distributions.check import check_data, grouped
     from repeng.distributions.load import list_distributions, load_distributions
+    from repeng.distributions.understood import understand
 
-    problems = check_data(data)
-    distributions = [] if problems else list(load_distributions(data).values())
+    meaning = o.reading(columns, positive, turn, group)
+    problems = check_data(data, meaning)
+    distributions = [] if problems else list(load_distributions(data, reading=meaning).values())
+    taken_for = understand(data, distributions, meaning)
     overlaps = all_overlaps(distributions)
     cautions = all_cautions(distributions, overlaps)
     lines = caution_lines(cautions)
@@ -54,11 +83,13 @@ def data_check(
     )
     Talk(json=json).result(
         {
+            "understood": [asdict(one) for one in taken_for],
             "problems": [asdict(one) for one in problems],
             "cautions": [asdict(one) for one in cautions],
             "overlap_examples": examples,
         },
-        *map(str, problems),
+        *(line for one in taken_for for line in (one.sentence, *(f"  {example}" for example in one.examples))),
+        *grouped(problems),
         *lines,
         *(f"  {example}" for example in examples),
         f"{len(list_distributions(data))} distribution(s): {verdict}",
@@ -84,19 +115,64 @@ def data_fetch(
 
 
 def data_export(
-    name: Annotated[str, typer.Argument(help="What to write out: mini.")],
-    directory: Annotated[Path, typer.Argument(help="Folder for distributions/NAME/{train,test}.json and shifts.json.")],
+    data: Annotated[str, typer.Argument(help="What to write out: mini, genies, or any data.")],
+    directory: Annotated[
+        Path | None, typer.Argument(help="Folder for distributions/NAME, and the shifts.json of mini.")
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            help="genies (train.json and test.json with prompts and responses) or statements (train.jsonl and "
+            "test.jsonl: each response a labelled text of its own).",
+        ),
+    ] = "genies",
+    out: Annotated[Path | None, typer.Option("--out", help="The folder, in place of the second argument.")] = None,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Generator seed; 0 is the shipped one.")
+        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Generator seed of mini; 0 is the shipped one.")
     ] = 0,
+    columns: o.Columns = None,
+    positive: o.Positive = None,
+    turn: o.Turn = None,
+    group: o.Group = None,
 ) -> None:
-    """Write the embedded benchmark as GENIES folders, with its shifts; --data and --benchmark take both."""
+    """Write distributions as GENIES folders or as labelled texts; --data takes them, and --benchmark mini's shifts."""
     from repeng.benchmarks.loaded import export
+    from repeng.errors import BadInput
 
-    count = export(name, directory, seed=seed)
-    Talk().result(
-        None, f"wrote {count} distributions to {directory / 'distributions'}, shifts to {directory / 'shifts.json'}"
-    )
+    if (directory is None) == (out is None):
+        raise BadInput("name one folder to write to, as the second argument or with --out")
+    folder = directory or out or Path()
+    meaning = o.reading(columns, positive, turn, group)
+    count = export(data, folder, form=form, seed=seed, reading=meaning)
+    shifts = f", shifts to {folder / 'shifts.json'}" if data == "mini" else ""
+    Talk().result(None, f"wrote {count} distributions to {folder / 'distributions'}{shifts}")
+
+
+def _known_sets() -> tuple[list[dict[str, str]], Table]:
+    """The public sets that have a name, as plain values and as a table."""
+    from rich.table import Table
+
+    from repeng.distributions.known_sets import KNOWN_SETS
+
+    plain = [
+        {
+            "name": f"known:{known.name}",
+            "hub": " and ".join(known.hub),
+            "home": known.home,
+            "asks": known.asks,
+            "fields": known.fields,
+            "licence": known.licence,
+            "size": known.size,
+        }
+        for known in KNOWN_SETS.values()
+    ]
+    table = Table("name", "hub", "asks", "fields", "licence", "examples", box=None)
+    for row in plain:
+        table.add_row(
+            row["name"], row["hub"] or row["home"], *(row[key] for key in ("asks", "fields", "licence", "size"))
+        )
+    return plain, table
 
 
 def store_ls(

@@ -20,6 +20,10 @@ def rescore(
         str | None, typer.Option("--methods", help="Comma-separated. \\[default: all there are]")
     ] = None,
     data: o.Data = None,
+    columns: o.Columns = None,
+    positive: o.Positive = None,
+    turn: o.Turn = None,
+    group: o.Group = None,
     out: o.Out = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -40,7 +44,7 @@ def rescore(
     from repeng.study.rescore import target_groups, write_published
 
     talk = Talk(json=json, quiet=quiet)
-    groups = target_groups(data, benchmark) if data else {}
+    groups = target_groups(data, benchmark, o.reading(columns, positive, turn, group)) if data else {}
     found = rescore_files(
         evaluations, benchmark, model or None, methods=o.names(methods) if methods else None, groups=groups
     )
@@ -114,6 +118,10 @@ def browse(
         int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
     ] = 8417,
     limit: o.Limit = None,
+    columns: o.Columns = None,
+    positive: o.Positive = None,
+    turn: o.Turn = None,
+    group: o.Group = None,
     quiet: o.Quiet = False,
 ) -> None:
     """A local page over distributions and predictions: search, filter, and read pairs."""
@@ -127,7 +135,7 @@ def browse(
     if data is None and results is not None:
         distributions = texts_of(results) or load_named(None, limit=limit)
     else:
-        distributions = load_named(data, limit=limit)
+        distributions = load_named(data, limit=limit, reading=o.reading(columns, positive, turn, group))
     predictions = list(read_predictions(results).values()) if results is not None else []
     if (model is None) != (probe is None):
         raise BadInput("token scores need both --model and --probe")

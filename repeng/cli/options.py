@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from repeng.limits import LARGEST_SEED
+
+if TYPE_CHECKING:
+    from repeng.distributions.reading import Reading
 
 Model = Annotated[str, typer.Option("--model", "-m", help="Hub id, a folder, or mini (embedded).")]
 MaybeModel = Annotated[
@@ -26,8 +29,34 @@ BenchmarkName = Annotated[
 Data = Annotated[
     str | None,
     typer.Option(
-        "--data", help="Folder of GENIES distributions, preference data (JSONL, JSON, CSV, Parquet) or a hub dataset."
+        "--data",
+        help="Folder or file of pairs or labelled texts (GENIES, JSONL, JSON, CSV, Parquet), a hub dataset, or a "
+        "public set as known:NAME.",
     ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        help="Which column of the data is which of ours: text=claim,label=truth,group=city. Ours: text, label, prompt, "
+        "response, messages, responses, labels, chosen, rejected, group; a.b is b within a.",
+    ),
+]
+Positive = Annotated[
+    str | None,
+    typer.Option("--positive", help="The label that counts as 1, against every other; or the right response's name."),
+]
+Turn = Annotated[
+    str | None,
+    typer.Option(
+        "--turn",
+        help="Which message of a conversation is labelled: a number from 0 (or -1 from the end), a role (its last "
+        "turn), or all. \\[default: the assistant's last]",
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option("--group", help="Column of what is never parted and is resampled as one: a scenario, an author."),
 ]
 Store = Annotated[Path, typer.Option("--store", help="Folder that keeps the activations.")]
 CachedDataPlace = Annotated[
@@ -79,14 +108,25 @@ Site = Annotated[
     str | None, typer.Option("--site", help="Hook site to read, as resid_post or hook_z. \\[default: the probe's own]")
 ]
 Token = Annotated[
-    str | None, typer.Option("--token", help="last, response_mean or prompt_last. \\[default: the probe's own]")
+    str | None,
+    typer.Option(
+        "--token", help="last, response_mean, prompt_last or another that was cached. \\[default: the probe's own]"
+    ),
 ]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg or .html.")]
 TooLong = Annotated[str, typer.Option("--too-long", help="Texts longer than the model takes: skip, refuse or cut.")]
-TEMPLATE = re.compile(r"[\w-]+=")
+TEMPLATE = re.compile(r"[\w-]+(\?[^=,]*)?=")
 Strict = Annotated[bool, typer.Option("--strict", help="Take every caution for an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable results on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
+
+
+def reading(columns: str | None, positive: str | None, turn: str | None, group: str | None) -> Reading | None:
+    """What the four options say of the data; None where they are not given."""
+    from repeng.distributions.reading import Reading
+
+    given = Reading.parse(columns, positive=positive, turn=turn, group=group)
+    return None if given.says_nothing else given
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -28,6 +28,10 @@ def fit(
     data: o.CachedDataPlace = None,
     benchmark: o.CachedBenchmark = None,
     limit: o.CachedLimit = None,
+    columns: o.Columns = None,
+    positive: o.Positive = None,
+    turn: o.Turn = None,
+    group: o.Group = None,
     data_hash: o.DataHash = None,
     trust_store: o.TrustStore = False,
     json: o.Json = False,
@@ -41,7 +45,8 @@ def fit(
 
     talk = Talk(json=json, quiet=quiet)
     opened = open_store(Cache(store, trust=trust_store), model)
-    cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or ())
+    meaning = o.reading(columns, positive, turn, group)
+    cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or (), reading=meaning)
     fitted = fit_on(cached, source, probe, layers=layers, site=site, token=token, seed=seed)
     save(fitted, out)
     held_out = dict(zip(fitted.fitted_layers, map(float, fitted.held_out_accuracy), strict=True))
@@ -74,6 +79,10 @@ def score(
     data: o.CachedDataPlace = None,
     benchmark: o.CachedBenchmark = None,
     limit: o.CachedLimit = None,
+    columns: o.Columns = None,
+    positive: o.Positive = None,
+    turn: o.Turn = None,
+    group: o.Group = None,
     data_hash: o.DataHash = None,
     trust_store: o.TrustStore = False,
     trust_code: o.TrustCode = False,
@@ -81,36 +90,28 @@ def score(
     quiet: o.Quiet = False,
 ) -> None:
     """Score a fitted probe on targets' cached test splits. With --out the evaluations are kept as files."""
-    from rich.table import Table
-
     from repeng.activations.store.store import Store as Cache
-    from repeng.metrics import accuracy_interval
     from repeng.probes.io import load
+    from repeng.report.score_table import score_row, score_tables
     from repeng.results import evaluation_path, write_evaluation
     from repeng.study.steps import cached_target, evaluate_cached, evaluation_provenance, open_data, open_for
 
     talk = Talk(json=json, quiet=quiet)
     fitted = load(probe, trust_code=trust_code)
     opened = open_for(fitted, Cache(store, trust=trust_store), model)
-    cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or ())
-    table = Table("target", "pairs", "accuracy", "95 % interval", box=None)
+    meaning = o.reading(columns, positive, turn, group)
+    cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or (), reading=meaning)
     plain = []
     for name in target:
         asked = cached_target(fitted, cached, name, allow_shared=allow_shared)
         evaluation = evaluate_cached(fitted, asked)
-        low, high = accuracy_interval(evaluation) or (None, None)
-        accuracy = evaluation.accuracy
-        row = {"target": name, "n_pairs": evaluation.n_pairs, "accuracy": accuracy}
-        plain.append({**row, "accuracy_low": low, "accuracy_high": high})
-        table.add_row(
-            name, str(evaluation.n_pairs), f"{accuracy:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"
-        )
+        plain.append(score_row(name, evaluation))
         if out:
             provenance = evaluation_provenance(fitted, cached, asked)
             path = evaluation_path(out, fitted.name, cached.model_slug, provenance["source"], name)
             write_evaluation(path, evaluation, provenance)
             talk.note(f"wrote {path}")
-    talk.result(plain, table)
+    talk.result(plain, *score_tables(plain))
 
 
 def sweep(
@@ -128,6 +129,10 @@ def sweep(
     data: o.CachedDataPlace = None,
     benchmark: o.CachedBenchmark = None,
     limit: o.CachedLimit = None,
+    columns: o.Columns = None,
+    positive: o.Positive = None,
+    turn: o.Turn = None,
+    group: o.Group = None,
     data_hash: o.DataHash = None,
     trust_store: o.TrustStore = False,
     json: o.Json = False,
@@ -147,7 +152,8 @@ def sweep(
 
     talk = Talk(json=json, quiet=quiet)
     opened = open_store(Cache(store, trust=trust_store), model)
-    cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or ())
+    meaning = o.reading(columns, positive, turn, group)
+    cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or (), reading=meaning)
     found = sweep_over(
         cached,
         source,
@@ -183,6 +189,10 @@ def matrix(
     data: o.CachedDataPlace = None,
     benchmark: o.CachedBenchmark = None,
     limit: o.CachedLimit = None,
+    columns: o.Columns = None,
+    positive: o.Positive = None,
+    turn: o.Turn = None,
+    group: o.Group = None,
     data_hash: o.DataHash = None,
     trust_store: o.TrustStore = False,
     json: o.Json = False,
@@ -198,7 +208,8 @@ def matrix(
 
     talk = Talk(json=json, quiet=quiet)
     opened = open_store(Cache(store, trust=trust_store), model)
-    cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or ())
+    meaning = o.reading(columns, positive, turn, group)
+    cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or (), reading=meaning)
     meant = {name for name, _ in cached.versions} if data or benchmark or limit else set(cached.trained_distributions())
     trained = [name for name in cached.trained_distributions() if name in meant]
     chosen = trained if distributions == "all" else o.names(distributions)
@@ -206,7 +217,7 @@ def matrix(
     if plot:
         from repeng.report.charts import matrix_chart, save_chart
 
-        save_chart(matrix_chart(found.names, found.accuracy, found.cosine), plot)
+        save_chart(matrix_chart(found.names, found.accuracy, found.cosine, figures=found.figures), plot)
         talk.note(f"wrote {plot}")
     talk.result(asdict(found), *matrix_tables(found))
 
@@ -220,6 +231,10 @@ def tune(
     target: Annotated[list[str] | None, typer.Option("--target", help="Also score on its test split.")] = None,
     preset: Annotated[str, typer.Option("--preset", help="default or genies.")] = "default",
     limit: o.Limit = None,
+    columns: o.Columns = None,
+    positive: o.Positive = None,
+    turn: o.Turn = None,
+    group: o.Group = None,
     seed: o.Seed = 0,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
@@ -234,7 +249,8 @@ def tune(
     from repeng.tuning.tuned_model import tune as tune_on
 
     talk = Talk(json=json, quiet=quiet)
-    distributions = load_named(data, [source, *(target or ())], limit=limit)
+    meaning = o.reading(columns, positive, turn, group)
+    distributions = load_named(data, [source, *(target or ())], limit=limit, reading=meaning)
     found = tune_on(
         find_model(model).path,
         distributions[source].train,

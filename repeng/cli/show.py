@@ -12,6 +12,7 @@ from repeng.errors import BadInput
 
 if TYPE_CHECKING:
     from repeng.activations.capture import CaptureSummary
+    from repeng.activations.sizes import ActivationsSize
     from repeng.distributions.cautions import Caution
     from repeng.results import LayerRow
     from repeng.study.capture_plan import CachePlan
@@ -61,6 +62,21 @@ def cache_line(cache: CachePlan) -> str:
     return line
 
 
+def size_lines(sizes: Sequence[ActivationsSize]) -> list[Any]:
+    """What activations take on disk: a table with a row for each stimulus, site and token, and the sum."""
+    from repeng.activations.sizes import bytes_text
+
+    rows = []
+    for key in dict.fromkeys(size.key for size in sizes):
+        here = [size for size in sizes if size.key == key]
+        numbers = (sum(counted) for counted in zip(*((s.n_texts, s.n_tokens, s.n_vectors) for s in here), strict=True))
+        byte_sums = sum(size.n_bytes for size in here), sum(size.held_bytes for size in here)
+        rows.append((str(key), *(f"{number:,}" for number in numbers), *map(bytes_text, byte_sums)))
+    columns = ("stimulus.site.token", "texts", "tokens read", "vectors a layer", "to write", "there already")
+    total, held = sum(size.n_bytes for size in sizes), sum(size.held_bytes for size in sizes)
+    return [table_of(columns, rows), f"to write: {bytes_text(total)}; there already: {bytes_text(held)}"]
+
+
 def plan_lines(plan: Plan) -> list[str]:
     """A study's plan, as some lines."""
     benchmark = plan.world.benchmark
@@ -103,11 +119,13 @@ def sweep_tables(rows: Sequence[LayerRow]) -> list[Any]:
 
     Where the site has heads, a table for each target and probe: layers down, heads across, as many as fit a screen.
     """
+    from repeng.results import figure_name
+
     shown: list[Any] = []
     for target in dict.fromkeys(row.target for row in rows):
         here = [row for row in rows if row.target == target]
         probes = list(dict.fromkeys(row.probe for row in here))
-        title = f"accuracy on {target}, fitted on {here[0].source}"
+        title = f"{figure_name(here[0].figure)} on {target}, fitted on {here[0].source}"
         if here[0].head is None:
             cells = {(row.layer, row.probe): row for row in here}
             shown += [title, _layer_table(cells, probes), ""]
@@ -143,10 +161,16 @@ def matrix_tables(found: Transfer) -> list[Any]:
     def square(values: list[list[float]]) -> Table:
         return table_of(["", *numbers], [[name, *row] for name, row in zip(names, values, strict=True)])
 
+    from repeng.results import AUROC, figure_names
+
+    shown_as = figure_names(found.figures)
     shown: list[Any] = [
-        f"{found.probe} at layer {found.layer}: accuracy, fitted on the row and tested on the column",
+        f"{found.probe} at layer {found.layer}: {shown_as}, fitted on the row and tested on the column",
         square(found.accuracy),
     ]
+    if len(set(found.figures)) > 1:
+        texts = [name for name, figure in zip(names, found.figures, strict=True) if figure == AUROC]
+        shown.append(f"AUROC of labelled texts in the columns of {', '.join(texts)}; pair accuracy in the others")
     if found.cosine is not None:
         shown += ["", "cosine similarity of the fitted directions", square(found.cosine)]
     return shown

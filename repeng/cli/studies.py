@@ -42,6 +42,10 @@ def run(
     ] = None,
     out: o.Out = None,
     limit: o.Limit = None,
+    columns: o.Columns = None,
+    positive: o.Positive = None,
+    turn: o.Turn = None,
+    group: o.Group = None,
     fits: Annotated[
         int | None,
         typer.Option("--fits", help="Fit each probe so often, with other splits, draws and starts. \\[default: 5]"),
@@ -71,6 +75,14 @@ def run(
         typer.Option(
             "--drop-overlap/--keep-overlap",
             help="Leave out test examples whose prompt stands in the source's train split. \\[default: keep-overlap]",
+        ),
+    ] = None,
+    benign: Annotated[
+        str | None,
+        typer.Option(
+            "--benign",
+            help="Distribution whose texts of label 0 set the thresholds of 1 % and 5 % false positives for labelled "
+            "texts. \\[default: the source's held-out ones]",
         ),
     ] = None,
     strict: Annotated[
@@ -103,6 +115,10 @@ def run(
         "store": str(store) if store else None,
         "out": str(out) if out else None,
         "limit": limit,
+        "columns": columns,
+        "positive": positive,
+        "turn": turn,
+        "group": group,
         "fits": fits,
         "nulls": nulls,
         "augment": augment,
@@ -113,6 +129,7 @@ def run(
         "too_long": too_long,
         "tune_preset": tune_preset,
         "drop_overlap": drop_overlap,
+        "benign": benign,
         "strict": strict,
         "trust_store": trust_store,
     }
@@ -147,17 +164,36 @@ def cache(
         list[str],
         typer.Option(
             "--stimuli",
-            help="plain, lat2, contrast_yes, ...; may be given again, also as a template: name={prompt}{response}...",
+            help="plain, contrast_yes, did_you_lie, ...; may be given again, also as a template "
+            "name={prompt}{response}..., or a follow-up question name?=QUESTION.",
         ),
     ] = ["plain,contrast_yes,contrast_no"],  # noqa: B006  (typer copies it)
-    tokens: Annotated[str, typer.Option("--tokens", help="last, response_mean, prompt_last.")] = "last",
+    tokens: Annotated[
+        str,
+        typer.Option(
+            "--tokens",
+            help="last, last:-K (K tokens before it), response_mean, prompt_last, first_response, turn_end (what "
+            "closes the response's turn), mean:ROLE (over a role's turns, as mean:user+assistant), all (every token of "
+            "the response) or all:ROLE.",
+        ),
+    ] = "last",
     layers: Annotated[str, typer.Option("--layers", help="all, 3 or 4-8.")] = "all",
     logprob: Annotated[bool, typer.Option(help="Keep each response's log-probability too.")] = True,
     limit: o.Limit = None,
+    columns: o.Columns = None,
+    positive: o.Positive = None,
+    turn: o.Turn = None,
+    group: o.Group = None,
     device: o.Device = "auto",
     device_map: o.DeviceMap = None,
     dtype: o.Dtype = "auto",
     too_long: o.TooLong = "skip",
+    max_bytes: Annotated[
+        str, typer.Option("--max-bytes", help="What --tokens all may take on disk: 200G, 800M.")
+    ] = "50G",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print texts, tokens and bytes of all that is asked for, and stop.")
+    ] = False,
     strict: o.Strict = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -168,8 +204,9 @@ def cache(
     """
     from dataclasses import asdict
 
+    from repeng.activations.sizes import check_size, parse_bytes
     from repeng.benchmarks.loaded import load_benchmark
-    from repeng.cli.show import cache_line, captured_lines, caution_lines
+    from repeng.cli.show import cache_line, captured_lines, caution_lines, size_lines
     from repeng.distributions.cautions import refuse
     from repeng.distributions.stimuli import get_stimulus
     from repeng.errors import BadInput
@@ -178,13 +215,14 @@ def cache(
     from repeng.study.cautions import benchmark_cautions, version_cautions
 
     talk = Talk(json=json, quiet=quiet)
+    limit_bytes = parse_bytes(max_bytes)
     chosen = None if layers == "all" else parse_layers(layers)
     if isinstance(chosen, str):
         raise BadInput(f"layers is {layers!r}; give all, a layer as 3, or a range as 4-8")
     needs = cache_needs(
         [get_stimulus(name) for name in o.stimuli(stimuli)], o.names(sites), o.names(tokens), logprob=logprob
     )
-    world = load_benchmark(benchmark, data, limit=limit)
+    world = load_benchmark(benchmark, data, limit=limit, reading=o.reading(columns, positive, turn, group))
     splits = [split for distribution in world.distributions.values() for split in distribution.splits.values()]
     settings = ModelSettings(model, device, dtype, too_long, device_map)
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)
@@ -194,7 +232,12 @@ def cache(
         refuse(cautions, BadInput)
     for line in caution_lines(cautions):
         talk.note(line)
-    summary = plan.carry_out(talk.progress)
+    if dry_run:
+        sizes = plan.sizes()
+        talk.result({**plan.as_dict(), "sizes": [asdict(size) for size in sizes]}, *size_lines(sizes))
+        check_size(sizes, limit_bytes)
+        return
+    summary = plan.carry_out(talk.progress, max_bytes=limit_bytes)
     if summary is not None:
         plain = {**asdict(summary), "cautions": [asdict(caution) for caution in cautions]}
         talk.result(plain, *captured_lines(summary))
@@ -213,6 +256,7 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
     from repeng.report.html import is_current, write_report
     from repeng.report.sentences import summary_sentences
     from repeng.report.tables import study_table
+    from repeng.report.text_section import text_means
     from repeng.report.text_solved import text_cautions, text_solved_sentence, text_solved_sources
     from repeng.results import record_of
     from repeng.study.results_folder import written_alone
@@ -236,7 +280,9 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
         "surface_sources": [asdict(source) for source in text_solved],
         "cautions": cautions,
     }
-    shown: list[Any] = [study_table(result.rows), "", summary_sentences(result.rows, result.evaluations)]
+    texts = text_means(result.rows)
+    shown: list[Any] = [study_table(result.rows), "", *([] if texts is None else [texts, ""])]
+    shown.append(summary_sentences(result.rows, result.evaluations))
     shown += [text_solved_sentence(result.rows, text_solved)] if text_solved else []
     shown.append("")
     shown.append(

@@ -189,7 +189,7 @@ def constant_responses(splits: Iterable[Split]) -> list[Caution]:
     found = []
     for split in dict.fromkeys(splits):
         for text in sorted(_everywhere(split)):
-            times = sum(_best(example) == text for example in split.examples)
+            times = sum(text in _right(example) for example in split.examples)
             if times in (0, len(split.examples)):
                 found.append(
                     Caution("constant_response", _name(split), f"{_quote(text)} {'always' if times else 'never'}")
@@ -202,8 +202,8 @@ def same_responses(splits: Iterable[Split]) -> list[Caution]:
     """Splits in which every example offers the same responses, and now one is best and now another."""
     found = []
     for split in dict.fromkeys(splits):
-        alike = len({frozenset(example.responses) for example in split.examples}) == 1
-        if alike and len({_best(example) for example in split.examples}) > 1:
+        alike = not split.as_texts and len({frozenset(example.responses) for example in split.examples}) == 1
+        if alike and len({_right(example) for example in split.examples}) > 1:
             offered = " / ".join(map(_quote, sorted(split.examples[0].responses)[:MOST_NAMED]))
             found.append(Caution("same_responses", _name(split), offered))
     return found
@@ -230,7 +230,7 @@ def data_cautions(trains: Iterable[Split], tests: Sequence[Split], overlaps: Seq
 def all_overlaps(distributions: Iterable[Distribution]) -> list[Overlap]:
     """What of every test split stands in any train split."""
     listed = list(distributions)
-    return find_overlaps((one.train, other.test) for one, other in product(listed, listed))
+    return find_overlaps(product(_splits(listed, "train"), _splits(listed, "test")))
 
 
 def all_cautions(distributions: Iterable[Distribution], overlaps: Sequence[Overlap] | None = None) -> list[Caution]:
@@ -242,7 +242,12 @@ def all_cautions(distributions: Iterable[Distribution], overlaps: Sequence[Overl
     """
     listed = list(distributions)
     known = all_overlaps(listed) if overlaps is None else overlaps
-    return data_cautions([one.train for one in listed], [one.test for one in listed], known)
+    return data_cautions(_splits(listed, "train"), _splits(listed, "test"), known)
+
+
+def _splits(distributions: Iterable[Distribution], name: str) -> list[Split]:
+    """The splits of a name, of the distributions that have one."""
+    return [one.splits[name] for one in distributions if name in one.splits]
 
 
 def _with_most(kind: Kind, overlaps: Sequence[Overlap]) -> list[Overlap]:
@@ -264,14 +269,14 @@ def _sentence(kind: str, cautions: Sequence[Caution]) -> str:
 
 
 def _everywhere(split: Split) -> set[str]:
-    """The texts that every example has among its responses; none of a single example."""
-    if len(split.examples) < 2:
+    """The texts that every example has among its responses; none of a single example, or of labelled texts."""
+    if len(split.examples) < 2 or split.as_texts:
         return set()
     return set.intersection(*(set(example.responses) for example in split.examples))
 
 
-def _best(example: Example) -> str:
-    return example.responses[example.best]
+def _right(example: Example) -> tuple[str, ...]:
+    return tuple(example.responses[number] for number in example.right)
 
 
 def _name(split: Split) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from repeng.distributions.examples import examples_or_problems
+from repeng.distributions.known import Source, find_data
+from repeng.distributions.reading import Reading
 from repeng.distributions.schema import Distribution, Example
-from repeng.distributions.sources import Source, choose_splits, find_sources
+from repeng.distributions.sources import choose_splits
 from repeng.distributions.splitting import split_by_prompt
 from repeng.errors import BadData, BadInput
+
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,37 @@ class Problem:
         return f"{place}: {self.reason}"
 
 
+def grouped(problems: Iterable[Problem]) -> list[str]:
+    """One line for each reason in a file: the first examples that have it, and how many more. In order of the first."""
+    by_reason: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        by_reason.setdefault((problem.file, problem.reason), []).append(problem)
+    lines = []
+    for (file, reason), own in by_reason.items():
+        numbers = [str(problem.example) for problem in own if problem.example is not None]
+        if len(own) == 1 or not numbers:
+            lines += list(map(str, own))
+            continue
+        more = f" and {len(numbers) - MOST_NAMED:,} more" if len(numbers) > MOST_NAMED else ""
+        lines.append(f"{file}, {len(own):,} examples ({', '.join(numbers[:MOST_NAMED])}{more}): {reason}")
+    return lines
+
+
 @dataclass(frozen=True)
 class SplitSummary:
-    """Counts of one split. `prompts` counts distinct prompt texts."""
+    """Counts of one split.
+
+    Attributes:
+        positives: responses of label 1: in pairs the best ones.
+        pairs: of a positive and a negative response that compete; none of texts that stand alone.
+        prompts: distinct prompt texts; of labelled texts distinct texts; of data with groups the groups.
+    """
 
     distribution: str
     split: str
     examples: int
     responses: int
+    positives: int
     pairs: int
     prompts: int
 
@@ -46,35 +73,45 @@ def summarise(distributions: Mapping[str, Distribution]) -> tuple[SplitSummary, 
             split=split.name,
             examples=len(split.examples),
             responses=split.n_responses,
-            pairs=split.n_responses - len(split.examples),
-            prompts=len({example.prompt for example in split.examples}),
+            positives=int(split.labels.sum()),
+            pairs=len(split.pairs),
+            prompts=len(split.prompt_hashes),
         )
         for distribution in distributions.values()
         for split in distribution.splits.values()
     )
 
 
-def check_data(data: str | Path) -> list[Problem]:
+def check_data(data: str | Path, reading: Reading | None = None) -> list[Problem]:
     """Every problem of the data, not only the first: one per bad example, one per file that cannot be read at all.
+
+    Args:
+        data: as of `load_distributions`.
+        reading: what columns and labels mean, where their names do not say it.
 
     Raises:
         BadInput: there is no such data.
     """
-    return [problem for source in find_sources(data).values() for problem in _problems(source)]
+    sources, merged = find_data(data, reading)
+    return [problem for source in sources.values() for problem in _problems(source, merged)]
 
 
-def _problems(source: Source) -> list[Problem]:
+def _problems(source: Source, reading: Reading) -> list[Problem]:
     try:
         chosen = choose_splits(source.splits(), source.place)
     except BadInput as error:
         return [Problem(source.place, None, str(error))]
-    return [problem for name, given in chosen.items() for problem in _split_problems(source, given, divided=not name)]
+    return [
+        problem
+        for name, given in chosen.items()
+        for problem in _split_problems(source, given, reading, divided=not name)
+    ]
 
 
-def _split_problems(source: Source, split: str, *, divided: bool) -> list[Problem]:
+def _split_problems(source: Source, split: str, reading: Reading, *, divided: bool) -> list[Problem]:
     place = source.split_place(split)
     try:
-        found = list(examples_or_problems(source.rows(split), place))
+        found = list(examples_or_problems(source.rows(split), place, reading))
         problems = [each for each in found if isinstance(each, BadData)]
         if divided and not problems:
             split_by_prompt([each for each in found if isinstance(each, Example)])

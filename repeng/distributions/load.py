@@ -11,12 +11,15 @@ from typing import Any
 
 from repeng.atomic import write_atomically
 from repeng.distributions.examples import examples_from
+from repeng.distributions.known import Source, find_data
+from repeng.distributions.reading import KNOWN_NAMES, Reading, class_name
 from repeng.distributions.schema import Distribution, Example, Split
-from repeng.distributions.sources import Source, choose_splits, find_sources
+from repeng.distributions.sources import choose_splits
 from repeng.distributions.splitting import split_by_prompt
 from repeng.errors import BadData, BadInput, UnknownName
 
 logger = logging.getLogger(__name__)
+MOST_NAMED = 8
 
 
 def list_distributions(data: str | Path) -> tuple[str, ...]:
@@ -25,40 +28,63 @@ def list_distributions(data: str | Path) -> tuple[str, ...]:
     Raises:
         BadInput: there is no such file, folder or hub dataset, or nothing in it.
     """
-    return tuple(find_sources(data))
+    return tuple(find_data(data)[0])
 
 
 def load_distributions(
-    data: str | Path, names: Sequence[str] | None = None, *, limit: int | None = None
+    data: str | Path,
+    names: Sequence[str] | None = None,
+    *,
+    limit: int | None = None,
+    reading: Reading | None = None,
 ) -> dict[str, Distribution]:
     """Distributions by name: those of `names` in that order, or all of them, sorted.
 
     Args:
         data: a folder of distributions (NAME/train.json and NAME/test.json as GENIES has them, or the same names as
             .jsonl, .csv, .parquet; or one file NAME.jsonl each), the folder of a single one, one file, a hub dataset
-            id, or a local folder in the hub's layout.
+            id, a local folder in the hub's layout, or a public set as `known:NAME` or `known:NAME=FOLDER`.
         names: which distributions; others are not read.
         limit: only the first so many examples of each split.
+        reading: what columns and labels mean, where their names do not say it.
 
     Raises:
         BadData: an example is wrong; the message has the file, the example's number and the reason.
-        BadInput: there is no such data, or `limit` is not positive.
+        BadInput: there is no such data, `limit` is not positive, or what `reading` says is of nothing in it.
         UnknownName: a name that is not among the distributions.
     """
     if limit is not None and limit < 1:
         raise BadInput(f"limit is {limit}; it is the number of examples to keep of each split, 1 or more")
-    sources = find_sources(data)
+    sources, merged = find_data(data, reading)
     for name in names or ():
         if name not in sources:
             raise UnknownName("distribution", name, sources)
-    return {name: _load(sources[name], limit) for name in (sources if names is None else names)}
+    loaded = {name: _load(sources[name], limit, merged) for name in (sources if names is None else names)}
+    if reading is not None:
+        _check_used(
+            reading, [each for one in loaded.values() for split in one.splits.values() for each in split.examples]
+        )
+    return loaded
 
 
-def _load(source: Source, limit: int | None) -> Distribution:
+def _check_used(reading: Reading, examples: Sequence[Example]) -> None:
+    """See that what the user says of labels and turns is of something."""
+    if reading.positive is not None and not any(example.right for example in examples):
+        named = reading.columns.get("label")
+        columns = (named,) if named else KNOWN_NAMES["label"]
+        found = {class_name(one.metadata[name]) for one in examples for name in columns if name in one.metadata}
+        raise BadInput(
+            f"no label is {reading.positive!r} (--positive); the labels are {', '.join(sorted(found)[:MOST_NAMED])}"
+        )
+    if reading.turn is not None and all(isinstance(one.prompt, str) and one.region == "response" for one in examples):
+        raise BadInput(f"--turn {reading.turn} says which message is labelled, and there is no conversation of several")
+
+
+def _load(source: Source, limit: int | None, reading: Reading) -> Distribution:
     chosen = choose_splits(source.splits(), source.place)
     if "" in chosen:
         place = source.split_place(chosen[""])
-        examples = examples_from(source.rows(chosen[""]), place)
+        examples = examples_from(source.rows(chosen[""]), place, reading)
         try:
             train, test = split_by_prompt(examples)
         except BadData as error:
@@ -70,7 +96,7 @@ def _load(source: Source, limit: int | None) -> Distribution:
     splits = {}
     for name, given in chosen.items():
         rows = source.rows(given)
-        splits[name] = Split(source.name, name, examples_from(rows[:limit], source.split_place(given)))
+        splits[name] = Split(source.name, name, examples_from(rows[:limit], source.split_place(given), reading))
     return Distribution.read_from(source.origin, source.name, splits)
 
 
@@ -81,11 +107,17 @@ def write_genies(distribution: Distribution, directory: str | Path) -> None:
     does.
 
     Raises:
-        BadInput: the distribution's name cannot be a folder's.
+        BadInput: the distribution's name cannot be a folder's, or an example is no prompt with right and wrong
+            responses, which is all that the format holds.
     """
-    if distribution.name in ("", ".", "..") or Path(distribution.name).name != distribution.name:
-        raise BadInput(f"a distribution named {distribution.name!r} cannot be written to a folder of that name")
-    folder = Path(directory) / distribution.name
+    folder = folder_of(distribution, directory)
+    for split in distribution.splits.values():
+        for number, example in enumerate(split.examples):
+            if not example.has_both or not example.prompt or example.group is not None or example.region != "response":
+                raise BadInput(
+                    f"{distribution.name}/{split.name}, example {number}, is a labelled text, or has a group, which "
+                    "GENIES' format does not hold; write it as statements (--as statements)"
+                )
     for name, split in distribution.splits.items():
         rows = [_as_row(example) for example in split.examples]
         # Metadata of Parquet files may hold values that JSON does not have, such as dates.
@@ -93,10 +125,22 @@ def write_genies(distribution: Distribution, directory: str | Path) -> None:
         write_atomically(folder / f"{name}.json", text)
 
 
+def folder_of(distribution: Distribution, directory: str | Path) -> Path:
+    """DIRECTORY/NAME.
+
+    Raises:
+        BadInput: the distribution's name cannot be a folder's.
+    """
+    if distribution.name in ("", ".", "..") or Path(distribution.name).name != distribution.name:
+        raise BadInput(f"a distribution named {distribution.name!r} cannot be written to a folder of that name")
+    return Path(directory) / distribution.name
+
+
 def _as_row(example: Example) -> dict[str, Any]:
     prompt = example.prompt
+    labels = zip(example.responses, example.labels, strict=True)
     return {
         **example.metadata,
         "prompt": prompt if isinstance(prompt, str) else [asdict(message) for message in prompt],
-        "responses": {text: float(number == example.best) for number, text in enumerate(example.responses)},
+        "responses": dict(labels),
     }

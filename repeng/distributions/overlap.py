@@ -1,6 +1,6 @@
 """Which test examples stand in a train split that a method is fitted on: to the letter, nearly, or inside a text.
 
-Texts alone are read, never which response is best.
+Texts alone are read, never which response is best. Of a labelled text, which has no prompt, the text is compared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from repeng.distributions.near_texts import Inside, Words, contents, near_contents, words_of
-from repeng.distributions.schema import Prompt, Split
+from repeng.distributions.schema import Example, Prompt, Split
 
 Kind = Literal["exact", "near", "inside"]
 
@@ -60,6 +60,11 @@ class Overlap:
         return found
 
 
+def compared(example: Example) -> Prompt:
+    """What of an example is compared: its prompt; of a labelled text, which has none, the text."""
+    return example.prompt or "\n".join(example.responses)
+
+
 class _Prompts:
     """The distinct prompts of a split: their words, what they say besides the template, and their examples."""
 
@@ -67,7 +72,7 @@ class _Prompts:
         self.split = split
         self.examples: dict[Prompt, list[int]] = defaultdict(list)
         for number, example in enumerate(split.examples):
-            self.examples[example.prompt].append(number)
+            self.examples[compared(example)].append(number)
         self.words: dict[Prompt, Words] = {prompt: words_of(text_of(prompt)) for prompt in self.examples}
         distinct = list(dict.fromkeys(self.words.values()))
         self.content: dict[Words, Words] = dict(zip(distinct, contents(distinct), strict=True))
@@ -86,7 +91,7 @@ def text_of(prompt: Prompt) -> str:
 def said(split: Split, number: int) -> str:
     """What an example's prompt says besides the template of its split, in the words that are compared."""
     known = _Prompts(split)
-    words = known.words[split.examples[number].prompt]
+    words = known.words[compared(split.examples[number])]
     return " ".join(known.content[words] or words)
 
 
@@ -99,7 +104,9 @@ def find_overlaps(fitted: Iterable[tuple[Split, Split]]) -> list[Overlap]:
     near = near_contents(asked, [content for train in trains.values() for content in train.by_content])
     inside = Inside(asked)
     standing = {
-        train: inside.standing_in([(known.words[example.prompt], example.responses) for example in train.examples])
+        train: inside.standing_in(
+            [(known.words[compared(each)], each.responses if each.prompt else ("",)) for each in train.examples]
+        )
         for train, known in trains.items()
     }
     found = []
@@ -152,4 +159,6 @@ def _most_alike(
 
 
 def _responses(split: Split, number: int) -> set[Words]:
-    return {words for response in split.examples[number].responses if (words := words_of(response))}
+    """The words of each response; none of a labelled text, which is what is compared itself."""
+    example = split.examples[number]
+    return {words for response in example.responses if example.prompt and (words := words_of(response))}

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -45,29 +45,88 @@ class Pair:
     worse: int
 
 
+Region = Literal["response", "all"]
+"""What a label is of: the response, or the whole conversation, whose last turn is the response."""
+PAIRED_GROUP = 32
+"""Of an explicit group the most responses that are each other's rivals: a larger one is an author or a scenario."""
+
+
 @dataclass(frozen=True)
 class Example:
-    """A prompt and its responses, exactly one of which is best.
+    """A prompt and its responses, each of which is right (label 1) or not (label 0).
+
+    Where exactly one of several responses is right, `best` is its number. Otherwise it is the numbers of the right
+    ones: several, or none. A labelled text such as a statement has an empty prompt and one response: `best` is `(0,)`
+    where its label is 1 and `()` where it is 0.
+
+    Attributes:
+        prompt: a text or a chat; empty for a text that is labelled as a whole.
+        responses: the texts that are labelled.
+        best: the number of the right response, or of each right one, ascending.
+        group: what is never parted and is resampled as one, such as a scenario or an author; by default the prompt.
+        region: what the labels are of.
+        metadata: what else the data says of it.
 
     Raises:
-        BadData: fewer than two responses or over a thousand, a response listed twice, or not exactly one best.
+        BadData: no response or over a thousand, a response listed twice, or a right one that is not among them.
     """
 
     prompt: Prompt
     responses: tuple[str, ...]
-    best: int
+    best: int | tuple[int, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)
+    group: str | None = None
+    region: Region = "response"
 
     def __post_init__(self) -> None:
-        if len(self.responses) < 2:
-            raise BadData(f"{len(self.responses)} response(s); an example needs 2 or more")
         if len(self.responses) > RESPONSES:
             raise BadData(f"{len(self.responses):,} responses; an example has at most {RESPONSES:,}")
         if len(set(self.responses)) < len(self.responses):
             twice = next(text for text in self.responses if self.responses.count(text) > 1)
             raise BadData(f"the response {twice[:60]!r} is listed twice; keep one of them")
-        if not 0 <= self.best < len(self.responses):
-            raise BadData(f"best response number {self.best} is not one of {len(self.responses)} responses")
+        if isinstance(self.best, tuple):
+            object.__setattr__(self, "best", tuple(sorted(self.best)))
+            if len(self.responses) > 1 and len(self.best) == 1:
+                object.__setattr__(self, "best", self.best[0])
+            if not self.responses:
+                raise BadData("no response; an example needs one or more")
+        elif len(self.responses) < 2:
+            raise BadData(f"{len(self.responses)} response(s); an example needs 2 or more")
+        for number in self.right:
+            if not 0 <= number < len(self.responses):
+                raise BadData(f"best response number {number} is not one of {len(self.responses)} responses")
+
+    @property
+    def right(self) -> tuple[int, ...]:
+        """The numbers of the right responses, ascending."""
+        return self.best if isinstance(self.best, tuple) else (self.best,)
+
+    @property
+    def labels(self) -> tuple[float, ...]:
+        """1.0 for each right response, 0.0 for the others."""
+        return tuple(float(number in self.right) for number in range(len(self.responses)))
+
+    @property
+    def has_both(self) -> bool:
+        """Whether right and wrong responses are among its own."""
+        return 0 < len(self.right) < len(self.responses)
+
+    @property
+    def own_group(self) -> tuple[str, Prompt | tuple[str, ...]]:
+        """What examples that belong together share: their group; else their prompt; else their texts."""
+        if self.group is not None:
+            return "group", self.group
+        if self.prompt and self.region == "response":
+            return "prompt", self.prompt
+        return "texts", (json.dumps(prompt_value(self.prompt)), *self.responses)
+
+    @property
+    def fingerprint(self) -> list[Any]:
+        """What its data hash is made of."""
+        row: list[Any] = [prompt_value(self.prompt), self.responses, self.best]
+        if self.group is not None or self.region != "response":
+            row += [self.group, self.region]
+        return row
 
 
 @dataclass(frozen=True)
@@ -125,44 +184,67 @@ class Split:
 
     @cached_property
     def labels(self) -> Float[np.ndarray, " response"]:
-        """1.0 for each example's best response, 0.0 for the others."""
-        labels = np.zeros(self.n_responses)
-        labels[self.offsets + np.array([example.best for example in self.examples])] = 1.0
-        return labels
+        """1.0 for each right response, 0.0 for the others."""
+        return np.array([label for example in self.examples for label in example.labels])
 
     @cached_property
     def groups(self) -> Int[np.ndarray, " example"]:
-        """Prompt group of each example: prompts of equal text share one, numbered by first appearance."""
-        seen: dict[Prompt, int] = {}
-        return np.array([seen.setdefault(example.prompt, len(seen)) for example in self.examples], dtype=np.int64)
+        """Group of each example, numbered by first appearance: `Example.own_group`, such as prompts of equal text."""
+        seen: dict[Any, int] = {}
+        return np.array([seen.setdefault(example.own_group, len(seen)) for example in self.examples], dtype=np.int64)
+
+    @cached_property
+    def units(self) -> Int[np.ndarray, " response"]:
+        """What is never parted, of each response: its explicit group, known by the number of the group's first
+        example; its example where it has none."""
+        first: dict[str, int] = {}
+        found = [
+            number if example.group is None else first.setdefault(example.group, number)
+            for number, example in enumerate(self.examples)
+        ]
+        return np.array(found, dtype=np.int64)[self.response_example]
+
+    @property
+    def rivals(self) -> Int[np.ndarray, " response"]:
+        """Which responses compete with each other (`rivals_of`)."""
+        return rivals_of(self.units, self.response_example)
+
+    @cached_property
+    def as_texts(self) -> bool:
+        """Whether its examples are labelled texts: some example alone does not hold both labels."""
+        return not all(example.has_both for example in self.examples)
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
-        """Every (best, one worse), examples in order, each one's worse responses in order."""
-        return tuple(
-            Pair(number, int(group), int(offset) + example.best, int(offset) + other)
-            for number, (example, offset, group) in enumerate(
-                zip(self.examples, self.offsets, self.groups, strict=True)
-            )
-            for other in range(len(example.responses))
-            if other != example.best
-        )
+        """Every (right, one wrong) among rivals, in the order of `maths.all_pairs`."""
+        rows = all_pairs(self.labels, self.rivals)
+        examples = self.response_example[rows[:, 0]]
+        groups = self.groups[examples]
+        columns = (examples.tolist(), groups.tolist(), rows[:, 0].tolist(), rows[:, 1].tolist())
+        return tuple(Pair(*values) for values in zip(*columns, strict=True))
 
     @cached_property
     def data_hash(self) -> str:
         """Twelve hex digits over texts and labels: the DATAHASH in a store's paths (docs/store.md)."""
         digest = hashlib.sha256()
         for example in self.examples:
-            row = [prompt_value(example.prompt), example.responses, example.best]
-            digest.update(json.dumps(row, ensure_ascii=True).encode())
+            digest.update(json.dumps(example.fingerprint, ensure_ascii=True).encode())
             digest.update(b"\n")
         return digest.hexdigest()[:12]
 
     @cached_property
     def prompt_hashes(self) -> tuple[str, ...]:
-        """Sixteen hex digits over each prompt group's prompt, by the group's number."""
-        prompts = dict.fromkeys(example.prompt for example in self.examples)
-        texts = (json.dumps(prompt_value(prompt), ensure_ascii=True) for prompt in prompts)
+        """Sixteen hex digits over what each group shares, by its number; an explicit group is its distribution's."""
+        groups = dict.fromkeys(example.own_group for example in self.examples)
+        texts = (
+            json.dumps(
+                prompt_value(shared)  # type: ignore[arg-type]
+                if kind == "prompt"
+                else [kind, self.distribution if kind == "group" else "", shared],
+                ensure_ascii=True,
+            )
+            for kind, shared in groups
+        )
         return tuple(hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts)
 
     def first(self, limit: int | None) -> Split:
@@ -172,32 +254,51 @@ class Split:
         return replace(self, examples=self.examples[:limit], origin=None)
 
 
+def rivals_of(
+    units: Int[np.ndarray, " response"], examples: Int[np.ndarray, " response"]
+) -> Int[np.ndarray, " response"]:
+    """Which responses compete: those of an example, or of an explicit group of at most `PAIRED_GROUP` responses.
+
+    Args:
+        units: `Split.units`.
+        examples: the example of each response.
+    """
+    if not len(units):
+        return examples
+    return np.where(np.bincount(units)[units] <= PAIRED_GROUP, units, examples)
+
+
 @dataclass(frozen=True, eq=False)
 class ResponseLabels:
     """What is known of a split's responses besides their texts, in file order.
 
     Attributes:
         name: the distribution and split, for messages.
-        labels: 1.0 for an example's best response, 0.0 for the others.
-        examples: the example of each response.
+        labels: 1.0 for a right response, 0.0 for the others.
+        units: what is never parted: `Split.units`, the examples where no group is given.
+        rivals: which responses compete with each other: `Split.rivals`, the examples where no group is given.
         groups: the prompt group of each response.
+        as_texts: whether they are labelled texts, some of which have no rival in their example.
     """
 
     name: str
     labels: Float[np.ndarray, " response"]
-    examples: Int[np.ndarray, " response"]
+    units: Int[np.ndarray, " response"]
+    rivals: Int[np.ndarray, " response"]
     groups: Int[np.ndarray, " response"]
+    as_texts: bool = False
 
     @classmethod
     def of(cls, split: Split) -> ResponseLabels:
         """Those of a loaded split."""
-        examples = split.response_example
-        return cls(f"{split.distribution}/{split.name}", split.labels, examples, split.groups[examples])
+        groups = split.groups[split.response_example]
+        name = f"{split.distribution}/{split.name}"
+        return cls(name, split.labels, split.units, split.rivals, groups, split.as_texts)
 
     @cached_property
     def pairs(self) -> Int[np.ndarray, "pair 2"]:
         """Rows (best, worse) of every pair, in file order."""
-        return all_pairs(self.labels, self.examples)
+        return all_pairs(self.labels, self.rivals)
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from repeng.distributions.schema import ResponseLabels, Split
 from repeng.errors import RepengError
 from repeng.maths import independent_groups, pair_accuracy, pair_wins, sigmoid
 from repeng.methods.base import Answer, FittedMethod, LayerScores, NullScores, ResponseScores, Target
-from repeng.metrics import Evaluation, accuracy_intervals
+from repeng.methods.text_answers import evaluate_texts, two_labels
+from repeng.metrics import Evaluation, TextEvaluation, accuracy_intervals, auroc_values
 from repeng.results import LayerFigure
 
 
 def evaluate(answer: Answer, target: Target, labels: ResponseLabels) -> Evaluation:
-    """p(best) of each pair about which an answer says something.
+    """p(best) of each pair about which an answer says something; of labelled texts `evaluate_texts`.
 
     Args:
         answer: to the target.
@@ -29,6 +30,8 @@ def evaluate(answer: Answer, target: Target, labels: ResponseLabels) -> Evaluati
     Raises:
         RepengError: there is no such pair.
     """
+    if target.as_texts:
+        return evaluate_texts(answer, target, labels)
     pairs = labels.pairs
     probabilities = np.atleast_2d(_probabilities(answer, pairs, target))
     answered = np.isfinite(probabilities).all(axis=0)
@@ -41,7 +44,7 @@ def evaluate(answer: Answer, target: Target, labels: ResponseLabels) -> Evaluati
     return Evaluation.of_fits(
         probabilities,
         scores,
-        example=labels.examples[pairs[:, 0]],
+        example=labels.units[pairs[:, 0]],
         group=groups,
         **_null_accuracies(answer.null, pairs, groups, target),
     )
@@ -66,7 +69,7 @@ def _null_accuracies(
     if null is None:
         return {}
     wins = pair_wins(_of_best(null.shuffled, pairs, target, np.negative))
-    units, _ = independent_groups(groups, target.examples[pairs[:, 0]])
+    units, _ = independent_groups(groups, target.units[pairs[:, 0]])
     names, place = np.unique(units, return_inverse=True)
     coins = np.random.default_rng(zlib.crc32(target.key.encode())).random((len(wins), len(names))) < 0.5
     shuffled = np.where(coins[:, place], 1 - wins, wins)
@@ -115,7 +118,7 @@ class ByLayer:
 
 
 def by_layer(found: LayerScores, target: Target, labels: ResponseLabels) -> ByLayer:
-    """Accuracy and interval of each layer that was fitted, alone.
+    """Accuracy and interval of each layer that was fitted, alone; of labelled texts the AUROC.
 
     Args:
         found: what each layer said of the target's pairs.
@@ -125,12 +128,19 @@ def by_layer(found: LayerScores, target: Target, labels: ResponseLabels) -> ByLa
     Raises:
         RepengError: nothing is said of any pair.
     """
-    scores = _of_best(found.scores, labels.pairs, target, np.negative)
-    answered = np.isfinite(scores).all(axis=(0, 1))
-    pairs = some_pairs(labels.pairs[answered], labels.name)
-    scores = scores[..., answered]
-    wins = pair_wins(scores).swapaxes(0, 1)
-    asked = Evaluation(wins[0].mean(axis=0), example=labels.examples[pairs[:, 0]], group=labels.groups[pairs[:, 0]])
+    if target.as_texts:
+        rows = two_labels(np.flatnonzero(np.isfinite(found.scores).all(axis=(0, 1))), labels)
+        positive = labels.labels[rows] == 1
+        wins = auroc_values(found.scores[..., rows], positive).swapaxes(0, 1)
+        known = {"example": labels.units[rows], "group": labels.groups[rows]}
+        asked: Evaluation = TextEvaluation.of_scores(found.scores[:, 0, rows], positive, **known)
+    else:
+        scores = _of_best(found.scores, labels.pairs, target, np.negative)
+        answered = np.isfinite(scores).all(axis=(0, 1))
+        pairs = some_pairs(labels.pairs[answered], labels.name)
+        wins = pair_wins(scores[..., answered]).swapaxes(0, 1)
+        known = {"example": labels.units[pairs[:, 0]], "group": labels.groups[pairs[:, 0]]}
+        asked = Evaluation(wins[0].mean(axis=0), **known)
     intervals = accuracy_intervals(wins, asked)
     tied = found.tied
     figures = []
@@ -180,7 +190,7 @@ def _of_best(
     turned: Callable[[Float[np.ndarray, "*unit _pair"]], Float[np.ndarray, "*unit _pair"]],
 ) -> Float[np.ndarray, "*unit _pair"]:
     """Of each (best, worse) what was said of its two rows, turned round where the worse one stands first."""
-    count = len(target.examples)
+    count = target.n_responses
     low, high = pairs.min(axis=1), pairs.max(axis=1)
     place = np.searchsorted(target.pairs[:, 0] * count + target.pairs[:, 1], low * count + high)
     said = values[..., place]

@@ -20,8 +20,10 @@ from jaxtyping import Bool, Float, Int
 from repeng.activations.store.cached_split import Activations, CachedSplit
 from repeng.distributions.schema import Question, ResponseLabels, Split
 from repeng.distributions.stimuli import Stimulus
+from repeng.errors import BadInput
 from repeng.methods.code_hash import code_hash
 from repeng.metrics import Evaluation
+from repeng.probes.calibration import TextCalibration
 
 Kind = Literal["probe", "prompted", "tuned", "text", "plugin", "published", "chance"]
 """What a method works with: `chance` knows nothing, `published` is a file that somebody else's run left."""
@@ -63,6 +65,17 @@ class Source:
         """The cached activations of the split's responses."""
         return self.opened()
 
+    @property
+    def cached(self) -> CachedSplit:
+        """The same, where the split is one of the store's and no mixture.
+
+        Raises:
+            BadInput: it is a mixture.
+        """
+        if not isinstance(self.activations, CachedSplit):
+            raise BadInput(f"{self.split.distribution} is a mixture of splits, which has no log-probabilities")
+        return self.activations
+
     @cached_property
     def labels(self) -> ResponseLabels:
         """Labels, examples and prompt groups of the split's responses."""
@@ -76,14 +89,18 @@ class Target:
     Attributes:
         distribution: its name.
         key: the data's hash: names what was asked about, and seeds an order in which to show it.
-        examples: the question that each response belongs to, in file order.
+        units: what is never parted, of each response in file order (`Split.units`).
+        rivals: which responses compete with each other (`Split.rivals`).
+        as_texts: whether it is asked about each text by itself, as of statements, rather than about pairs.
         questions: in file order; empty where the texts are not at hand, as of a split that is only known from a store.
         opened: gives the responses' cached activations; called only by a method that reads them.
     """
 
     distribution: str
     key: str
-    examples: Int[np.ndarray, " response"]
+    units: Int[np.ndarray, " response"]
+    rivals: Int[np.ndarray, " response"]
+    as_texts: bool
     questions: tuple[Question, ...]
     opened: Callable[[], CachedSplit]
 
@@ -91,7 +108,8 @@ class Target:
     def of(cls, split: Split, opened: Callable[[], CachedSplit]) -> Target:
         """A split without its labels."""
         questions = tuple(Question(example.prompt, example.responses) for example in split.examples)
-        return cls(split.distribution, split.data_hash, split.response_example, questions, opened)
+        structure = (split.units, split.rivals, split.as_texts)
+        return cls(split.distribution, split.data_hash, *structure, questions, opened)
 
     @cached_property
     def activations(self) -> CachedSplit:
@@ -105,25 +123,34 @@ class Target:
 
     @cached_property
     def pairs(self) -> Int[np.ndarray, "pair 2"]:
-        """Rows of every two responses of one question, the earlier first, in file order."""
-        found, start = [], 0
-        for count in np.bincount(self.examples).tolist():
-            found.append(start + np.stack(np.triu_indices(count, k=1), axis=1))
-            start += count
-        return np.concatenate(found) if found else np.empty((0, 2), dtype=np.int64)
+        """Rows of every two rivals, the earlier first, in file order; none where it is asked about texts."""
+        order = np.argsort(self.rivals, kind="stable")
+        _, starts, counts = np.unique(self.rivals[order], return_index=True, return_counts=True)
+        found = [np.empty((0, 2), dtype=np.int64)]
+        for start, count in zip(starts, counts, strict=True) if not self.as_texts else ():
+            found.append(order[start + np.stack(np.triu_indices(count, k=1), axis=1)])
+        pairs = np.concatenate(found)
+        return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+
+    @property
+    def n_responses(self) -> int:
+        """How many responses it is asked about."""
+        return len(self.units)
 
 
 @dataclass(frozen=True)
 class NullScores:
     """What a method's null says of each of `Target.pairs`: above 0 where it prefers the first, NaN where nothing.
 
+    Of a target of texts, its score of each response.
+
     Attributes:
         shuffled: of each fit on shuffled labels.
         random: of each random direction; None where the method reads along none.
     """
 
-    shuffled: Float[np.ndarray, "null pair"]
-    random: Float[np.ndarray, "_null pair"] | None = None
+    shuffled: Float[np.ndarray, "null asked"]
+    random: Float[np.ndarray, "_null asked"] | None = None
 
 
 @dataclass(frozen=True)
@@ -135,11 +162,13 @@ class ResponseScores:
             several times has a row a fit.
         temperature: above 0; one a fit.
         null: what its null says; None where it has none.
+        texts: what the source chose for single texts, one a fit; None where it chose nothing.
     """
 
     scores: Float[np.ndarray, "*fit response"]
     temperature: float | Float[np.ndarray, " _fit"] = 1.0
     null: NullScores | None = None
+    texts: tuple[TextCalibration, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -167,13 +196,14 @@ class LayerScores:
 
     Attributes:
         units: (layer, head), head None where the site has none, or fits differ in a layer's best one.
-        scores: by each fit, of each of `Target.pairs`, positive where the first is preferred; NaN where there is none.
+        scores: by each fit, of each of `Target.pairs`, positive where the first is preferred, of a target of texts of
+            each response; NaN where there is none.
         held_out_accuracy: of each fit and unit, on held-out prompts of the source.
         chosen: which units each fit chose.
     """
 
     units: tuple[tuple[int, int | None], ...]
-    scores: Float[np.ndarray, "fit unit pair"]
+    scores: Float[np.ndarray, "fit unit asked"]
     held_out_accuracy: Float[np.ndarray, "fit unit"]
     chosen: Bool[np.ndarray, "fit unit"]
 
@@ -237,9 +267,11 @@ class Method(ABC):
         name: what users type; parameters that differ from the defaults stand behind it in parentheses.
         kind: what it works with.
         title: what it is, in words.
-        reads_source: True where `fit` reads what `requires` names of the source too, and not of targets alone.
+        reads_source: True where `fit` reads what `requires` names of the source too, and not of targets alone
+            (`reads_of`).
         uses_source: False where it is the same whatever it is fitted on.
         counts_towards_capability: True where fitting on a target says what the model is capable of there.
+        takes_texts: True where it can be fitted on labelled texts and asked about them one by one.
     """
 
     name: str
@@ -248,11 +280,16 @@ class Method(ABC):
     reads_source: ClassVar[bool] = False
     uses_source: bool = True
     counts_towards_capability: bool = False
+    takes_texts: bool = False
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """What its answers follow from besides the data and the model, as plain values."""
         return {}
+
+    def reads_of(self, source: Split) -> bool:  # noqa: ARG002
+        """Whether `fit` reads what `requires` names of this source."""
+        return self.reads_source
 
     def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
         """What it reads from the store for this source and its targets; empty for nothing."""
@@ -261,6 +298,19 @@ class Method(ABC):
     @abstractmethod
     def fit(self, source: Source, note: Note = no_note) -> FittedMethod | ScoresItself:
         """Fit on a source."""
+
+    def check_splits(self, source: Split, target: Split) -> None:
+        """Refuse labelled texts where the method knows pairs alone.
+
+        Raises:
+            BadInput: it cannot be fitted on the source, or asked about the target.
+        """
+        for split in (source,) * self.uses_source + (target,):
+            if split.as_texts and not self.takes_texts:
+                raise BadInput(
+                    f"{self.name} goes by pairs of responses, and {split.distribution}/{split.name} holds labelled "
+                    "texts: take a probe such as mms or logistic, tfidf, length or zero-shot there"
+                )
 
     def code(self) -> str:
         """A hash of the code that it runs."""

@@ -133,7 +133,7 @@ def few_shot_stimulus(
         if len(taken) == shots:
             break
         example = source.examples[int(number)]
-        shot = SEPARATOR + _text(example.prompt, render_chat) + example.responses[example.best]
+        shot = SEPARATOR + _text(example.prompt, render_chat) + example.responses[example.right[0]]
         if count_tokens("".join([*taken, shot, SEPARATOR])) <= room:
             taken.append(shot)
     if not taken:

@@ -15,7 +15,7 @@ from torch import Tensor
 from repeng.activations.store.cached_split import Activations
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.distributions.stimuli import get_stimulus
-from repeng.errors import NonFinite
+from repeng.errors import BadInput, NonFinite
 from repeng.methods.base import (
     Answer,
     Kind,
@@ -34,7 +34,7 @@ from repeng.methods.base import (
 from repeng.methods.code_hash import code_hash
 from repeng.probes.base import Probe, Reading
 from repeng.probes.fitted import NO_HEAD, FittedProbe
-from repeng.probes.fitting import ProbeSpec
+from repeng.probes.fitting import RULES, ProbeSpec
 from repeng.probes.members import Members, ReadLayer
 from repeng.probes.repeats import ProbeFits, fit_repeatedly
 
@@ -62,6 +62,20 @@ class ProbeMethod(Method):
     def counts_towards_capability(self) -> bool:  # type: ignore[override]
         """Whether it learns anything."""
         return self.probe.learns
+
+    @property
+    def takes_texts(self) -> bool:  # type: ignore[override]
+        """Whether it scores single responses; a preset's cosine is of a pair."""
+        return self.probe.ranks_by_scores
+
+    def check_splits(self, source: Split, target: Split) -> None:
+        """Refuse also what a preset's rule cannot go by.
+
+        Raises:
+            BadInput: it cannot be fitted on the source, or asked about the target.
+        """
+        super().check_splits(source, target)
+        RULES[self.probe.rule].check(self.probe, source.labels, source.rivals)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -126,23 +140,46 @@ class FittedOnCache:
 
     def answer(self, target: Target) -> Answer:
         """Scores at the chosen layers, which alone are read; by pairs where a pair's score is no difference of two."""
+        if target.as_texts:
+            return self._answer_texts(target)
         fits = self.made.fits
         read = self._reader(target)
         asked = self._asked(target)
         pairs = target.pairs[asked]
         if len(pairs) == 0:
-            return ResponseScores(np.full(len(target.examples), np.nan))
-        null = self._null(target, asked)
+            return ResponseScores(np.full(target.n_responses, np.nan))
+        null = self._null(target)
         temperatures = [fitted.temperature for fitted in fits]
         if fits[0].ranks_by_scores and None not in temperatures:
             rows = np.unique(pairs)
-            scores = np.full((len(fits), len(target.examples)), np.nan)
+            scores = np.full((len(fits), target.n_responses), np.nan)
             scores[:, rows] = self._chosen.scores(read, rows)
             return ResponseScores(scores, np.array(temperatures), null)
         probabilities = np.full((len(fits), len(target.pairs)), np.nan)
         for row, fitted, own in zip(probabilities, fits, self._chosen.pair_scores(read, pairs), strict=True):
             row[asked] = fitted.calibration(own)
         return PairProbabilities(probabilities, null=null)
+
+    def _answer_texts(self, target: Target) -> ResponseScores:
+        """A score of each text that was not skipped, with what the source chose for single texts.
+
+        Raises:
+            BadInput: the probe ranks pairs alone.
+        """
+        fits = self.made.fits
+        if not fits[0].ranks_by_scores:
+            raise BadInput(
+                f"{fits[0].name} ranks the two responses of a pair, and {target.distribution} holds labelled texts: "
+                f"take {fits[0].name.removesuffix('-genies')} there"
+            )
+        kept = self._kept(target)
+        scores = np.full((len(fits), target.n_responses), np.nan)
+        if not kept.any():
+            return ResponseScores(scores)
+        scores[:, kept] = self._chosen.scores(self._reader(target), np.flatnonzero(kept))
+        chosen = tuple(fitted.texts for fitted in fits if fitted.texts is not None)
+        temperatures = np.array([fitted.temperature or 1.0 for fitted in fits])
+        return ResponseScores(scores, temperatures, self._null(target), chosen if len(chosen) == len(fits) else None)
 
     def layer_scores(self, target: Target) -> LayerScores | None:
         """How each fitted layer does alone, with heads its best one; None where there was no choice."""
@@ -176,32 +213,37 @@ class FittedOnCache:
     def _every_layer(self) -> Members:
         return Members.every_layer(self.made.fits)
 
-    def _null(self, target: Target, asked: Bool[np.ndarray, " pair"]) -> NullScores | None:
+    def _null(self, target: Target) -> NullScores | None:
         shuffled, random = self.made.shuffled, self.made.random
         if shuffled is None:
             return None
         try:
-            along = None if random is None else self._of_units(random, target, asked)
-            return NullScores(self._of_units(shuffled, target, asked), along)
+            along = None if random is None else self._of_units(random, target)
+            return NullScores(self._of_units(shuffled, target), along)
         except NonFinite:
             # At a layer that no fit chose; what is said by layer names it.
             return None
 
-    def _of_units(
-        self, members: Members, target: Target, asked: Bool[np.ndarray, " pair"] | None = None
-    ) -> Float[np.ndarray, "owner pair"]:
-        """What members say of the target's pairs, NaN of those that cannot be asked about."""
-        asked = self._asked(target) if asked is None else asked
-        scores = np.full((members.n_owners, len(target.pairs)), np.nan)
-        if asked.any():
+    def _of_units(self, members: Members, target: Target) -> Float[np.ndarray, "owner asked"]:
+        """What members say of the target's pairs, or its texts, NaN of those that cannot be asked about."""
+        asked = self._kept(target) if target.as_texts else self._asked(target)
+        scores = np.full((members.n_owners, len(asked)), np.nan)
+        if not asked.any():
+            return scores
+        if target.as_texts:
+            scores[:, asked] = members.scores(self._reader(target), np.flatnonzero(asked))
+        else:
             scores[:, asked] = members.pair_scores(self._reader(target), target.pairs[asked])
         return scores
 
     def _asked(self, target: Target) -> Bool[np.ndarray, " pair"]:
         """Which of the target's pairs have two texts that were kept."""
+        return self._kept(target)[target.pairs].all(axis=1)
+
+    def _kept(self, target: Target) -> Bool[np.ndarray, " response"]:
+        """Which of the target's texts were kept."""
         first = self.made.fits[0]
-        hooks = _hooks(first.reads(self.n_layers, chosen=False))
-        return target.activations.kept(first.stimuli, hooks, first.token)[target.pairs].all(axis=1)
+        return target.activations.kept(first.stimuli, _hooks(first.reads(self.n_layers, chosen=False)), first.token)
 
     def _reader(self, target: Target) -> ReadLayer:
         """Gives one layer of the target's activations."""
@@ -226,6 +268,7 @@ class CachedSource:
     labels: Float[np.ndarray, " response"]
     examples: Int[np.ndarray, " response"]
     groups: Int[np.ndarray, " response"]
+    units: Int[np.ndarray, " response"]
     kept: Bool[np.ndarray, " response"]
     readings: tuple[Reading, ...]
     spec: ProbeSpec = field(repr=False)
@@ -236,7 +279,7 @@ class CachedSource:
         """What a probe reads of a split, of a model of `n_layers` blocks."""
         readings = spec.readings(n_layers)
         kept = activations.kept(spec.probe.stimuli, _hooks(readings), spec.token)
-        return cls(known.labels, known.examples, known.groups, kept, readings, spec, activations)
+        return cls(known.labels, known.rivals, known.groups, known.units, kept, readings, spec, activations)
 
     def read(self, readings: Sequence[Reading]) -> Float[Tensor, "layer *head stimulus response d"]:
         """The float32 activations of some layers."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
-from repeng.distributions.schema import Split
+from repeng.activations.store.cached_split import CachedSplit
+from repeng.distributions.schema import ResponseLabels, Split
 from repeng.distributions.stimuli import get_stimulus
+from repeng.errors import BadInput
 from repeng.methods.base import (
     Answer,
     Kind,
@@ -22,6 +24,7 @@ from repeng.methods.base import (
     Target,
     no_note,
 )
+from repeng.probes.calibration import TextCalibration, fit_text_calibration
 from repeng.probes.zero_shot import zero_shot_genies
 
 
@@ -38,6 +41,11 @@ class ZeroShot(Method):
     title: str = "the model's own preference, by log-probability"
     uses_source: bool = False
 
+    @property
+    def takes_texts(self) -> bool:  # type: ignore[override]
+        """The released rule divides by the longer of two responses."""
+        return self.name != "zero-shot-genies"
+
     STIMULUS: ClassVar[dict[str, str]] = {
         "zero-shot": "plain",
         "zero-shot-mean": "plain",
@@ -48,9 +56,16 @@ class ZeroShot(Method):
         """Log-probabilities alone."""
         return (RequiredActivations(get_stimulus(self.STIMULUS[self.name])),)
 
+    def reads_of(self, source: Split) -> bool:
+        """Of labelled texts, whose log-probabilities choose a threshold."""
+        return source.as_texts
+
     def fit(self, source: Source, note: Note = no_note) -> LogProbabilities:  # noqa: ARG002
-        """Nothing is fitted."""
-        return LogProbabilities(self.STIMULUS[self.name], rule=self.name)
+        """Nothing is fitted; the texts of a source of labelled texts choose a threshold and calibrate."""
+        made = LogProbabilities(self.STIMULUS[self.name], rule=self.name)
+        if not source.split.as_texts:
+            return made
+        return replace(made, texts=calibrated(made.scores(source.cached), source.labels))
 
 
 @dataclass(frozen=True)
@@ -61,16 +76,20 @@ class LogProbabilities:
     rule: str = "zero-shot"
     layers: str = ""
     held_out_accuracy: float | None = None
+    texts: TextCalibration | None = None
 
     def answer(self, target: Target) -> Answer:
         """Softmax over each pair of the responses' log-probabilities."""
-        scores, token_count = target.activations.logprobs(self.stimulus)
+        scores = self.scores(target.activations)
         if self.rule == "zero-shot-genies":
             lengths, pairs = target.activations.text_lengths(self.stimulus), target.pairs
             return PairProbabilities(zero_shot_genies(scores[pairs], lengths[pairs]), scores)
-        if self.rule == "zero-shot-mean":
-            scores = scores / np.maximum(token_count, 1)
-        return ResponseScores(scores)
+        return ResponseScores(scores, texts=None if self.texts is None else (self.texts,))
+
+    def scores(self, activations: CachedSplit) -> Float[np.ndarray, " response"]:
+        """Of each response its total log-probability, or with `zero-shot-mean` the mean over its tokens."""
+        scores, token_count = activations.logprobs(self.stimulus)
+        return scores / np.maximum(token_count, 1) if self.rule == "zero-shot-mean" else scores
 
 
 @dataclass(frozen=True)
@@ -81,14 +100,21 @@ class Truthfulness(Method):
     kind: Kind = "prompted"
     title: str = "the model's verdict, Yes against No"
     uses_source: bool = False
+    takes_texts: bool = True
 
     def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
         """The log-probability of each verdict."""
         return tuple(RequiredActivations(get_stimulus(f"truthfulness_{word}")) for word in ("yes", "no"))
 
+    def reads_of(self, source: Split) -> bool:
+        """Of labelled texts, whose log-odds choose a threshold."""
+        return source.as_texts
+
     def fit(self, source: Source, note: Note = no_note) -> Verdict:  # noqa: ARG002
-        """Nothing is fitted."""
-        return Verdict()
+        """Nothing is fitted; the texts of a source of labelled texts choose a threshold and calibrate."""
+        if not source.split.as_texts:
+            return Verdict()
+        return Verdict(texts=calibrated(Verdict().scores(source.cached), source.labels))
 
 
 @dataclass(frozen=True)
@@ -97,9 +123,25 @@ class Verdict:
 
     layers: str = ""
     held_out_accuracy: float | None = None
+    texts: TextCalibration | None = None
 
     def answer(self, target: Target) -> ResponseScores:
         """Softmax over each pair of the responses' log-odds."""
-        yes, no = (target.activations.logprobs(f"truthfulness_{word}")[0] for word in ("yes", "no"))
-        odds: Float[np.ndarray, " response"] = yes - no
-        return ResponseScores(odds)
+        return ResponseScores(self.scores(target.activations), texts=None if self.texts is None else (self.texts,))
+
+    def scores(self, activations: CachedSplit) -> Float[np.ndarray, " response"]:
+        """The log-odds of each response."""
+        yes, no = (activations.logprobs(f"truthfulness_{word}")[0] for word in ("yes", "no"))
+        return yes - no
+
+
+def calibrated(scores: Float[np.ndarray, " response"], labels: ResponseLabels) -> TextCalibration:
+    """What a source's texts choose for a method that learned nothing from them.
+
+    Raises:
+        BadInput: the texts that the model takes are all of one label.
+    """
+    there = np.isfinite(scores)
+    if len(np.unique(labels.labels[there])) < 2:
+        raise BadInput(f"{labels.name}: its texts are all of one label, so they choose no threshold")
+    return fit_text_calibration(scores[there], labels.labels[there])

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from repeng.distributions.schema import ResponseLabels, Split
+from repeng.distributions.chat import prompt_text
+from repeng.distributions.schema import Prompt, ResponseLabels, Split
 from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput
 from repeng.maths import pair_accuracy
 from repeng.methods.base import Kind, Method, Note, RequiredActivations, ResponseScores, Source, Target, no_note
+from repeng.probes.calibration import TextCalibration
 
 Scorer = Callable[[Sequence[str]], Float[np.ndarray, " response"]]
 MakeScorer = Callable[[Sequence[str], Int[np.ndarray, "pair 2"]], Scorer]
@@ -30,6 +32,7 @@ class TextMethod(Method):
     seed: int = 0
     fits: int = 1
     kind: Kind = "text"
+    takes_texts: bool = True
 
     @property
     def title(self) -> str:  # type: ignore[override]
@@ -68,9 +71,11 @@ class FittedTexts:
     def answer(self, target: Target) -> ResponseScores:
         """Scores of the texts that the model takes too, so that every method is asked about the same pairs."""
         taken, _ = target.activations.logprobs("plain")
-        scores = np.array([fitted.score(target.responses) for fitted in self.made])
+        texts = read_texts([(one.prompt, one.responses) for one in target.questions], whole=target.as_texts)
+        scores = np.array([fitted.score(texts) for fitted in self.made])
         temperatures = np.array([fitted.temperature for fitted in self.made])
-        return ResponseScores(np.where(np.isfinite(taken), scores, np.nan), temperatures)
+        chosen = tuple(fitted.texts for fitted in self.made)
+        return ResponseScores(np.where(np.isfinite(taken), scores, np.nan), temperatures, texts=chosen)
 
 
 @dataclass(frozen=True)
@@ -81,29 +86,47 @@ class FittedText:
         score: one score a response text; higher means better.
         temperature: of sigmoid(score difference / temperature), fitted on held-out source pairs.
         held_out_accuracy: pair accuracy on those.
+        texts: what held-out source texts chose for single ones.
     """
 
     score: Scorer
     temperature: float
     held_out_accuracy: float
+    texts: TextCalibration
 
 
 def fit_text(source: Split, make_scorer: MakeScorer, seed: int = 0) -> FittedText:
     """Learn on one random pair of each training example; calibrate on every held-out pair. Split by prompt group.
 
+    Of labelled texts each is read with its prompt, and positive and negative ones are set side by side as pairs.
+
     Raises:
         BadInput: the source is too small to split.
     """
-    from repeng.probes.calibration import fit_temperature
+    from repeng.probes.calibration import fit_temperature, fit_text_calibration
     from repeng.probes.source import split_source
 
     known = ResponseLabels.of(source)
-    split = split_source(known.labels, known.examples, known.groups, seed=seed)
-    texts = [response for example in source.examples for response in example.responses]
+    split = split_source(known.labels, known.rivals, known.groups, seed=seed, units=known.units)
+    texts = read_texts([(example.prompt, example.responses) for example in source.examples], whole=source.as_texts)
     score = make_scorer(texts, split.train)
     scores = score(texts)
     held_out = scores[split.held_out[:, 0]] - scores[split.held_out[:, 1]]
-    return FittedText(score, float(fit_temperature(held_out)), float(pair_accuracy(held_out)))
+    rows = np.unique(split.held_out)
+    return FittedText(
+        score,
+        float(fit_temperature(held_out)),
+        float(pair_accuracy(held_out)),
+        fit_text_calibration(scores[rows], known.labels[rows]),
+    )
+
+
+def read_texts(asked: Sequence[tuple[Prompt, Sequence[str]]], *, whole: bool) -> list[str]:
+    """What a text baseline reads of some prompts and responses: each response, or with `whole` its prompt before it.
+
+    Between rivals the prompt says nothing; of a text that stands alone it may say all.
+    """
+    return [(prompt_text(prompt) if whole else "") + response for prompt, responses in asked for response in responses]
 
 
 def length_scorer(texts: Sequence[str], pairs: Int[np.ndarray, "pair 2"]) -> Scorer:

@@ -1,5 +1,6 @@
 """Evaluations to figures, with intervals. Knows no model, file or torch."""
 
+from repeng.maths import threshold_at
 from repeng.metrics.calibration import (
     ReliabilityBin,
     debiased_calibration_error,
@@ -10,7 +11,7 @@ from repeng.metrics.calibration import (
 from repeng.metrics.comparison import correlation, holm, mistake_kappa
 from repeng.metrics.differences import mean_paired_difference
 from repeng.metrics.evaluation import AGREES, Evaluation
-from repeng.metrics.figures import Figures, auroc, brier, figure_inputs, figures_of
+from repeng.metrics.figures import FIGURES, Figures, TextFigures, auroc, brier, figure_inputs, figures_of
 from repeng.metrics.intervals import (
     accuracy_interval,
     accuracy_intervals,
@@ -19,6 +20,7 @@ from repeng.metrics.intervals import (
     mean_accuracy_interval,
 )
 from repeng.metrics.nulls import cell_p, null_p
+from repeng.metrics.ranking import auroc_values, average_precision
 from repeng.metrics.ratios import (
     differential_elicitation,
     differential_elicitation_interval,
@@ -26,7 +28,18 @@ from repeng.metrics.ratios import (
     elicitation_capped,
     elicitation_interval,
 )
-from repeng.metrics.resampling import Estimate
+from repeng.metrics.resampling import Estimate, check_same_pairs
+from repeng.metrics.text_figures import (
+    accuracy_at_threshold,
+    average_precision_of,
+    balanced_accuracy,
+    brier_of,
+    false_positives_at_1,
+    false_positives_at_5,
+    recall_at_1,
+    recall_at_5,
+)
+from repeng.metrics.texts import RATES, TextEvaluation
 
 __all__ = [
     "AGREES",
@@ -40,6 +53,7 @@ __all__ = [
     "brier",
     "cell_p",
     "chance_p",
+    "check_same_pairs",
     "correlation",
     "debiased_calibration_error",
     "differential_elicitation",
@@ -58,4 +72,19 @@ __all__ = [
     "null_p",
     "reliability_bins",
     "rms_calibration_error",
+    "FIGURES",
+    "TextFigures",
+    "auroc_values",
+    "average_precision",
+    "threshold_at",
+    "RATES",
+    "TextEvaluation",
+    "accuracy_at_threshold",
+    "average_precision_of",
+    "balanced_accuracy",
+    "brier_of",
+    "false_positives_at_1",
+    "false_positives_at_5",
+    "recall_at_1",
+    "recall_at_5",
 ]

@@ -17,22 +17,23 @@ from repeng.metrics.resampling import LEVEL, Estimate, check_resamples, check_sa
 
 
 def mistake_kappa(a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int = 2000) -> Estimate | None:
-    """Cohen's kappa between two methods' wins and mistakes on the same pairs: 1 if they fail alike, 0 if by chance.
+    """Cohen's kappa between what two methods get right and wrong on the same pairs: 1 if they fail alike, 0 by chance.
 
-    A tie is a third verdict besides right and wrong. The interval is by bootstrap over prompt groups, and blank where
-    groups are unknown or some resample leaves kappa undefined.
+    Of labelled texts, what is right at the threshold that the source chose. A tie is a third verdict besides right and
+    wrong. The interval is by bootstrap over prompt groups, and blank where groups are unknown or some resample leaves
+    kappa undefined.
 
     Returns:
         Kappa with its interval; None where it is undefined, as both methods give one and the same verdict throughout.
 
     Raises:
-        BadInput: the two do not hold the same pairs, or one holds a bare accuracy.
+        BadInput: the two do not hold the same pairs, or one holds a bare accuracy, or texts without probabilities.
     """
     check_resamples(resamples)
     check_same_pairs(a, b, "the target")
-    verdicts = (2 * a.wins).astype(int), (2 * b.wins).astype(int)
-    table = np.zeros((len(a.wins), 9))
-    table[np.arange(len(a.wins)), 3 * verdicts[0] + verdicts[1]] = 1.0
+    verdicts = (2 * a.right).astype(int), (2 * b.right).astype(int)
+    table = np.zeros((len(a.right), 9))
+    table[np.arange(len(table)), 3 * verdicts[0] + verdicts[1]] = 1.0
     value = float(_kappa(table.sum(axis=0)[None])[0])
     if math.isnan(value):
         return None

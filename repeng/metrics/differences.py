@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.proportions import inverted_p, proportion_ends
 from repeng.metrics.resampling import LEVEL, Estimate, check_same_length, check_same_pairs
-from repeng.metrics.variance import MeanVariance, fit_credit, gathered, variance_of_mean
+from repeng.metrics.texts import TextEvaluation
+from repeng.metrics.variance import MeanVariance, Values, fit_credit, gathered, variance_of_mean
 
 
 def mean_paired_difference(a: Sequence[Evaluation], b: Sequence[Evaluation], targets: Sequence[str]) -> Estimate:
@@ -38,28 +38,27 @@ def mean_paired_difference(a: Sequence[Evaluation], b: Sequence[Evaluation], tar
     check_same_length(a, targets)
     for one, other, target in zip(a, b, targets, strict=True):
         check_same_pairs(one, other, target)
-    gaps = [paired_gaps(one, other) for one, other in zip(a, b, strict=True)]
+    terms = [paired_terms(one, other) for one, other in zip(a, b, strict=True)]
     known = [one if one.group is not None else other for one, other in zip(a, b, strict=True)]
     value = float(
         np.mean(
             [
-                one.accuracy - other.accuracy if gap is None else gap.mean()
-                for one, other, gap in zip(a, b, gaps, strict=True)
+                one.accuracy - other.accuracy if term is None else term[2].mean()
+                for one, other, term in zip(a, b, terms, strict=True)
             ]
         )
     )
-    found = difference_variance(gaps, known, targets)
+    found = difference_variance(terms, known, targets)
     if found is None:
         return Estimate(value)
     return Estimate(value, *difference_ends(found), inverted_p(lambda alpha: difference_ends(found, alpha), 0.0))
 
 
 def difference_variance(
-    gaps: Sequence[Float[np.ndarray, "_fit _pair"] | None], evaluations: Sequence[Evaluation], targets: Sequence[str]
+    terms: Sequence[Values | None], evaluations: Sequence[Evaluation], targets: Sequence[str]
 ) -> MeanVariance | None:
-    """The variances of the mean win, the mean loss and the mean difference, in this order; None where unknown."""
-    parted = [None if gap is None else np.stack([np.maximum(gap, 0), np.maximum(-gap, 0), gap]) for gap in gaps]
-    samples = gathered(parted, evaluations, targets)
+    """The variances of the two terms of `paired_terms` and of the difference, in this order; None where unknown."""
+    samples = gathered(terms, evaluations, targets)
     return None if samples is None else variance_of_mean(samples)
 
 
@@ -72,6 +71,9 @@ def difference_ends(found: MeanVariance, alpha: float = 1 - LEVEL) -> tuple[floa
     correlation = correlation_of(of_win, of_loss, (of_win + of_loss - of_both) / 2)
     below = _reach(win - float(lows[0]), float(highs[1]) - loss, correlation)
     above = _reach(float(highs[0]) - win, loss - float(lows[1]), correlation)
+    if of_both == 0 < of_win:
+        # Two rankings of texts that are one: as for pairs, one prompt more might tell them apart.
+        own = 1 - (alpha / 2) ** (1 / found.n_units)
     # Where fits are few and differ, gain and loss vary against each other: their correlation is then too rough.
     return win - loss - max(below, own), win - loss + max(above, own)
 
@@ -86,12 +88,22 @@ def _reach(one: float, other: float, correlation: float) -> float:
     return math.sqrt(max(0.0, one**2 + other**2 - 2 * correlation * one * other))
 
 
-def paired_gaps(one: Evaluation, other: Evaluation) -> Float[np.ndarray, "fit pair"] | None:
-    """What one wins less what the other wins, by fit and pair; None where that is unknown."""
+def paired_terms(one: Evaluation, other: Evaluation) -> Values | None:
+    """Two terms and their difference, by fit and item, whose means are those of a difference of accuracies.
+
+    Of pairs, what one wins and the other loses, and the reverse: few pairs may differ where both methods win most. Of
+    texts, which have no wins and losses, the pseudo-values of the two AUROCs (their difference is DeLong's).
+
+    Returns:
+        None where what a pair adds to an accuracy is unknown.
+    """
     a, b = fit_credit(one), fit_credit(other)
     if a is None or b is None:
         return None
     if 1 < len(a) != len(b) > 1:
         both = min(len(a), len(b))
         a, b = a[:both], b[:both]
-    return a - b
+    gap = a - b
+    if isinstance(one, TextEvaluation):
+        return np.stack([*np.broadcast_arrays(a, b), gap])
+    return np.stack([np.maximum(gap, 0), np.maximum(-gap, 0), gap])

@@ -74,7 +74,7 @@ class Evaluation:
         per_pair = {name: getattr(self, name) for name in ("example", "group", "scores")}
         known = {name: values for name, values in per_pair.items() if values is not None}
         if self.probabilities is not None:
-            _check_probabilities(self.probabilities)
+            check_probabilities(self.probabilities)
             for name, values in known.items():
                 if len(values) != len(self.probabilities):
                     raise BadInput(
@@ -101,13 +101,27 @@ class Evaluation:
             if len(self.fit_probabilities) < 2:
                 raise BadInput("fit_probabilities hold one fit; leave them out where there is one")
             for one in self.fit_probabilities:
-                _check_probabilities(one)
+                check_probabilities(one)
         if self.fit_scores is not None and not np.isfinite(self.fit_scores).all():
             raise BadInput("fit_scores are not all finite; give two finite scores a pair and fit")
+        self.check_nulls()
+
+    def check_nulls(self) -> None:
+        """Refuse accuracies of nulls that are none."""
         for name in ("shuffled", "unlabelled", "random"):
             values = getattr(self, name)
             if values is not None and not ((values >= 0) & (values <= 1)).all():
                 raise BadInput(f"{name} are accuracies; they lie between 0 and 1")
+
+    @property
+    def figure(self) -> str:
+        """What `accuracy` is."""
+        return "pair accuracy"
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether only an accuracy is known."""
+        return self.probabilities is None
 
     @property
     def n_fits(self) -> int:
@@ -149,6 +163,11 @@ class Evaluation:
         return None if self.probabilities is None else len(self.probabilities)
 
     @property
+    def n_items(self) -> int | None:
+        """Number of what is scored one by one: of pairs, or of texts; None where unknown."""
+        return self.n_pairs
+
+    @property
     def n_prompts(self) -> int | None:
         """Number of prompt groups, None where unknown."""
         return None if self.group is None else len(np.unique(self.group))
@@ -180,6 +199,16 @@ class Evaluation:
             raise BadInput("this evaluation holds a bare accuracy; what its pairs say is unknown")
         by_fit = self.probabilities[None] if self.fit_probabilities is None else self.fit_probabilities
         return (by_fit > 0.5) + 0.5 * (by_fit == 0.5)
+
+    @property
+    def fit_right(self) -> Float[np.ndarray, "fit pair"]:
+        """1.0 for each item that the method gets right, 0.5 for a tie, 0.0 for one that it gets wrong, by each fit."""
+        return self.fit_wins
+
+    @property
+    def right(self) -> Float[np.ndarray, " pair"]:
+        """The mean over fits of `fit_right`."""
+        return np.asarray(self.fit_right.mean(axis=0))
 
     @cached_property
     def credit(self) -> Float[np.ndarray, " pair"] | None:
@@ -218,11 +247,12 @@ class Evaluation:
         return np.concatenate([best, worse]), np.arange(len(best) + len(worse)) < len(best)
 
 
-def _check_probabilities(probabilities: Float[np.ndarray, " pair"]) -> None:
+def check_probabilities(probabilities: Float[np.ndarray, " pair"], *, of: str = "pair") -> None:
+    """Refuse no probability, or one that is none."""
     if len(probabilities) == 0:
-        raise BadInput("an evaluation has no pair; give one probability for each pair, or no probabilities at all")
+        raise BadInput(f"an evaluation has no {of}; give one probability for each {of}, or no probabilities at all")
     wrong = np.flatnonzero(~((probabilities >= 0) & (probabilities <= 1)))
     if len(wrong):
         raise BadInput(
-            f"the probability of pair {wrong[0]} is {probabilities[wrong[0]]}; probabilities lie between 0 and 1"
+            f"the probability of {of} {wrong[0]} is {probabilities[wrong[0]]}; probabilities lie between 0 and 1"
         )

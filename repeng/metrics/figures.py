@@ -1,4 +1,4 @@
-"""Figures of one evaluation: Brier score, AUROC and others; `Figures` lists those of results.csv."""
+"""Figures of one evaluation: Brier score, AUROC and others; `Figures` and `TextFigures` list those of results.csv."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ from repeng.metrics.ratios import (
     elicitation_capped,
     elicitation_interval,
 )
+from repeng.metrics.text_figures import TEXT_ESTIMATES, false_positives_at_1, false_positives_at_5
+from repeng.metrics.texts import TextEvaluation
 
 
 def brier(probabilities: Float[np.ndarray, " pair"]) -> float:
@@ -59,6 +61,8 @@ def auroc(scores: Float[np.ndarray, " response"], best: Bool[np.ndarray, " respo
 
 def mean_auroc(evaluation: Evaluation) -> float:
     """The mean over fits of each one's AUROC; nan where responses have no scores."""
+    if isinstance(evaluation, TextEvaluation):
+        return evaluation.accuracy
     found = [one.response_scores for one in evaluation.fits]
     known = [one for one in found if one is not None]
     return float(np.mean([auroc(*one) for one in known])) if len(known) == len(found) else math.nan
@@ -98,13 +102,16 @@ def figure_inputs(
     The arguments are those of `results.row_from`; `same_target` says that the capability is of the target itself.
     """
     reached = capability.accuracy if isinstance(capability, Evaluation) else capability
-    pairs = evaluation if evaluation is not None and evaluation.probabilities is not None else None
-    fits = pairs.fits if pairs is not None else ()
+    answered = evaluation if evaluation is not None and not evaluation.is_bare else None
+    texts = evaluation if isinstance(evaluation, TextEvaluation) else None
+    fits = answered.fits if answered is not None else ()
     accuracies = np.array([one.accuracy for one in fits]) if len(fits) > 1 else None
-    debiased = pairs and debiased_calibration_error(pairs)
+    by_fit = [one.probabilities for one in fits if one.probabilities is not None] or None
+    debiased = answered and debiased_calibration_error(answered)
     given: dict[str, Any] = {
         "evaluation": evaluation,
-        "evaluation_of_pairs": pairs,
+        "evaluation_of_answers": answered,
+        "evaluation_of_texts": texts,
         "accuracy": evaluation and evaluation.accuracy,
         "p": evaluation and cell_p(evaluation),
         "fit_accuracies": accuracies,
@@ -118,9 +125,15 @@ def figure_inputs(
         "debiased_calibration_error": debiased and debiased.value,
         "debiased_calibration_error_low": debiased and debiased.low,
         "debiased_calibration_error_high": debiased and debiased.high,
-        "probabilities": pairs and pairs.probabilities,
-        "fit_probabilities": [one.probabilities for one in fits] or None,
+        "probabilities": answered and answered.probabilities,
+        "fit_probabilities": by_fit,
+        "fit_probabilities_of_pairs": by_fit if texts is None else None,
     }
+    for name, estimate in TEXT_ESTIMATES.items():
+        found = texts and estimate(texts)
+        # The Brier score itself is a figure of pairs too.
+        given |= {f"text_{name}": found and found.value, f"{name}_low": found and found.low}
+        given[f"{name}_high"] = found and found.high
     ends: dict[str, tuple[float, float] | None] = {"accuracy": None, "elicitation": None, "differential": None}
     if evaluation is not None:
         ends["accuracy"] = accuracy_interval(evaluation)
@@ -179,15 +192,49 @@ class Figures:
     rms_calibration_error_debiased: float | None = made_by(float, "debiased_calibration_error")
     rms_calibration_error_debiased_low: float | None = made_by(float, "debiased_calibration_error_low")
     rms_calibration_error_debiased_high: float | None = made_by(float, "debiased_calibration_error_high")
-    genies_rms_calibration_error: float | None = made_by(over_fits(genies_rms_calibration_error), "fit_probabilities")
+    genies_rms_calibration_error: float | None = made_by(
+        over_fits(genies_rms_calibration_error), "fit_probabilities_of_pairs"
+    )
     brier: float | None = made_by(over_fits(brier), "fit_probabilities")
-    auroc: float | None = made_by(mean_auroc, "evaluation_of_pairs")
+    auroc: float | None = made_by(mean_auroc, "evaluation_of_answers")
+
+
+@dataclass(frozen=True)
+class TextFigures:
+    """The figures of labelled texts, in columns of their own; blank of pairs, and made as those of `Figures` are."""
+
+    pair_accuracy: float | None = made_by(float, "text_pair_accuracy")
+    pair_accuracy_low: float | None = made_by(float, "pair_accuracy_low")
+    pair_accuracy_high: float | None = made_by(float, "pair_accuracy_high")
+    accuracy_at_threshold: float | None = made_by(float, "text_accuracy_at_threshold")
+    accuracy_at_threshold_low: float | None = made_by(float, "accuracy_at_threshold_low")
+    accuracy_at_threshold_high: float | None = made_by(float, "accuracy_at_threshold_high")
+    balanced_accuracy: float | None = made_by(float, "text_balanced_accuracy")
+    balanced_accuracy_low: float | None = made_by(float, "balanced_accuracy_low")
+    balanced_accuracy_high: float | None = made_by(float, "balanced_accuracy_high")
+    recall_at_1: float | None = made_by(float, "text_recall_at_1")
+    recall_at_1_low: float | None = made_by(float, "recall_at_1_low")
+    recall_at_1_high: float | None = made_by(float, "recall_at_1_high")
+    recall_at_5: float | None = made_by(float, "text_recall_at_5")
+    recall_at_5_low: float | None = made_by(float, "recall_at_5_low")
+    recall_at_5_high: float | None = made_by(float, "recall_at_5_high")
+    false_positives_at_1: float | None = made_by(false_positives_at_1, "evaluation_of_texts")
+    false_positives_at_5: float | None = made_by(false_positives_at_5, "evaluation_of_texts")
+    average_precision: float | None = made_by(float, "text_average_precision")
+    average_precision_low: float | None = made_by(float, "average_precision_low")
+    average_precision_high: float | None = made_by(float, "average_precision_high")
+    brier_low: float | None = made_by(float, "brier_low")
+    brier_high: float | None = made_by(float, "brier_high")
+
+
+FIGURES = (*fields(Figures), *fields(TextFigures))
+"""Every figure of a row of results."""
 
 
 def figures_of(inputs: dict[str, Any]) -> dict[str, float | None]:
-    """Every figure of `Figures` by name, from `figure_inputs`."""
+    """Every figure of `Figures` and `TextFigures` by name, from `figure_inputs`."""
     found: dict[str, float | None] = {}
-    for figure in fields(Figures):
+    for figure in FIGURES:
         given = [inputs[need] for need in figure.metadata["needs"]]
         value = math.nan if any(one is None for one in given) else float(figure.metadata["function"](*given))
         found[figure.name] = None if math.isnan(value) else value

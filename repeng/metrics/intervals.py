@@ -15,8 +15,8 @@ from jaxtyping import Float
 
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.proportions import inverted_p, proportion_ends
-from repeng.metrics.resampling import Estimate, check_same_length, resampling_units
-from repeng.metrics.variance import MeanVariance, TargetValues, fit_credit, gathered, variance_of_mean
+from repeng.metrics.resampling import Estimate, check_same_length
+from repeng.metrics.variance import MeanVariance, fit_credit, gathered, variance_of_mean
 
 CHANCE = 0.5
 """The accuracy of a method that says nothing."""
@@ -44,13 +44,14 @@ def accuracy_intervals(wins: Float[np.ndarray, "curve fit pair"], of: Evaluation
     """`accuracy_interval` of many answers about the same pairs at once, such as those of every layer.
 
     Args:
-        wins: of each answer, by fit, 1.0 for a pair won, 0.5 for a tie, 0.0 for one lost.
-        of: an evaluation of the same pairs, which says what belongs to which prompt.
+        wins: of each answer, by fit, 1.0 for a pair won, 0.5 for a tie, 0.0 for one lost; of labelled texts the
+            pseudo-values that `ranking.auroc_values` makes of scores.
+        of: an evaluation of the same pairs or texts, which says what belongs to which prompt.
     """
-    units = resampling_units([of])
-    if units is None:
+    found = gathered([wins], [of], ["the target"])
+    if found is None:
         return [None] * len(wins)
-    low, high = proportion_ends(variance_of_mean([TargetValues((wins,), units)]))
+    low, high = proportion_ends(variance_of_mean(found))
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 

@@ -26,6 +26,10 @@ def proportion_ends(of: MeanVariance, alpha: float = 1 - LEVEL) -> tuple[ByCurve
     varies = of.variance > 0
     alone = np.clip(of.mean * (1 - of.mean), 0.0, None) * stdtrit(max(of.n_pairs - 1, 1), tail) ** 2
     size = np.divide(alone, of.reach(alpha), out=np.full_like(of.mean, of.n_units), where=varies)
+    if of.of_texts:
+        # Near 1 few texts are ranked wrongly, and where a draw has none of the worst its variance is too low: half a
+        # prompt more, of the rarer label and ranked at random, is added to it.
+        size = size / (1 + size / (2 * of.n_units**2))
     won, lost = size * of.mean, size * (1 - of.mean)
     some_won, some_lost = won > 0, lost > 0
     low = np.where(some_won, betaincinv(np.where(some_won, won, 1.0), lost + 1, tail), 0.0)

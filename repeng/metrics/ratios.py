@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from repeng.errors import BadInput
-from repeng.metrics.differences import correlation_of, difference_ends, difference_variance, paired_gaps
+from repeng.metrics.differences import correlation_of, difference_ends, difference_variance, paired_terms
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.intervals import variance_of
 from repeng.metrics.proportions import proportion_ends
@@ -94,13 +94,13 @@ def differential_elicitation_interval(
     check_same_pairs(evaluation, baseline, HERE[0])
     if evaluation is baseline:
         return (0.0, 0.0)
-    gaps = paired_gaps(evaluation, baseline)
+    terms = paired_terms(evaluation, baseline)
     known = evaluation if evaluation.group is not None else baseline
-    over, under = difference_variance([gaps], [known], HERE), variance_of(capability)
+    over, under = difference_variance([terms], [known], HERE), variance_of(capability)
     if over is None or under is None:
         return None
     low, high = difference_ends(over)
-    shared = _covariance(gaps, known, capability) if same_target else 0.0
+    shared = _covariance(None if terms is None else terms[2], known, capability) if same_target else 0.0
     correlation = correlation_of(float(over.variance[2]), float(under.variance[0]), shared)
     gain = float(over.mean[2])
     return _ratio_interval(gain, low, high, capability.accuracy, under, correlation)

@@ -102,15 +102,18 @@ def check_same_length(one: Sequence[object], other: Sequence[object]) -> None:
 
 
 def check_same_pairs(a: Evaluation, b: Evaluation, target: str) -> None:
-    """Refuse two evaluations of different pairs, as far as they tell."""
-    if a.n_pairs is None or b.n_pairs is None:
+    """Refuse two evaluations of different pairs or texts, as far as they tell."""
+    if a.n_items is None or b.n_items is None:
         return
-    if a.n_pairs != b.n_pairs:
+    if a.figure != b.figure:
+        raise BadInput(f"{target}: {a.figure} on one side and {b.figure} on the other; compare like with like")
+    if a.n_items != b.n_items:
+        things = "pairs" if a.figure == "pair accuracy" else "texts"
         raise BadInput(
-            f"{target}: {a.n_pairs} pairs on one side and {b.n_pairs} on the other; compare evaluations of the same "
+            f"{target}: {a.n_items} {things} on one side and {b.n_items} on the other; compare evaluations of the same "
             "split and --limit"
         )
-    for name in ("example", "group"):
-        one, other = getattr(a, name), getattr(b, name)
+    for name in ("example", "group", "labels", "rows"):
+        one, other = getattr(a, name, None), getattr(b, name, None)
         if one is not None and other is not None and not np.array_equal(one, other):
             raise BadInput(f"{target}: the pairs' {name} numbers differ; compare evaluations of the same split")

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.resampling import Units, resampling_units
+from repeng.metrics.texts import TextEvaluation
 
 NOTHING = 1e-15
 """A variance under this is that of rounding."""
@@ -29,10 +30,13 @@ class TargetValues:
     Attributes:
         of_shifts: the values of each shift's pairs by fit, for one mean or for several ("curves") at once.
         units: the prompts that the shifts share.
+        n_speaking: of pseudo-values of labelled texts, how many prompts hold the label that fewer hold. It takes the
+            place of the number of prompts, since the rarer label is what limits such a figure.
     """
 
     of_shifts: tuple[Values, ...]
     units: Units
+    n_speaking: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +51,7 @@ class MeanVariance:
         fit_df: degrees of freedom of that.
         n_pairs: how many pairs there are.
         n_units: how many prompts speak where nothing varies: those of the smallest target, once for each shift.
+        of_texts: whether these are means of pseudo-values of labelled texts, whose variance may itself be too low.
     """
 
     mean: ByCurve
@@ -56,6 +61,7 @@ class MeanVariance:
     fit_df: int
     n_pairs: int
     n_units: int
+    of_texts: bool = False
 
     @property
     def variance(self) -> ByCurve:
@@ -99,8 +105,22 @@ def gathered(
         known = tuple(value for number in places if (value := values[number]) is not None)
         if units is None or len(known) < len(places):
             return None
-        found.append(TargetValues(known, units))
+        n_speaking = speaking([evaluations[number] for number in places], units)
+        if n_speaking is not None and n_speaking < 2:
+            return None
+        found.append(TargetValues(known, units, n_speaking))
     return found
+
+
+def speaking(evaluations: Sequence[Evaluation], units: Units) -> int | None:
+    """How many units hold the label that fewer units hold; None of pairs."""
+    counts = [
+        len(np.unique(of[one.labels == label]))
+        for one, of in zip(evaluations, units.of_pairs, strict=True)
+        if isinstance(one, TextEvaluation)
+        for label in (True, False)
+    ]
+    return min(counts, default=None)
 
 
 def variance_of_mean(targets: Sequence[TargetValues], *, sampled: bool = False) -> MeanVariance:
@@ -141,6 +161,7 @@ def variance_of_mean(targets: Sequence[TargetValues], *, sampled: bool = False) 
         min((n_fits for one in parts for n_fits in one.by_fit), default=2) - 1,
         sum(values.shape[-1] for one in targets for values in one.of_shifts),
         n_shifts * min(one.n_units for one in parts),
+        any(one.n_speaking is not None for one in targets),
     )
 
 
@@ -190,10 +211,14 @@ def _part(target: TargetValues, n_shifts: int) -> _Part:
     most = max(values.shape[-1] for values in target.of_shifts)
     # Of one pair a prompt this is p (1 - p) / n, so that the interval is Clopper and Pearson's own.
     scale = n_units / (n_units - 1) * (most - 1) / most
+    n_least = min(len(np.unique(of)) for of in units)
+    if target.n_speaking is not None:
+        n_units = n_least = target.n_speaking
+        scale = n_units / (n_units - 1)
     over = scale * np.sum(np.asarray(over_units) ** 2, axis=1)
     of_one_fit = scale * sum(np.sum(own**2, axis=2).mean(axis=1) for own in by_unit.values())
     share = len(target.of_shifts) / n_shifts
-    least = (share / min(len(np.unique(of)) for of in units)) ** 2
+    least = (share / n_least) ** 2
     residuals = {
         n_fits: n_units
         / ((n_units - 1) * (n_fits - 1) * n_fits)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from repeng.errors import BadInput, CaptureMismatch
 from repeng.probes.base import Probe, Reading
-from repeng.probes.calibration import LogisticCalibration, Temperature
+from repeng.probes.calibration import LogisticCalibration, Temperature, TextCalibration
 from repeng.probes.ragged import Ragged
 from repeng.probes.source import check_finite_layers, take
 
@@ -35,6 +35,8 @@ class FittedProbe:
         centre: per unit, subtracted from its score before the ensemble's mean is taken.
         scale: per unit, what its score is then divided by.
         calibration: from a pair's score to a probability.
+        texts: from a single response's score to a probability, and thresholds; None of a preset that ranks pairs
+            alone, and of a probe that an earlier version of repeng saved.
         layer_heads: the best head of each fitted layer, -1 where the site has none.
         layer_temperatures: T of each fitted layer's own probabilities, as of `layer_heads` alone.
         held_out_accuracy: pair accuracy of each fitted layer (its best head) on held-out source pairs.
@@ -59,6 +61,7 @@ class FittedProbe:
     seed: int
     site: str
     token: str
+    texts: TextCalibration | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -13,14 +13,14 @@ from sklearn.base import clone
 from torch import Tensor
 
 from repeng.errors import BadInput
-from repeng.maths import pair_accuracy
+from repeng.maths import independent_groups, pair_accuracy
 from repeng.probes.base import Probe, Reading
-from repeng.probes.calibration import fit_temperature, log_loss
+from repeng.probes.calibration import fit_temperature, fit_text_calibration, log_loss
 from repeng.probes.fitted import NO_HEAD, FittedProbe, to_numpy, unit_pair_scores
 from repeng.probes.genies import AsReleased
 from repeng.probes.ragged import Ragged
 from repeng.probes.selection import Curves, HeldOut, LayerChoice, Unit, choose, count_prompts, parse_layers
-from repeng.probes.source import BLOCK_BYTES, LayerSource, SourceData, SourceSplit, layer_blocks, split_source, take
+from repeng.probes.source import BLOCK_BYTES, LayerSource, SourceData, SourceSplit, layer_blocks, split_of, take
 
 RULES: Mapping[str, HeldOut] = {"held-out": HeldOut(), "genies": AsReleased()}
 """By `Probe.rule`: which pairs a probe learns from, and how the others choose layers and calibrate."""
@@ -97,8 +97,9 @@ def fit_probe(
         NonFinite: an activation is infinite or not a number.
     """
     check_source(spec, source)
-    split = split_source(source.labels, source.examples, source.groups, seed=spec.seed, usable=source.kept)
+    split = split_of(source, seed=spec.seed)
     rule = RULES[spec.probe.rule]
+    rule.check(spec.probe, source.labels, source.examples)
     blocks = [fit_block(rule, spec.probe, block, split) for block in layer_blocks(source, block_bytes)]
     return chosen(spec, blocks, provenance)
 
@@ -123,7 +124,9 @@ def chosen(
     layers = curves.layers
     units = choose(rule.rules, curves, spec.layers, spec.probe.keeps)
     centre, scale = standardisation(rule, curves.responses, units)
-    ensemble = np.mean(curves.scores[tuple(np.transpose(units))] / scale[:, None], axis=0)
+    index = tuple(np.transpose(units))
+    ensemble = np.mean(curves.scores[index] / scale[:, None], axis=0)
+    of_texts = np.mean((curves.responses[index] - centre[:, None]) / scale[:, None], axis=0)
     has_heads = curves.has_heads
     best = curves.best_heads()
     every = np.arange(len(best))
@@ -134,6 +137,7 @@ def chosen(
         centre=centre,
         scale=scale,
         calibration=rule.calibrate(spec.probe, ensemble, spec.seed),
+        texts=fit_text_calibration(of_texts, curves.response_labels) if spec.probe.ranks_by_scores else None,
         layer_heads=tuple(best.tolist()) if has_heads else (NO_HEAD,) * len(best),
         layer_temperatures=curves.temperature[every, best],
         held_out_accuracy=curves.accuracy[every, best],
@@ -149,7 +153,7 @@ def chosen(
 
 def fit_block(rule: HeldOut, probe: Probe, data: SourceData, split: SourceSplit) -> tuple[Probe, Curves]:
     """A probe fitted on a block of layers, and how each (layer, head) of it does."""
-    (fitted,) = fit_on_pairs([probe], data, [rule.fitted_on(split)])
+    (fitted,) = fit_on_pairs([probe], data, [rule.fitted_on(split)], [split.unpaired])
     return fitted, judge(rule, fitted, data, split)
 
 
@@ -170,29 +174,49 @@ def judge(rule: HeldOut, fitted: Probe, data: SourceData, split: SourceSplit) ->
         prompts=count_prompts(data, validation),
         scores=held,
         responses=responses.reshape(*held.shape[:2], -1),
+        response_labels=data.labels[rows],
         temperature=temperature,
         train_accuracy=pair_accuracy(train),
         has_heads=data.has_heads,
     )
 
 
-def fit_on_pairs(probes: Sequence[Probe], data: SourceData, pairs: Sequence[Int[np.ndarray, "_pair 2"]]) -> list[Probe]:
+def fit_on_pairs(
+    probes: Sequence[Probe],
+    data: SourceData,
+    pairs: Sequence[Int[np.ndarray, "_pair 2"]],
+    unpaired: Sequence[Int[np.ndarray, " _row"]],
+    labels: Sequence[Float[np.ndarray, " response"]] | None = None,
+) -> list[Probe]:
     """Clones of probes that differ in their seed alone, each fitted on its own pairs: best, worse, best, worse, ...
 
-    Those of as many pairs are fitted together, as far as a block of activations has room for their rows.
+    Those of as many rows of each class are fitted together, as far as a block of activations has room for their rows. A
+    probe that holds groups out is given the source's prompt groups, and fitted alone.
+
+    Args:
+        probes: the unfitted probes.
+        data: the activations.
+        pairs: of each probe, rows (best, worse).
+        unpaired: of each probe, further rows of one class, after the pairs.
+        labels: of the source's responses, for each probe; None for the source's own.
     """
     fitted: list[Probe] = [clone(probe) for probe in probes]
-    places: dict[int, list[int]] = {}
-    for place, own in enumerate(pairs):
-        places.setdefault(len(own), []).append(place)
-    for count, alike in places.items():
-        labels, groups = np.tile([1.0, 0.0], count), np.repeat(np.arange(count), 2)
-        of_one = data.activations.nbytes * 2 * count // max(1, data.activations.shape[-2])
-        together = max(1, BLOCK_BYTES // max(1, of_one))
+    units, _ = independent_groups(data.groups, data.units)
+    places: dict[tuple[int, int, float], list[int]] = {}
+    for place, (own, more) in enumerate(zip(pairs, unpaired, strict=True)):
+        of_more = (data.labels if labels is None else labels[place])[more[0]] if len(more) else 0.0
+        places.setdefault((len(own), len(more), float(of_more)), []).append(place)
+    for (count, n_more, of_more), alike in places.items():
+        classes = np.concatenate([np.tile([1.0, 0.0], count), np.full(n_more, of_more)])
+        groups = np.concatenate([np.repeat(np.arange(count), 2), np.arange(count, count + n_more)])
+        of_one = data.activations.nbytes * len(classes) // max(1, data.activations.shape[-2])
+        together = 1 if probes[0].in_groups else max(1, BLOCK_BYTES // max(1, of_one))
         for first in range(0, len(alike), together):
             batch = alike[first : first + together]
-            rows = stacked([take(data.activations, pairs[place].reshape(-1)) for place in batch])
-            made = type(probes[0]).fit_each([fitted[place] for place in batch], rows, labels, groups)
+            learned = [np.concatenate([pairs[place].reshape(-1), unpaired[place]]) for place in batch]
+            rows = stacked([take(data.activations, own) for own in learned])
+            kept_together = units[learned[0]] if probes[0].in_groups else groups
+            made = type(probes[0]).fit_each([fitted[place] for place in batch], rows, classes, kept_together)
             for place, one in zip(batch, made, strict=True):
                 fitted[place] = one
     return fitted

@@ -171,6 +171,24 @@ class AsReleased(HeldOut):
     rules = RELEASED_RULES
     standardises = False
 
+    def check(
+        self, probe: Probe, labels: Float[np.ndarray, " response"], examples: Int[np.ndarray, " response"]
+    ) -> None:
+        """The released code knows pairs alone, and one best response an example.
+
+        Raises:
+            BadInput: an example has several right responses, or not both labels.
+        """
+        _, place = np.unique(examples, return_inverse=True)
+        right, count = np.bincount(place, labels == 1), np.bincount(place)
+        if ((right != 1) | (count < 2)).any():
+            example = int(np.argmax((right != 1) | (count < 2)))
+            raise BadInput(
+                f"{probe.name} follows GENIES' released code, in which every example has exactly one right response "
+                f"and a wrong one; example {example} has {int(right[example])} right of {count[example]}: take "
+                f"{probe.name.removesuffix('-genies')} in its place"
+            )
+
     def fitted_on(self, split: SourceSplit) -> Int[np.ndarray, "pair 2"]:
         """The validation pairs too."""
         return np.concatenate([split.train, split.held_out_one])

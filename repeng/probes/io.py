@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from repeng.atomic import write_atomically
 from repeng.errors import BadInput, RepengError
 from repeng.limits import DATA_BYTES, RECORD_BYTES, read_bounded
-from repeng.probes.calibration import LogisticCalibration, Temperature
+from repeng.probes.calibration import LogisticCalibration, Temperature, TextCalibration
 from repeng.probes.fitted import FittedProbe
 from repeng.probes.own_file import is_reference, is_running
 from repeng.probes.registry import get_probe
@@ -58,6 +59,7 @@ def save(fitted: FittedProbe, directory: Path | str) -> Path:
         "fitted_layers": list(fitted.fitted_layers),
         "layer_heads": list(fitted.layer_heads),
         "calibration": describe_calibration(fitted.calibration),
+        **({} if fitted.texts is None else {"texts": asdict(fitted.texts)}),
         "seed": fitted.seed,
         "stimuli": list(fitted.stimuli),
         "site": fitted.site,
@@ -138,6 +140,7 @@ def rebuild(described: dict[str, Any], tensors: dict[str, Tensor]) -> FittedProb
         seed=described["seed"],
         site=described["site"],
         token=described["token"],
+        texts=TextCalibration(**described["texts"]) if "texts" in described else None,
         provenance=described["provenance"],
         **{name: tensors[name].numpy() for name in CURVES},
     )

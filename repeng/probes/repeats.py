@@ -13,9 +13,9 @@ from repeng.probes.base import Probe
 from repeng.probes.fitted import FittedProbe
 from repeng.probes.fitting import RULES, ProbeSpec, check_source, chosen, fit_on_pairs, judge
 from repeng.probes.members import Members
-from repeng.probes.nulls import Coins, NullBlock, NullPairs, choose_members, random_block, shuffled_block
+from repeng.probes.nulls import NullBlock, NullPairs, ShuffledPairs, ShuffledTexts, choose_members, random_block
 from repeng.probes.selection import Curves
-from repeng.probes.source import BLOCK_BYTES, LayerSource, layer_blocks, split_source
+from repeng.probes.source import BLOCK_BYTES, LayerSource, layer_blocks, split_of
 
 
 @dataclass(frozen=True)
@@ -73,21 +73,26 @@ def fit_repeatedly(
         replace(spec, probe=reseeded(spec.probe, seed) if place else spec.probe, seed=seed)
         for place, seed in enumerate(seeds)
     ]
-    splits = [
-        split_source(source.labels, source.examples, source.groups, seed=seed, usable=source.kept) for seed in seeds
-    ]
+    rule.check(spec.probe, source.labels, source.examples)
+    splits = [split_of(source, seed=seed) for seed in seeds]
     pairs = NullPairs(rule.fitted_on(splits[0]), rule.validation(splits[0]))
-    coins = Coins.toss(nulls, spec.seed, source.examples, source.groups, pairs)
+    toss = ShuffledTexts.toss if splits[0].as_texts else ShuffledPairs.toss
+    null = toss(nulls, spec.seed, source, pairs, splits[0].unpaired)
     blocks: list[list[tuple[Probe, Curves]]] = [[] for _ in seeds]
     shuffled: list[NullBlock] = []
     random: list[NullBlock] = []
     for data in layer_blocks(source, block_bytes):
-        made = fit_on_pairs([one.probe for one in specs], data, [rule.fitted_on(split) for split in splits])
+        made = fit_on_pairs(
+            [one.probe for one in specs],
+            data,
+            [rule.fitted_on(split) for split in splits],
+            [split.unpaired for split in splits],
+        )
         for own, fitted, split in zip(blocks, made, splits, strict=True):
             own.append((fitted, judge(rule, fitted, data, split)))
         if nulls and learns:
             first, _ = blocks[0][-1]
-            shuffled.append(shuffled_block(first, data, pairs, coins))
+            shuffled.append(null.block(first, data))
             along = random_block(first, data, pairs, count=nulls, seed=spec.seed)
             random += [along] if along is not None else []
     how = (rule, spec.layers, spec.probe.keeps)

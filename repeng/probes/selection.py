@@ -72,6 +72,7 @@ class Curves(Ranking):
         has_heads: whether the site has heads.
         scores: of each validation pair.
         responses: of each response of those pairs, ascending by row.
+        response_labels: whether each of them is right.
         temperature: of each unit's own probabilities.
         train_accuracy: pair accuracy on the training pairs.
     """
@@ -79,21 +80,29 @@ class Curves(Ranking):
     has_heads: bool
     scores: Float[np.ndarray, "layer head pair"]
     responses: Float[np.ndarray, "layer head row"]
+    response_labels: Float[np.ndarray, " row"]
     temperature: Float[np.ndarray, "layer head"]
     train_accuracy: Float[np.ndarray, "layer head"]
 
     @classmethod
     def joined(cls, parts: Sequence[Curves]) -> Curves:
         """Those of several blocks of layers, one above the other."""
-        names = [field.name for field in fields(cls) if field.name not in ("layers", "prompts", "has_heads")]
+        shared = ("layers", "prompts", "has_heads", "response_labels")
+        names = [field.name for field in fields(cls) if field.name not in shared]
         values = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        layers = tuple(layer for part in parts for layer in part.layers)
-        return cls(layers=layers, prompts=parts[0].prompts, has_heads=parts[0].has_heads, **values)
+        layers, first = tuple(layer for part in parts for layer in part.layers), parts[0]
+        return cls(
+            layers=layers,
+            prompts=first.prompts,
+            has_heads=first.has_heads,
+            response_labels=first.response_labels,
+            **values,
+        )
 
 
 def count_prompts(data: SourceData, pairs: Int[np.ndarray, "pair 2"]) -> int:
     """How many prompt groups some pairs are of; examples, where a source is split by those."""
-    return len(np.unique(independent_groups(data.groups, data.examples)[0][pairs[:, 0]]))
+    return len(np.unique(independent_groups(data.groups, data.units)[0][pairs[:, 0]]))
 
 
 Rule = Callable[[Ranking, int, Any], list[Unit]]
@@ -156,6 +165,20 @@ class HeldOut:
     rules: ClassVar[Mapping[str, Rule]] = RULES
     standardises: ClassVar[bool] = True
     """Whether the members of an ensemble are brought to one scale before their mean is taken."""
+
+    def check(
+        self, probe: Probe, labels: Float[np.ndarray, " response"], examples: Int[np.ndarray, " response"]
+    ) -> None:
+        """Refuse a source that the rule cannot go by; this one goes by any.
+
+        Args:
+            probe: that is to be fitted.
+            labels: 1.0 for a right response, 0.0 for the others.
+            examples: what each response competes within.
+
+        Raises:
+            BadInput: it is such a source.
+        """
 
     def fitted_on(self, split: SourceSplit) -> Int[np.ndarray, "pair 2"]:
         """Pairs that a probe learns from."""

@@ -21,6 +21,10 @@ from repeng.probes.ragged import Ragged
 logger = logging.getLogger(__name__)
 
 TRAIN_SHARE = 0.7
+HELD_OUT_PAIRS = 4_000
+"""Of a source of labelled texts the most held-out pairs that choose layers and calibrate."""
+DRAWS = 100
+"""How often a split of labelled texts is drawn until both labels are on either side."""
 BLOCK_BYTES = 256 << 20
 """Float32 activations of a block of layers, unless one layer alone has more. A fit works on two or three copies."""
 
@@ -30,9 +34,10 @@ class LayerSource(Protocol):
     """What a probe is fitted on, a block of layers at a time.
 
     Attributes:
-        labels: 1.0 for an example's best response, 0.0 for the others.
-        examples: the example of each response.
+        labels: 1.0 for a right response, 0.0 for the others.
+        examples: what each response competes within: its example, or a small explicit group.
         groups: the prompt group of each response.
+        units: what is never parted, where prompt groups are too few to be split by: its example, or an explicit group.
         kept: False where a text was skipped, so that its row holds nothing.
         readings: the layers to be fitted, lowest first.
     """
@@ -45,6 +50,9 @@ class LayerSource(Protocol):
 
     @property
     def groups(self) -> Int[np.ndarray, " response"]: ...  # noqa: D102
+
+    @property
+    def units(self) -> Int[np.ndarray, " response"]: ...  # noqa: D102
 
     @property
     def kept(self) -> Bool[np.ndarray, " response"] | None: ...  # noqa: D102
@@ -64,7 +72,8 @@ def layer_blocks(source: LayerSource, block_bytes: int = BLOCK_BYTES) -> Iterato
     for first in range(0, len(readings), count):
         block = readings[first : first + count]
         layers = tuple(reading.layer for reading in block)
-        yield SourceData(source.read(block), source.labels, source.examples, source.groups, layers, source.kept)
+        known = (source.labels, source.examples, source.groups)
+        yield SourceData(source.read(block), *known, layers, source.kept, source.units)
 
 
 @dataclass(frozen=True)
@@ -73,11 +82,12 @@ class SourceData:
 
     Attributes:
         activations: `[layer, stimulus, response, d_model]`, or `[layer, head, stimulus, response, d_head]`.
-        labels: 1.0 for an example's best response, 0.0 for the others.
-        examples: the example of each response.
+        labels: 1.0 for a right response, 0.0 for the others.
+        examples: the example of each response: what it competes within.
         groups: the prompt group of each response.
         layers: the number of each layer in `activations`, ascending.
         kept: False where a text was skipped, so that its row holds nothing; None where all were kept.
+        given_units: `LayerSource.units`; None where they are the examples.
 
     Raises:
         BadInput: the parts do not fit each other.
@@ -90,6 +100,7 @@ class SourceData:
     groups: Int[np.ndarray, " response"]
     layers: tuple[int, ...]
     kept: Bool[np.ndarray, " response"] | None = None
+    given_units: Int[np.ndarray, " response"] | None = None
 
     def __post_init__(self) -> None:
         if self.activations.ndim not in (4, 5):
@@ -100,6 +111,11 @@ class SourceData:
         if len(lengths) > 1:
             raise BadInput(f"activations, labels, examples and groups differ in length: {sorted(lengths)} responses")
         check_finite_layers(self.activations, self.layers, self.usable.nonzero()[0], self.examples)
+
+    @property
+    def units(self) -> Int[np.ndarray, " response"]:
+        """What is never parted."""
+        return self.examples if self.given_units is None else self.given_units
 
     @property
     def usable(self) -> Bool[np.ndarray, " response"]:
@@ -126,15 +142,29 @@ class SourceData:
 class SourceSplit:
     """Pairs as rows (best, worse) of the source's responses, in the order of its examples.
 
+    Of labelled texts that have no rivals, each class of the training texts is shuffled and the two are set side by
+    side; held-out pairs are of a positive and a negative text.
+
     Attributes:
         train: one random pair of each training example.
-        held_out: every pair of each held-out example.
+        held_out: every pair of each held-out example; of labelled texts every pair, or as many as `HELD_OUT_PAIRS`.
         held_out_one: one random pair of each held-out example.
+        unpaired: training texts beyond those pairs, of the class that has more; none of a source of pairs.
+        as_texts: whether the source is of labelled texts.
     """
 
     train: Int[np.ndarray, "example 2"]
     held_out: Int[np.ndarray, "held_out_pair 2"]
     held_out_one: Int[np.ndarray, "held_out_example 2"]
+    unpaired: Int[np.ndarray, " row"]
+    as_texts: bool = False
+
+
+def split_of(source: LayerSource, *, seed: int) -> SourceSplit:
+    """`split_source` of what a probe is fitted on."""
+    return split_source(
+        source.labels, source.examples, source.groups, seed=seed, usable=source.kept, units=source.units
+    )
 
 
 def split_source(
@@ -144,17 +174,32 @@ def split_source(
     *,
     seed: int,
     usable: Bool[np.ndarray, " response"] | None = None,
+    units: Int[np.ndarray, " response"] | None = None,
 ) -> SourceSplit:
     """70 % of the prompt groups to learn from, the rest held out. Under 30 groups, examples are the groups.
 
+    A source whose every example holds a best and a worse response is one of pairs; else its texts are learned from one
+    by one.
+
+    Args:
+        labels: 1.0 for a right response, 0.0 for the others.
+        examples: what each response competes within.
+        groups: the prompt group of each response.
+        seed: of the split, and of which pair is drawn.
+        usable: which responses have activations; None for all.
+        units: what is never parted; None for the examples.
+
     Raises:
-        BadInput: one class only, an example with two best responses, or too few pairs to split.
+        BadInput: one class only, or too few pairs or texts to split.
     """
+    units = examples if units is None else units
+    if _has_lone_texts(labels, examples):
+        return _split_texts(labels, groups, units, seed, np.ones(len(labels), bool) if usable is None else usable)
     pairs = all_pairs(labels, examples, usable)
     if len(pairs) == 0:
         raise BadInput("the source has no pair of a best (1.0) and a worse (0.0) response to fit on")
     pair_example, pair_group = examples[pairs[:, 0]], groups[pairs[:, 0]]
-    pair_group, by_example = independent_groups(pair_group, pair_example)
+    pair_group, by_example = independent_groups(pair_group, units[pairs[:, 0]])
     if by_example:
         logger.warning(
             "the source has %d prompt group(s), under %d: splitting it by example instead",
@@ -172,7 +217,83 @@ def split_source(
     _, first = np.unique(pair_example[order], return_index=True)
     one = np.zeros(len(pairs), dtype=bool)
     one[order[first]] = True
-    return SourceSplit(train=pairs[in_train & one], held_out=pairs[~in_train], held_out_one=pairs[~in_train & one])
+    return SourceSplit(
+        train=pairs[in_train & one],
+        held_out=pairs[~in_train],
+        held_out_one=pairs[~in_train & one],
+        unpaired=np.empty(0, dtype=np.int64),
+    )
+
+
+def _has_lone_texts(labels: Float[np.ndarray, " response"], examples: Int[np.ndarray, " response"]) -> bool:
+    """Whether some example holds one label alone."""
+    _, place = np.unique(examples, return_inverse=True)
+    right, count = np.bincount(place, labels == 1), np.bincount(place)
+    return bool(((right == 0) | (right == count)).any())
+
+
+def _split_texts(
+    labels: Float[np.ndarray, " response"],
+    groups: Int[np.ndarray, " response"],
+    units: Int[np.ndarray, " response"],
+    seed: int,
+    usable: Bool[np.ndarray, " response"],
+) -> SourceSplit:
+    """The split of a source of labelled texts, which has both labels on either side."""
+    rows = np.flatnonzero(usable)
+    if len(np.unique(labels[rows])) < 2:
+        raise BadInput("the source's texts are all of one label; a fit needs texts of both")
+    independent, parted = independent_groups(groups[rows], units[rows])
+    if parted:
+        logger.warning(
+            "the source has %d group(s), under %d: splitting it by example instead",
+            len(np.unique(groups[rows])),
+            FEWEST_GROUPS,
+        )
+    rng = np.random.default_rng(seed)
+    names = np.unique(independent)
+    n_train = int(len(names) * TRAIN_SHARE)
+    for _ in range(DRAWS):
+        in_train = np.isin(independent, rng.permutation(names)[:n_train])
+        train, held_out = rows[in_train], rows[~in_train]
+        if all(len(np.unique(labels[side])) == 2 for side in (train, held_out)) and len(train) > 3:
+            break
+    else:
+        raise BadInput(
+            f"{len(rows)} texts in {len(names)} group(s) cannot be split into training and held-out ones that both "
+            "hold both labels; give more groups of each label"
+        )
+    pairs, unpaired = side_by_side(train, labels, rng)
+    return SourceSplit(
+        train=pairs,
+        held_out=_across(held_out, labels, rng),
+        held_out_one=np.empty((0, 2), dtype=np.int64),
+        unpaired=unpaired,
+        as_texts=True,
+    )
+
+
+def side_by_side(
+    rows: Int[np.ndarray, " row"], labels: Float[np.ndarray, " response"], rng: np.random.Generator
+) -> tuple[Int[np.ndarray, "pair 2"], Int[np.ndarray, " left"]]:
+    """Rows of label 1 and of label 0, shuffled, in pairs; and what is left of the class that has more."""
+    best, worse = (rng.permutation(rows[labels[rows] == label]) for label in (1.0, 0.0))
+    count = min(len(best), len(worse))
+    return np.stack([best[:count], worse[:count]], axis=1), np.concatenate([best[count:], worse[count:]])
+
+
+def _across(
+    rows: Int[np.ndarray, " row"], labels: Float[np.ndarray, " response"], rng: np.random.Generator
+) -> Int[np.ndarray, "pair 2"]:
+    """Pairs of a row of label 1 and one of label 0: all, or `HELD_OUT_PAIRS` in which each row stands as often as any
+    other of its class."""
+    best, worse = (rng.permutation(rows[labels[rows] == label]) for label in (1.0, 0.0))
+    if len(best) * len(worse) <= HELD_OUT_PAIRS:
+        return np.stack([np.repeat(best, len(worse)), np.tile(worse, len(best))], axis=1)
+    # Of p and q rows the k-th pair is (k mod p, k mod q), moved on by one row whenever all that gives is used up.
+    place = np.arange(HELD_OUT_PAIRS)
+    moved = place + place // np.lcm(len(best), len(worse))
+    return np.stack([best[place % len(best)], worse[moved % len(worse)]], axis=1)
 
 
 def check_finite_layers(

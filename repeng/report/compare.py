@@ -15,10 +15,11 @@ from repeng.atomic import write_atomically
 from repeng.report.compare_charts import agreement_chart, scatter_chart, size_chart
 from repeng.report.compared_studies import compared_methods, method_pairs, read_compared_studies
 from repeng.report.comparisons import QUESTIONS, Row, scatter_rows
+from repeng.report.meaning import MEANING
 from repeng.report.page import Picture, draw, grid_of, write_page
 from repeng.report.pictures import save_chart
 from repeng.report.tables import grid_table
-from repeng.results import write_csv
+from repeng.results import AUROC, PAIR_ACCURACY, write_csv
 
 PICTURES = (
     (
@@ -58,12 +59,14 @@ class Comparison:
         scatter: accuracy of two methods on each shift that both have.
         methods: every method, with its model and study where there are several.
         contradictions: figures that one file states and that the probabilities of their pairs deny.
+        figures: what the accuracies are, as in results.csv.
     """
 
     tables: dict[str, list[Row]]
     scatter: list[Row]
     methods: tuple[str, ...]
     contradictions: list[Row]
+    figures: tuple[str, ...] = (PAIR_ACCURACY,)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -72,6 +75,9 @@ class Comparison:
     def renderables(self) -> list[Table | str]:
         """For a terminal: one table a question that has an answer, and a line for each that has none."""
         shown: list[Table | str] = []
+        if AUROC in self.figures:
+            both = "; of the others pair accuracy, and no mean is over both" if len(self.figures) > 1 else ""
+            shown += [f"Accuracy of labelled texts is AUROC, what is right is by the source's threshold{both}.", ""]
         if self.contradictions:
             shown += [grid_table("Contradictions", grid_of(self.contradictions)), ""]
         for one in QUESTIONS:
@@ -96,8 +102,9 @@ def compare_results(paths: Sequence[Path], out: Path | None = None, *, against: 
     methods = compared_methods(studies)
     pairs = method_pairs(methods, against)
     tables = {one.name: one.answer(pairs if one.of_pairs else methods) for one in QUESTIONS}
+    figures = tuple(dict.fromkeys(one.figure for one in methods))
     contradictions = [asdict(one) for study in studies for one in study.contradictions]
-    found = Comparison(tables, scatter_rows(methods), tuple(one.title for one in methods), contradictions)
+    found = Comparison(tables, scatter_rows(methods), tuple(one.title for one in methods), contradictions, figures)
     if out is not None:
         _write(found, out)
     return found
@@ -124,6 +131,7 @@ def _write(found: Comparison, out: Path) -> None:
         "compare.html",
         title="repeng: compared",
         methods=found.methods,
+        meaning=" ".join(MEANING[one] for one in MEANING if one in found.figures),
         sections=sections,
         contradictions=grid_of(found.contradictions) if found.contradictions else None,
         pictures=draw(pictures, out),

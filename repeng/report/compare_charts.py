@@ -34,7 +34,7 @@ def scatter_chart(frame: pd.DataFrame) -> Any:
             tooltip=tooltips("shift:N", "label:N", figures=("x_accuracy", "y_accuracy")),
         )
         panels.append(alt.layer(diagonal(alt.Chart(chosen.head(1)), 0.0), points).properties(width=220, height=220))
-    summary = f"Pair accuracy on each shift, {len(panels)} panels; on the diagonal both are alike."
+    summary = f"Accuracy on each shift (of labelled texts AUROC), {len(panels)} panels; on the diagonal both are alike."
     return themed(alt.concat(*panels, columns=ACROSS), title="Shift by shift", description=summary)
 
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from repeng.distributions.schema import Shift
 from repeng.errors import BadData, BadInput, UnknownName
 from repeng.metrics import Evaluation
 from repeng.report.contradictions import Contradiction, settle, stated_contradictions
-from repeng.report.predictions import Key, Prediction, read_predictions
-from repeng.results import CAPABILITY, ResultRow, read_results, results_frame, row_from
+from repeng.report.frames import with_figures
+from repeng.report.predictions import Key, Prediction, read_predictions, same_items
+from repeng.results import CAPABILITY, ResultRow, figure_name, read_results, results_frame, row_from
 from repeng.study.rescore import read_capability
 
 log = logging.getLogger(__name__)
@@ -36,11 +36,13 @@ class ComparedStudy:
 
 @dataclass(frozen=True, eq=False)
 class ComparedMethod:
-    """One method of one model in one study.
+    """One method of one model in one study, on pairs or on labelled texts: what is of both is never averaged.
 
     Attributes:
-        title: the method, and the model and study where there are several.
+        title: the method, and the model and study where there are several; and where pairs and texts are compared, what
+            its accuracies are.
         kind: what it is.
+        figure: what its accuracies are, as in results.csv.
         rows: its results, as the study lists them.
         predictions: of its study.
     """
@@ -50,6 +52,7 @@ class ComparedMethod:
     method: str
     title: str
     kind: str
+    figure: str
     rows: pd.DataFrame
     predictions: Mapping[Key, Prediction]
 
@@ -69,27 +72,30 @@ MethodPair = tuple[ComparedMethod, ComparedMethod]
 
 def compared_methods(studies: Sequence[ComparedStudy]) -> list[ComparedMethod]:
     """Every method of every model of every study, by first appearance."""
+    by = ["model", "method", "figure"]
     found = [
-        (study, str(model), str(method), rows)
+        (study, str(model), str(method), str(figure), rows)
         for study in studies
-        for (model, method), rows in results_frame(study.rows).groupby(["model", "method"], sort=False)
+        for (model, method, figure), rows in with_figures(results_frame(study.rows)).groupby(by, sort=False)
     ]
-    many = len({model for _, model, _, _ in found}) > 1
-    studies_with = Counter((model, method) for _, model, method, _ in found)
+    many = len({model for _, model, *_ in found}) > 1
+    figures = len({figure for *_, figure, _ in found})
+    studies_with = Counter((model, method, figure) for _, model, method, figure, _ in found)
     methods = []
-    for study, model, method, rows in found:
+    for study, model, method, figure, rows in found:
         title = [
             method,
             model.rpartition("/")[2] if many else "",
-            study.name if studies_with[model, method] > 1 else "",
+            study.name if studies_with[model, method, figure] > 1 else "",
+            figure_name(figure) if figures > 1 else "",
         ]
-        names = (study.name, model, method, " · ".join(filter(None, title)), rows["kind"].iloc[0])
+        names = (study.name, model, method, " · ".join(filter(None, title)), rows["kind"].iloc[0], figure)
         methods.append(ComparedMethod(*names, rows, study.predictions))
     return methods
 
 
 def method_pairs(methods: Sequence[ComparedMethod], against: str | None = None) -> list[MethodPair]:
-    """Pairs worth comparing: methods of one model, and models (or studies) of one method.
+    """Pairs worth comparing: methods of one model, and models (or studies) of one method, by one figure.
 
     With `against`, every other method with that one.
 
@@ -101,16 +107,16 @@ def method_pairs(methods: Sequence[ComparedMethod], against: str | None = None) 
         raise UnknownName("method to compare against", against, sorted(known))
     if against is not None:
         every = ((a, b) for b in methods for a in methods if b.method == against != a.method)
-        return [(a, b) for a, b in every if (a.model, a.study) == (b.model, b.study)]
+        return [(a, b) for a, b in every if (a.model, a.study, a.figure) == (b.model, b.study, b.figure)]
     return [
         (a, b)
         for a, b in itertools.combinations(methods, 2)
-        if a.method == b.method or (a.model, a.study) == (b.model, b.study)
+        if a.figure == b.figure and (a.method == b.method or (a.model, a.study) == (b.model, b.study))
     ]
 
 
 def shared_evaluations(a: ComparedMethod, b: ComparedMethod) -> list[tuple[str, Evaluation, Evaluation]]:
-    """Target and both evaluations of every shift that both scored on the same pairs."""
+    """Target and both evaluations of every shift that both scored on the same pairs, or texts."""
     found = []
     for source, target in a.measured.index:
         one, other = a.prediction(source, target), b.prediction(source, target)
@@ -120,13 +126,10 @@ def shared_evaluations(a: ComparedMethod, b: ComparedMethod) -> list[tuple[str, 
 
 
 def _same_pairs(one: Prediction, other: Prediction) -> bool:
-    """Whether two evaluations are of the same pairs, as far as they tell."""
-    a, b = one.evaluation, other.evaluation
-    if a.n_pairs is None or a.n_pairs != b.n_pairs:
-        return False
+    """Whether two evaluations are of the same pairs or texts, as far as they tell."""
     if one.data_hash and other.data_hash and one.data_hash != other.data_hash:
         return False
-    return a.example is None or b.example is None or bool(np.array_equal(a.example, b.example))
+    return same_items(one.evaluation, other.evaluation)
 
 
 def read_compared_studies(paths: Sequence[Path]) -> tuple[ComparedStudy, ...]:

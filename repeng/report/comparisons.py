@@ -15,7 +15,7 @@ import pandas as pd
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation, correlation, holm, mean_paired_difference, mistake_kappa
 from repeng.report.compared_studies import ComparedMethod, MethodPair, shared_evaluations
-from repeng.results import FITTED
+from repeng.results import FITTED, figure_name
 
 RESAMPLES = 1000
 
@@ -24,10 +24,11 @@ Row = dict[str, Any]
 
 def scatter_rows(methods: Sequence[ComparedMethod]) -> list[Row]:
     """Accuracy of two on each shift that both have: models of one method, else every method against zero-shot."""
-    pairs = [(a, b) for a, b in itertools.combinations(methods, 2) if a.method == b.method]
-    if not pairs:
-        first = next((one for one in methods if one.method == "zero-shot"), methods[0])
-        pairs = [(first, one) for one in methods if one is not first]
+    pairs = _of_one_method(methods)
+    for figure in dict.fromkeys(one.figure for one in methods) if not pairs else ():
+        alike = [one for one in methods if one.figure == figure]
+        first = next((one for one in alike if one.method == "zero-shot"), alike[0])
+        pairs += [(first, one) for one in alike if one is not first]
     rows = []
     for a, b in pairs:
         shared = a.measured.join(b.measured["accuracy"], rsuffix="_of_b", how="inner").reset_index()
@@ -41,11 +42,16 @@ def scatter_rows(methods: Sequence[ComparedMethod]) -> list[Row]:
 def model_correlations(methods: Sequence[ComparedMethod]) -> list[Row]:
     """Does one model's accuracy over the shifts foretell another's? Pearson and Spearman, by method."""
     rows = []
-    for a, b in itertools.combinations(methods, 2):
-        if a.method == b.method:
-            shared = a.measured[["accuracy"]].join(b.measured["accuracy"], rsuffix="_of_b", how="inner")
-            rows.append({"a": a.title, "b": b.title, **_correlations(shared)})
+    for a, b in _of_one_method(methods):
+        shared = a.measured[["accuracy"]].join(b.measured["accuracy"], rsuffix="_of_b", how="inner")
+        rows.append({"a": a.title, "b": b.title, **_correlations(shared)})
     return rows
+
+
+def _of_one_method(methods: Sequence[ComparedMethod]) -> list[MethodPair]:
+    """Every two models, or studies, of one method."""
+    both = itertools.combinations(methods, 2)
+    return [(a, b) for a, b in both if (a.method, a.figure) == (b.method, b.figure)]
 
 
 def zero_shot_correlations(methods: Sequence[ComparedMethod]) -> list[Row]:
@@ -59,19 +65,24 @@ def zero_shot_correlations(methods: Sequence[ComparedMethod]) -> list[Row]:
 def elicitation_by_size(methods: Sequence[ComparedMethod]) -> list[Row]:
     """Mean accuracy and elicitation by method and label, with the model's size in billions where its name tells."""
     rows = []
+    many = len({one.figure for one in methods}) > 1
     for one in methods:
         for label, own in one.rows.groupby(one.rows["label"].replace("", "all"), sort=False):
             names = {"model": one.model, "method": one.method, "study": one.study, "billions": model_size(one.model)}
             means = {name: _known(own[name].mean()) for name in ("accuracy", "elicitation")}
-            rows.append({**names, "label": label, **means, "shifts": int(own["elicitation"].count())})
+            kind = f"{label}, {figure_name(one.figure)}" if many else label
+            rows.append({**names, "label": kind, **means, "shifts": int(own["elicitation"].count())})
     return rows
 
 
 def mistake_agreement(pairs: Sequence[MethodPair]) -> list[Row]:
-    """Cohen's kappa of right and wrong on the same pairs, over all shared shifts: do they fail on the same ones?"""
+    """Cohen's kappa of right and wrong on the same pairs, over all shared shifts: do they fail on the same ones?
+
+    Of labelled texts, what is right at the threshold that the source chose.
+    """
     rows = []
     for a, b in pairs:
-        shared = shared_evaluations(a, b)
+        shared = [one for one in shared_evaluations(a, b) if _tell_right(*one[1:])]
         if not shared:
             continue
         found = mistake_kappa(
@@ -109,7 +120,8 @@ def capability_measures(methods: Sequence[ComparedMethod]) -> list[Row]:
     """
     rows = []
     for one, kind, where in itertools.product(methods, ("probe", "tuned"), ("target_reference", "target")):
-        rivals = [other for other in methods if (other.study, other.model, other.kind) == (one.study, one.model, kind)]
+        wanted = (one.study, one.model, one.figure, kind)
+        rivals = [other for other in methods if (other.study, other.model, other.figure, other.kind) == wanted]
         reached = {name: _best(rivals, name) for name in one.rows[where].unique()}
         ratios = (one.rows["accuracy"] / one.rows[where].map(reached).astype(float)).dropna()
         if len(ratios):
@@ -211,10 +223,16 @@ def pooled(evaluations: Iterable[tuple[str, Evaluation]]) -> Evaluation:
     return Evaluation(together, group=pd.factorize(pd.Series(keys))[0] if len(keys) == len(together) else None)
 
 
+def _tell_right(one: Evaluation, other: Evaluation) -> bool:
+    """Whether both say what is right, as texts do not that have scores alone."""
+    return one.probabilities is not None and other.probabilities is not None
+
+
 def _best(methods: Sequence[ComparedMethod], distribution: str) -> float:
     """The highest accuracy of these methods, fitted and tested on a distribution; nan where there is none above 0."""
-    found = [one.prediction(distribution, distribution) for one in methods]
-    return max((one.evaluation.accuracy for one in found if one is not None), default=math.nan) or math.nan
+    found = [(one, one.prediction(distribution, distribution)) for one in methods]
+    reached = (own.evaluation.accuracy for one, own in found if own and own.evaluation.figure == one.figure)
+    return max(reached, default=math.nan) or math.nan
 
 
 def _correlations(figures: pd.DataFrame) -> Row:

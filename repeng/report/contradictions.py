@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from repeng.distributions.schema import Shift
-from repeng.metrics import AGREES, Evaluation, Figures
+from repeng.metrics import AGREES, Evaluation
+from repeng.metrics import FIGURES as COMPUTED
 from repeng.report.predictions import Key, Prediction, evaluations_of
 from repeng.results import CAPABILITY, ResultRow, accuracy_of_probabilities, row_from
 
 log = logging.getLogger(__name__)
 
-FIGURES = tuple(figure.name for figure in fields(Figures))
+FIGURES = tuple(figure.name for figure in COMPUTED)
 INFERRED = tuple(name for name in FIGURES if name == "p" or name.endswith(("_low", "_high")))
 """Bounds of intervals and p-values: versions make them by other procedures, and none of them contradicts another."""
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from repeng.report.frames import in_order, once_each
+from repeng.report.frames import accuracy_name, in_order, once_each
 from repeng.report.page import Cell, Grid, Line, Picture, figure
 from repeng.report.predictions import Key, Prediction
 from repeng.report.theme import INK, METHOD_COLOURS, MUTED, colour_by, shape_by, themed, tooltips
+from repeng.results import AUROC, figure_name
 
 MOST_DRAWN = 40
 LEAST_RANGE = 0.05
@@ -38,7 +39,7 @@ def tie_table(frame: pd.DataFrame) -> Grid | None:
         return None
     lines = tuple(
         Line(
-            f"{row['name']}: {row['shift']}",
+            _result(row, mixed=frame["figure"].nunique() > 1),
             (
                 *(Cell(str(row[name])) for name in ("tied_layers", "layers")),
                 *(figure(row[name]) for name in ("accuracy", "tied_lowest", "tied_highest")),
@@ -46,8 +47,15 @@ def tie_table(frame: pd.DataFrame) -> Grid | None:
         )
         for row in tied.to_dict("records")
     )
-    columns = ("method and shift", "tied layers", "chosen", "accuracy", "lowest of the tied", "highest of the tied")
+    shown = accuracy_name(tied)
+    columns = ("method and shift", "tied layers", "chosen", shown, "lowest of the tied", "highest of the tied")
     return Grid(columns, lines, ("tied layers", "chosen"))
+
+
+def _result(row: Mapping[Hashable, Any], *, mixed: bool) -> str:
+    """A method and a shift, and where a study has pairs and texts what the accuracy is."""
+    name = f"{row['name']}: {row['shift']}"
+    return f"{name}, {figure_name(row['figure'])}" if mixed else name
 
 
 def _disagreeing(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[Picture]:
@@ -62,16 +70,23 @@ def _disagreeing(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> 
         if prediction is None:
             continue
         accuracies = sorted(one.accuracy for one in prediction.evaluation.fits)
-        name = f"{row['name']}: {row['shift']}"
-        place = {"result": name, "method": row["name"], "low": row["accuracy_low"], "high": row["accuracy_high"]}
+        name = _result(row, mixed=frame["figure"].nunique() > 1)
+        place = {
+            "result": name,
+            "figure": row["figure"],
+            "method": row["name"],
+            "low": row["accuracy_low"],
+            "high": row["accuracy_high"],
+        }
         drawn += [{**place, "accuracy": accuracy, "fit": f"fit {number}"} for number, accuracy in enumerate(accuracies)]
         shown = ", ".join(f"{accuracy:.2f}" for accuracy in accuracies)
         lines.append(Line(name, (figure(row["accuracy"], row["accuracy_low"], row["accuracy_high"]), Cell(shown))))
     if not drawn:
         return []
+    over = "groups" if rows["figure"].eq(AUROC).any() else "prompts"
     caption = (
-        "Each dot is one fit: another split of the source, other draws and starts. Lines are intervals over prompts "
-        "and fits. Shown are the results whose fits differ by more than the prompts explain, the widest first"
+        f"Each dot is one fit: another split of the source, other draws and starts. Lines are intervals over {over} "
+        f"and fits. Shown are the results whose fits differ by more than the {over} explain, the widest first"
         + (f"; the first {MOST_DRAWN} of {len(lines)}, the table has all." if len(lines) > MOST_DRAWN else ".")
     )
     table = Grid(("method and shift", "mean over fits", "each fit"), tuple(lines), ("each fit",))
@@ -83,17 +98,22 @@ def _fit_chart(frame: pd.DataFrame) -> Any:
     frame = frame[frame["result"].isin(results)]
     methods = in_order(frame["method"])
     y = alt.Y("result:N", sort=results, title=None, axis=alt.Axis(grid=True, domain=False, ticks=False, labelPadding=8))
-    x: dict[str, Any] = {"scale": alt.Scale(domain=[0, 1]), "title": "pair accuracy"}
+    shown = accuracy_name(frame, pairs="pair accuracy")
+    x: dict[str, Any] = {"scale": alt.Scale(domain=[0, 1]), "title": shown}
     base = alt.Chart(frame).encode(y=y, color=colour_by("method", methods))
     spans = base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(x=alt.X("low:Q", **x), x2="high:Q")
     dots = base.mark_point(filled=True, size=60, opacity=0.75).encode(
         x=alt.X("accuracy:Q", **x),
         shape=shape_by("method", methods),
-        tooltip=tooltips("result:N", "fit:N", figures=("accuracy",)),
+        tooltip=tooltips("result:N", "fit:N", figures=("accuracy",), accuracy=accuracy_name(frame)),
     )
     chance = alt.Chart(frame.head(1)).mark_rule(strokeDash=[4, 4], color=MUTED).encode(x=alt.datum(0.5))
     chart = alt.layer(chance, spans, dots).properties(width=380, height=STEP * len(results))
-    return themed(chart, title="Fits that disagree", description="The accuracy of every fit of the results that vary.")
+    return themed(
+        chart,
+        title="Fits that disagree",
+        description=f"The {accuracy_name(frame)} of every fit of the results that vary.",
+    )
 
 
 def _nulls(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[Picture]:
@@ -106,19 +126,21 @@ def _nulls(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[P
         for what, reached in (("shuffled labels", evaluation.shuffled), ("random directions", evaluation.random)):
             if reached is not None:
                 spread = {"low": reached.min(), "mean": reached.mean(), "high": reached.max()}
-                records.append(
-                    {"method": name, "source": source, "accuracy": evaluation.accuracy, "null": what, **spread}
-                )
+                facts = {"method": name, "source": source, "figure": evaluation.figure}
+                records.append({**facts, "accuracy": evaluation.accuracy, "null": what, **spread})
     if not records:
         return []
     known = pd.DataFrame(records)
+    if known["figure"].nunique() > 1:
+        known["source"] += ", " + known["figure"].map(figure_name)
+    shown = accuracy_name(known)
     return [
         Picture(
             "nulls",
             "Null of each probe on its source",
-            "Accuracy on the source's own test split: of the probe (upright mark); the range of the same search on "
-            "shuffled labels, judged by shuffled labels; the range of random directions whose sign and layer the "
-            "source chose. A probe is worth reading where it lies beyond what shuffled labels reach.",
+            f"{shown[0].upper()}{shown[1:]} on the source's own test split: of the probe (upright mark); the range of "
+            "the same search on shuffled labels, judged by shuffled labels; the range of random directions whose sign "
+            "and layer the source chose. A probe is worth reading where it lies beyond what shuffled labels reach.",
             _null_chart(known),
             _null_grid(known),
         )
@@ -127,10 +149,11 @@ def _nulls(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[P
 
 def _null_chart(frame: pd.DataFrame) -> Any:
     methods = in_order(frame["method"])
+    shown = accuracy_name(frame, pairs="pair accuracy")
     nulls = ["shuffled labels", "random directions"]
     sources = in_order(frame["source"])
     y = alt.Y("source:N", sort=sources, title=None, axis=alt.Axis(grid=True, domain=False, ticks=False))
-    x: dict[str, Any] = {"scale": alt.Scale(domain=[0, 1]), "title": "pair accuracy on the source"}
+    x: dict[str, Any] = {"scale": alt.Scale(domain=[0, 1]), "title": f"{shown} on the source"}
     colours = alt.Color(
         "null:N", scale=alt.Scale(domain=nulls, range=[MUTED, METHOD_COLOURS[1]]), sort=nulls, title=None
     )
@@ -142,11 +165,12 @@ def _null_chart(frame: pd.DataFrame) -> Any:
         x2="high:Q",
         tooltip=tooltips("source:N", "null:N", figures=("low", "mean", "high")),
     )
+    called = accuracy_name(frame)
     own = (
         alt.Chart(frame)
         .transform_filter(f"datum.null == '{nulls[0]}'")
         .mark_point(shape="stroke", angle=90, size=260, strokeWidth=3, color=INK, opacity=1)
-        .encode(y=y, x=alt.X("accuracy:Q", **x), tooltip=tooltips("source:N", figures=("accuracy",)))
+        .encode(y=y, x=alt.X("accuracy:Q", **x), tooltip=tooltips("source:N", figures=("accuracy",), accuracy=called))
     )
     chart = (
         alt.layer(ranges, own)
@@ -162,5 +186,6 @@ def _null_grid(frame: pd.DataFrame) -> Grid:
         by = {str(row["null"]): figure(row["mean"], row["low"], row["high"]) for row in own.to_dict("records")}
         nulls = [by.get(what, figure(None)) for what in ("shuffled labels", "random directions")]
         lines.append(Line(f"{method}: {source}", (figure(own["accuracy"].iloc[0]), *nulls)))
-    names: Sequence[str] = ("probe and source", "accuracy", "shuffled labels, mean and range", "random directions")
+    shown = accuracy_name(frame)
+    names: Sequence[str] = ("probe and source", shown, "shuffled labels, mean and range", "random directions")
     return Grid(tuple(names), tuple(lines))

@@ -6,7 +6,16 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from repeng.results import CAPABILITY, FITTED, ResultRow, results_frame
+from repeng.results import (
+    AUROC,
+    CAPABILITY,
+    FITTED,
+    PAIR_ACCURACY,
+    ResultRow,
+    figure_name,
+    figure_names,
+    results_frame,
+)
 
 LABEL_ORDER = {"extreme": 0, "probing": 1}
 
@@ -17,23 +26,29 @@ def shift_frame(rows: Iterable[ResultRow]) -> pd.DataFrame:
     Without the rows of target-tuned capability, which are no method to compare.
 
     Returns:
-        The frame, with `shift` (`source → target`), `section` (label and category), and `name` (the method, and the
-        model's last name where there are several).
+        The frame, with `shift` (`source → target`); `name` (the method, and the model's last name where there are
+        several); `figure` filled in where a row does not say it; `kind_of_shift`, which no mean goes across: the label,
+        and of a study of pairs and of texts what the accuracies are; and `section`, that and the category.
     """
     frame = results_frame(row for row in rows if not row.method.startswith(CAPABILITY))
     frame = frame.fillna({"label": "", "category": ""})
+    frame = with_figures(frame)
+    named = frame["figure"].map(figure_name) if frame["figure"].nunique() > 1 else ""
+    titles = frame[["label", "category"]].assign(figure=named)
     models = frame["model"].str.split("/").str[-1]
     if models.nunique() < frame["model"].nunique():
         models = frame["model"]
     frame = frame.assign(
         shift=frame["source"] + " → " + frame["target"],
-        section=[" · ".join(filter(None, pair)) or "shifts" for pair in frame[["label", "category"]].to_numpy()],
+        kind_of_shift=_joined(titles[["label", "figure"]]),
+        section=[title or "shifts" for title in _joined(titles)],
         name=frame["method"] + " · " + models if models.nunique() > 1 else frame["method"],
     )
     places = pd.DataFrame(
         {
             "rank": frame["label"].map(LABEL_ORDER).fillna(2),
             "label": frame["label"],
+            "figure": frame["figure"].ne(PAIR_ACCURACY),
             "section": frame.groupby("section", sort=False).ngroup(),
             "shift": frame.groupby(["section", "shift"], sort=False).ngroup(),
         }
@@ -41,9 +56,44 @@ def shift_frame(rows: Iterable[ResultRow]) -> pd.DataFrame:
     return frame.loc[places.sort_values(list(places.columns)).index].reset_index(drop=True)
 
 
+def accuracy_name(frame: pd.DataFrame, *, pairs: str = "accuracy") -> str:
+    """What the accuracies of a frame are, in words.
+
+    Args:
+        frame: as `shift_frame` gives it.
+        pairs: how that of pairs is called where there is no other.
+    """
+    figures = in_order(frame["figure"])
+    return pairs if figures in ([], [PAIR_ACCURACY]) else figure_names(figures)
+
+
+def items_of(figures: Iterable[str]) -> str:
+    """What is scored where accuracies are these: `pairs`, `texts`, or `pairs or texts`."""
+    known = set(figures)
+    found = [name for figure, name in ((PAIR_ACCURACY, "pairs"), (AUROC, "texts")) if figure in known]
+    return " or ".join(found) or "pairs"
+
+
+def with_figures(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows that all say what their accuracy is: as they did; else as others of their target say; else pair accuracy."""
+    stated = frame["figure"].where(frame["figure"].fillna("") != "")
+    known = stated.fillna(stated.groupby(frame["target"]).transform("first"))
+    return frame.assign(figure=known.fillna(PAIR_ACCURACY))
+
+
+def _joined(titles: pd.DataFrame) -> list[str]:
+    return [" · ".join(filter(None, own)) for own in titles.to_numpy()]
+
+
 def once_each(frame: pd.DataFrame) -> pd.DataFrame:
     """A frame in which each section has a shift once, also where a benchmark lists it twice."""
     return frame.drop_duplicates(["section", "shift", "model", "method"], keep="last")
+
+
+def same_figure_at_home(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose accuracy on the source's own test split is of the same kind as that on the target."""
+    at_home = frame["source_id_figure"].fillna("")
+    return frame[(at_home == "") | (at_home == frame["figure"])]
 
 
 def fitted(frame: pd.DataFrame) -> pd.DataFrame:

@@ -17,11 +17,13 @@ import pandas as pd
 from repeng.distributions.cautions import sentences
 from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput
+from repeng.metrics import TextEvaluation
 from repeng.report.contradictions import settle
 from repeng.report.fit_section import fit_pictures, tie_table
-from repeng.report.frames import in_order, once_each, shift_frame
+from repeng.report.frames import accuracy_name, in_order, items_of, once_each, same_figure_at_home, shift_frame
 from repeng.report.layer_section import layer_pictures
-from repeng.report.mistakes import wrong_pairs
+from repeng.report.meaning import MEANING
+from repeng.report.mistakes import Mistake, wrong_pairs, wrong_texts
 from repeng.report.overlap_section import overlap_table
 from repeng.report.page import Cell, Grid, Line, Picture, draw, figure, grid_of, write_page
 from repeng.report.predictions import (
@@ -35,14 +37,16 @@ from repeng.report.predictions import (
 from repeng.report.published import GENIES_MEANS, MODEL, is_genies
 from repeng.report.sentences import summary_sentences
 from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
+from repeng.report.text_section import text_table, thresholds_note
 from repeng.report.text_solved import text_cautions
-from repeng.results import read_layers, read_results
+from repeng.results import AUROC, PAIR_ACCURACY, figure_name, read_layers, read_results
 from repeng.study.cautions import FILE as CAUTIONS
 from repeng.study.cautions import read_cautions
 from repeng.study.overlap import FILE as OVERLAP
 from repeng.study.overlap import read_overlaps
 from repeng.version import __version__
 
+RIGHT = {PAIR_ACCURACY: "the best response", AUROC: "their own label"}
 MEANS = (
     *("elicitation", "differential_elicitation", "source_id_accuracy", "selectivity"),
     *("rms_calibration_error", "rms_calibration_error_debiased"),
@@ -101,12 +105,11 @@ def write_report(
     drawn = [(one.id, one.title) for one in pictures]
     ties = tie_table(frame)
     tied = [("ties", "Ties between layers")] if ties else []
-    sections = [*warned, ("headline", "Headline"), *denied, *overlapping, *drawn, *tied, ("mistakes", "Mistakes")]
-    mistakes = {
-        name: pairs
-        for name, own in frame.groupby("name", sort=False)
-        if (pairs := wrong_pairs(own, predictions, distributions or {}))
-    }
+    texts = text_table(frame)
+    judged = [("texts", "Labelled texts")] if texts else []
+    head = [*warned, ("headline", "Headline"), *judged, *denied, *overlapping]
+    sections = [*head, *drawn, *tied, ("mistakes", "Mistakes")]
+    figures = in_order(frame["figure"])
     write_page(
         page,
         "report.html",
@@ -118,7 +121,15 @@ def write_report(
         n_shifts=len(frame[["section", "shift"]].drop_duplicates()),
         n_methods=frame["method"].nunique(),
         sections=[*sections, ("study", "The study")] if study.is_file() else sections,
+        meaning=" ".join(MEANING[one] for one in MEANING if one in figures),
+        over="groups" if AUROC in figures else "prompts",
+        accuracy=accuracy_name(frame),
+        items=items_of(figures),
+        right=" or of ".join(RIGHT[one] for one in RIGHT if one in figures),
         headline=_headline(frame, predictions),
+        headline_caption=_headline_caption(frame),
+        texts=texts,
+        thresholds=thresholds_note(frame),
         published=_published(frame) if is_genies(shifts) else None,
         published_model=MODEL,
         contradictions=grid_of([asdict(one) for one in contradictions]) if contradictions else None,
@@ -127,7 +138,7 @@ def write_report(
         pictures=pictures,
         ties=ties,
         repeated=bool(frame["n_fits"].max() > 1),
-        mistakes=mistakes.items(),
+        mistakes=_mistakes(frame, predictions, distributions or {}),
         no_mistakes=_why_no_mistakes(predictions, distributions or {}),
         study=study.read_text(encoding="utf-8") if study.is_file() else "",
         pictures_lie=f"as SVG in {folder.name}/",
@@ -151,13 +162,40 @@ def _made_of(results: Path) -> str:
 def _headline(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> Grid:
     labels = in_order(frame["label"])
     labels = labels if len(labels) > 1 else []
+    kinds = list(frame.groupby("figure", sort=False))
     lines = []
-    for name, own in frame.groupby("name", sort=False):
-        means = [mean_estimate(rows, predictions) for rows in (*(own[own["label"] == label] for label in labels), own)]
-        cells = [figure(None) if one is None else figure(one.value, one.low, one.high) for one in means]
-        lines.append(Line(str(name), (*cells, *(figure(own[column].mean()) for column in MEANS))))
+    for kind, rows in kinds:
+        lines += [Line(figure_name(str(kind)))] if len(kinds) > 1 else []
+        for name, own in rows.groupby("name", sort=False):
+            parts = (*(own[own["label"] == label] for label in labels), own)
+            means = [mean_estimate(one, predictions) for one in parts]
+            cells = [figure(None) if one is None else figure(one.value, one.low, one.high) for one in means]
+            known = own.assign(source_id_accuracy=same_figure_at_home(own)["source_id_accuracy"])
+            lines.append(Line(str(name), (*cells, *(figure(known[column].mean()) for column in MEANS))))
     names = ["method", *(label or "other" for label in labels), "all", "elicitation", "diff. elicitation", "source-ID"]
     return Grid((*names, "selectivity", "RMS calibration error", "debiased"), tuple(lines))
+
+
+def _headline_caption(frame: pd.DataFrame) -> str:
+    at_home = "source-ID AUROC" if accuracy_name(frame) == "AUROC" else "source-ID accuracy"
+    if frame["figure"].nunique() > 1:
+        at_home = "the same figure on the source's own test split (source-ID)"
+    return (
+        f"Mean {accuracy_name(frame)} over shifts, by label; mean elicitation, {at_home}, selectivity and calibration "
+        "error, as it is and debiased."
+    )
+
+
+def _mistakes(
+    frame: pd.DataFrame, predictions: Mapping[Key, Prediction], distributions: Mapping[str, Distribution]
+) -> list[tuple[str, str, list[Mistake]]]:
+    """Each method's surest mistakes: its name, how many there are, and these."""
+    found = []
+    for name, own in frame.groupby("name", sort=False):
+        for what, wrong in (("pair", wrong_pairs), ("text", wrong_texts)):
+            if mistakes := wrong(own, predictions, distributions):
+                found.append((str(name), f"{len(mistakes)} {what}{'s' if len(mistakes) > 1 else ''}", mistakes))
+    return found
 
 
 def _published(frame: pd.DataFrame) -> Grid:
@@ -174,12 +212,17 @@ def _published(frame: pd.DataFrame) -> Grid:
     return Grid(("method", MODEL, *models), tuple(lines))
 
 
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
 def _why_no_mistakes(predictions: Mapping[Key, Prediction], distributions: Mapping[str, Distribution]) -> str:
     if not predictions:
         return "There are no predictions with these results, so single pairs are unknown."
     if not distributions:
         return "The texts of these distributions are not at hand; make the report where the data are."
-    return "No method is wrong about a pair whose texts are known."
+    texts_too = any(isinstance(one.evaluation, TextEvaluation) for one in predictions.values())
+    return f"No method is wrong about a pair{' or labelled text' if texts_too else ''} whose texts are known."
 
 
 def _shift_pictures(frame: pd.DataFrame) -> list[Picture]:
@@ -198,8 +241,8 @@ def _shift_pictures(frame: pd.DataFrame) -> list[Picture]:
     return [
         Picture(
             "heat-map",
-            "Accuracy by shift and method",
-            "Orange is below chance, blue above; every cell holds its accuracy.",
+            f"{_capital(accuracy_name(frame))} by shift and method",
+            f"Orange is below chance, blue above; every cell holds its {accuracy_name(frame)}.",
             heat_map(frame),
             _grid_of_shifts(frame, names, accuracies),
         ),
@@ -236,5 +279,5 @@ def _reliability(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> 
         for method, label, confidence, accuracy, pairs in bins.to_numpy().tolist()
     )
     caption = "Ten bins of equal mass a label. Under the diagonal a method is surer than it is right."
-    table = Grid(("method", "mean confidence", "share right", "pairs"), lines)
+    table = Grid(("method", "mean confidence", "share right", items_of(frame["figure"])), lines)
     return [Picture("reliability", "Reliability", caption, reliability_chart(bins), table)]

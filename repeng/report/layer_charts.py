@@ -12,6 +12,7 @@ import pandas as pd
 from repeng.errors import BadInput
 from repeng.report.frames import in_order
 from repeng.report.theme import MUTED, colour_by, heat_cells, themed, tooltips
+from repeng.results import AUROC, figure_name, figure_names
 
 SWEEP_FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "held_out_accuracy")
 FEW_PANELS = 4
@@ -19,7 +20,7 @@ FEW_DISTRIBUTIONS = 25
 
 
 def sweep_chart(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Any:
-    """Accuracy by layer, one line a probe with its interval as a band, one panel a target.
+    """Accuracy by layer, of labelled texts the AUROC: one line a probe with its interval as a band, one panel a target.
 
     A filled disc marks the layer that the source alone would have chosen, a hollow diamond the one that the target's
     labels would have: an oracle. The dotted line is the source's held-out accuracy. Where layers have several heads
@@ -27,7 +28,7 @@ def sweep_chart(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Any:
 
     Args:
         rows: with `probe`, `source`, `target`, `layer`, `head`, `accuracy`, `accuracy_low`, `accuracy_high`,
-            `held_out_accuracy`, `chosen`, `oracle`.
+            `held_out_accuracy`, `chosen`, `oracle`; and `figure`, which says of what the accuracies are.
 
     Raises:
         BadInput: there is no row.
@@ -36,7 +37,11 @@ def sweep_chart(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Any:
     if frame.empty:
         raise BadInput("no layer to draw; sweep one probe at least")
     shift = (frame["source"] + " → " + frame["target"]).where(frame["source"] != frame["target"], frame["source"])
-    frame = frame.rename(columns={"probe": "method"}).assign(panel=shift)
+    figures = frame["figure"] if "figure" in frame else pd.Series("", index=frame.index)
+    many = figures.nunique() > 1
+    shift = shift + ", " + figures.map(figure_name) if many else shift
+    frame = frame.rename(columns={"probe": "method"}).assign(panel=shift, figure=figures)
+    shown = figure_names(figures)
     if frame.duplicated(["method", "panel", "layer"]).any():
         return _head_map(frame)
     methods = in_order(frame["method"])
@@ -45,15 +50,16 @@ def sweep_chart(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Any:
     width, height, across = (300, 200, 2) if len(panels) <= FEW_PANELS else (220, 130, 3)
     floor = float(frame[["accuracy_low", "accuracy", "held_out_accuracy"]].min().min())
     scale = alt.Scale(domain=[min(0.4, floor), 1.0], zero=False)
-    y = alt.Y("accuracy:Q", scale=scale, title="pair accuracy")
+    y = alt.Y("accuracy:Q", scale=scale, title=shown)
     colour = colour_by("method", methods, title="probe")
     base = alt.Chart(frame).encode(x=x, color=colour)
-    accuracies = base.encode(y=y, tooltip=tooltips("method:N", "layer:Q", figures=SWEEP_FIGURES))
+    called = "accuracy" if shown == "pair accuracy" else shown
+    accuracies = base.encode(y=y, tooltip=tooltips("method:N", "layer:Q", figures=SWEEP_FIGURES, accuracy=called))
     bands = base.mark_area(opacity=0.15, clip=True).encode(
-        y=alt.Y("accuracy_low:Q", scale=scale, title="pair accuracy"), y2="accuracy_high:Q"
+        y=alt.Y("accuracy_low:Q", scale=scale, title=shown), y2="accuracy_high:Q"
     )
     held_out = base.mark_line(strokeDash=[1, 3], opacity=0.8).encode(
-        y=alt.Y("held_out_accuracy:Q", scale=scale, title="pair accuracy")
+        y=alt.Y("held_out_accuracy:Q", scale=scale, title=shown)
     )
     lines = accuracies.mark_line(strokeWidth=2)
     marks = [
@@ -69,19 +75,22 @@ def sweep_chart(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Any:
         .facet(facet=alt.Facet("panel:N", sort=panels, title=None), columns=across, spacing=12)
     )
     subtitle = "disc: the source's choice; diamond: the target's best, an oracle; dotted: held out of the source"
-    title = alt.TitleParams(text="Accuracy by layer", subtitle=[subtitle])
-    return themed(chart, title=title, description=f"Accuracy by layer of {', '.join(methods)}.")
+    name = f"{called[0].upper()}{called[1:]} by layer"
+    title = alt.TitleParams(text=name, subtitle=[subtitle])
+    return themed(chart, title=title, description=f"{name} of {', '.join(methods)}.")
 
 
 def _head_map(frame: pd.DataFrame) -> Any:
     """Accuracy of every head of every layer, with the source's choice and the target's oracle marked."""
     methods = in_order(frame["method"])
+    shown = figure_names(frame["figure"])
+    called = "accuracy" if shown == "pair accuracy" else shown
     if len(methods) > 1:
         frame = frame.assign(panel=frame["method"] + ": " + frame["panel"])
     cells = alt.Chart(frame).encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, domain=False)),
         y=alt.Y("head:O", title="head", axis=alt.Axis(domain=False)),
-        tooltip=tooltips("layer:O", "head:O", figures=SWEEP_FIGURES),
+        tooltip=tooltips("layer:O", "head:O", figures=SWEEP_FIGURES, accuracy=called),
     )
     # Black on white or white on black reads on every colour of the scale.
     marks = [
@@ -96,17 +105,52 @@ def _head_map(frame: pd.DataFrame) -> Any:
     longest = int(max(frame["layer"].nunique(), frame["head"].nunique()))
     step = max(12, min(24, 400 // longest))
     chart = (
-        alt.layer(heat_cells(cells, "accuracy", (0.0, 0.5, 1.0), title="accuracy", size=None), *marks)
+        alt.layer(heat_cells(cells, "accuracy", (0.0, 0.5, 1.0), title=called, size=None), *marks)
         .properties(width=alt.Step(step), height=alt.Step(step))
         .facet(facet=alt.Facet("panel:N", sort=in_order(frame["panel"]), title=None), columns=2)
     )
     subtitle = "disc: the source's choice; diamond: the target's best, an oracle"
-    title = alt.TitleParams(text="Accuracy by layer and head", subtitle=[subtitle])
-    return themed(chart, title=title, description=f"Accuracy by layer and head of {', '.join(methods)}.")
+    name = f"{called[0].upper()}{called[1:]} by layer and head"
+    title = alt.TitleParams(text=name, subtitle=[subtitle])
+    return themed(chart, title=title, description=f"{name} of {', '.join(methods)}.")
+
+
+def auroc_chart(frame: pd.DataFrame) -> Any:
+    """AUROC by layer, one line a probe with its interval as a band.
+
+    Args:
+        frame: with `probe`, `layer`, `auroc`, `auroc_low`, `auroc_high`.
+
+    Raises:
+        BadInput: there is no row.
+    """
+    if frame.empty:
+        raise BadInput("no layer to draw; sweep one probe at least")
+    probes = in_order(frame["probe"])
+    floor = float(frame[["auroc", "auroc_low"]].min().min())
+    scale = alt.Scale(domain=[min(0.4, floor), 1.0], zero=False)
+    y = alt.Y("auroc:Q", scale=scale, title="AUROC")
+    base = alt.Chart(frame).encode(
+        x=alt.X("layer:Q", axis=alt.Axis(tickMinStep=1, format="d"), title="layer"),
+        color=colour_by("probe", probes, title="probe"),
+    )
+    bands = base.mark_area(opacity=0.15, clip=True).encode(
+        y=alt.Y("auroc_low:Q", scale=scale, title="AUROC"), y2="auroc_high:Q"
+    )
+    lines = base.mark_line(strokeWidth=2, point=True).encode(
+        y=y, tooltip=tooltips("probe:N", "layer:Q", figures=("auroc", "auroc_low", "auroc_high"))
+    )
+    chance = alt.Chart(frame).mark_rule(strokeDash=[4, 4], color=MUTED).encode(y=alt.datum(0.5))
+    chart = alt.layer(chance, bands, lines).properties(width=360, height=220)
+    return themed(chart, title="AUROC by layer", description=f"AUROC by layer of {', '.join(probes)}.")
 
 
 def matrix_chart(
-    names: Sequence[str], accuracy: Sequence[Sequence[float]], cosine: Sequence[Sequence[float]] | None
+    names: Sequence[str],
+    accuracy: Sequence[Sequence[float]],
+    cosine: Sequence[Sequence[float]] | None,
+    *,
+    figures: Sequence[str] = (),
 ) -> Any:
     """Transfer matrix (fitted on the row, tested on the column) next to the cosines of the fitted directions.
 
@@ -116,18 +160,28 @@ def matrix_chart(
         names: of the N distributions.
         accuracy: N by N; row i is fitted on names[i].
         cosine: N by N, or None where the probe has no direction.
+        figures: what the accuracies on each are, as `study.steps.Transfer` has it; those of pairs by default.
 
     Raises:
         BadInput: a matrix is not N by N.
     """
+    shown = figure_names(figures)
+    called = "accuracy" if shown == "pair accuracy" else shown
     order = cluster_order(names, accuracy, cosine)
     ordered = [names[i] for i in order]
-    panels = [_square(ordered, _cells(names, accuracy, "fitted on", "tested on"), "accuracy", (0.0, 0.5, 1.0))]
+    tested = (
+        "tested on" if len(set(figures)) < 2 else f"tested on (pair accuracy or, of {_texts(names, figures)}, AUROC)"
+    )
+    panels = [_square(ordered, _cells(names, accuracy, "fitted on", tested), called, (0.0, 0.5, 1.0))]
     if cosine is not None:
         panels.append(_square(ordered, _cells(names, cosine, "fitted on", "and on"), "cosine", (-1.0, 0.0, 1.0)))
     title = "Transfer, and the angle between directions" if cosine is not None else "Transfer"
     chart = alt.hconcat(*panels, spacing=30).resolve_scale(color="independent")
     return themed(chart, title=title, description=f"{title} over {len(names)} distributions.")
+
+
+def _texts(names: Sequence[str], figures: Sequence[str]) -> str:
+    return ", ".join(name for name, figure in zip(names, figures, strict=True) if figure == AUROC)
 
 
 def cluster_order(

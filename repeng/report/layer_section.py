@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pandas as pd
 from repeng.report.frames import in_order
 from repeng.report.layer_charts import sweep_chart
 from repeng.report.page import Cell, Grid, Line, Picture, figure
-from repeng.results import LayerRow, record_of
+from repeng.results import PAIR_ACCURACY, LayerRow, figure_name, record_of
 
 CAPTION = (
     "Filled discs: the layer that the source alone chose. Hollow diamonds: the target's own best, an oracle that no "
@@ -19,7 +20,8 @@ CAPTION = (
 
 
 def layer_pictures(layers: Sequence[LayerRow], frame: pd.DataFrame) -> list[Picture]:
-    """Accuracy by layer of every probe: one picture in distribution, and one for each label's shifts.
+    """Accuracy by layer of every probe: one picture in distribution, and one for each label's shifts; of pairs and of
+    labelled texts one each.
 
     Args:
         layers: of layers.csv.
@@ -28,18 +30,28 @@ def layer_pictures(layers: Sequence[LayerRow], frame: pd.DataFrame) -> list[Pict
     known: dict[tuple[str, str], list[LayerRow]] = {}
     for row in layers:
         known.setdefault((row.source, row.target), []).append(row)
-    groups = [("layers-source", "in distribution", list(zip(frame["source"], frame["source"], strict=True)))]
+    figures = in_order(row.figure or PAIR_ACCURACY for row in layers)
+    at_home = list(zip(frame["source"], frame["source"], strict=True))
+    groups = [("layers-source", "in distribution", at_home)]
     for number, label in enumerate(in_order(frame["label"]), start=1):
         own = frame[frame["label"] == label]
         shifts = list(zip(own["source"], own["target"], strict=True))
         groups.append((f"layers-{number}", f"{label or 'unlabelled'} shifts", shifts))
     found = []
-    for name, what, shifts in groups:
-        chosen = {shift: known[shift] for shift in shifts if shift in known}
+    for (name, what, shifts), kind in itertools.product(groups, figures):
+        of_kind = {shift: _of_figure(known.get(shift, []), kind) for shift in shifts}
+        chosen = {shift: rows for shift, rows in of_kind.items() if rows}
         if chosen:
             chart = sweep_chart([record_of(row) for listed in chosen.values() for row in listed])
-            found.append(Picture(name, f"Accuracy by layer, {what}", CAPTION, chart, _grid(chosen)))
+            of_pairs = "Pair accuracy" if len(figures) > 1 else "Accuracy"
+            title = f"{of_pairs if kind == PAIR_ACCURACY else figure_name(kind)} by layer, {what}"
+            place = name if len(figures) == 1 else f"{name}-{'pairs' if kind == PAIR_ACCURACY else 'texts'}"
+            found.append(Picture(place, title, CAPTION, chart, _grid(chosen)))
     return found
+
+
+def _of_figure(rows: Sequence[LayerRow], figure: str) -> list[LayerRow]:
+    return [row for row in rows if (row.figure or PAIR_ACCURACY) == figure]
 
 
 def _grid(chosen: dict[tuple[str, str], list[LayerRow]]) -> Grid:

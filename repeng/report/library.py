@@ -7,7 +7,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from repeng.distributions.schema import Distribution, Pair, Split
+import numpy as np
+
+from repeng.distributions.schema import Distribution, Example, Pair, Split
 from repeng.report.pair_texts import prompt_text
 from repeng.report.predictions import Prediction
 
@@ -49,17 +51,21 @@ class Library:
         }
 
     def split_data(self, number: int) -> dict[str, Any]:
-        """One split's examples, its pairs as [example, best, worse] by response number, and its predictions."""
+        """One split's examples, its items and its predictions.
+
+        Items are `pairs`, as [example, best, worse] by response number, with the example of the worse one after it
+        where that is another; or of labelled texts `texts`, as [example, response, label].
+        """
         name, split_name = self.splits[number]
         split = self.split(number)
-        examples = [
-            {"prompt": prompt_text(split, row), "responses": list(example.responses), "best": example.best}
-            for row, example in enumerate(split.examples)
-        ]
-        pairs = [_by_number(split, pair) for pair in split.pairs]
+        examples = [_shown(split, row, example) for row, example in enumerate(split.examples)]
         scored = self._predictions.get(name, []) if split_name == "test" else []
         found = [self._scores(split, prediction) for prediction in scored]
-        return {"examples": examples, "pairs": pairs, "predictions": [one for one in found if one is not None]}
+        if split.as_texts:
+            items: dict[str, list[list[int]]] = {"texts": _texts(split)}
+        else:
+            items = {"pairs": [_by_number(split, pair) for pair in split.pairs]}
+        return {"examples": examples, **items, "predictions": [one for one in found if one is not None]}
 
     def split(self, number: int) -> Split:
         """The split of that number."""
@@ -70,18 +76,24 @@ class Library:
         return sorted(self._distributions[name].splits, key=lambda split: (SPLIT_ORDER.get(split, 2), split))
 
     def _scores(self, split: Split, prediction: Prediction) -> dict[str, Any] | None:
-        """p(best) for each pair of the split, null where the evaluation says nothing of it."""
+        """p(best) for each pair of the split, of a labelled text that of its own label; null where nothing is said."""
         probabilities = prediction.evaluation.probabilities
-        matched = prediction.pairs_in(split)
+        texts = split.as_texts
+        matched: Sequence[Pair | int | None] | None = (
+            prediction.texts_in(split) if texts else prediction.pairs_in(split)
+        )
         if probabilities is None or matched is None:
             log.warning(
-                "the predictions of %s on %s are not of these pairs and are not shown",
+                "the predictions of %s on %s are not of these %s%s and are not shown",
                 prediction.method,
                 prediction.target,
+                "texts" if texts else "pairs",
+                ", or no probabilities," if texts and probabilities is None else "",
             )
             return None
-        by_pair = {pair: float(p) for pair, p in zip(matched, probabilities, strict=True) if pair is not None}
-        p = [round(by_pair[pair], 4) if pair in by_pair else None for pair in split.pairs]
+        said = {item: float(p) for item, p in zip(matched, probabilities, strict=True) if item is not None}
+        items: Sequence[Pair | int] = range(split.n_responses) if texts else split.pairs
+        p = [round(said[item], 4) if item in said else None for item in items]
         method = self.methods.index((prediction.model, prediction.method))
         return {"method": method, "source": prediction.source, "p": p}
 
@@ -94,6 +106,22 @@ def json_of(value: Any) -> str:
     return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
+def _shown(split: Split, row: int, example: Example) -> dict[str, Any]:
+    """What the page shows of an example: a chat also turn by turn, and whether its labels are of all of it."""
+    shown: dict[str, Any] = {"prompt": prompt_text(split, row)}
+    shown |= {"responses": list(example.responses), "right": list(example.right)}
+    if not isinstance(example.prompt, str):
+        shown["turns"] = [[message.role, message.content] for message in example.prompt]
+    return shown if example.region == "response" else {**shown, "region": example.region}
+
+
+def _texts(split: Split) -> list[list[int]]:
+    numbers = np.arange(split.n_responses) - split.offsets[split.response_example]
+    rows = np.stack([split.response_example, numbers, split.labels], axis=1)
+    return rows.astype(np.int64).tolist()
+
+
 def _by_number(split: Split, pair: Pair) -> list[int]:
-    start = int(split.offsets[pair.example])
-    return [pair.example, pair.best - start, pair.worse - start]
+    other = int(split.response_example[pair.worse])
+    best, worse = pair.best - int(split.offsets[pair.example]), pair.worse - int(split.offsets[other])
+    return [pair.example, best, worse] if other == pair.example else [pair.example, best, worse, other]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from repeng.report.frames import once_each
+from repeng.report.frames import accuracy_name, items_of, once_each
 from repeng.report.page import Cell, Grid, Line, figure
+from repeng.results import AUROC
 
 
 def overlap_table(frame: pd.DataFrame, *, dropped: bool) -> Grid | None:
@@ -25,9 +26,10 @@ def overlap_table(frame: pd.DataFrame, *, dropped: bool) -> Grid | None:
     for shift, own in found.groupby("shift", sort=False):
         lines.append(Line(str(shift)))
         for row in own.to_dict("records"):
-            pairs = row["n_overlap"] + row["n_pairs"] if dropped else row["n_pairs"]
-            count = Cell(f"{row['n_overlap']:.0f} of {pairs:.0f}")
+            scored = row["n_texts"] if row["figure"] == AUROC else row["n_pairs"]
+            count = Cell(f"{row['n_overlap']:.0f} of {scored + row['n_overlap'] if dropped else scored:.0f}")
             after = figure(row["accuracy_without_overlap"])
             lines.append(Line(row["name"], (count, after) if dropped else (count, figure(row["accuracy"]), after)))
-    names = ("method", "pairs", "accuracy without them") if dropped else ("method", "pairs", "accuracy", "without them")
+    items, shown = items_of(found["figure"]), accuracy_name(found)
+    names = ("method", items, f"{shown} without them") if dropped else ("method", items, shown, "without them")
     return Grid(names, tuple(lines))

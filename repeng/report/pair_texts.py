@@ -7,8 +7,9 @@ import re
 from repeng.distributions.schema import Split
 
 
-def response_text(split: Split, example: int, row: int) -> str:
+def response_text(split: Split, row: int) -> str:
     """The response that stands at a row of the split."""
+    example = int(split.response_example[row])
     return split.examples[example].responses[row - int(split.offsets[example])]
 
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from repeng.distributions.schema import Pair, Split
-from repeng.errors import BadData
-from repeng.metrics import Estimate, Evaluation, mean_accuracy_interval, reliability_bins
+from repeng.errors import BadData, BadInput
+from repeng.metrics import (
+    Estimate,
+    Evaluation,
+    TextEvaluation,
+    check_same_pairs,
+    mean_accuracy_interval,
+    reliability_bins,
+)
 from repeng.results import our_name, read_evaluation, read_provenance
 from repeng.study.overlap import read_overlaps, without
 
@@ -32,7 +40,7 @@ class Prediction:
         method: the method's name; for a file that does not say, what its folder says, in our words.
         source: fitted on.
         target: scored on.
-        evaluation: p(best) of each pair, as far as the file goes.
+        evaluation: p(best) of each pair, or what is said of each labelled text, as far as the file goes.
         data_hash: of the target's test split; empty where the file does not say.
         kind: what the method is; empty where the file does not say.
     """
@@ -53,26 +61,52 @@ class Prediction:
     def pairs_in(self, split: Split) -> list[Pair | None] | None:
         """The split's pair behind each of the evaluation's; None in place of one that cannot be told.
 
-        None as a whole where the evaluation is of other data, or says too little to match its pairs.
+        None as a whole where the evaluation is of other data or of texts, or says too little to match its pairs.
         """
-        n_pairs, example = self.evaluation.n_pairs, self.evaluation.example
-        if n_pairs is None or (self.data_hash and self.data_hash != split.data_hash):
+        one = self.evaluation
+        if isinstance(one, TextEvaluation) or one.n_pairs is None or not self._may_be_of(split):
             return None
-        if example is None:
-            return list(split.pairs) if len(split.pairs) == n_pairs else None
-        listed: dict[int, list[Pair]] = defaultdict(list)
-        asked: dict[int, list[int]] = defaultdict(list)
-        for pair in split.pairs:
-            listed[pair.example].append(pair)
-        for row, number in enumerate(example.tolist()):
-            asked[number].append(row)
-        found: list[Pair | None] = [None] * n_pairs
-        for number, rows in asked.items():
-            # Fewer pairs than the example has: a response was left out, and nothing says which.
-            if len(rows) == len(listed[number]):
-                for row, pair in zip(rows, listed[number], strict=True):
-                    found[row] = pair
-        return found
+        best = np.array([pair.best for pair in split.pairs], dtype=np.int64)
+        places = _places(one.example, split.units[best], one.n_pairs)
+        return None if places is None else [None if place is None else split.pairs[place] for place in places]
+
+    def texts_in(self, split: Split) -> list[int | None] | None:
+        """The split's response behind each of the evaluation's texts; None in place of one that cannot be told.
+
+        None as a whole where the evaluation is of other data or of pairs, or says too little to match its texts.
+        """
+        one = self.evaluation
+        if not isinstance(one, TextEvaluation) or not self._may_be_of(split):
+            return None
+        rows = one.rows
+        if rows is None:
+            found = _places(one.example, split.units, one.n_texts)
+        else:
+            found = rows.tolist() if rows.min() >= 0 and rows.max() < split.n_responses else None
+        labels = one.labels.tolist()
+        same = found and all(row is None or split.labels[row] == own for row, own in zip(found, labels, strict=True))
+        return found if same else None
+
+    def _may_be_of(self, split: Split) -> bool:
+        return not self.data_hash or self.data_hash == split.data_hash
+
+
+def _places(
+    asked: Int[np.ndarray, " one"] | None, listed: Int[np.ndarray, " other"], count: int
+) -> list[int | None] | None:
+    """The place among some that are listed of each that was asked about, by the unit that each belongs to.
+
+    None in place of those of a unit that lists more than was asked about: something was left out, and nothing says
+    what. None as a whole where units are unknown and the counts differ.
+    """
+    if asked is None:
+        return list(range(count)) if len(listed) == count else None
+    of_unit: dict[int, list[int]] = defaultdict(list)
+    for place, unit in enumerate(listed.tolist()):
+        of_unit[unit].append(place)
+    counts = Counter(asked.tolist())
+    left = {unit: iter(places) for unit, places in of_unit.items() if len(places) == counts[unit]}
+    return [next(left[unit]) if unit in left else None for unit in asked.tolist()]
 
 
 def read_predictions(folder: Path, *, shifts: Collection[tuple[str, str]] | None = None) -> dict[Key, Prediction]:
@@ -105,6 +139,17 @@ def read_predictions(folder: Path, *, shifts: Collection[tuple[str, str]] | None
     return found
 
 
+def same_items(one: Evaluation, other: Evaluation) -> bool:
+    """Whether two evaluations are of the same pairs, or of the same texts, as far as they tell."""
+    if one.n_items is None or other.n_items is None:
+        return False
+    try:
+        check_same_pairs(one, other, "the target")
+    except BadInput:
+        return False
+    return True
+
+
 def evaluations_of(predictions: Mapping[Key, Prediction]) -> dict[Key, Evaluation]:
     """The evaluation of each prediction."""
     return {key: one.evaluation for key, one in predictions.items()}
@@ -128,9 +173,10 @@ def mean_estimate(rows: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> 
 
 
 def reliability_frame(rows: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> pd.DataFrame:
-    """Reliability bins of every method, pooled over the shifts of a label: the frame of `reliability_chart`.
+    """Reliability bins of every method, pooled over the shifts of a kind: the frame of `reliability_chart`.
 
-    A pair of source and target that is listed twice under one label counts once.
+    Of labelled texts the probability of a text's own label takes the place of p(best). A pair of
+    source and target that is listed twice under one label counts once.
 
     Args:
         rows: as `shift_frame` gives them.
@@ -138,7 +184,7 @@ def reliability_frame(rows: pd.DataFrame, predictions: Mapping[Key, Prediction])
     """
     found = []
     for name, own in rows.groupby("name", sort=False):
-        for label, chosen in own.groupby("label", sort=False):
+        for label, chosen in own.groupby("kind_of_shift", sort=False):
             known = {one.key: one.evaluation for one in predictions_of(chosen, predictions) if one is not None}
             pooled = [one.probabilities for one in known.values() if one.probabilities is not None]
             for one in reliability_bins(np.concatenate(pooled)) if pooled else ():

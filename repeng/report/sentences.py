@@ -9,9 +9,9 @@ import pandas as pd
 
 from repeng.maths import FEWEST_GROUPS
 from repeng.metrics import Estimate, Evaluation, holm, mean_accuracy_interval, mean_paired_difference
-from repeng.report.frames import fitted, in_order, shift_frame
-from repeng.report.predictions import Key
-from repeng.results import ResultRow
+from repeng.report.frames import fitted, shift_frame
+from repeng.report.predictions import Key, same_items
+from repeng.results import AUROC, ResultRow, figure_name
 from repeng.results.verdicts import ABOVE, BELOW, LEVEL
 
 MOST_NAMED = 4
@@ -22,6 +22,7 @@ class Mean:
     """A method's mean over the shifts of a label.
 
     Attributes:
+        figure: what it is a mean of, in a sentence.
         evaluations: of its shifts, in their order; None where one is unknown.
     """
 
@@ -29,6 +30,7 @@ class Mean:
     rows: pd.DataFrame
     estimate: Estimate
     evaluations: tuple[Evaluation, ...] | None
+    figure: str = "accuracy"
 
     @property
     def targets(self) -> list[str]:
@@ -38,6 +40,8 @@ class Mean:
 
 def summary_sentences(rows: Sequence[ResultRow], evaluations: Mapping[Key, Evaluation] | None = None) -> str:
     """What the figures show, label by label; then how many results are below chance, and where fits disagree.
+
+    Accuracies of pairs and AUROCs of labelled texts have sentences of their own, and no mean is over both.
 
     A method leads where paired tests on the same pairs say so, corrected (Holm) over its rivals; else those that lead
     together are named. Without evaluations nothing is tested, and the sentence says so.
@@ -53,17 +57,19 @@ def summary_sentences(rows: Sequence[ResultRow], evaluations: Mapping[Key, Evalu
         return "No accuracy was measured."
     found = []
     everywhere = "all" if pool["label"].nunique() == 1 else "the other"
-    for label in in_order(pool["label"]):
-        own = pool[pool["label"] == label]
+    mixed = pool["figure"].nunique() > 1
+    for (label, figure), own in pool.groupby(["label", "figure"], sort=False):
         count = len(own[["source", "target"]].drop_duplicates())
         shifts = f"{label} shift" if label else ("shift" if everywhere == "all" else "other shift")
-        where = f"On the {count} {shifts}s" if count > 1 else f"On the one {shifts}"
-        found.append(f"{where} {_of_label(own, evaluations or {})}.")
+        of = f" of {'labelled texts' if figure == AUROC else 'pairs'}" if mixed else ""
+        where = f"On the {count} {shifts}s{of}" if count > 1 else f"On the one {shifts}{of}"
+        shown = figure_name(str(figure)) if mixed or figure == AUROC else "accuracy"
+        found.append(f"{where} {_of_label(own, evaluations or {}, shown)}.")
     return " ".join([*found, *_below_chance(pool), *_disagreeing(pool)])
 
 
-def _of_label(rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation]) -> str:
-    means = [_mean(str(name), own, evaluations) for name, own in rows.groupby("name", sort=False)]
+def _of_label(rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation], figure: str) -> str:
+    means = [_mean(str(name), own, evaluations, figure) for name, own in rows.groupby("name", sort=False)]
     means.sort(key=lambda mean: -mean.estimate.value)
     first = means[0]
     prompts = rows["n_prompts"].max()
@@ -72,21 +78,23 @@ def _of_label(rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation]) -> str:
     if first.rows["baseline_accuracy"].notna().any() and set(first.rows["method"]) != {"zero-shot"}:
         notes.append(f"zero-shot has {first.rows['baseline_accuracy'].mean():.2f}")
     if prompts < FEWEST_GROUPS:
-        notes.append(f"{prompts:.0f} test prompt{'s' if prompts > 1 else ''} a shift are too few to tell methods apart")
+        groups = f"{'group' if rows['figure'].eq(AUROC).any() else 'prompt'}{'s' if prompts > 1 else ''}"
+        notes.append(f"{prompts:.0f} test {groups} a shift are too few to tell methods apart")
     return "; ".join([said, *filter(None, notes)])
 
 
-def _mean(name: str, rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation]) -> Mean:
+def _mean(name: str, rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation], figure: str) -> Mean:
     keys = rows[["model", "method", "source", "target"]].itertuples(index=False, name=None)
     known = [evaluations.get(key) for key in keys]
     found = tuple(one for one in known if one is not None)
     if len(found) < len(known):
-        return Mean(name, rows, Estimate(float(rows["accuracy"].mean())), None)
-    return Mean(name, rows, mean_accuracy_interval(found, list(rows["target"])), found)
+        return Mean(name, rows, Estimate(float(rows["accuracy"].mean())), None, figure)
+    return Mean(name, rows, mean_accuracy_interval(found, list(rows["target"])), found, figure)
 
 
 def _alone(mean: Mean) -> str:
-    many = "a mean accuracy" if len(mean.rows) > 1 else "an accuracy"
+    single = f"a {mean.figure}" if mean.figure.startswith("pair") else f"an {mean.figure}"
+    many = f"a mean {mean.figure}" if len(mean.rows) > 1 else single
     return f"{mean.name} has {many} of {_figure(mean.estimate)}"
 
 
@@ -96,22 +104,23 @@ def _among(means: Sequence[Mean]) -> str:
     tested = _rival_p(first, rivals)
     together = [mean for mean, p in zip(rivals, tested, strict=True) if p is None or p >= LEVEL]
     lowest = means[-1].estimate.value
+    figures = f"{first.figure}s" if first.figure == "AUROC" else f"{first.figure.removesuffix('y')}ies"
     if not together:
         return (
-            f"{first.name} has the highest mean accuracy, {_figure(first.estimate)}, by paired tests against each of "
-            f"{len(rivals)} other{'s' if len(rivals) > 1 else ''} ({_span(lowest, rivals[0].estimate.value)})"
+            f"{first.name} has the highest mean {first.figure}, {_figure(first.estimate)}, by paired tests against "
+            f"each of {len(rivals)} other{'s' if len(rivals) > 1 else ''} ({_span(lowest, rivals[0].estimate.value)})"
         )
     spread = f"from {lowest:.2f} to {first.estimate.value:.2f}"
     if all(p is None for p in tested):
-        return f"mean accuracies of {len(means)} methods go {spread} ({first.name}), untested"
+        return f"mean {figures} of {len(means)} methods go {spread} ({first.name}), untested"
     if len(together) == len(rivals):
-        return f"paired tests do not tell {len(means)} methods apart, whose mean accuracies go {spread}"
+        return f"paired tests do not tell {len(means)} methods apart, whose mean {figures} go {spread}"
     named = [first.name, *(mean.name for mean in together)]
     shown = _listed(named) if len(named) <= MOST_NAMED else f"{', '.join(named[:MOST_NAMED])} and others"
     least = min(mean.estimate.value for mean in together)
     others = len(rivals) - len(together)
     return (
-        f"{shown} lead together with mean accuracies of {_span(least, first.estimate.value)}, which paired tests "
+        f"{shown} lead together with mean {figures} of {_span(least, first.estimate.value)}, which paired tests "
         f"do not tell apart; {others} other{'s are' if others > 1 else ' is'} lower (from {lowest:.2f})"
     )
 
@@ -126,8 +135,7 @@ def _rival_p(first: Mean, rivals: Sequence[Mean]) -> list[float | None]:
 def _paired_p(one: Mean, other: Mean) -> float | None:
     if one.evaluations is None or other.evaluations is None or one.targets != other.targets:
         return None
-    pairs = zip(one.evaluations, other.evaluations, strict=True)
-    if any(a.n_pairs is None or a.n_pairs != b.n_pairs for a, b in pairs):
+    if not all(same_items(a, b) for a, b in zip(one.evaluations, other.evaluations, strict=True)):
         return None
     return mean_paired_difference(one.evaluations, other.evaluations, one.targets).p
 
@@ -172,9 +180,10 @@ def _disagreeing(pool: pd.DataFrame) -> list[str]:
         return []
     spans = apart["fit_highest"] - apart["fit_lowest"]
     worst = apart.iloc[int(spans.to_numpy().argmax())]
+    over = "groups" if pool["figure"].eq(AUROC).any() else "prompts"
     span = f"{worst['fit_lowest']:.2f} to {worst['fit_highest']:.2f}"
     return [
-        f"Fits with other seeds disagree by more than prompts explain in {len(apart)} of {len(repeated)} results "
+        f"Fits with other seeds disagree by more than {over} explain in {len(apart)} of {len(repeated)} results "
         f"(most: {worst['name']} from {worst['source']} to {worst['target']}, {span})."
     ]
 

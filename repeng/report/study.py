@@ -13,12 +13,12 @@ import pandas as pd
 from repeng.distributions.schema import Distribution
 from repeng.metrics import Evaluation
 from repeng.report.contradictions import settle
-from repeng.report.frames import shift_frame
+from repeng.report.frames import accuracy_name, shift_frame
 from repeng.report.html import write_report
 from repeng.report.predictions import Key, Prediction, evaluations_of, read_predictions, reliability_frame
 from repeng.report.sentences import summary_sentences
 from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
-from repeng.results import ResultRow, read_results, results_frame
+from repeng.results import ResultRow, figure_name, read_results, results_frame
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class StudyResults:
         return read_predictions(self.folder) if (self.folder / "predictions").is_dir() else {}
 
     def evaluation(self, method: str, source: str, target: str) -> Evaluation:
-        """p(best) of each pair of one target.
+        """p(best) of each pair of one target; of labelled texts what is said of each.
 
         Raises:
             KeyError: the study has no such evaluation.
@@ -66,7 +66,7 @@ class StudyResults:
         return summary_sentences(self.rows, evaluations_of(self.predictions))
 
     def heat_map(self) -> Any:
-        """Accuracy of every shift and method."""
+        """Accuracy of every shift and method; of labelled texts the AUROC."""
         return heat_map(shift_frame(self.rows))
 
     def elicitation(self) -> Any:
@@ -82,7 +82,9 @@ class StudyResults:
         return write_report(self.folder, None if out is None else Path(out), distributions=self.distributions)
 
     def _repr_html_(self) -> str:
-        wide = shift_frame(self.rows).pivot_table(
-            index=["label", "source", "target"], columns="method", values="accuracy"
-        )
+        frame = shift_frame(self.rows)
+        shown = frame.assign(figure=frame["figure"].map(figure_name))
+        of_pairs = accuracy_name(frame) == "accuracy"
+        index = ["label", *([] if of_pairs else ["figure"]), "source", "target"]
+        wide = shown.pivot_table(index=index, columns="method", values="accuracy")
         return f"<p>{self.summary}</p>{wide.round(3).to_html()}"

@@ -7,15 +7,15 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from repeng.report.frames import in_order, once_each
+from repeng.report.frames import accuracy_name, in_order, once_each
 from repeng.report.theme import INK, MUTED, colour_by, diagonal, heat_cells, shape_by, themed, tooltips
 
 STEP = 22
-SHIFT_TOOLTIP = tooltips("shift:N", "name:N", figures=("accuracy", "accuracy_low", "accuracy_high", "elicitation"))
+SHIFT_FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "elicitation")
 
 
 def heat_map(frame: pd.DataFrame) -> Any:
-    """Accuracy of every shift (down) and method (across), one panel a label and category.
+    """Accuracy of every shift (down) and method (across), one panel a label and category; of labelled texts the AUROC.
 
     Args:
         frame: as `shift_frame` gives it.
@@ -23,6 +23,7 @@ def heat_map(frame: pd.DataFrame) -> Any:
     frame = once_each(frame)
     names = in_order(frame["name"])
     extent = _label_extent(frame["shift"])
+    shown = accuracy_name(frame)
     panels = []
     for number, section in enumerate(in_order(frame["section"])):
         chosen = frame[frame["section"] == section]
@@ -32,15 +33,15 @@ def heat_map(frame: pd.DataFrame) -> Any:
         base = alt.Chart(chosen[chosen["accuracy"].notna()]).encode(
             x=alt.X("name:N", sort=names, scale=alt.Scale(domain=names), title=None, axis=above),
             y=alt.Y("shift:N", sort=None, scale=alt.Scale(domain=shifts), title=None, axis=left),
-            tooltip=SHIFT_TOOLTIP,
+            tooltip=tooltips("shift:N", "name:N", figures=SHIFT_FIGURES, accuracy=accuracy_name(chosen)),
         )
-        cells = heat_cells(base, "accuracy", (0.0, 0.5, 1.0), title="accuracy", corner=2)
+        cells = heat_cells(base, "accuracy", (0.0, 0.5, 1.0), title=shown, corner=2)
         size: dict[str, Any] = {"width": 46 * len(names), "height": STEP * len(shifts)}
         panels.append(cells.properties(title=_panel_title(section), **size))
-    summary = f"Pair accuracy of {len(names)} methods on {frame['shift'].nunique()} shifts; 0.5 is chance."
-    return themed(
-        alt.vconcat(*panels, spacing=4), title=alt.TitleParams("Accuracy by shift and method"), description=summary
-    )
+    summary = f"{shown} of {len(names)} methods on {frame['shift'].nunique()} shifts; 0.5 is chance."
+    summary = summary if shown != "accuracy" else f"Pair {summary}"
+    title = alt.TitleParams(f"{shown[0].upper()}{shown[1:]} by shift and method")
+    return themed(alt.vconcat(*panels, spacing=4), title=title, description=summary)
 
 
 def elicitation_plot(frame: pd.DataFrame) -> Any:
@@ -56,25 +57,26 @@ def elicitation_plot(frame: pd.DataFrame) -> Any:
     methods, models = in_order(frame["method"]), in_order(frame["model"])
     extent = _label_extent(frame["shift"])
     panels = []
-    for label in in_order(frame["label"]):
+    for kind in in_order(frame["kind_of_shift"]):
         across = []
         for model in models:
-            chosen = frame[(frame["label"] == label) & (frame["model"] == model)]
-            name = " · ".join(part for part in (label, model if len(models) > 1 else "") if part)
+            chosen = frame[(frame["kind_of_shift"] == kind) & (frame["model"] == model)]
+            name = " · ".join(part for part in (kind, model if len(models) > 1 else "") if part)
             across.append(_elicitation_panel(chosen, methods, extent).properties(title=_panel_title(name)))
         panels.append(alt.hconcat(*across))
     title = alt.TitleParams(
-        text="Elicitation: accuracy between baseline and capability",
+        text=f"Elicitation: {accuracy_name(frame)} between baseline and capability",
         subtitle=["solid mark: target-tuned capability; dashed mark: zero-shot baseline; points: methods, intervals"],
     )
-    summary = f"Accuracy of {len(methods)} methods on each shift, with baseline and capability marked."
+    shown = accuracy_name(frame, pairs="Accuracy")
+    summary = f"{shown} of {len(methods)} methods on each shift, with baseline and capability marked."
     return themed(alt.vconcat(*panels), title=title, description=summary)
 
 
 def _elicitation_panel(frame: pd.DataFrame, methods: list[str], extent: int) -> Any:
     row = max(STEP, 8 * len(methods) + 6)
     shifts = alt.Y("shift:N", sort=None, title=None, axis=alt.Axis(minExtent=extent, grid=True))
-    x: dict[str, Any] = {"scale": alt.Scale(domain=[0, 1]), "title": "pair accuracy"}
+    x: dict[str, Any] = {"scale": alt.Scale(domain=[0, 1]), "title": accuracy_name(frame, pairs="pair accuracy")}
     base = alt.Chart(frame).encode(
         y=shifts,
         yOffset=alt.YOffset("method:N", sort=methods, scale=alt.Scale(domain=methods, paddingOuter=0.5)),
@@ -97,7 +99,9 @@ def _elicitation_panel(frame: pd.DataFrame, methods: list[str], extent: int) -> 
     ]
     bars = base.mark_rule(strokeWidth=1.5).encode(x=alt.X("accuracy_low:Q", **x), x2="accuracy_high:Q")
     points = base.mark_point(filled=True, size=55, opacity=1).encode(
-        x=alt.X("accuracy:Q", **x), shape=shape_by("method", methods), tooltip=SHIFT_TOOLTIP
+        x=alt.X("accuracy:Q", **x),
+        shape=shape_by("method", methods),
+        tooltip=tooltips("shift:N", "name:N", figures=SHIFT_FIGURES, accuracy=accuracy_name(frame)),
     )
     chance = known.mark_rule(strokeDash=[4, 4], color=MUTED).encode(x=alt.datum(0.5))
     height = row * frame["shift"].nunique()

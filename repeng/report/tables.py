@@ -9,9 +9,9 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from repeng.report.frames import in_order, once_each, shift_frame
+from repeng.report.frames import in_order, once_each, same_figure_at_home, shift_frame
 from repeng.report.page import Grid
-from repeng.results import CONTRADICTED, ResultRow
+from repeng.results import AUROC, CONTRADICTED, ResultRow, figure_name, figure_names
 from repeng.results.verdicts import NOTHING_OVER_CHANCE, NOTHING_OVER_NULL
 
 CHANCE = 0.5
@@ -20,7 +20,7 @@ UNTOLD = (NOTHING_OVER_NULL, NOTHING_OVER_CHANCE)
 
 
 def study_table(rows: Sequence[ResultRow]) -> Table:
-    """Accuracy of every shift and method, shifts grouped by label and category, with their means.
+    """Accuracy of every shift and method, of labelled texts the AUROC; shifts by label and category, with their means.
 
     A shift takes two lines: source and accuracies, target and intervals; where the study has several models, a title
     and then two lines a model. Nine methods fit a width of 100 columns; where there are more, the intervals are left
@@ -31,16 +31,20 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
     intervals = len(methods) <= MOST_METHODS_WITH_INTERVALS
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", caption_justify="left")
     repeated = frame["n_fits"].max() > 1
-    over = "prompts and fits" if repeated else "prompts"
+    figures = in_order(frame["figure"])
+    over = f"{'groups' if AUROC in figures else 'prompts'}{' and fits' if repeated else ''}"
+    shown = figure_names(figures) + (" of labelled texts" if AUROC in figures else "")
     table.caption = (
-        f"accuracy, and under it its interval over {over}; the highest of a shift is bold, chance is 0.5"
+        f"{shown}, and under it its interval over {over}; the highest of a shift is bold, chance is 0.5"
         if intervals
-        else "accuracy; the highest of a shift is bold, chance is 0.5; results.csv has the intervals"
+        else f"{shown}; the highest of a shift is bold, chance is 0.5; results.csv has the intervals"
     )
+    if len(figures) > 1:
+        table.caption += "; a heading says which it is, and no mean is over both"
     if (frame["verdict"].isin(UNTOLD)).any():
         table.caption += "; ? no better than its null or than chance"
     if frame["fits_disagree"].eq(True).any():
-        table.caption += "; ~ fits disagree by more than prompts explain"
+        table.caption += f"; ~ fits disagree by more than {over.removesuffix(' and fits')} explain"
     if CONTRADICTED in frame:
         table.caption += "; ! its own probabilities deny it"
     table.add_column("shift", min_width=16)
@@ -55,13 +59,18 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
         if chosen["shift"].nunique() > 1:
             _add_means(table, " mean", chosen, models, methods)
         table.add_row()
-    labels = in_order(frame["label"])
-    for label in labels if len(labels) > 1 else ():
-        _add_means(table, f"mean of {label or 'unlabelled'}", frame[frame["label"] == label], models, methods)
-    _add_means(table, "mean of all", frame, models, methods)
-    _add_means(table, "mean elicitation", frame, models, methods, figure="elicitation")
-    _add_means(table, "mean source-ID accuracy", frame, models, methods, figure="source_id_accuracy")
-    _add_means(table, "mean selectivity", frame, models, methods, figure="selectivity")
+    for figure in figures:
+        own = frame[frame["figure"] == figure]
+        if len(figures) > 1:
+            table.add_row(_line(f"means: {figure_name(figure)}", style="bold underline"))
+        labels = in_order(own["label"])
+        for label in labels if len(labels) > 1 else ():
+            _add_means(table, f"mean of {label or 'unlabelled'}", own[own["label"] == label], models, methods)
+        _add_means(table, "mean of all", own, models, methods)
+        _add_means(table, "mean elicitation", own, models, methods, figure="elicitation")
+        at_home = f"mean source-ID {'AUROC' if figure == AUROC else 'accuracy'}"
+        _add_means(table, at_home, same_figure_at_home(own), models, methods, figure="source_id_accuracy")
+        _add_means(table, "mean selectivity", own, models, methods, figure="selectivity")
     return table
 
 

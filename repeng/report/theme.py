@@ -57,9 +57,22 @@ def shape_by(column: str, names: list[str]) -> Any:
     return alt.Shape(f"{column}:N", scale=scale, sort=names, title=None)
 
 
-def tooltips(*names: str, figures: tuple[str, ...]) -> list[Any]:
-    """What a mark says on hover: columns as they are, then figures of three decimals."""
-    return [*names, *(alt.Tooltip(f"{figure}:Q", format=".3f") for figure in figures)]
+def tooltips(*names: str, figures: tuple[str, ...], accuracy: str = "accuracy") -> list[Any]:
+    """What a mark says on hover: columns as they are, then figures of three decimals.
+
+    Args:
+        names: of the columns.
+        figures: columns, those that begin with `accuracy` among them.
+        accuracy: what accuracies are called, where they are AUROCs.
+    """
+    return [*names, *(_of_figure(figure, accuracy) for figure in figures)]
+
+
+def _of_figure(figure: str, accuracy: str) -> Any:
+    if accuracy == "accuracy" or not figure.startswith("accuracy"):
+        return alt.Tooltip(f"{figure}:Q", format=".3f")
+    title = figure.replace("accuracy", accuracy).replace("_", " ")
+    return alt.Tooltip(f"{figure}:Q", format=".3f", title=title)
 
 
 def heat_cells(

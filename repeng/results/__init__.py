@@ -2,6 +2,7 @@
 
 from repeng.results.csv_table import record_of, write_csv
 from repeng.results.evaluations import evaluation_path, read_evaluation, read_provenance, write_evaluation
+from repeng.results.figure_names import AUROC, PAIR_ACCURACY, figure_name, figure_names
 from repeng.results.kinds import CAPABILITY, FITTED, kind_of, our_name
 from repeng.results.layer_table import LayerFigure, LayerRow, layer_rows, read_layers, write_layers
 from repeng.results.table import (
@@ -17,15 +18,19 @@ from repeng.results.table import (
 from repeng.results.verdicts import with_verdicts
 
 __all__ = [
+    "AUROC",
     "CAPABILITY",
     "COLUMNS",
     "CONTRADICTED",
     "FITTED",
     "LayerFigure",
     "LayerRow",
+    "PAIR_ACCURACY",
     "ResultRow",
     "accuracy_of_probabilities",
     "evaluation_path",
+    "figure_name",
+    "figure_names",
     "kind_of",
     "layer_rows",
     "our_name",

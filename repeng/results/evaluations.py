@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from repeng.atomic import write_atomically
 from repeng.errors import BadData, BadInput
 from repeng.limits import RECORD_BYTES, read_bounded
-from repeng.metrics import AGREES, Evaluation, brier, genies_rms_calibration_error
+from repeng.metrics import AGREES, Evaluation, TextEvaluation, brier, genies_rms_calibration_error
 from repeng.results.kinds import kind_of
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,9 @@ TwoScores = Annotated[list[float], Field(min_length=2, max_length=2)]
 """Of a pair's best response and of its worse."""
 ARRAYS = ("example", "group", "scores", "fit_probabilities", "fit_scores", "shuffled", "unlabelled", "random")
 """What an evaluation knows besides its probabilities: its keys in a file begin with `eval_`."""
+TEXT_ARRAYS = ("labels", "text_scores", "rows", "thresholds")
+"""What an evaluation of labelled texts knows besides that."""
+CHANGED = "%s was changed since repeng wrote it: eval_accuracy is %.6g, its %s give %.6g and stand"
 
 
 def evaluation_path(root: Path, method: str, model_slug: str, source: str, target: str) -> Path:
@@ -51,27 +54,37 @@ def write_evaluation(path: Path, evaluation: Evaluation, provenance: Mapping[str
     Raises:
         BadInput: a key of the provenance is one that the evaluation itself writes.
     """
+    held = _held(evaluation)
+    twice = sorted(set(held) & set(provenance))
+    if twice:
+        raise BadInput(f"the provenance has the key {twice[0]!r}, which the evaluation writes; give it another name")
+    write_atomically(path, to_json({**held, **provenance}, inf_nan_mode="constants") + b"\n")
+
+
+def _held(evaluation: Evaluation) -> dict[str, Any]:
+    """What an evaluation's file holds of it, by key."""
+    texts = evaluation if isinstance(evaluation, TextEvaluation) else None
     held: dict[str, Any] = {
         "eval_accuracy": evaluation.accuracy,
         "eval_accuracy_reported": evaluation.reported_accuracy is not None,
     }
     if evaluation.probabilities is not None:
         by_fit = [one.probabilities for one in evaluation.fits if one.probabilities is not None]
-        released = float(np.mean([genies_rms_calibration_error(one) for one in by_fit]))
-        held |= {
-            "eval_brier_score": float(np.mean([brier(one) for one in by_fit])),
-            "eval_average_probability": float(np.mean(evaluation.probabilities)),
-            "eval_rms_calibration_error": None if math.isnan(released) else released,
-            "eval_probabilities": evaluation.probabilities.tolist(),
-        }
-    for name in ARRAYS:
+        held["eval_brier_score"] = float(np.mean([brier(one) for one in by_fit]))
+        held["eval_average_probability"] = float(np.mean(evaluation.probabilities))
+        if texts is None:
+            released = float(np.mean([genies_rms_calibration_error(one) for one in by_fit]))
+            held["eval_rms_calibration_error"] = None if math.isnan(released) else released
+        held["eval_probabilities"] = evaluation.probabilities.tolist()
+    for name in ARRAYS if texts is None else (*ARRAYS, *TEXT_ARRAYS):
         values = getattr(evaluation, name)
         if values is not None:
             held[f"eval_{name}"] = values.tolist()
-    twice = sorted(set(held) & set(provenance))
-    if twice:
-        raise BadInput(f"the provenance has the key {twice[0]!r}, which the evaluation writes; give it another name")
-    write_atomically(path, to_json({**held, **provenance}, inf_nan_mode="constants") + b"\n")
+    if texts is not None:
+        held["eval_benign"] = texts.benign
+        if texts.pairs is not None:
+            held["eval_pairs"] = _held(texts.pairs)
+    return held
 
 
 class _File(BaseModel):
@@ -91,37 +104,74 @@ class _File(BaseModel):
     eval_shuffled: list[float] | None = None
     eval_unlabelled: list[float] | None = None
     eval_random: list[float] | None = None
+    # Of labelled texts.
+    eval_labels: list[bool] | None = None
+    eval_text_scores: list[list[float]] | None = None
+    eval_rows: list[Int64] | None = None
+    eval_thresholds: list[TwoScores] | None = None
+    eval_benign: str = ""
+    eval_pairs: _File | None = None
 
 
 def read_evaluation(path: Path) -> Evaluation:
     """Read an evaluation file, ours or one of GENIES' format; only `eval_accuracy` or `eval_probabilities` is required.
 
-    A stated accuracy stands; where the probabilities say otherwise, a warning is logged. In a file that a study wrote
-    the accuracy was derived: there the probabilities are believed.
+    A file with `eval_labels` is of labelled texts, and gives a `TextEvaluation`. A stated accuracy stands; where the
+    probabilities say otherwise, a warning is logged. In a file that a study wrote, and in one of texts, the accuracy is
+    derived: there the probabilities, or the scores, are believed.
 
     Raises:
         BadData: there is no such file, or what it holds is no evaluation.
     """
     file = _load(path)
     try:
-        others: dict[str, Any] = {
-            "example": _array(file.eval_example, np.int64),
-            "group": _array(file.eval_group, np.int64),
-            "reported_accuracy": file.eval_accuracy,
-            "shuffled": _array(file.eval_shuffled, np.float64),
-            "unlabelled": _array(file.eval_unlabelled, np.float64),
-            "random": _array(file.eval_random, np.float64),
-        }
-        scores = None if file.eval_scores is None else np.array(file.eval_scores, dtype=np.float64).reshape(-1, 2)
-        by_fit = _by_fit(file.eval_fit_probabilities)
-        evaluation = (
-            Evaluation(_array(file.eval_probabilities, np.float64), scores=scores, **others)
-            if by_fit is None
-            else Evaluation.of_fits(by_fit, _by_fit(file.eval_fit_scores), **others)
-        )
+        if file.eval_labels is not None:
+            return _texts(file, path)
+        return _settle_accuracy(_pairs(file), path, derived=_is_derived(file))
     except BadInput as error:
         raise BadData(str(error), path=path) from error
-    return _settle_accuracy(evaluation, path, derived=_is_derived(file))
+
+
+def _pairs(file: _File) -> Evaluation:
+    others = {**_shared(file), "reported_accuracy": file.eval_accuracy}
+    scores = None if file.eval_scores is None else np.array(file.eval_scores, dtype=np.float64).reshape(-1, 2)
+    by_fit = _by_fit(file.eval_fit_probabilities)
+    if by_fit is None:
+        return Evaluation(_array(file.eval_probabilities, np.float64), scores=scores, **others)
+    return Evaluation.of_fits(by_fit, _by_fit(file.eval_fit_scores), **others)
+
+
+def _texts(file: _File, path: Path) -> TextEvaluation:
+    """The evaluation of labelled texts; the accuracy that the file states is never believed over its scores."""
+    text_scores = _by_fit(file.eval_text_scores)
+    if text_scores is None:
+        raise BadInput("eval_labels without eval_text_scores; give a score for each text and fit")
+    by_fit = _by_fit(file.eval_fit_probabilities)
+    found = TextEvaluation(
+        _array(file.eval_probabilities, np.float64) if by_fit is None else by_fit.mean(axis=0),
+        labels=np.array(file.eval_labels, dtype=bool),
+        text_scores=text_scores,
+        rows=_array(file.eval_rows, np.int64),
+        thresholds=_array(file.eval_thresholds, np.float64),
+        benign=file.eval_benign,
+        pairs=None if file.eval_pairs is None else _settle_accuracy(_pairs(file.eval_pairs), path, derived=True),
+        fit_probabilities=by_fit,
+        **_shared(file),
+    )
+    if file.eval_accuracy is not None and abs(found.accuracy - file.eval_accuracy) > AGREES:
+        log.warning(CHANGED, path, file.eval_accuracy, "scores", found.accuracy)
+    return found
+
+
+def _shared(file: _File) -> dict[str, Any]:
+    """What evaluations of pairs and of texts both know."""
+    return {
+        "example": _array(file.eval_example, np.int64),
+        "group": _array(file.eval_group, np.int64),
+        "shuffled": _array(file.eval_shuffled, np.float64),
+        "unlabelled": _array(file.eval_unlabelled, np.float64),
+        "random": _array(file.eval_random, np.float64),
+    }
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -171,12 +221,7 @@ def _settle_accuracy(evaluation: Evaluation, path: Path, *, derived: bool) -> Ev
     ours = float(np.mean(evaluation.wins))
     if derived or ours == evaluation.reported_accuracy:
         if abs(ours - evaluation.reported_accuracy) > AGREES:
-            log.warning(
-                "%s was changed since repeng wrote it: eval_accuracy is %.6g, its probabilities give %.6g and stand",
-                path,
-                evaluation.reported_accuracy,
-                ours,
-            )
+            log.warning(CHANGED, path, evaluation.reported_accuracy, "probabilities", ours)
         return replace(evaluation, reported_accuracy=None)
     if abs(ours - evaluation.reported_accuracy) > AGREES:
         ties = int(np.sum(evaluation.wins == 0.5))

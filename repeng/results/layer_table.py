@@ -44,6 +44,7 @@ class LayerRow:
         chosen_share: of the fits, those that chose it; None in tables of earlier versions, as is `tied_share`.
         tied_share: of the fits, those in which no layer has a higher held-out accuracy.
         oracle: the target's labels would have; no method may use it.
+        figure: what the accuracies on the target are, as in results.csv; empty in tables of earlier versions, of pairs.
         others: cells of columns that are none of ours, as text.
     """
 
@@ -61,16 +62,19 @@ class LayerRow:
     oracle: bool
     chosen_share: float | None = None
     tied_share: float | None = None
+    figure: str = ""
     others: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
-def layer_rows(figures: Sequence[LayerFigure], *, model: str, probe: str, source: str, target: str) -> list[LayerRow]:
+def layer_rows(
+    figures: Sequence[LayerFigure], *, model: str, probe: str, source: str, target: str, figure: str = ""
+) -> list[LayerRow]:
     """The rows of one probe on one target; of equal accuracies the oracle is the first."""
     best = max(range(len(figures)), key=lambda place: (figures[place].accuracy, -place))
-    names: dict[str, Any] = {"model": model, "probe": probe, "source": source, "target": target}
+    names: dict[str, Any] = {"model": model, "probe": probe, "source": source, "target": target, "figure": figure}
     return [
-        LayerRow(**names, **asdict(figure), chosen=figure.chosen_share > 0, oracle=place == best)
-        for place, figure in enumerate(figures)
+        LayerRow(**names, **asdict(one), chosen=one.chosen_share > 0, oracle=place == best)
+        for place, one in enumerate(figures)
     ]
 
 

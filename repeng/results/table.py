@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,16 @@ from pydantic import with_config
 
 from repeng.distributions.schema import Shift
 from repeng.errors import BadInput
-from repeng.metrics import Evaluation, Figures, figure_inputs, figures_of, fits_disagree
+from repeng.metrics import (
+    FIGURES,
+    Evaluation,
+    Figures,
+    TextEvaluation,
+    TextFigures,
+    figure_inputs,
+    figures_of,
+    fits_disagree,
+)
 from repeng.results.csv_table import columns_of, read_rows, record_of, write_rows
 from repeng.results.kinds import kind_of
 
@@ -35,10 +44,9 @@ class RowNames:
     n_prompts: int | None = None
 
 
-@with_config(allow_inf_nan=False)
 @dataclass(frozen=True)
-class ResultRow(Figures, RowNames):
-    """One row of results.csv: a model, a method and a shift. None is a blank; fields are the columns, in order.
+class RowOfFits(Figures, RowNames):
+    """What a row of results says of its figures: of overlap, of fits, and what its p-value allows to say.
 
     Attributes:
         n_overlap: pairs whose prompt stands in the source's train split, to the letter, nearly or inside a text.
@@ -52,10 +60,6 @@ class ResultRow(Figures, RowNames):
         p_corrected: `p` after correction over the study (Holm).
         verdict: what that allows to say: `above chance`, `below chance`, `no better than its null`, or, of a method
             without a null, `not told from chance`.
-        others: cells of columns that are none of ours, as text.
-
-    Raises:
-        BadInput: a figure is not finite.
     """
 
     n_overlap: int | None = None
@@ -68,12 +72,47 @@ class ResultRow(Figures, RowNames):
     tied_highest: float | None = None
     p_corrected: float | None = None
     verdict: str = ""
+
+
+@dataclass(frozen=True)
+class RowOfTexts:
+    """What kind of items a row of results is of.
+
+    Attributes:
+        figure: what `accuracy` is: `pair accuracy`, or `auroc` of labelled texts; empty where nothing was scored, and
+            in tables of earlier versions, which hold pairs.
+        n_texts: labelled texts scored; None of pairs.
+        n_positive: those that have the label.
+        benign: the distribution that the thresholds of 1 % and 5 % false positives were set on; empty for the source's
+            own negatives.
+        source_id_figure: what `source_id_accuracy` is, as `figure` of the source's own test split; empty without one.
+    """
+
+    figure: str = ""
+    n_texts: int | None = None
+    n_positive: int | None = None
+    benign: str = ""
+    source_id_figure: str = ""
+
+
+@with_config(allow_inf_nan=False)
+@dataclass(frozen=True)
+class ResultRow(TextFigures, RowOfTexts, RowOfFits):
+    """One row of results.csv: a model, a method and a shift. None is a blank; fields are the columns, in order.
+
+    Attributes:
+        others: cells of columns that are none of ours, as text.
+
+    Raises:
+        BadInput: a figure is not finite.
+    """
+
     others: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not self.kind:
             object.__setattr__(self, "kind", kind_of(self.method))
-        for figure in fields(Figures):
+        for figure in FIGURES:
             value = getattr(self, figure.name)
             if value is not None and not math.isfinite(value):
                 raise BadInput(f"{figure.name} is {value}; leave it blank (None) where it is unknown")
@@ -82,8 +121,11 @@ class ResultRow(Figures, RowNames):
 CONTRADICTED = "accuracy_of_probabilities"
 """What the probabilities give where they deny the accuracy that their file states; without such a row no column."""
 COLUMNS = columns_of(ResultRow)
-STUDY_FIGURES = ("n_fits", "tied_lowest", "tied_highest", "p_corrected")
-"""Numbers of a row that `Figures` does not list: they are of fits and of the study, not of one evaluation."""
+NUMBERS = (
+    *("n_pairs", "n_prompts", "n_overlap", "n_fits", "tied_lowest", "tied_highest", "p_corrected"),
+    *("n_texts", "n_positive"),
+)
+"""Numbers of a row that are not among `FIGURES`."""
 
 
 def row_from(
@@ -114,6 +156,7 @@ def row_from(
             interval of elicitation blank.
         kind: what the method is; by default what its name tells.
     """
+    texts = evaluation if isinstance(evaluation, TextEvaluation) else None
     denied = evaluation and evaluation.contradicted_by
     figures: dict[str, Any] = figures_of(
         figure_inputs(
@@ -132,8 +175,13 @@ def row_from(
         n_pairs=evaluation.n_pairs if evaluation else None,
         n_prompts=evaluation.n_prompts if evaluation else None,
         kind=kind,
-        n_fits=evaluation.n_fits if evaluation and evaluation.n_pairs is not None else None,
+        n_fits=evaluation.n_fits if evaluation and not evaluation.is_bare else None,
         fits_disagree=fits_disagree(evaluation) if evaluation and evaluation.n_fits > 1 else None,
+        figure=evaluation.figure if evaluation else "",
+        n_texts=texts.n_texts if texts else None,
+        n_positive=texts.n_positive if texts else None,
+        benign=texts.benign if texts else "",
+        source_id_figure=source_id.figure if source_id else "",
         others={} if denied is None else {CONTRADICTED: str(denied)},
         **figures,
     )
@@ -164,7 +212,7 @@ def results_frame(rows: Iterable[ResultRow]) -> pd.DataFrame:
     """Rows as a frame with the columns of results.csv, others after them; blanks are NaN."""
     records = [record_of(row) for row in rows]
     frame = pd.DataFrame(records, columns=None if records else list(COLUMNS))
-    for name in [*(figure.name for figure in fields(Figures)), "n_pairs", "n_prompts", "n_overlap", *STUDY_FIGURES]:
+    for name in [*(figure.name for figure in FIGURES), *NUMBERS]:
         frame[name] = frame[name].astype(float)
     for name in frame.columns[len(COLUMNS) :]:
         numbers = pd.to_numeric(frame[name], errors="coerce")

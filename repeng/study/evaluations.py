@@ -7,7 +7,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,7 +36,8 @@ from repeng.methods.base import (
     Target,
     no_note,
 )
-from repeng.metrics import Evaluation
+from repeng.methods.text_answers import benign_thresholds
+from repeng.metrics import Evaluation, TextEvaluation
 from repeng.models.fingerprint import slug
 from repeng.results import LayerFigure, evaluation_path, read_evaluation, write_evaluation
 from repeng.study.cautions import Failure
@@ -101,12 +102,14 @@ class Runner:
         store: where the activations are.
         predictions: folder of the evaluations.
         mixtures: splits that were mixed from others, and these.
+        benign: whose texts of label 0 set thresholds for labelled texts; None where the source's own do.
     """
 
     settings: MethodSettings
     store: Store
     predictions: Path
     mixtures: Mapping[Split, tuple[Split, ...]] = field(default_factory=dict)
+    benign: Split | None = None
     _read: dict[Split, CachedSplit] = field(default_factory=dict, repr=False, compare=False)
     _targets: dict[Split, tuple[Target, ResponseLabels]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -178,6 +181,8 @@ class Runner:
                     "target": [task.target.distribution, task.target.data_hash],
                     "version": __version__,
                 }
+                if (benign := self._benign(task)) is not None:
+                    facts["benign"] = [benign.distribution, benign.data_hash]
                 keys[task] = _key(facts)
         return keys
 
@@ -210,12 +215,18 @@ class Runner:
 
     def _reads(self, task: Task, method: Method) -> list[tuple[Split, RequiredActivations]]:
         """What a task reads of each split, the target first; of a mixture what each of its members holds."""
-        members = self.mixtures.get(task.source, (task.source,)) if method.reads_source else ()
-        return [(split, need) for split in (task.target, *members) for need in method.requires(task.source)]
+        members = self.mixtures.get(task.source, (task.source,)) if method.reads_of(task.source) else ()
+        benign = () if (found := self._benign(task)) is None else (found,)
+        splits = (task.target, *benign, *members)
+        return [(split, need) for split in splits for need in method.requires(task.source)]
+
+    def _benign(self, task: Task) -> Split | None:
+        """What sets a task's thresholds, where that is not the source."""
+        return self.benign if task.target.as_texts else None
 
     def _folder(self, split: Split, need: RequiredActivations) -> Path:
         key = ActivationKey(need.stimulus.name, need.site or LOGPROB, need.token)
-        return split_folder(self.store.root / self.settings.capture_id, split) / str(key)
+        return split_folder(self.store.root / self.settings.capture_id, split) / key.folder
 
     def _content(self, split: Split, need: RequiredActivations) -> str | None:
         """A hash over what the store holds of a need; None where it lacks it."""
@@ -315,13 +326,20 @@ class Runner:
                 answers = fitted.answer_all(targets)
             for answer in answers:
                 task = waiting.pop(0)
-                yield task, self._judged(task, answer)
+                yield task, self._judged(task, answer, fitted)
         except Exception as error:
             yield from ((task, error) for task in waiting)
 
-    def _judged(self, task: Task, answer: Answer | Exception) -> Evaluation | Exception:
+    def _judged(self, task: Task, answer: Answer | Exception, fitted: FittedMethod) -> Evaluation | Exception:
+        if isinstance(answer, Exception):
+            return answer
         try:
-            return answer if isinstance(answer, Exception) else evaluate(answer, *self._target(task.target))
+            found = evaluate(answer, *self._target(task.target))
+            if isinstance(found, TextEvaluation) and self.benign is not None:
+                target, labels = self._target(self.benign)
+                limits = benign_thresholds(fitted.answer(target), target, labels)
+                found = replace(found, thresholds=limits, benign=self.benign.distribution)
+            return found
         except RepengError as error:
             return error
 

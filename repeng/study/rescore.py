@@ -12,6 +12,7 @@ import numpy as np
 
 from repeng.benchmarks.shift_lists import get_benchmark
 from repeng.distributions.load import list_distributions, load_distributions
+from repeng.distributions.reading import Reading
 from repeng.distributions.schema import Benchmark, Shift, Split
 from repeng.errors import BadData, BadInput, UnknownName
 from repeng.limits import RECORD_BYTES, read_bounded
@@ -114,11 +115,13 @@ def rescore(
     return [replace(one, row=row) for one, row in zip(found, rows, strict=True)]
 
 
-def target_groups(data: str | Path, benchmark: Benchmark | str | Path) -> dict[str, Split]:
+def target_groups(
+    data: str | Path, benchmark: Benchmark | str | Path, reading: Reading | None = None
+) -> dict[str, Split]:
     """`groups` of `rescore`: the test split of each source and target of a benchmark, as far as the data holds them."""
     shifts = benchmark if isinstance(benchmark, Benchmark) else get_benchmark(benchmark)
     names = {name for shift in shifts.shifts for name in (shift.source, shift.target)}
-    held = load_distributions(data, sorted(names & set(list_distributions(data))))
+    held = load_distributions(data, sorted(names & set(list_distributions(data))), reading=reading)
     return {name: distribution.test for name, distribution in held.items()}
 
 
@@ -245,8 +248,8 @@ def _with_groups(evaluation: Evaluation, split: Split | None, path: Path) -> Eva
             len(split.pairs),
         )
         return evaluation
-    example = np.array([pair.example for pair in split.pairs], dtype=np.int64)
-    return replace(evaluation, example=example, group=split.groups[example])
+    best = np.array([pair.best for pair in split.pairs], dtype=np.int64)
+    return replace(evaluation, example=split.units[best], group=split.groups[split.response_example[best]])
 
 
 def _warn_of_missing(rows: Sequence[Rescored], files: _Files) -> None:

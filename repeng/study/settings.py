@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from repeng.distributions.known import PREFIX, data_name
+from repeng.distributions.reading import Reading
 from repeng.errors import BadData, BadInput
 from repeng.limits import LARGEST_SEED, SETTINGS_BYTES, read_bounded
 from repeng.methods.names import split_names, with_parameters
@@ -44,6 +46,16 @@ def _method_names(methods: Any) -> Any:
     return tuple(map(_named, listed)) if isinstance(listed, (list, tuple)) else listed
 
 
+def _columns_text(columns: Any) -> Any:
+    """A table of columns as the text that the command line takes."""
+    return ",".join(f"{ours}={theirs}" for ours, theirs in columns.items()) if isinstance(columns, Mapping) else columns
+
+
+def _turn_text(turn: Any) -> Any:
+    """A turn's number as text."""
+    return str(turn) if isinstance(turn, int) and not isinstance(turn, bool) else turn
+
+
 def _named(method: Any) -> Any:
     if not isinstance(method, Mapping) or not isinstance(method.get("name"), str):
         return method
@@ -66,10 +78,17 @@ class Study:
             mean. Prompting, tuning and plug-ins are fitted once.
         nulls: how many fits on shuffled labels, and how many random directions, each probe is held against; 0: none.
         limit: the first so many examples of each split; None: all.
+        columns: which column of the data holds which of our fields, as `text=claim,label=truth`, in a file also as a
+            table.
+        positive: the label that counts as 1, against every other.
+        turn: which message of a conversation is labelled: a number, a role, or `all`.
+        group: column of what is never parted, such as a scenario or an author.
         augment: share of target train examples mixed into each source, between 0 and 1.
         too_long: what happens to a text longer than the model takes: `skip`, `refuse` or `cut`.
         device_map: how transformers spreads the captured model over devices, as `auto`; in place of `device`.
         drop_overlap: leave out of what is scored for a source the test examples whose prompt stands in its train split.
+        benign: a distribution whose texts of label 0 set the thresholds of rare false positives for labelled texts; by
+            default the source's own held-out ones do.
         strict: take every caution for an error: before the model runs where it is known by then, else at the end.
         trust_store: read cached activations without checking their content against the recorded checksums.
 
@@ -85,6 +104,10 @@ class Study:
     fits: Annotated[int, Field(ge=1, le=MOST_FITS)] = 5
     nulls: Annotated[int, Field(ge=0, le=MOST_NULLS)] = 20
     limit: Annotated[int, Field(ge=2)] | None = None
+    columns: Annotated[Text | None, BeforeValidator(_columns_text)] = None
+    positive: Text | None = None
+    turn: Annotated[Text | None, BeforeValidator(_turn_text)] = None
+    group: Text | None = None
     store: Text = "store"
     out: Text = ""
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
@@ -95,16 +118,27 @@ class Study:
     tune_preset: Text = "default"
     device_map: Text | None = None
     drop_overlap: bool = False
+    benign: Text = ""
     strict: bool = False
     trust_store: bool = False
 
     def __post_init__(self) -> None:
         if not self.out:
             asked = self.benchmark or self.data or "mini"
-            name = f"{Path(asked).resolve().stem}-{slug(self.model)}" + (f"-first{self.limit}" if self.limit else "")
+            base = data_name(asked) if asked.startswith(PREFIX) else Path(asked).resolve().stem
+            name = f"{base}-{slug(self.model)}" + (f"-first{self.limit}" if self.limit else "")
             name += "-without-overlap" if self.drop_overlap else ""
             object.__setattr__(self, "out", str(Path("results") / name))
         object.__setattr__(self, "out", str(Path(self.out).expanduser()) if self.out.startswith("~") else self.out)
+
+    @property
+    def reading(self) -> Reading:
+        """How the rows of its data are read.
+
+        Raises:
+            BadInput: columns or turn are not of the form that they have.
+        """
+        return Reading.parse(self.columns, positive=self.positive, turn=self.turn, group=self.group)
 
     @classmethod
     def read(cls, path: Path | None, flags: Mapping[str, Any]) -> Study:

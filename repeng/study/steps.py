@@ -17,6 +17,7 @@ from repeng.activations.store.files import SplitKey
 from repeng.activations.store.request import Request
 from repeng.activations.store.store import Store, StoredCapture
 from repeng.benchmarks.loaded import load_benchmark, load_named
+from repeng.distributions.reading import Reading
 from repeng.distributions.schema import Distribution, ResponseLabels, Split
 from repeng.distributions.stimuli import Stimulus, get_stimulus
 from repeng.errors import BadInput, CaptureMismatch, UnknownName
@@ -33,7 +34,7 @@ from repeng.probes.fitting import ProbeSpec, fit_probe
 from repeng.probes.registry import get_probe
 from repeng.probes.selection import LayerChoice, check_layers
 from repeng.probes.source import BLOCK_BYTES
-from repeng.results import LayerRow, layer_rows
+from repeng.results import AUROC, PAIR_ACCURACY, LayerRow, layer_rows
 from repeng.study.capture_plan import ModelSettings
 from repeng.version import __version__
 
@@ -99,6 +100,8 @@ def capture(
     layers: Sequence[int] | None = None,
     logprob: bool = True,
     storage_dtype: str = "bfloat16",
+    device: str = "auto",
+    reading: Reading | None = None,
 ) -> CachedData:
     """Run a model once over some data and keep its activations. What the store holds already is not done again.
 
@@ -109,10 +112,12 @@ def capture(
         limit: only the first so many examples of each split.
         stimuli: how prompt and response become text; `plain` is what most probes read, ccs and cra the contrasts.
         sites: hook sites: `resid_post`, `hook_z`, `mlp_out`, ...
-        tokens: where a vector is taken: `last`, `response_mean`, `prompt_last`.
+        tokens: where a vector is taken: `last`, `response_mean`, `all` and others, by their names in docs/store.md.
         layers: 0-based blocks; None for all.
         logprob: also each response's log-probability in nats.
         storage_dtype: `bfloat16`, `float32` or `float16`.
+        device: `auto`, `cpu`, `cuda`, ...; only where the model is a name.
+        reading: what columns and labels of a file or hub dataset mean, where their names do not say it.
 
     Raises:
         BadInput: there is no such model, or data; no such layer, or a text that cannot be tokenized.
@@ -120,7 +125,7 @@ def capture(
         UnknownName: no such stimulus, site or token.
         NonFinite: a value is infinite or not a number.
     """
-    splits = _splits(data, limit)
+    splits = _splits(data, limit, reading)
     kept = store if isinstance(store, Store) else Store(store)
     request = Request(
         stimuli=tuple(get_stimulus(each) if isinstance(each, str) else each for each in stimuli),
@@ -131,7 +136,7 @@ def capture(
     )
     how: dict[str, Any] = {"storage_dtype": storage_dtype}
     if isinstance(model, str):
-        named = ModelSettings(model)
+        named = ModelSettings(model, device)
         done = capture_activations(named.load, splits, request, kept, identity=named.identity, **how)
     else:
         done = capture_activations(model, splits, request, kept, **how)
@@ -151,6 +156,7 @@ def open_data(
     benchmark: str | None = None,
     limit: int | None = None,
     hashes: Sequence[str] = (),
+    reading: Reading | None = None,
 ) -> CachedData:
     """Cached activations of which it is said which data is meant.
 
@@ -160,6 +166,7 @@ def open_data(
         benchmark: whose data it is.
         limit: only the first so many examples of each split.
         hashes: data hashes, each of which also means what was read together with it.
+        reading: how the data was read: the columns and labels that were named when it was captured.
 
     Raises:
         BadInput, BadData: there is no such data, or it is wrong.
@@ -167,9 +174,9 @@ def open_data(
     """
     versions: dict[tuple[str, str], str] = {}
     if benchmark is not None:
-        versions = versions_of(load_benchmark(benchmark, data, limit=limit).distributions.values())
+        versions = versions_of(load_benchmark(benchmark, data, limit=limit, reading=reading).distributions.values())
     elif data is not None or limit is not None:
-        versions = versions_of(load_named(data, limit=limit).values())
+        versions = versions_of(load_named(data, limit=limit, reading=reading).values())
     keys = cached.splits()
     for data_hash in hashes:
         named = [key for key in keys if key.data_hash == data_hash]
@@ -413,7 +420,8 @@ def sweep(
             found = FittedOnCache.alone(fitted, data.n_layers).unit_scores(question, units)
             asked.forget()
             figures = by_layer(found, question, labels).figures
-            rows += layer_rows(figures, model=data.model, probe=name, source=source, target=target)
+            names = {"model": data.model, "probe": name, "source": source, "target": target}
+            rows += layer_rows(figures, **names, figure=_figure(question))
     return rows
 
 
@@ -426,6 +434,7 @@ class Transfer:
         cosine: `[source][source]`, of the directions at one layer that all sources share; None where the probe has
             no direction, and where sources chose different heads.
         layer: that layer: the one of highest mean held-out accuracy over the sources.
+        figures: what the accuracies on each target are: `pair accuracy`, or `auroc` of labelled texts.
     """
 
     probe: str
@@ -433,6 +442,7 @@ class Transfer:
     accuracy: list[list[float]]
     cosine: list[list[float]] | None
     layer: int
+    figures: tuple[str, ...]
 
 
 def transfer_matrix(
@@ -473,9 +483,11 @@ def transfer_matrix(
     fits = [fit(data, each, made, site=site, token=token, seed=seed) for each in distributions]
     place = int(np.mean([fitted.held_out_accuracy for fitted in fits], axis=0).argmax())
     accuracy: list[list[float]] = [[] for _ in distributions]
+    figures = []
     for each in distributions:
         asked = [cached_target(fitted, data, each, allow_shared=allow_shared) for fitted in fits][0]
         question, labels = _question(asked)
+        figures.append(_figure(question))
         for row, fitted in zip(accuracy, fits, strict=True):
             found = FittedOnCache.alone(fitted, data.n_layers).unit_scores(question, [fitted.layer_units[place]])
             row.append(by_layer(found, question, labels).figures[0].accuracy)
@@ -485,7 +497,7 @@ def transfer_matrix(
     if len({fitted.layer_heads[place] for fitted in fits}) == 1 and all(unit is not None for unit in units):
         stacked = np.stack([unit for unit in units if unit is not None])
         cosine = (stacked @ stacked.T).tolist()
-    return Transfer(name, tuple(distributions), accuracy, cosine, fits[0].fitted_layers[place])
+    return Transfer(name, tuple(distributions), accuracy, cosine, fits[0].fitted_layers[place], tuple(figures))
 
 
 def _opened(cached: Cached) -> CachedData:
@@ -534,10 +546,10 @@ def _probe(given: str | Probe) -> tuple[str, Probe]:
     return with_parameters(probe.name, parameters), probe
 
 
-def _splits(data: Data, limit: int | None) -> list[Split]:
+def _splits(data: Data, limit: int | None, reading: Reading | None) -> list[Split]:
     """The splits that some data means, each cut to `limit` examples."""
     if isinstance(data, str | Path):
-        data = tuple(load_named(str(data), limit=limit).values())
+        data = tuple(load_named(str(data), limit=limit, reading=reading).values())
     elif isinstance(data, Distribution | Split):
         data = (data,)
     found = [split for each in data for split in (each.splits.values() if isinstance(each, Distribution) else (each,))]
@@ -552,7 +564,13 @@ def _labels(cached: CachedSplit) -> ResponseLabels:
 def _question(cached: CachedSplit) -> tuple[Target, ResponseLabels]:
     """A split that is only known from a store, without its labels; and its labels."""
     labels = _labels(cached)
-    return Target(cached.distribution, cached.data_hash, labels.examples, (), lambda: cached), labels
+    structure = (labels.units, labels.rivals, labels.as_texts)
+    return Target(cached.distribution, cached.data_hash, *structure, (), lambda: cached), labels
+
+
+def _figure(question: Target) -> str:
+    """What an accuracy of the answer to a question is."""
+    return AUROC if question.as_texts else PAIR_ACCURACY
 
 
 def _unit_direction(fitted: FittedProbe, place: int) -> Float[np.ndarray, " d"] | None:

@@ -140,7 +140,8 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
             holds another study.
     """
     study = joined(study)
-    world = load_benchmark(study.benchmark, study.data, limit=study.limit)
+    world = load_benchmark(study.benchmark, study.data, limit=study.limit, benign=study.benign, reading=study.reading)
+    benign = world.distributions[study.benign].test if study.benign else None
     settings = ModelSettings(study.model, study.device, study.dtype, study.too_long, study.device_map)
     n_layers = settings.identity.n_layers
     check_layers(study.layers, n_layers, study.model)
@@ -166,9 +167,9 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     mixed = _mixtures(world, study) if study.augment else {}
     tasks = _tasks(world, methods, mixed)
     members = {mixture: (_train(world, shift.source), _train(world, shift.target)) for shift, mixture in mixed.items()}
-    wanted, possible, impossible = _wanted(tasks, methods, members)
+    wanted, possible, impossible = _wanted(tasks, methods, members, benign)
     cache = plan_cache(settings, Path(study.store), wanted, trial=trial)
-    runner = Runner(shared, Store(study.store, trust=study.trust_store), Path(study.out) / PREDICTIONS, members)
+    runner = Runner(shared, Store(study.store, trust=study.trust_store), Path(study.out) / PREDICTIONS, members, benign)
     known = runner.known(possible, methods)
     tunings = plan_tunings((task for task in possible if task not in known), methods, trial=trial)
     fitting = {method.name for method in methods if method.uses_source}
@@ -307,6 +308,7 @@ def _wanted(
     tasks: Sequence[Task],
     methods: Sequence[Method],
     members: Mapping[Split, Sequence[Split]],
+    benign: Split | None,
 ) -> tuple[dict[Split, frozenset[RequiredActivations]], tuple[Task, ...], tuple[Failure, ...]]:
     """The parts that each split must have in the store; and the tasks that can be done, and those that cannot."""
     by_name = {method.name: method for method in methods}
@@ -321,12 +323,18 @@ def _wanted(
             except BadInput as error:
                 known[key] = error
         found = known[key]
+        try:
+            method.check_splits(task.source, task.target)
+        except BadInput as error:
+            found = error
         if isinstance(found, BadInput):
             impossible.append(Failure(task.method, task.source.distribution, task.target.distribution, str(found)))
             continue
         possible.append(task)
         splits = [task.target]
-        if method.reads_source:
+        if benign is not None and task.target.as_texts:
+            splits.append(benign)
+        if method.reads_of(task.source):
             splits += members.get(task.source, [task.source])
         for split in splits:
             needs.setdefault(split, set()).update(found)
@@ -394,7 +402,7 @@ def _write_layers(plan: Plan, answers: StudyEvaluations, path: Path) -> None:
         answer = answers.get(task.method, source, target)
         if answer is not None and answer.by_layer.figures:
             names = {"model": plan.study.model, "probe": task.method, "source": source, "target": target}
-            rows += layer_rows(answer.by_layer.figures, **names)
+            rows += layer_rows(answer.by_layer.figures, **names, figure=answer.evaluation.figure)
     if rows:
         write_layers(rows, path)
     else:

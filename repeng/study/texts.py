@@ -16,6 +16,7 @@ def texts_of(results: Path) -> dict[str, Distribution]:
         return {}
     study = Study.read(results / "study.toml", {})
     try:
-        return load_benchmark(study.benchmark, study.data, limit=study.limit).distributions
+        world = load_benchmark(study.benchmark, study.data, limit=study.limit, reading=study.reading)
+        return world.distributions
     except BadInput:
         return {}

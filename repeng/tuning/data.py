@@ -108,19 +108,22 @@ class PairStream:
 
 
 def example_rows(encoded: EncodedSplit, examples: Sequence[int]) -> Rows:
-    """Best and worse rows of those examples all of whose responses can be scored."""
+    """Each right row with the worse ones, of those examples all of whose responses can be scored."""
     split, kept = encoded.split, encoded.kept
-    found = []
+    found, left_out = [], 0
     for number in examples:
-        start, best = int(split.offsets[number]), split.examples[number].best
+        start, right = int(split.offsets[number]), split.examples[number].right
         rows = range(start, start + len(split.examples[number].responses))
         if kept[list(rows)].all():
-            found.append((start + best, tuple(row for row in rows if row != start + best)))
-    if len(found) < len(examples):
+            worse = tuple(row for row in rows if row - start not in right)
+            found += [(start + best, worse) for best in right]
+        else:
+            left_out += 1
+    if left_out:
         log.warning(
             "%s: %d of %d examples are left out of tuning: they are longer than the model takes",
             split.distribution,
-            len(examples) - len(found),
+            left_out,
             len(examples),
         )
     return tuple(found)

@@ -50,7 +50,7 @@ def test_data_are_listed_checked_and_exported(repeng: Repeng, place: Path, tmp_p
     assert "easy" in problem["file"] and problem["example"] == 0
     assert repeng("data", "export", "mini", tmp_path / "mini").code == 0
     mini = repeng("data", "check", tmp_path / "mini", "--strict")
-    assert (mini.code, mini.out) == (0, "31 distribution(s): all good\n")
+    assert mini.code == 0 and mini.out.endswith("\n31 distribution(s): all good\n")
 
 
 def test_published_evaluations_are_rescored_as_json(repeng: Repeng, genies_root: Path) -> None:

@@ -44,7 +44,7 @@ def test_every_bad_example_of_every_file_is_a_problem_of_its_own(tmp_path: Path)
         [
             "no responses",
             "no prompt",
-            "2 best",
+            "no worse",
             "broken JSON",
             "listed twice",
             "broken JSON",
@@ -71,6 +71,6 @@ def test_a_summary_counts_examples_responses_pairs_and_distinct_prompts(tmp_path
     save(tmp_path / "a" / "train.json", [GOOD, GOOD, many])
     save(tmp_path / "a" / "test.json", [many])
     assert summarise(load_distributions(tmp_path)) == (
-        SplitSummary("a", "train", examples=3, responses=8, pairs=5, prompts=2),
-        SplitSummary("a", "test", examples=1, responses=4, pairs=3, prompts=1),
+        SplitSummary("a", "train", examples=3, responses=8, positives=3, pairs=5, prompts=2),
+        SplitSummary("a", "test", examples=1, responses=4, positives=1, pairs=3, prompts=1),
     )

@@ -97,7 +97,7 @@ BAD: list[tuple[Any, str]] = [
     ({"prompt": "p", "responses": ["a", "b"]}, "responses is a list"),
     ({"prompt": "p", "responses": {"a": 1}}, "needs 2 or more"),
     ({"prompt": "p", "responses": {"a": 0, "b": 0}}, "no best response"),
-    ({"prompt": "p", "responses": {"a": 1, "b": 1.0}}, "2 best responses"),
+    ({"prompt": "p", "responses": {"a": 1, "b": 1.0}}, "no worse response"),
     ({"prompt": "p", "responses": {"a": 1, "b": 0.5}}, "a number (0.5); a score is 1 (best) or 0"),
     ({"prompt": "p", "responses": {"a": 1, "b": float("nan")}}, "a number (nan)"),
     ({"prompt": "p", "responses": {"a": 1, "b": None}}, "the score of the response 'b' is nothing"),

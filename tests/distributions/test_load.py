@@ -145,7 +145,8 @@ def test_a_bad_example_is_refused_with_file_number_and_reason(tmp_path: Path) ->
     with pytest.raises(BadData) as caught:
         load_distributions(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path / 'a' / 'train.json'}, example 2: no best response; exactly one has the score 1, the others 0"
+        f"{tmp_path / 'a' / 'train.json'}, example 2: no best response; of an example's responses one or more "
+        "have the score 1, and one or more the score 0"
     )
     assert caught.value.exit_code == 2
 
@@ -154,7 +155,7 @@ def test_an_empty_list_and_one_prompt_for_all_are_refused_with_the_file(tmp_path
     empty = save(tmp_path / "empty.json", [])
     with pytest.raises(BadData, match="empty.json: an empty list"):
         load_distributions(empty)
-    same = save(tmp_path / "same.jsonl", [{"prompt": "p", "chosen": "a", "rejected": f"{n}"} for n in range(9)])
+    same = save(tmp_path / "same.jsonl", [{"prompt": "p", "chosen": "a", "rejected": "b"} for _ in range(9)])
     with pytest.raises(BadData, match="same.jsonl: all examples have the same prompt.*give a train and a test file"):
         load_distributions(same)
 
@@ -200,3 +201,12 @@ def test_chats_metadata_and_labels_come_back_from_what_is_written(tmp_path: Path
     for name in ("../up", "a/b", "", ".."):
         with pytest.raises(BadInput, match="cannot be written"):
             write_genies(Distribution(name, {}), tmp_path)
+
+
+def test_examples_of_one_prompt_are_divided_by_their_responses_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    same = save(tmp_path / "same.jsonl", [{"prompt": "p", "chosen": "a", "rejected": f"{n}"} for n in range(40)])
+    (loaded,) = load_distributions(same).values()
+    assert len(loaded.train.examples) + len(loaded.test.examples) == 40 and len(loaded.test.examples) > 2
+    assert "all 40 examples have the same prompt" in caplog.text

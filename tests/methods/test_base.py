@@ -26,8 +26,10 @@ def test_a_target_is_the_same_whatever_its_labels_are() -> None:
     one, other = target_of(split), target_of(flipped)
     assert one.questions == other.questions
     np.testing.assert_array_equal(one.pairs, other.pairs)
+    np.testing.assert_array_equal(one.rivals, other.rivals)
+    assert not one.as_texts and not other.as_texts
     shown = {field.name for field in fields(Target)}
-    assert shown == {"distribution", "key", "examples", "questions", "opened"}
+    assert shown == {"distribution", "key", "units", "rivals", "as_texts", "questions", "opened"}
     assert not any(hasattr(question, "best") for question in one.questions)
 
 

@@ -8,6 +8,7 @@ from tools.coverage.accuracies import coverage, five_fit_cells, one_fit_cells
 from tools.coverage.differences import difference_cells, difference_coverage
 from tools.coverage.draws import Cell
 from tools.coverage.others import calibration_coverage, mean_coverage, null_levels, ratio_coverage
+from tools.coverage.texts import ALONE, FIGURES, TextCell, text_cells, text_coverage, text_difference_coverage
 
 OURS = "Korn-Graubard"
 
@@ -38,6 +39,26 @@ def test_five_fits_of_two_kinds_cannot_know_the_rare_kind() -> None:
 def test_a_cell_without_signal_has_p_under_5_percent_in_5_percent_at_most() -> None:
     found = null_levels(0.1, fits=5, nulls=20, draws=250)
     assert found["both"] <= 0.085 < 0.2 < found["interval"]
+
+
+def test_intervals_of_labelled_texts_cover_where_those_over_texts_alone_do_not() -> None:
+    found = text_coverage(TextCell(30, 20, 0.5, 0.8, whole=True), draws=200)
+    assert min(found[name][0] for name in FIGURES) >= 0.91
+    assert found[ALONE][0] < 0.75
+
+
+def test_a_difference_of_two_aurocs_is_told_from_none_and_covered() -> None:
+    inside, _, without = text_difference_coverage(TextCell(100, 4, 0.5, 0.9), 0.7, draws=100)
+    assert inside >= 0.9 and without == 1.0
+    assert text_difference_coverage(TextCell(30, 4, 0.5, 0.8), 0.8, draws=200)[2] <= 0.08
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("groups", [30, 100])
+@pytest.mark.parametrize("options", [{}, {"fits": 5, "fit_sd": 0.3}])
+def test_the_worst_cell_of_labelled_texts(groups: int, options: dict) -> None:
+    found = [text_coverage(cell, draws=500) for cell in text_cells([groups], (1, 4), **options)]
+    assert min(one[name][0] for one in found for name in FIGURES) >= 0.91
 
 
 @pytest.mark.slow

@@ -11,7 +11,8 @@ import torch
 from planted import Planted, fit_probe, planted
 
 from repeng.errors import BadInput, NonFinite
-from repeng.probes.base import Probe
+from repeng.probes.base import Probe, pair_rows
+from repeng.probes.fitting import RULES
 from repeng.probes.inputs import all_finite
 from repeng.probes.registry import PROBES, get_probe, known_probes
 
@@ -170,10 +171,19 @@ def test_a_single_pair_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_best_responses_of_one_example_are_refused(name: str) -> None:
+def test_of_two_right_responses_each_is_a_pair_with_every_wrong_one_and_only_a_preset_refuses_them(name: str) -> None:
     part = data(name)
-    with pytest.raises(BadInput, match="example 0 has two best"):
-        make(name).fit(part.activations, part.labels, part.groups // 2)
+    probe, two_right = make(name), part.groups // 2
+    examples = two_right.numpy()
+    fitted = probe.fit(part.activations, part.labels, two_right)
+    labels = part.labels.numpy()
+    assert len(pair_rows(labels, examples)) == 2 * len(pair_rows(labels, part.groups))
+    assert all(bool(torch.isfinite(value).all()) for value in fitted.state().values())
+    if probe.rule == "genies":
+        with pytest.raises(BadInput, match="example 0 has 2 right of 4: take"):
+            RULES[probe.rule].check(probe, labels, examples)
+    else:
+        RULES[probe.rule].check(probe, labels, examples)
 
 
 @pytest.mark.parametrize("name", NAMES)

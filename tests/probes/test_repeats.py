@@ -20,7 +20,7 @@ from repeng.probes.lda import LDA
 from repeng.probes.logistic import Logistic
 from repeng.probes.members import Members
 from repeng.probes.mms import MMS
-from repeng.probes.nulls import Coins, NullPairs
+from repeng.probes.nulls import NullPairs, ShuffledPairs
 from repeng.probes.registry import get_probe
 from repeng.probes.repeats import fit_repeatedly, fit_seeds, reseeded
 from repeng.probes.source import SourceData, split_source
@@ -109,7 +109,7 @@ def test_a_null_is_the_same_search_with_labels_exchanged(probe: Probe) -> None:
     made = fit_repeatedly(ProbeSpec(probe, "top-k:1", seed=3), data, fits=1, nulls=4)
     split = split_source(data.labels, data.examples, data.groups, seed=3)
     pairs = NullPairs(split.train, split.held_out)
-    coins = Coins.toss(4, 3, data.examples, data.groups, pairs)
+    coins = ShuffledPairs.toss(4, 3, data, pairs, split.unpaired)
     asked = planted(seed=9).pairs
     target = source_of(probe, strength=2.0, seed=9)
     found = made.shuffled.pair_scores(layer_of(target), asked)
@@ -146,10 +146,12 @@ def test_labels_of_one_prompt_are_exchanged_together() -> None:
     groups = examples // 2
     rows = np.arange(160).reshape(-1, 2)
     pairs = NullPairs(rows[:50], rows[50:])
-    coins = Coins.toss(8, 0, examples, groups, pairs)
+    labels, none = np.tile([1.0, 0.0], 80), np.empty(0, dtype=int)
+    data = SourceData(torch.zeros(1, 1, 160, 2), labels, examples, groups, (0,))
+    coins = ShuffledPairs.toss(8, 0, data, pairs, none)
     both = np.concatenate([coins.train, coins.validation], axis=1)
     assert np.array_equal(both[:, 0::2], both[:, 1::2]) and len({row.tobytes() for row in both}) == 8
-    of_one_prompt = Coins.toss(8, 0, examples, np.zeros(160, dtype=int), pairs)
+    of_one_prompt = ShuffledPairs.toss(8, 0, replace(data, groups=np.zeros(160, dtype=int)), pairs, none)
     assert not np.array_equal(of_one_prompt.train[:, 0::2], of_one_prompt.train[:, 1::2])
 
 

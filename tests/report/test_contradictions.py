@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 from made_up_study import write_study
 
 import repeng
+from repeng.metrics import TextFigures
 from repeng.report.compare import compare_results
 from repeng.report.contradictions import FIGURES, INFERRED, settle, stated_contradictions
 from repeng.report.html import write_report
@@ -22,6 +23,7 @@ ACCURACIES = {"mms": (0.9, 0.95, 0.5, 0.45), "zero-shot": (0.7, 0.725, 0.5, 0.47
 BLANK = (
     *("source_id_accuracy", "baseline_accuracy", "differential_elicitation", "auroc", "rms_calibration_error_debiased"),
     *("fit_sd", "fit_lowest", "fit_highest", "unlabelled_sd", "null_sd", "selectivity", "random_mean", "random_sd"),
+    *(figure.name for figure in fields(TextFigures)),
 )
 """Figures that the made-up study does not have."""
 

@@ -100,9 +100,10 @@ def test_the_surest_mistakes_come_first_and_no_shift_has_more_than_two(tmp_path:
     worst = min(float(predictions["tiny", "mms", r.source, r.target].evaluation.probabilities.min()) for r in rows)
     assert found[0].probability == worst
     example = distributions[found[0].target].test.examples[found[0].example]
-    assert found[0].prompt == example.prompt
-    assert found[0].best == example.responses[example.best]
-    assert found[0].preferred in example.responses and found[0].preferred != found[0].best
+    prompt, best, preferred = (shown.text for shown in found[0].texts)
+    assert prompt == example.prompt
+    assert best == example.responses[example.best]
+    assert preferred in example.responses and preferred != best
 
 
 def test_texts_of_other_data_are_not_shown(tmp_path: Path) -> None:

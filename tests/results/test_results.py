@@ -54,13 +54,17 @@ def test_columns_are_those_of_the_design_in_their_order() -> None:
         "differential_elicitation,differential_elicitation_low,differential_elicitation_high,rms_calibration_error,"
         "rms_calibration_error_debiased,rms_calibration_error_debiased_low,rms_calibration_error_debiased_high,"
         "genies_rms_calibration_error,brier,auroc,n_overlap,accuracy_without_overlap,kind,n_fits,fits_disagree,"
-        "tied_layers,tied_lowest,tied_highest,p_corrected,verdict"
+        "tied_layers,tied_lowest,tied_highest,p_corrected,verdict,figure,n_texts,n_positive,benign,pair_accuracy,"
+        "pair_accuracy_low,pair_accuracy_high,accuracy_at_threshold,accuracy_at_threshold_low,"
+        "accuracy_at_threshold_high,balanced_accuracy,balanced_accuracy_low,balanced_accuracy_high,recall_at_1,"
+        "recall_at_1_low,recall_at_1_high,recall_at_5,recall_at_5_low,recall_at_5_high,false_positives_at_1,"
+        "false_positives_at_5,average_precision,average_precision_low,average_precision_high,brier_low,brier_high"
     )
 
 
 def test_every_column_is_described_in_the_documentation() -> None:
     text = (Path(__file__).parents[2] / "docs" / "results.md").read_text().split("## layers.csv")[0]
-    described = set(", ".join(re.findall(r"^\| ([a-z_, ]+) \|", text, flags=re.MULTILINE)).split(", "))
+    described = set(", ".join(re.findall(r"^\| ([a-z_0-9, ]+) \|", text, flags=re.MULTILINE)).split(", "))
     assert set(COLUMNS) <= described
 
 
@@ -72,7 +76,7 @@ def test_a_table_reads_back_as_it_was_written_to_the_last_bit(tmp_path: Path) ->
 
 def test_a_blank_is_nothing_between_commas(tmp_path: Path) -> None:
     write_results([a_row(auroc=None)], tmp_path / "results.csv")
-    assert (tmp_path / "results.csv").read_text().splitlines()[1].endswith(",,,,probe,1,,,,,,")
+    assert (tmp_path / "results.csv").read_text().splitlines()[1].endswith(",,,,probe,1,,,,,,,pair accuracy" + 25 * ",")
 
 
 def test_columns_in_another_order_are_read_and_foreign_ones_kept(tmp_path: Path) -> None:
@@ -184,7 +188,7 @@ def test_what_an_evaluation_cannot_support_stays_blank() -> None:
         return row_from(evaluation, model="m", method="x", layers="", shift=SHIFT, capability=capability)
 
     bare = row(Evaluation(reported_accuracy=0.7))
-    assert {name for name in COLUMNS[8:] if getattr(bare, name) not in (None, "")} == {"accuracy", "kind"}
+    assert {name for name in COLUMNS[8:] if getattr(bare, name) not in (None, "")} == {"accuracy", "kind", "figure"}
     without_groups = row(Evaluation(np.linspace(0, 1, 100)))
     assert without_groups.accuracy_low is without_groups.auroc is without_groups.n_prompts is None
     assert without_groups.brier is not None and without_groups.n_pairs == 100

@@ -10,6 +10,7 @@ from small_world import SHIFTS, world, write_world
 
 from repeng.benchmarks.loaded import export, load_benchmark, load_named
 from repeng.distributions.load import list_distributions, load_distributions
+from repeng.distributions.reading import Reading
 from repeng.distributions.shifts import load_shifts
 from repeng.errors import BadInput, UnknownName
 from repeng.methods.base import MethodSettings
@@ -135,8 +136,43 @@ def test_the_embedded_benchmark_written_out_is_read_back_the_same(tmp_path: Path
     assert found.benchmark.shifts == mini.benchmark.shifts == load_shifts(tmp_path / "out" / "shifts.json")
     for name in mini.benchmark.distributions:
         assert found.distributions[name].test.data_hash == mini.distributions[name].test.data_hash
-    with pytest.raises(UnknownName, match="choose from mini"):
-        export("genies", tmp_path)
+    with pytest.raises(BadInput, match="no file or folder 'nowhere'"):
+        export("nowhere", tmp_path)
+    with pytest.raises(UnknownName, match="unknown form 'pairs'; choose from genies, statements"):
+        export("mini", tmp_path, form="pairs")
+
+
+def test_how_data_is_read_is_a_setting_in_flags_and_files(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text('turn = -1\npositive = "no"\ngroup = "who"\n[columns]\ntext = "claim"\nlabel = "truth"\n')
+    study = Study.read(file, {"positive": "yes"})
+    assert study.reading == Reading({"text": "claim", "label": "truth", "group": "who"}, "yes", "-1")
+    (tmp_path / "again.toml").write_text(study.to_toml())
+    assert Study.read(tmp_path / "again.toml", {}) == study
+    assert Study().reading.says_nothing
+    assert Study(data="known:liars-bench=/x/copy").out == "results/liars-bench-mini"
+
+
+def test_data_is_loaded_as_the_reading_says_and_embedded_data_needs_none(tmp_path: Path) -> None:
+    rows = "".join(f"t{number},{'ab'[number % 2]}\n" for number in range(20))
+    (tmp_path / "d.csv").write_text("claim,truth\n" + rows)
+    reading = Reading({"label": "truth"}, positive="b")
+    found = load_benchmark(None, str(tmp_path / "d.csv"), reading=reading).distributions["d"]
+    assert found.train.labels.sum() + found.test.labels.sum() == 10
+    for load in (load_named, lambda data, reading: load_benchmark(data, None, reading=reading)):
+        with pytest.raises(BadInput, match="--columns label=truth --positive b is of data of one's own"):
+            load("mini", reading=reading)
+
+
+def test_what_has_no_train_split_is_a_target_alone(tmp_path: Path) -> None:
+    lines = "".join(f'{{"text": "t{number}", "label": {number % 2}}}\n' for number in range(20))
+    (tmp_path / "benign").mkdir()
+    (tmp_path / "benign" / "test.jsonl").write_text(lines)
+    with pytest.raises(BadInput, match="no distribution has a train split"):
+        load_benchmark(None, str(tmp_path))
+    (tmp_path / "lies.jsonl").write_text(lines)
+    found = load_benchmark(None, str(tmp_path)).benchmark.shifts
+    assert [(shift.source, shift.target) for shift in found] == [("lies", "benign"), ("lies", "lies")]
 
 
 SHARED = MethodSettings("toy", 3, 256, "toy-0", Path("plugins"), Path("tuned"))

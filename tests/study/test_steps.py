@@ -160,7 +160,7 @@ def test_a_sweep_over_heads_is_a_plain_loop_over_them(capture: CachedData, block
     rows = sweep(capture, "near", ["like"], ["mms"], site="hook_z", block_bytes=block_bytes)
     found = {(row.layer, row.head): row for row in rows}
     source, target, known = capture.split("near"), capture.split("like", "test"), capture.labels("near")
-    pairs = split_source(known.labels, known.examples, known.groups, seed=0)
+    pairs = split_source(known.labels, known.rivals, known.groups, seed=0)
     accuracies = {}
     for layer, head in found:
         learned, asked = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +19,18 @@ from tools.coverage.accuracies import (
 )
 from tools.coverage.differences import difference_cells, difference_coverage
 from tools.coverage.draws import Cell
-from tools.coverage.held_out import held_out_rows
+from tools.coverage.held_out import SEED, held_out_rows
 from tools.coverage.others import RATIOS, calibration_coverage, mean_coverage, null_levels, ratio_coverage
+from tools.coverage.texts import (
+    ALONE,
+    DIFFERENCES,
+    TextCell,
+    text_cells,
+    text_coverage,
+    text_difference_coverage,
+    threshold_coverage,
+)
+from tools.coverage.texts import FIGURES as TEXT_FIGURES
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -132,13 +143,82 @@ def calibration(draws: int) -> None:
     table(("pairs", "true error", "raw", "debiased", "its high end", "worst coverage"), rows)
 
 
+def texts(draws: int) -> None:
+    """Of figures of labelled texts."""
+    kinds: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("1 fit", {}),
+        ("1 fit, one label a group", {"sizes": (4, 20), "whole": True}),
+        ("5 fits", {"sizes": (1, 4), "fits": 5}),
+        ("5 fits, sd .3", {"sizes": (1, 4), "fits": 5, "fit_sd": 0.3}),
+    )
+    rows = []
+    for title, options in kinds:
+        for groups in (30, 100, 300) if title.startswith("1") else (30, 100):
+            cells = text_cells([groups], **options)
+            found = [text_coverage(cell, draws=draws) for cell in cells]
+            for name in (*TEXT_FIGURES, ALONE):
+                known = [(one[name], cell) for one, cell in zip(found, cells, strict=True) if name in one]
+                if known:
+                    (share, _), cell = min(known, key=lambda one: one[0][0])
+                    where = f"{cell.area:g}, {cell.size} x {cell.prevalence:g}"
+                    shares, widths = zip(*(one for one, _ in known), strict=True)
+                    rows.append((title, groups, name, share, where, float(np.mean(shares)), float(np.mean(widths))))
+    head = ("fits", "groups", "figure", "worst", "at AUROC, texts a group x prevalence", "mean", "width")
+    table(head, rows)
+
+
+def texts_held_out(draws: int) -> None:
+    """Of figures of labelled texts, in cells that no procedure was chosen by."""
+    rows = []
+    for title, options in (("1 fit", {}), ("3 fits, sd .2", {"fits": 3, "fit_sd": 0.2})):
+        cells = text_cells([50, 200], (1, 2, 8), (0.65, 0.9, 0.985), (0.3, 0.15), alike=0.5, **options)
+        found = [text_coverage(cell, draws=draws, seed=SEED) for cell in cells]
+        for name in TEXT_FIGURES:
+            shares = [one[name][0] for one in found]
+            rows.append((title, name, len(cells), min(shares), float(np.mean(shares))))
+    table(("fits", "figure", "cells", "worst", "mean"), rows)
+
+
+def text_differences(draws: int) -> None:
+    """Of differences of two AUROCs on the same texts."""
+    rows = []
+    kinds: tuple[tuple[str, dict[str, Any]], ...] = (("1 fit", {}), ("5 fits, sd .3", {"fits": 5, "fit_sd": 0.3}))
+    for title, options in kinds:
+        for groups in (30, 100):
+            cells = [
+                (TextCell(groups, size, share, a, **options), b)
+                for size in (1, 4)
+                for share in (0.5, 0.1)
+                for a, b in DIFFERENCES
+            ]
+            found = [text_difference_coverage(cell, b, draws=draws) for cell, b in cells]
+            alarms = [one[2] for one, (cell, b) in zip(found, cells, strict=True) if cell.area == b]
+            shares, widths, _ = zip(*found, strict=True)
+            means = float(np.mean(shares)), float(np.mean(widths))
+            rows.append((title, groups, min(shares), *means, max(alarms), float(np.mean(alarms))))
+    table(("fits", "groups", "worst", "mean", "width", "most false alarms", "mean false alarms"), rows)
+
+
+def thresholds(draws: int) -> None:
+    """Of recall at 1 % false positives, by the number of benign texts that the threshold was set on."""
+    rows = []
+    for benign in (50, 100, 300, 1000, 10_000):
+        found = threshold_coverage(benign, TextCell(200, 1, 0.5, 0.9), draws=draws)
+        rows.append((benign, found["given"], found["meant"], f"{found['low']:.2%} to {found['high']:.2%}"))
+    table(("benign texts", "recall at this threshold", "recall at 1 %", "true rates of 95 in 100 thresholds"), rows)
+
+
 def held_out(draws: int) -> None:
     """Of cells that no procedure was chosen by."""
     table(("of", "fits", "cells", "worst", "mean"), held_out_rows(draws))
 
 
 TABLES: dict[str, Callable[[int], None]] = {
-    one.__name__: one for one in (one_fit, five_fits, differences, ratios, means, nulls, calibration, held_out)
+    one.__name__: one
+    for one in (
+        *(one_fit, five_fits, differences, ratios, means, nulls, calibration, held_out),
+        *(texts, texts_held_out, text_differences, thresholds),
+    )
 }
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from repeng.activations.store.files import (
 )
 from repeng.activations.store.records import WAY_OUT, Index, SplitRecord, read_capture, read_index, read_split
 from repeng.activations.store.stored_activations import StoredActivations
-from repeng.distributions.schema import ResponseLabels, Split
+from repeng.distributions.schema import ResponseLabels, Split, rivals_of
 from repeng.errors import BadInput, StoreError, UnknownName
 from repeng.models.sites import canonical_site
 
@@ -137,7 +137,8 @@ class StoredCapture:
             split: `train` or `test`.
             layer: a 0-based block, whose axis is left out, or several; None for every layer that is here.
             site: `resid_post`, `hook_z`, `mlp_out`, or any hook site that was captured, by TransformerLens' name.
-            token: "last" of the whole text, "response_mean", or "prompt_last", the token before the response.
+            token: "last" of the whole text, "response_mean", "prompt_last", or another that was captured and has one
+                vector a response (docs/store.md lists them); for `all` see `tokens`.
             stimulus: name of the stimulus.
             data_hash: of which version of the split's data; needed where several were captured.
 
@@ -154,23 +155,68 @@ class StoredCapture:
         key = self.find(distribution, split, data_hash=data_hash)
         return self.open(key, stimulus, site, token).numpy(layer)
 
+    def tokens(
+        self,
+        distribution: str,
+        split: str = "train",
+        *,
+        layer: int,
+        site: str = "resid_post",
+        token: str = "all",
+        stimulus: str = "plain",
+        data_hash: str | None = None,
+        responses: Sequence[int] | None = None,
+    ) -> tuple[Float[np.ndarray, "token ..."], Int[np.ndarray, " response_1"]]:
+        """The vectors of every token of some responses at one layer, as float32 numpy.
+
+            values, offsets = capture.tokens("facts", "train", layer=3, responses=range(100))
+            values[offsets[7] : offsets[8]]  # the tokens of response 7: [token, d_model]
+
+        Args:
+            distribution: name of a distribution.
+            split: `train` or `test`.
+            layer: a 0-based block.
+            site: as of `activations`.
+            token: "all", or of some roles, as "all:user+assistant".
+            stimulus: name of the stimulus.
+            data_hash: of which version of the split's data; needed where several were captured.
+            responses: by their row in file order; None for all. Only theirs are read into memory.
+
+        Returns:
+            Values [token, d_model], the responses' tokens one after the other, and offsets [response + 1] into them. A
+            response that was skipped or is empty has none.
+
+        Raises:
+            UnknownName, BadInput, StoreError: as of `activations`.
+        """
+        key = self.find(distribution, split, data_hash=data_hash)
+        values, offsets = self.open(key, stimulus, site, token).tokens(layer, responses)
+        return values.float().numpy(), offsets
+
     def labels(self, distribution: str, split: str = "train", *, data_hash: str | None = None) -> ResponseLabels:
         """What is known of every response of a split, in the order of `activations`.
 
         Returns:
-            `labels`, 1.0 for an example's best response and 0.0 for the others; `examples`, the example of each
-            response; `groups`, the group of prompts of equal text that each belongs to; each a numpy array [response].
+            `labels`, 1.0 for a right response and 0.0 for the others; `units`, what is never parted, and
+            `rivals`, what competes: its example unless a group is given; `groups`, the group (of prompts of equal text)
+            that each belongs to; each a numpy array [response].
 
         Raises:
             UnknownName: no such split is here.
             BadInput: several versions of its data are here; the message lists them.
         """
         index = self.index(self.find(distribution, split, data_hash=data_hash))
+        examples = np.array(index.numbers("example"), dtype=np.int64)
+        labels = np.array(index.numbers("label"), dtype=np.float64)
+        right, of_all = np.bincount(examples, labels), np.bincount(examples)
+        units = np.array([row.get("unit", row["example"]) for row in index.responses], dtype=np.int64)
         return ResponseLabels(
             f"{distribution}/{split}",
-            labels=np.array(index.numbers("label"), dtype=np.float64),
-            examples=np.array(index.numbers("example"), dtype=np.int64),
+            labels=labels,
+            units=units,
+            rivals=rivals_of(units, examples),
             groups=np.array(index.numbers("group"), dtype=np.int64),
+            as_texts=bool(((right == 0) | (right == of_all)).any()),
         )
 
     def open(self, split: Split | SplitKey, stimulus: str, site: str, token: str = "last") -> StoredActivations:
@@ -181,7 +227,7 @@ class StoredCapture:
         """
         site = canonical_site(site)
         name = ActivationKey(stimulus, site, "" if site == LOGPROB else token)
-        folder = split_folder(self.folder, split) / str(name)
+        folder = split_folder(self.folder, split) / name.folder
         if not (folder / INDEX).is_file():
             key = split_key(split)
             raise StoreError(

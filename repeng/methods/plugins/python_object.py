@@ -165,7 +165,7 @@ class FittedObject:
             "seed": self.method.settings.seed,
             "distribution": self.source.distribution,
             "split": self.source.name,
-            "examples": [[prompt_value(e.prompt), e.responses, e.best] for e in self.source.examples],
+            "examples": [[prompt_value(e.prompt), e.responses, e.right] for e in self.source.examples],
         }
 
 

@@ -80,7 +80,9 @@ def prompt_from(value: Any) -> Prompt:
 def serve(folder: Path) -> None:
     """Fit, then answer about each target; what goes wrong in one answer is said in its file."""
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
-    examples = tuple(Example(prompt_from(prompt), tuple(texts), best) for prompt, texts, best in request["examples"])
+    examples = tuple(
+        Example(prompt_from(prompt), tuple(texts), tuple(right)) for prompt, texts, right in request["examples"]
+    )
     source = Split(request["distribution"], request["split"], examples)
     try:
         method = load_object(request["object"])

@@ -59,6 +59,10 @@ function snippet(example, query) {
   return (at ? "…" : "") + plain(text.slice(at, at + 400)).slice(0, 180);
 }
 
+// A split holds pairs, as [example, best, worse(, example of the worse)]; or labelled texts, as [example, response, label].
+const itemsOf = (data) => data.texts || data.pairs;
+const counted = (count, name) => `${count.toLocaleString("en")} ${name}${count === 1 ? "" : "s"}`;
+
 const verdict = (p) => (p > 0.5 ? "right" : p < 0.5 ? "wrong" : "tie");
 const sureness = (row) => Math.max(row.p, 1 - row.p);
 
@@ -74,11 +78,11 @@ function matching(part, data, query, method) {
   const lists = method === "" ? [null] : data.predictions.filter((one) => one.method === Number(method));
   const lowest = Number($("confidence").value), asked = $("verdict").value;
   for (const list of lists) {
-    data.pairs.forEach((pair, number) => {
+    itemsOf(data).forEach((item, number) => {
       const p = list ? list.p[number] : null;
-      if (!hit[pair[0]]) return;
+      if (!hit[item[0]]) return;
       if (list && (p === null || (asked && verdict(p) !== asked) || Math.max(p, 1 - p) < lowest)) return;
-      rows.push({ part, number, pair, p, source: list ? list.source : "" });
+      rows.push({ part, number, item, p, text: Boolean(data.texts), source: list ? list.source : "" });
     });
   }
   return rows;
@@ -101,17 +105,19 @@ async function search() {
   draw();
 }
 
-const address = (row) => `#${new URLSearchParams({ distribution: row.part.name, split: row.part.split, pair: row.number })}`;
+const address = (row) => `#${new URLSearchParams({ distribution: row.part.name, split: row.part.split, [row.text ? "text" : "pair"]: row.number })}`;
 
 function draw() {
   const { rows, start } = state, shown = rows.slice(start, start + PAGE);
-  $("status").textContent = `${rows.length.toLocaleString("en")} pair${rows.length === 1 ? "" : "s"}`;
+  const texts = rows.filter((row) => row.text).length, pairs = rows.length - texts;
+  $("status").textContent = [pairs || !texts ? counted(pairs, "pair") : "", texts ? counted(texts, "text") : ""].filter(Boolean).join(", ");
   $("rows").replaceChildren(...shown.map((row) => {
-    const example = loaded.get(String(row.part.number)).examples[row.pair[0]];
-    const where = `${row.part.name} ${row.part.split}, example ${row.pair[0]}` + (row.source ? `, fitted on ${row.source}` : "");
+    const whole = loaded.get(String(row.part.number)).examples[row.item[0]];
+    const example = row.text ? { ...whole, responses: [whole.responses[row.item[1]]] } : whole;
+    const where = `${row.part.name} ${row.part.split}, example ${row.item[0]}` + (row.text ? `, label ${row.item[2]}` : "") + (row.source ? `, fitted on ${row.source}` : "");
     const link = element("a", { href: address(row) }, element("span", {}, ...marked(snippet(example, state.query), state.query)));
-    const small = element("small", {}, where);
-    if (row.p !== null) small.append(": ", element("span", { class: verdict(row.p) }, `${verdict(row.p)}, p(best) ${row.p.toFixed(3)}`));
+    const small = element("small", {}, where), said = row.text ? `p(label ${row.item[2]})` : "p(best)";
+    if (row.p !== null) small.append(": ", element("span", { class: verdict(row.p) }, `${verdict(row.p)}, ${said} ${row.p.toFixed(3)}`));
     link.append(small);
     return element("li", {}, link);
   }));
@@ -138,23 +144,43 @@ async function open() {
   const asked = new URLSearchParams(location.hash.slice(1));
   const number = state.info.splits.findIndex((part) => part.name === asked.get("distribution") && part.split === asked.get("split"));
   if (number < 0) return;
-  const data = await load(String(number)), pair = data.pairs[Number(asked.get("pair"))];
-  if (!pair) return;
-  const part = state.info.splits[number], [at, best, worse] = pair, example = data.examples[at];
-  const others = example.responses.map((text, i) => [text, i]).filter(([, i]) => i !== best && i !== worse);
-  const found = data.predictions.map((one) => ({ ...one, value: one.p[Number(asked.get("pair"))] })).filter((one) => one.value !== null);
+  const data = await load(String(number)), place = Number(asked.get(data.texts ? "text" : "pair")), item = itemsOf(data)[place];
+  if (!item) return;
+  const part = state.info.splits[number], at = item[0], example = data.examples[at];
+  const { blocks, scored, said } = (data.texts ? textBlocks : pairBlocks)(item, example, data);
+  const found = data.predictions.map((one) => ({ ...one, value: one.p[place] })).filter((one) => one.value !== null);
   const whole = $("pair");
-  whole.replaceChildren(element("h2", {}, `${part.name} ${part.split}, example ${at}`),
-    ...block("Prompt", example.prompt), ...block("Best response", example.responses[best], "best"),
-    ...block("Worse response", example.responses[worse], "preferred"),
-    ...others.flatMap(([text, i]) => block(`Another worse response (${i + 1})`, text)));
-  if (state.info.tokens) whole.append(...strips(number, at, [[best, "Best response"], [worse, "Worse response"]]));
-  if (found.length) whole.append(element("h3", {}, "Predictions"), predictions(found));
+  whole.replaceChildren(element("h2", {}, `${part.name} ${part.split}, example ${at}`), ...blocks);
+  if (state.info.tokens) whole.append(...strips(number, scored));
+  if (found.length) whole.append(element("h3", {}, "Predictions"), predictions(found, said));
   whole.append(element("p", {}, back()));
   whole.scrollTop = 0;
   // Next to the list the pair is in sight already; under it, on a phone, it is not.
   whole.focus({ preventScroll: true });
   if (whole.getBoundingClientRect().top > window.innerHeight / 2) whole.scrollIntoView();
+}
+
+// A chat turn by turn; nothing where there is no prompt, as of a statement.
+function promptBlocks(example) {
+  if (example.turns) return example.turns.flatMap(([role, text]) => block(role, text));
+  return example.prompt ? block("Prompt", example.prompt) : [];
+}
+
+function pairBlocks([at, best, worse, other = at], example, data) {
+  const another = data.examples[other], rest = example.responses.map((text, i) => [text, i]).filter(([, i]) => i !== best && (other !== at || i !== worse));
+  const blocks = [...promptBlocks(example), ...block("Best response", example.responses[best], "best"),
+    ...(other !== at ? promptBlocks(another) : []), ...block("Worse response", another.responses[worse], "preferred"),
+    ...rest.flatMap(([text, i]) => example.right.includes(i) ? block(`Another right response (${i + 1})`, text, "best") : block(`Another worse response (${i + 1})`, text))];
+  return { blocks, scored: [[at, best, "Best response"], [other, worse, "Worse response"]], said: "p(best)" };
+}
+
+function textBlocks([at, number, label], example) {
+  const colour = (right) => (right ? "best" : "preferred"), bare = !example.prompt && example.responses.length === 1;
+  const title = example.region === "all" ? `Last turn; the whole conversation has label ${label}` : `${bare ? "Text" : "Response"}, label ${label}`;
+  const rest = example.responses.map((text, i) => [text, i]).filter(([, i]) => i !== number);
+  const blocks = [...promptBlocks(example), ...block(title, example.responses[number], colour(label)),
+    ...rest.flatMap(([text, i]) => block(`Another response (${i + 1}), label ${example.right.includes(i) ? 1 : 0}`, text))];
+  return { blocks, scored: [[at, number, bare ? "Text" : "Response"]], said: `p(label ${label})` };
 }
 
 function back() {
@@ -163,8 +189,8 @@ function back() {
   return button;
 }
 
-function predictions(found) {
-  const head = element("tr", {}, ...["method", "fitted on", "p(best)", "verdict"].map((name) => element("th", { scope: "col", class: "text" }, name)));
+function predictions(found, said) {
+  const head = element("tr", {}, ...["method", "fitted on", said, "verdict"].map((name) => element("th", { scope: "col", class: "text" }, name)));
   const rows = found.map((one) => element("tr", {},
     element("th", { scope: "row" }, state.info.methods[one.method]), element("td", { class: "text" }, one.source),
     element("td", {}, one.value.toFixed(3)), element("td", { class: `text ${verdict(one.value)}` }, verdict(one.value))));
@@ -172,15 +198,15 @@ function predictions(found) {
   return element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Predictions" }, table);
 }
 
-function strips(part, example, responses) {
+function strips(part, responses) {
   const button = element("button", { type: "button" }, "Score token by token"), place = element("div");
   button.addEventListener("click", async () => {
     button.disabled = true;
     place.textContent = "Scoring …";
     try {
-      const scored = await load(`tokens-${part}-${example}`), answers = responses.map(([number]) => scored[number]);
+      const answers = await Promise.all(responses.map(async ([at, number]) => (await load(`tokens-${part}-${at}`))[number]));
       const most = Math.max(1e-12, ...answers.flat().map(([, score]) => Math.abs(score)));
-      place.replaceChildren(...answers.flatMap((tokens, i) => strip(responses[i][1], tokens, most)));
+      place.replaceChildren(...answers.flatMap((tokens, i) => strip(responses[i][2], tokens, most)));
     } catch (error) {
       place.textContent = `The tokens could not be scored: ${error.message}`;
     }

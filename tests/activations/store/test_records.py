@@ -61,7 +61,7 @@ def test_a_file_that_is_read_and_written_is_the_same_bytes(files: dict[type[Stor
         (("stimulus", "name"), "a name", "cannot be read: a stimulus named 'a name'"),
         (("layers",), None, "layers: Input should be a valid"),
         (("format",), 3, "format: format 3; this version of repeng reads formats 1 and 2"),
-        (("responses", 0, "label"), 0.5, "cannot be read: responses: an example has not exactly one response labelled"),
+        (("responses", 0, "label"), 0.5, "cannot be read: responses: a label is neither 1.0 nor 0.0"),
         (("shape", 0), 7, "cannot be read: shape [7, 32] with"),
         (("skipped",), [-1], "cannot be read: skipped or blank names a row that is not one of"),
         (("layers",), [0, 1], "cannot be read: layers are not those of the shards"),

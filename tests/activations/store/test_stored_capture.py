@@ -41,7 +41,7 @@ def test_activations_are_float32_numpy_in_file_order(stored: StoredCapture, spli
 def test_labels_examples_and_groups_come_without_the_data(stored: StoredCapture, split: Split) -> None:
     known = stored.labels("made_up", "train")
     assert np.array_equal(known.labels, split.labels)
-    assert np.array_equal(known.examples, split.response_example)
+    assert np.array_equal(known.units, split.response_example)
     assert np.array_equal(known.groups, split.groups[split.response_example])
     assert len(known.labels) == len(stored.activations("made_up", "train", layer=0))
 

@@ -1,0 +1,241 @@
+"""How the fields of a row are found: names that are known, columns that the user names, and what a label means."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from repeng.distributions.chat import kind
+from repeng.errors import BadData, BadInput, UnknownName
+
+KNOWN_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "text": ("statement", "text", "claim", "sentence"),
+        "prompt": ("prompt",),
+        "response": ("response", "completion", "answer"),
+        "messages": ("messages", "conversation"),
+        "responses": ("responses",),
+        "labels": ("labels",),
+        "label": (
+            *("label", "labels", "is_true", "truth", "correct", "is_correct", "truthful", "honest", "is_honest"),
+            *("deceptive", "is_deceptive", "harmful", "is_harmful", "toxic", "is_toxic", "safe", "is_safe"),
+        ),
+        "chosen": ("chosen",),
+        "rejected": ("rejected",),
+        "group": ("group",),
+    }
+)
+"""Our fields, and the names by which each is known in a file without being told."""
+LABEL_WORDS: Mapping[str, float] = MappingProxyType(
+    {
+        **dict.fromkeys(("1", "true", "yes", "positive", "correct", "deceptive", "harmful", "toxic", "unsafe"), 1.0),
+        **dict.fromkeys(("0", "false", "no", "negative", "incorrect", "honest", "harmless", "non-toxic", "safe"), 0.0),
+    }
+)
+"""Labels that are text and need no explanation, in lower case. Of `safe` and `unsafe` and the like 1 is what a detector
+looks for; `--positive` says otherwise."""
+ROLE = re.compile(r"[A-Za-z_]+")
+TURN_NUMBER = re.compile(r"-?\d{1,6}")
+WHOLE = "all"
+MOST_CLASSES = 8
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the user says of how rows are to be read, where their names alone do not.
+
+    Attributes:
+        columns: for some of our fields (`KNOWN_NAMES`) the name of the column that holds it; `a.b` is the field b of
+            the object a, `a.0` the first element of the list a.
+        positive: the label that counts as 1, every other as 0; of responses under names the name of the right one.
+        turn: which message of a conversation the label is of: a number from 0, or from the end as -1; a role, whose
+            last turn it is; `all`, the whole conversation. By default the last turn of the assistant, or the last
+            message where the assistant says nothing.
+        group: column of what is never parted and is resampled as one; the same as `columns={"group": ...}`.
+
+    Raises:
+        BadInput: a field that is not ours or a column without a name; a turn that is none of these.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
+    positive: str | None = None
+    turn: str | None = None
+    group: str | None = None
+
+    def __post_init__(self) -> None:
+        columns = dict(self.columns)
+        if self.group is not None:
+            if columns.setdefault("group", self.group) != self.group:
+                raise BadInput(f"the group is the column {columns['group']!r} and {self.group!r}; give only one")
+            object.__setattr__(self, "group", None)
+        for ours, theirs in columns.items():
+            if ours not in KNOWN_NAMES:
+                raise UnknownName("field", ours, KNOWN_NAMES)
+            if not theirs:
+                raise BadInput(f"no column for {ours}; name it as {ours}=COLUMN")
+        object.__setattr__(self, "columns", columns)
+        if self.turn is not None and not (ROLE.fullmatch(self.turn) or TURN_NUMBER.fullmatch(self.turn)):
+            raise BadInput(
+                f"turn is {self.turn!r}; give a number from 0 (or from the end, as -1), a role as user, or {WHOLE}"
+            )
+
+    @classmethod
+    def parse(
+        cls,
+        columns: str | None = None,
+        *,
+        positive: str | None = None,
+        turn: str | None = None,
+        group: str | None = None,
+    ) -> Reading:
+        """A reading of which the columns are given as on the command line: `text=claim,label=truth`.
+
+        Raises:
+            BadInput: as of the class; or `columns` is not of that form, or names a field twice.
+        """
+        named: dict[str, str] = {}
+        for part in (columns or "").split(",") if columns else ():
+            ours, equals, theirs = (piece.strip() for piece in part.partition("="))
+            if not equals:
+                raise BadInput(f"columns has {part.strip()!r}; write OURS=THEIRS, as text=claim,label=truth")
+            if ours in named:
+                raise BadInput(f"columns names {ours} twice; keep one of them")
+            named[ours] = theirs
+        return cls(named, positive, turn, group)
+
+    def over(self, other: Reading) -> Reading:
+        """This reading; what it does not say is as in another."""
+        columns = {**other.columns, **self.columns}
+        return Reading(columns, self.positive or other.positive, self.turn or other.turn)
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether names alone decide."""
+        return self == Reading()
+
+    def __str__(self) -> str:
+        given = {"columns": ",".join(map("=".join, self.columns.items())), "positive": self.positive, "turn": self.turn}
+        return " ".join(f"--{name} {value}" for name, value in given.items() if value)
+
+
+@dataclass(frozen=True)
+class Fields:
+    """A row, and how it is to be read: our fields looked up in it by their columns."""
+
+    row: Mapping[str, Any]
+    reading: Reading
+    _known: dict[str, str | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def column(self, ours: str) -> str | None:
+        """The column that holds one of our fields: the named one, else the known one; None where there is none.
+
+        Raises:
+            BadData: a named column is not there, or several known ones are.
+        """
+        if ours not in self._known:
+            self._known[ours] = self._column(ours)
+        return self._known[ours]
+
+    def _column(self, ours: str) -> str | None:
+        named = self.reading.columns.get(ours)
+        if named is not None:
+            if _at(self.row, named) is None:
+                raise BadData(f"no {ours}: the column {named!r} is not there or empty; the example has {self.names}")
+            return named
+        row, taken = self.row, self.reading.columns.values()
+        found = [name for name in KNOWN_NAMES[ours] if name in row and row[name] is not None and name not in taken]
+        if len(found) > 1:
+            raise BadData(f"{' and '.join(found)} may each be the {ours}; say which with --columns {ours}={found[0]}")
+        return found[0] if found else None
+
+    def value(self, ours: str) -> Any:
+        """What stands in that column; None where there is none."""
+        column = self.column(ours)
+        return None if column is None else _at(self.row, column)
+
+    def named(self, *ours: str) -> bool:
+        """Whether the user names a column for one of some fields."""
+        return any(name in self.reading.columns for name in ours)
+
+    def group(self, *, known: bool) -> str | None:
+        """The group as text; None where there is none.
+
+        Args:
+            known: whether a column named `group` is meant where the user names none.
+
+        Raises:
+            BadData: the group is no text and no number, or a named one is empty.
+        """
+        if not known and not self.named("group"):
+            return None
+        value = self.value("group")
+        if value is None or (value == "" and not self.named("group")):
+            return None
+        if value == "" or not isinstance(value, str | int | float):
+            raise BadData(f"the group is {kind(value) if value != '' else 'empty'}; it is a text or a number")
+        return str(value)
+
+    def rest(self, *ours: str) -> dict[str, Any]:
+        """The row without the columns of some fields: its metadata."""
+        taken = {self.column(name) for name in ours}
+        return {key: value for key, value in self.row.items() if key not in taken}
+
+    @property
+    def names(self) -> str:
+        """The columns that hold something, for messages."""
+        return ", ".join(sorted(str(key) for key, value in self.row.items() if value is not None)) or "nothing"
+
+
+def label_of(value: Any, positive: str | None) -> float | None:
+    """1.0 or 0.0 of a label; None of one that says neither, such as one of several classes.
+
+    With `positive` its name alone is 1. Else 1, 0, true, false and the words of `LABEL_WORDS`.
+    """
+    name = class_name(value)
+    if positive is not None:
+        return float(name.casefold() == class_name(positive).casefold())
+    return LABEL_WORDS.get(name.strip().casefold())
+
+
+def class_name(value: Any) -> str:
+    """A label as it is named in messages and on the command line: 1.0 is `1`, True is `true`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def is_label(value: Any) -> bool:
+    """Whether a value can be a label at all: true or false, a number, or text that is not empty."""
+    return isinstance(value, bool | int | float) or (isinstance(value, str) and bool(value.strip()))
+
+
+def classes_refusal(labels: Iterable[Any], column: str) -> str:
+    """Why labels of several classes cannot be read, with every class and how many are of it."""
+    counts = Counter(map(class_name, labels)).most_common()
+    shown = ", ".join(f"{name[:40]!r} ({count:,})" for name, count in counts[:MOST_CLASSES])
+    more = f" and {len(counts) - MOST_CLASSES:,} more" if len(counts) > MOST_CLASSES else ""
+    return (
+        f"the labels in {column!r} are {shown}{more}; which one counts as 1, against the rest, must be said: "
+        f"--positive {counts[0][0][:40]!r}, for example"
+    )
+
+
+def _at(row: Mapping[str, Any], path: str) -> Any:
+    """What stands in a column, or at a dotted path into objects and lists; None where there is nothing."""
+    if path in row:
+        return row[path]
+    found: Any = row
+    for step in path.split("."):
+        if isinstance(found, Mapping):
+            found = found.get(step)
+        elif isinstance(found, list) and TURN_NUMBER.fullmatch(step) and -len(found) <= int(step) < len(found):
+            found = found[int(step)]
+        else:
+            return None
+    return found

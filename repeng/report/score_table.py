@@ -1,0 +1,63 @@
+"""What a probe's score on each target is, for a terminal and as JSON: `repeng score`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from repeng.metrics import Evaluation, TextEvaluation, accuracy_interval, figure_inputs, figures_of
+from repeng.report.text_section import FIGURES
+from repeng.results import PAIR_ACCURACY
+
+
+def score_row(target: str, evaluation: Evaluation) -> dict[str, Any]:
+    """The accuracy on a target with its interval, and of labelled texts their other figures: columns of results.csv."""
+    low, high = accuracy_interval(evaluation) or (None, None)
+    row: dict[str, Any] = {"target": target, "figure": evaluation.figure, "n_pairs": evaluation.n_pairs}
+    row |= {"accuracy": evaluation.accuracy, "accuracy_low": low, "accuracy_high": high}
+    if isinstance(evaluation, TextEvaluation):
+        row |= {"n_texts": evaluation.n_texts, "n_positive": evaluation.n_positive}
+        found = figures_of(figure_inputs(evaluation))
+        row |= {
+            place: found[place]
+            for name in FIGURES
+            for place in (name, f"{name}_low", f"{name}_high")
+            if found.get(place) is not None
+        }
+    return row
+
+
+def score_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """One table of all targets of pairs, and one of each of labelled texts.
+
+    Args:
+        rows: as `score_row` makes them.
+    """
+    pairs = [row for row in rows if row["figure"] == PAIR_ACCURACY]
+    shown = [_of_pairs(pairs)] if pairs else []
+    return [*shown, *(_of_texts(row) for row in rows if row["figure"] != PAIR_ACCURACY)]
+
+
+def _of_pairs(rows: Iterable[Mapping[str, Any]]) -> Table:
+    table = Table("target", "pairs", "pair accuracy", "95 % interval", box=None)
+    for row in rows:
+        table.add_row(row["target"], str(row["n_pairs"]), f"{row['accuracy']:.3f}", _interval(row, "accuracy"))
+    return table
+
+
+def _of_texts(row: Mapping[str, Any]) -> Table:
+    title = f"{row['target']}: {row['n_texts']} labelled texts, {row['n_positive']} with the label"
+    caption = "thresholds, also those of 1 % and 5 % false positives (FP), were set on held-out texts of the source"
+    table = Table("figure", "value", "95 % interval", box=None, title=title, caption=caption)
+    table.title_justify = table.caption_justify = "left"
+    for name, shown in FIGURES.items():
+        if row.get(name) is not None:
+            table.add_row(shown, f"{row[name]:.3f}", _interval(row, name))
+    return table
+
+
+def _interval(row: Mapping[str, Any], name: str) -> str:
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    return "" if low is None else f"{low:.3f} to {high:.3f}"

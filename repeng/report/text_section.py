@@ -1,0 +1,82 @@
+"""What else is said of labelled texts: figures at thresholds, for the report and for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from rich.table import Table
+
+from repeng.report.frames import in_order, once_each, shift_frame
+from repeng.report.page import Cell, Grid, Line, figure
+from repeng.results import AUROC, ResultRow
+
+OWN_NEGATIVES = "held-out texts of the source without the label"
+FIGURES = {
+    "accuracy": "AUROC",
+    "pair_accuracy": "pair accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "accuracy_at_threshold": "accuracy at the threshold",
+    "recall_at_1": "recall at 1 % FP",
+    "false_positives_at_1": "FP at 1 %",
+    "recall_at_5": "recall at 5 % FP",
+    "false_positives_at_5": "FP at 5 %",
+    "average_precision": "average precision",
+    "brier": "Brier",
+}
+"""Figures of labelled texts by their columns, as the table names them."""
+
+
+def text_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of labelled texts that were scored, each once."""
+    return once_each(frame[frame["figure"].eq(AUROC) & frame["accuracy"].notna()])
+
+
+def text_table(frame: pd.DataFrame) -> Grid | None:
+    """A line a shift and method, with the interval of each figure that has one; None where there are no texts.
+
+    Args:
+        frame: as `shift_frame` gives it.
+    """
+    rows = text_rows(frame)
+    if rows.empty:
+        return None
+    shown = [name for name in FIGURES if rows[name].notna().any()]
+    lines = []
+    for section, chosen in rows.groupby("section", sort=False):
+        for shift, own in chosen.groupby("shift", sort=False):
+            lines.append(Line(f"{shift} ({section})" if rows["section"].nunique() > 1 else str(shift)))
+            for row in own.to_dict("records"):
+                cells = [figure(row[name], row.get(f"{name}_low"), row.get(f"{name}_high")) for name in shown]
+                counts = Cell(f"{row['n_texts']:.0f}"), figure(row["n_positive"] / row["n_texts"])
+                lines.append(Line(row["name"], (*cells, *counts)))
+    return Grid(("shift and method", *(FIGURES[name] for name in shown), "texts", "with the label"), tuple(lines))
+
+
+def thresholds_note(frame: pd.DataFrame) -> str:
+    """On which texts the thresholds of 1 % and 5 % false positives were set."""
+    names = in_order(text_rows(frame)["benign"].fillna(""))
+    return " or ".join(f"the test texts of {name} without the label" if name else OWN_NEGATIVES for name in names)
+
+
+def text_means(rows: Sequence[ResultRow]) -> Table | None:
+    """For a terminal: one line a method, means over the shifts of labelled texts; None where there are none."""
+    frame = shift_frame(rows)
+    texts = text_rows(frame)
+    if texts.empty:
+        return None
+    shown = [name for name in FIGURES if texts[name].notna().any()]
+    count = texts["shift"].nunique()
+    title = f"Labelled texts, means over {count} shifts" if count > 1 else "Labelled texts"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    table.add_column("method", overflow="fold")
+    for name in shown:
+        table.add_column(FIGURES[name], justify="right", max_width=9)
+    for method, own in texts.groupby("name", sort=False):
+        table.add_row(str(method), *(figure(own[name].mean()).text for name in shown))
+    table.caption_justify = "left"
+    table.caption = (
+        "accuracies at the threshold that the source chose; thresholds of 1 % and 5 % false positives (FP) set on "
+        f"{thresholds_note(frame)}, and FP is what they flag on these targets"
+    )
+    return table
