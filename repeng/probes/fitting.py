@@ -13,7 +13,7 @@ from sklearn.base import clone
 from torch import Tensor
 
 from repeng.errors import BadInput
-from repeng.maths import pair_accuracy
+from repeng.maths import independent_groups, pair_accuracy
 from repeng.probes.base import Probe, Reading
 from repeng.probes.calibration import fit_temperature, fit_text_calibration, log_loss
 from repeng.probes.fitted import NO_HEAD, FittedProbe, to_numpy, unit_pair_scores
@@ -193,7 +193,8 @@ def fit_on_pairs(
 ) -> list[Probe]:
     """Clones of probes that differ in their seed alone, each fitted on its own pairs: best, worse, best, worse, ...
 
-    Those of as many rows of each class are fitted together, as far as a block of activations has room for their rows.
+    Those of as many rows of each class are fitted together, as far as a block of activations has room for their rows. A
+    probe that holds groups out is given the source's prompt groups, and fitted alone.
 
     Args:
         probes: the unfitted probes.
@@ -203,6 +204,7 @@ def fit_on_pairs(
         labels: of the source's responses, for each probe; None for the source's own.
     """
     fitted: list[Probe] = [clone(probe) for probe in probes]
+    units, _ = independent_groups(data.groups, data.units)
     places: dict[tuple[int, int, float], list[int]] = {}
     for place, (own, more) in enumerate(zip(pairs, unpaired, strict=True)):
         of_more = (data.labels if labels is None else labels[place])[more[0]] if len(more) else 0.0
@@ -211,13 +213,13 @@ def fit_on_pairs(
         classes = np.concatenate([np.tile([1.0, 0.0], count), np.full(n_more, of_more)])
         groups = np.concatenate([np.repeat(np.arange(count), 2), np.arange(count, count + n_more)])
         of_one = data.activations.nbytes * len(classes) // max(1, data.activations.shape[-2])
-        together = max(1, BLOCK_BYTES // max(1, of_one))
+        together = 1 if probes[0].in_groups else max(1, BLOCK_BYTES // max(1, of_one))
         for first in range(0, len(alike), together):
             batch = alike[first : first + together]
-            rows = stacked(
-                [take(data.activations, np.concatenate([pairs[place].reshape(-1), unpaired[place]])) for place in batch]
-            )
-            made = type(probes[0]).fit_each([fitted[place] for place in batch], rows, classes, groups)
+            learned = [np.concatenate([pairs[place].reshape(-1), unpaired[place]]) for place in batch]
+            rows = stacked([take(data.activations, own) for own in learned])
+            kept_together = units[learned[0]] if probes[0].in_groups else groups
+            made = type(probes[0]).fit_each([fitted[place] for place in batch], rows, classes, kept_together)
             for place, one in zip(batch, made, strict=True):
                 fitted[place] = one
     return fitted
