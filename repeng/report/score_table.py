@@ -49,10 +49,10 @@ def _of_pairs(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 def _of_texts(row: Mapping[str, Any]) -> Table:
     title = f"{row['target']}: {row['n_texts']} labelled texts, {row['n_positive']} with the label"
-    caption = "thresholds, also those of 1 % and 5 % false positives (FP), were set on held-out texts of the source"
+    caption = "thresholds, also those of 1 % and 5 % false positives, were set on held-out texts of the source"
     table = Table("figure", "value", "95 % interval", box=None, title=title, caption=caption)
     table.title_justify = table.caption_justify = "left"
-    for name, shown in FIGURES.items():
+    for name, (_, shown) in FIGURES.items():
         if row.get(name) is not None:
             table.add_row(shown, f"{row[name]:.3f}", _interval(row, name))
     return table
