@@ -138,7 +138,10 @@ def prompt_of(fields: Fields) -> Prompt:
     """
     prompt = fields.value("prompt")
     if prompt is None:
-        raise BadData(f"no prompt; the example has {fields.names}")
+        raise BadData(
+            f"no prompt; the example has {fields.names}. Columns of other names are named with --columns "
+            "prompt=COLUMN, or text=COLUMN,label=COLUMN"
+        )
     if isinstance(prompt, str):
         if not prompt:
             raise BadData("no prompt: it is empty")

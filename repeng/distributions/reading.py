@@ -128,6 +128,7 @@ class Fields:
 
     row: Mapping[str, Any]
     reading: Reading
+    _known: dict[str, str | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def column(self, ours: str) -> str | None:
         """The column that holds one of our fields: the named one, else the known one; None where there is none.
@@ -135,13 +136,18 @@ class Fields:
         Raises:
             BadData: a named column is not there, or several known ones are.
         """
+        if ours not in self._known:
+            self._known[ours] = self._column(ours)
+        return self._known[ours]
+
+    def _column(self, ours: str) -> str | None:
         named = self.reading.columns.get(ours)
         if named is not None:
             if _at(self.row, named) is None:
                 raise BadData(f"no {ours}: the column {named!r} is not there or empty; the example has {self.names}")
             return named
-        taken = set(self.reading.columns.values())
-        found = [name for name in KNOWN_NAMES[ours] if self.row.get(name) is not None and name not in taken]
+        row, taken = self.row, self.reading.columns.values()
+        found = [name for name in KNOWN_NAMES[ours] if name in row and row[name] is not None and name not in taken]
         if len(found) > 1:
             raise BadData(f"{' and '.join(found)} may each be the {ours}; say which with --columns {ours}={found[0]}")
         return found[0] if found else None

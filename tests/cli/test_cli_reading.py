@@ -46,7 +46,7 @@ def test_check_says_what_it_understood_in_words_and_as_json(repeng: Repeng, clai
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "20 examples (0, 1, 2 and 17 more): no prompt; the example has city, kind, said"),
+        ((), "20 examples (0, 1, 2 and 17 more): no prompt; the example has city, kind, said. Columns of other names"),
         (("--columns", "text=said"), "20 examples (0, 1, 2 and 17 more): no label; it has city, kind, said. Name its"),
         (("--columns", "text=said,label=kind"), "the labels in 'kind' are 'Asia' (10), 'Mars' (10); which one counts"),
         (("--columns", "text=told,label=kind"), "no text: the column 'told' is not there or empty"),
