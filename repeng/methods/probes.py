@@ -82,7 +82,7 @@ class ProbeMethod(Method):
         """The probe's own, the choice of layers, the seed, and how often it is fitted."""
         settings = self.settings
         repeats = {"fits": settings.fits, "nulls": settings.nulls} if self.probe.learns else {}
-        return {**self.probe.get_params(), "layers": settings.layers, "split_seed": settings.seed, **repeats}
+        return {**self.probe.described(), "layers": settings.layers, "split_seed": settings.seed, **repeats}
 
     @property
     def spec(self) -> ProbeSpec:

@@ -19,6 +19,7 @@ from repeng.methods.text import SCORERS, TextMethod
 from repeng.methods.weight_tuning import Tuning
 from repeng.probes.own_file import is_probe_reference
 from repeng.probes.registry import get_probe, known_probes
+from repeng.probes.sklearn_probe import is_sklearn_reference
 from repeng.tuning.settings import METHODS as TUNING
 
 BASELINE = "zero-shot"
@@ -60,7 +61,7 @@ def make_method(text: str, settings: MethodSettings) -> Method:
         return Ask.named(full, name, **parameters)
     if name in TUNING:
         return Tuning(full, name, settings, parameters)
-    if name in known_probes() or is_probe_reference(name):
+    if name in known_probes() or is_probe_reference(name) or is_sklearn_reference(name):
         probe = get_probe(name, **parameters)
         # A file's path cannot name a folder of evaluations; the class's own name can.
         return ProbeMethod(with_parameters(probe.name, parameters), probe, settings)

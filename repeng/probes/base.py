@@ -20,7 +20,8 @@ from torch import Tensor
 
 from repeng.errors import BadArray, NonFinite
 from repeng.maths import all_pairs
-from repeng.probes.inputs import all_finite, as_activations, as_labels, in_float
+from repeng.probes.inputs import all_finite, as_activations, as_labels, as_tokens, finite_rows, in_float
+from repeng.probes.ragged import Ragged
 
 Labels = Float[Tensor, " example"]
 
@@ -63,6 +64,7 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
         rule: which of `repeng.probes.fitting.RULES` chooses layers and calibrates.
         ranks_by_scores: whether a pair's score is the difference of two responses' scores.
         learns: False where it is the same whatever it is fitted on.
+        ragged: whether it reads every token of a text: X may be a `Ragged`, or a list of `[token, d]` arrays.
         reference: `FILE.py:NAME`, where it was loaded from a file of the user's.
         classes_: the two labels that it was fitted on; the second is the better.
     """
@@ -75,6 +77,7 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
     rule: ClassVar[str] = "held-out"
     ranks_by_scores: ClassVar[bool] = True
     learns: ClassVar[bool] = True
+    ragged: ClassVar[bool] = False
     reference: ClassVar[str] = ""
 
     classes_: np.ndarray
@@ -115,6 +118,16 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
         """
         raise NotImplementedError(f"{type(self).__name__} has no method learn(activations, labels, pairs)")
 
+    def learn_in_groups(
+        self,
+        activations: Any,
+        labels: Labels,
+        pairs: Int[Tensor, "pair 2"],
+        groups: Any,  # noqa: ARG002  (for those that override it)
+    ) -> None:
+        """`learn`, for a probe that holds some groups out of what it learns from; `groups` are those given to `fit`."""
+        self.learn(activations, labels, pairs)
+
     def response_scores(
         self, activations: Float[Tensor, "*batch stimulus example d_model"]
     ) -> Float[Tensor, "*batch example"]:
@@ -136,21 +149,26 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
             BadInput: an example with two best responses.
             NonFinite: an activation of a tensor is infinite or not a number.
         """
-        activations = as_activations(self, X, fits=True)
+        activations = self._given(X, fits=True)
         self.classes_, labels = as_labels(self, y, activations.shape[-2])
         check_finite(activations)
         pairs = pair_rows(labels, groups)
         if len(pairs) < 2:
             raise BadArray(f"probe {self.name!r}: {len(pairs)} pair(s) to fit on; it needs 2 or more")
         device = activations.device
-        self.learn(activations, torch.from_numpy(labels).float().to(device), torch.from_numpy(pairs).to(device))
+        best, rows = torch.from_numpy(labels).float().to(device), torch.from_numpy(pairs).to(device)
+        self.learn_in_groups(activations, best, rows, groups)
         return self
+
+    def _given(self, X: Any, *, fits: bool = False) -> Any:  # noqa: N803
+        """X as `learn` and `response_scores` take it."""
+        return as_tokens(self, X, fits=fits) if self.ragged else as_activations(self, X, fits=fits)
 
     @classmethod
     def fit_each(
         cls,
         probes: Sequence[Probe],
-        activations: Float[Tensor, "fit *batch stimulus example d_model"],
+        activations: Float[Tensor, "fit *batch stimulus example d_model"] | list[Ragged],
         labels: np.ndarray,
         groups: np.ndarray,
     ) -> list[Probe]:
@@ -195,8 +213,8 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
             BadArray: X is not shaped as what it was fitted on.
         """
         self.state()
-        scores = self.response_scores(as_activations(self, X))
-        return scores if isinstance(X, Tensor) else scores.numpy()
+        scores = self.response_scores(self._given(X))
+        return scores if isinstance(X, Tensor | Ragged) else scores.numpy()
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
         """The label of each response, one of `classes_`: the second where the score is above 0."""
@@ -211,7 +229,7 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
         """
         probability = self.probabilities(torch.as_tensor(self.decision_function(X)))
         both = torch.stack([1 - probability, probability], dim=-1)
-        return both if isinstance(X, Tensor) else both.numpy()
+        return both if isinstance(X, Tensor | Ragged) else both.numpy()
 
     def probabilities(self, scores: Float[Tensor, "*batch example"]) -> Float[Tensor, "*batch example"]:
         """From a response's score to the probability that it is the better class."""
@@ -253,6 +271,13 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
             self.with_state({name: value[place] for name, value in state.items()})
             for place in range(len(next(iter(state.values()))))
         ]
+
+    def described(self) -> dict[str, Any]:
+        """Its parameters as a file holds them: `get_probe(name, **described)` is the same unfitted probe."""
+        return self.get_params()
+
+    def check_can_be_saved(self) -> None:
+        """Raise BadInput, saying why, where what was learned is more than its tensors."""
 
     def with_directions(self, directions: Float[Tensor, "*batch d_model"]) -> Probe | None:  # noqa: ARG002
         """A fitted probe that reads along given directions; None where it reads along none."""
@@ -354,11 +379,11 @@ class LinearProbe(Probe):
         return self.with_state({"direction_": directions, "offset_": directions.new_zeros(directions.shape[:-1])})
 
 
-def check_finite(activations: Float[Tensor, "*batch stimulus example d"]) -> None:
+def check_finite(activations: Float[Tensor, "*batch stimulus example d"] | Ragged) -> None:
     """Raise NonFinite, naming the first batch element and row at fault."""
     if all_finite(activations):
         return
-    *batch, _, row, _ = (int(number) for number in (~torch.isfinite(activations)).nonzero()[0])
+    *batch, _, row = (int(number) for number in (~finite_rows(activations)).nonzero()[0])
     place = f"batch element {tuple(batch)}, " if batch else ""
     raise NonFinite(f"{place}response row {row}: the activation is not finite; capture in bfloat16 or float32")
 

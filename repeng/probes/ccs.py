@@ -16,6 +16,7 @@ from repeng.probes.base import Labels, Probe, exchanged, majority_sign, projecte
 from repeng.probes.contrast import Optimiser, adamw, fit_contrast, lbfgs
 from repeng.probes.cra import CRA
 from repeng.probes.inputs import in_float
+from repeng.probes.ragged import Ragged
 
 CHOICES = {"optimizer": ("lbfgs", "adamw"), "normalize": ("mean", "mean-std"), "statistics": ("source", "target")}
 
@@ -125,12 +126,12 @@ class CCS(Probe):
     def fit_each(
         cls,
         probes: Sequence[Probe],
-        activations: Float[Tensor, "fit *batch stimulus example d_model"],
+        activations: Float[Tensor, "fit *batch stimulus example d_model"] | list[Ragged],
         labels: np.ndarray,
         groups: np.ndarray,
     ) -> list[Probe]:
         """All fits in one minimisation, each from its own starts."""
-        if cls.draw is not CCS.draw:
+        if cls.draw is not CCS.draw or isinstance(activations, list):
             return super().fit_each(probes, activations, labels, groups)
         seeds = tuple(probe.get_params()["seed"] for probe in probes)
         together = clone(probes[0]).set_params(seed=seeds).fit(activations, labels, groups)

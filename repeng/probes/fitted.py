@@ -15,6 +15,7 @@ from torch import Tensor
 from repeng.errors import BadInput, CaptureMismatch
 from repeng.probes.base import Probe, Reading
 from repeng.probes.calibration import LogisticCalibration, Temperature, TextCalibration
+from repeng.probes.ragged import Ragged
 from repeng.probes.source import check_finite_layers, take
 
 NO_HEAD = -1
@@ -124,7 +125,7 @@ class FittedProbe:
 
     def scores(
         self,
-        activations: Float[Tensor, "layer *head stimulus response d"],
+        activations: Float[Tensor, "layer *head stimulus response d"] | Ragged,
         layers: Sequence[int] | None = None,
         rows: Int[np.ndarray, " row"] | None = None,
     ) -> Float[np.ndarray, " row"]:
@@ -144,7 +145,7 @@ class FittedProbe:
 
     def pair_scores(
         self,
-        activations: Float[Tensor, "layer *head stimulus response d"],
+        activations: Float[Tensor, "layer *head stimulus response d"] | Ragged,
         pairs: Int[np.ndarray, "pair 2"],
         layers: Sequence[int] | None = None,
     ) -> Float[np.ndarray, " pair"]:
@@ -159,7 +160,7 @@ class FittedProbe:
 
     def pair_probabilities(
         self,
-        activations: Float[Tensor, "layer *head stimulus response d"],
+        activations: Float[Tensor, "layer *head stimulus response d"] | Ragged,
         pairs: Int[np.ndarray, "pair 2"],
         layers: Sequence[int] | None = None,
     ) -> Float[np.ndarray, " pair"]:
@@ -173,7 +174,7 @@ class FittedProbe:
     def pair_scores_at(
         self,
         units: Sequence[tuple[int, int]],
-        activations: Float[Tensor, "layer *head stimulus response d"],
+        activations: Float[Tensor, "layer *head stimulus response d"] | Ragged,
         pairs: Int[np.ndarray, "pair 2"],
         layers: Sequence[int] | None = None,
     ) -> Float[np.ndarray, "unit pair"]:
@@ -190,8 +191,8 @@ class FittedProbe:
         return self.select(self.units)
 
     def _chosen(
-        self, activations: Float[Tensor, "layer *head stimulus response d"], layers: Sequence[int] | None
-    ) -> tuple[Probe, Float[Tensor, "unit stimulus response d"]]:
+        self, activations: Float[Tensor, "layer *head stimulus response d"] | Ragged, layers: Sequence[int] | None
+    ) -> tuple[Probe, Float[Tensor, "unit stimulus response d"] | Ragged]:
         if layers is None:
             layers = self.layers if activations.shape[0] == len(self.layers) else self.fitted_layers
         return self._chosen_probe, self._gather(activations, self.units, tuple(layers))
@@ -209,10 +210,10 @@ class FittedProbe:
 
     def _gather(
         self,
-        activations: Float[Tensor, "layer *head stimulus response d"],
+        activations: Float[Tensor, "layer *head stimulus response d"] | Ragged,
         units: tuple[tuple[int, int], ...],
         present: tuple[int, ...],
-    ) -> Float[Tensor, "unit stimulus response d"]:
+    ) -> Float[Tensor, "unit stimulus response d"] | Ragged:
         if len(present) != activations.shape[0] or activations.ndim != (5 if self.has_heads else 4):
             raise BadInput(
                 f"activations of shape {tuple(activations.shape)} are not the layers {present} of probe {self.name!r}"
@@ -228,7 +229,7 @@ class FittedProbe:
 
 def unit_pair_scores(
     probe: Probe,
-    activations: Float[Tensor, "*unit stimulus response d"],
+    activations: Float[Tensor, "*unit stimulus response d"] | Ragged,
     pairs: Int[np.ndarray, "pair 2"],
     layers: tuple[int, ...],
 ) -> Float[np.ndarray, "*unit pair"]:

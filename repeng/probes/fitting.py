@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from sklearn.base import clone
+from torch import Tensor
 
 from repeng.errors import BadInput
 from repeng.maths import pair_accuracy
@@ -17,6 +18,7 @@ from repeng.probes.base import Probe, Reading
 from repeng.probes.calibration import fit_temperature, fit_text_calibration, log_loss
 from repeng.probes.fitted import NO_HEAD, FittedProbe, to_numpy, unit_pair_scores
 from repeng.probes.genies import AsReleased
+from repeng.probes.ragged import Ragged
 from repeng.probes.selection import Curves, HeldOut, LayerChoice, Unit, choose, count_prompts, parse_layers
 from repeng.probes.source import BLOCK_BYTES, LayerSource, SourceData, SourceSplit, layer_blocks, split_of, take
 
@@ -209,13 +211,18 @@ def fit_on_pairs(
         together = max(1, BLOCK_BYTES // max(1, of_one))
         for first in range(0, len(alike), together):
             batch = alike[first : first + together]
-            rows = torch.stack(
+            rows = stacked(
                 [take(data.activations, np.concatenate([pairs[place].reshape(-1), unpaired[place]])) for place in batch]
             )
             made = type(probes[0]).fit_each([fitted[place] for place in batch], rows, classes, groups)
             for place, one in zip(batch, made, strict=True):
                 fitted[place] = one
     return fitted
+
+
+def stacked(each: Sequence[Any]) -> Float[Tensor, "fit ..."] | list[Ragged]:
+    """Activations of several fits on one more leading axis; a list of those whose texts differ in length."""
+    return list(each) if isinstance(each[0], Ragged) else torch.stack(list(each))
 
 
 def standardisation(

@@ -37,7 +37,11 @@ def save(fitted: FittedProbe, directory: Path | str) -> Path:
 
     The tensors' file is named after its content and written first, `probe.json` is renamed into place last: a save that
     is stopped anywhere leaves what was there before.
+
+    Raises:
+        BadInput: what the probe learned is more than tensors, as of a classifier of scikit-learn's that is not linear.
     """
+    fitted.probe.check_can_be_saved()
     directory = Path(directory)
     tensors = {STATE + name: value.detach().cpu().contiguous() for name, value in fitted.probe.state().items()}
     tensors |= {name: torch.from_numpy(getattr(fitted, name).copy()) for name in CURVES}
@@ -47,7 +51,7 @@ def save(fitted: FittedProbe, directory: Path | str) -> Path:
     description = {
         "format": FORMAT,
         "probe": fitted.probe.reference or fitted.name,
-        "parameters": fitted.probe.get_params(),
+        "parameters": fitted.probe.described(),
         "weights": weights.name,
         "sha256": checksum,
         "layers": list(fitted.layers),

@@ -14,6 +14,7 @@ from torch import Tensor
 from repeng.errors import BadArray
 from repeng.probes.base import Labels, LinearProbe, Probe, swap_signs
 from repeng.probes.minimise import Minimum, Objective, minimise, units_at_a_time
+from repeng.probes.ragged import Ragged
 
 TOLERANCE = 1e-4
 """Of the gradient of the mean loss, as scikit-learn has it."""
@@ -65,11 +66,13 @@ class Logistic(LinearProbe):
     def fit_each(
         cls,
         probes: Sequence[Probe],
-        activations: Float[Tensor, "fit *batch stimulus example d_model"],
+        activations: Float[Tensor, "fit *batch stimulus example d_model"] | list[Ragged],
         labels: np.ndarray,
         groups: np.ndarray,
     ) -> list[Probe]:
         """All fits in one minimisation, for they are batch elements like any other."""
+        if isinstance(activations, list):
+            return super().fit_each(probes, activations, labels, groups)
         return probes[0].fit(activations, labels, groups).apart()
 
     def fit_swapped(

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from repeng.probes.base import Probe
 from repeng.probes.fitted import NO_HEAD, FittedProbe, to_numpy
+from repeng.probes.ragged import Ragged
 from repeng.probes.source import check_finite_layers, take
 
-ReadLayer = Callable[[int], Float[Tensor, "*head stimulus response d"]]
+ReadLayer = Callable[[int], Float[Tensor, "*head stimulus response d"] | Ragged]
 """Gives the activations of one layer, by its number."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from repeng.errors import BadInput, UnknownName
 from repeng.limits import check_number
+from repeng.probes.attention import Attention
 from repeng.probes.base import Probe
 from repeng.probes.ccs import CCS, CCSGenies
 from repeng.probes.cra import CRA
@@ -15,9 +16,12 @@ from repeng.probes.genies import CRAGenies, LATGenies, LATStimulus2Genies, MMSGe
 from repeng.probes.lat import LAT, LATStimulus2
 from repeng.probes.lda import LDA
 from repeng.probes.logistic import Logistic
+from repeng.probes.mlp import MLP
 from repeng.probes.mms import MMS
 from repeng.probes.own_file import class_in_file, is_reference
+from repeng.probes.pooling import MaxOfMeans, MeanOfScores, SoftmaxPooling
 from repeng.probes.random import Random
+from repeng.probes.sklearn_probe import from_name, is_sklearn_reference
 
 ENTRY_POINTS = "repeng.probes"
 
@@ -29,6 +33,11 @@ CLASSES: tuple[type[Probe], ...] = (
     CRA,
     Logistic,
     LDA,
+    MLP,
+    Attention,
+    MeanOfScores,
+    MaxOfMeans,
+    SoftmaxPooling,
     Random,
     MMSGenies,
     LATGenies,
@@ -49,7 +58,8 @@ def get_probe(name: str, **params: Any) -> Probe:
 
     Args:
         name: of a probe of ours, of an installed package's entry point in the group `repeng.probes`, or `FILE.py:NAME`
-            for a class in a file of the user's, whose code runs in this process.
+            for a class in a file of the user's, whose code runs in this process, or `sklearn:MODULE.CLASS` for a
+            classifier of scikit-learn's kind.
         params: its constructor's.
 
     Raises:
@@ -57,6 +67,8 @@ def get_probe(name: str, **params: Any) -> Probe:
         BadInput: the probe has no such parameter or it cannot have that value, what the name leads to is no probe, or
             the file cannot be imported.
     """
+    if is_sklearn_reference(name):
+        return from_name(name, **params)
     cls = probe_class(name)
     own = cls._get_param_names()
     if unknown := sorted(set(params) - set(own)):
@@ -80,4 +92,4 @@ def probe_class(name: str) -> type[Probe]:
         return loaded
     if is_reference(name):
         return class_in_file(name)
-    raise UnknownName("probe", name, (*known_probes(), "your own FILE.py:NAME"))
+    raise UnknownName("probe", name, (*known_probes(), "your own FILE.py:NAME", "sklearn:MODULE.CLASS"))

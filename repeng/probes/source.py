@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from torch import Tensor
 from repeng.errors import BadInput, NonFinite
 from repeng.maths import FEWEST_GROUPS, all_pairs, independent_groups
 from repeng.probes.base import Reading
-from repeng.probes.inputs import all_finite
+from repeng.probes.inputs import all_finite, finite_rows
+from repeng.probes.ragged import Ragged
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +60,8 @@ class LayerSource(Protocol):
     @property
     def readings(self) -> tuple[Reading, ...]: ...  # noqa: D102
 
-    def read(self, readings: Sequence[Reading]) -> Float[Tensor, "layer *head stimulus response d"]:
-        """The float32 activations of some of the layers."""
+    def read(self, readings: Sequence[Reading]) -> Float[Tensor, "layer *head stimulus response d"] | Ragged:
+        """The float32 activations of some of the layers; of all tokens, with one or more a response, a `Ragged`."""
         ...
 
 
@@ -93,7 +94,7 @@ class SourceData:
         NonFinite: an activation is infinite or not a number; the message names the layer and the example.
     """
 
-    activations: Float[Tensor, "layer *head stimulus response d"]
+    activations: Float[Tensor, "layer *head stimulus response d"] | Ragged
     labels: Float[np.ndarray, " response"]
     examples: Int[np.ndarray, " response"]
     groups: Int[np.ndarray, " response"]
@@ -131,7 +132,7 @@ class SourceData:
         """The layers that are here."""
         return tuple(Reading("", layer, layer) for layer in self.layers)
 
-    def read(self, readings: Sequence[Reading]) -> Float[Tensor, "layer *head stimulus response d"]:
+    def read(self, readings: Sequence[Reading]) -> Float[Tensor, "layer *head stimulus response d"] | Ragged:
         """Some of the layers, which lie side by side."""
         first = self.layers.index(readings[0].layer)
         return self.activations[first : first + len(readings)]
@@ -296,7 +297,7 @@ def _across(
 
 
 def check_finite_layers(
-    activations: Float[Tensor, "layer *rest response d"],
+    activations: Float[Tensor, "layer *rest response d"] | Ragged,
     layers: tuple[int, ...],
     rows: Int[np.ndarray, " row"],
     examples: Int[np.ndarray, " response"] | None = None,
@@ -307,7 +308,7 @@ def check_finite_layers(
     for number, values in zip(layers, activations, strict=True):
         if all_finite(values):
             continue
-        finite = torch.isfinite(values).all(dim=-1) | ~wanted
+        finite = finite_rows(values).to(wanted.device) | ~wanted
         if not bool(finite.all()):
             row = int((~finite).nonzero()[0, -1])
             place = f"response {row}" if examples is None else f"example {int(examples[row])} (response row {row})"
@@ -316,8 +317,8 @@ def check_finite_layers(
             )
 
 
-def take(
-    activations: Float[Tensor, "*unit stimulus response d"], rows: Int[np.ndarray, " row"]
-) -> Float[Tensor, "*unit stimulus row d"]:
-    """Some responses' activations."""
+def take(activations: Float[Tensor, "*unit stimulus response d"] | Ragged, rows: Int[np.ndarray, " row"]) -> Any:
+    """Some responses' activations, of the kind that was given."""
+    if isinstance(activations, Ragged):
+        return activations.take(rows)
     return activations.index_select(-2, torch.from_numpy(np.ascontiguousarray(rows)).to(activations.device))

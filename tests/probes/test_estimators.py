@@ -26,8 +26,8 @@ from repeng.probes.registry import PROBES
 ONE_TEXT = [name for name in PROBES if len(PROBES[name].stimuli) == 1]
 TWO_TEXTS = [name for name in PROBES if len(PROBES[name].stimuli) == 2]
 QUICK: dict[str, dict[str, Any]] = {name: {"epochs": 300, "learning_rate": 0.02} for name in ("ccs", "ccs-genies")}
-OF_THEIR_OWN = ("mms", "lat", "logistic", "lda", "random", "mms-genies")
-"""The others are one of these on another text or site."""
+OF_THEIR_OWN = ("mms", "lat", "logistic", "lda", "mlp", "attention", "max-of-means", "random", "mms-genies")
+"""The others are one of these on another text or site, or pool tokens in another way."""
 TYPED = "check_do_not_raise_errors_in_init_or_set_params"
 
 

@@ -129,7 +129,7 @@ def test_a_description_that_cannot_be_right_is_refused(tmp_path: Path, change: d
 def test_a_probe_that_is_not_installed_is_named(tmp_path: Path) -> None:
     path = save(fitted("mms"), tmp_path)
     path.write_text(path.read_text().replace('"probe": "mms"', '"probe": "elsewhere"'))
-    with pytest.raises(UnknownName, match="'elsewhere'; choose from ccs"):
+    with pytest.raises(UnknownName, match="'elsewhere'; choose from attention"):
         load(tmp_path)
 
 

@@ -157,7 +157,7 @@ def test_random_ties_every_pair() -> None:
 
 
 def test_an_unknown_probe_or_parameter_names_the_choices() -> None:
-    with pytest.raises(UnknownName, match="unknown probe 'msm'; choose from ccs, ccs-genies"):
+    with pytest.raises(UnknownName, match="unknown probe 'msm'; choose from attention, ccs"):
         get_probe("msm")
     with pytest.raises(BadInput, match="probe 'lat' has no parameter 'sed'; choose from seed"):
         get_probe("lat", sed=1)
