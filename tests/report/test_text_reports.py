@@ -270,7 +270,7 @@ def test_layers_and_matrices_name_the_figure_of_each_target() -> None:
     assert {"a → b, AUROC", "a → c, pair accuracy"} == set(pd.DataFrame(panels(sweep_chart(both)))["panel"])
     square = [[0.9, 0.8], [0.7, 0.6]]
     assert '"AUROC"' in matrix_chart(["a", "b"], square, None, figures=[AUROC, AUROC]).to_json()
-    assert "of b, AUROC" in matrix_chart(["a", "b"], square, None, figures=[PAIR_ACCURACY, AUROC]).to_json()
+    assert "b, AUROC" in matrix_chart(["a", "b"], square, None, figures=[PAIR_ACCURACY, AUROC]).to_json()
 
 
 def panels(chart: object) -> list[dict[str, object]]:
