@@ -246,6 +246,7 @@ def tune(
     from repeng.methods.answers import evaluate_split
     from repeng.methods.weight_tuning import FittedTuning, tell
     from repeng.models.fingerprint import find_model
+    from repeng.results import figure_name
     from repeng.tuning.tuned_model import tune as tune_on
 
     talk = Talk(json=json, quiet=quiet)
@@ -263,18 +264,19 @@ def tune(
         progress=tell(method, source, talk.note),
     )
     fitted = FittedTuning(found, device)
-    accuracies = {name: evaluate_split(fitted, distributions[name].test).accuracy for name in target or ()}
+    found_on = {name: evaluate_split(fitted, distributions[name].test) for name in target or ()}
     plain = {
         "path": found.path,
         "held_out_accuracy": found.held_out_accuracy,
         "steps": found.steps,
         "reused": found.reused,
-        "accuracy": accuracies,
+        "accuracy": {name: one.accuracy for name, one in found_on.items()},
+        "figure": {name: one.figure for name, one in found_on.items()},
     }
     held_out = "" if found.held_out_accuracy is None else f", held-out accuracy {found.held_out_accuracy:.3f}"
     talk.result(
         plain,
         f"{method} on {source}: {'found' if found.reused else 'tuned'}, {found.steps} steps{held_out}",
-        *(f"{name}: accuracy {value:.3f}" for name, value in accuracies.items()),
+        *(f"{name}: {figure_name(one.figure)} {one.accuracy:.3f}" for name, one in found_on.items()),
         f"saved in {found.path}",
     )

@@ -62,29 +62,29 @@ def text_turns(example: Example, stimulus: Stimulus, tokenizer: Any) -> list[tup
     The response is the assistant's; the prompt, where it is no chat, nobody's.
 
     Raises:
-        BadInput: as of `prompt_turns`; or the stimulus does not hold prompt and response one after the other.
+        BadInput: as of `prompt_turns`; or the stimulus writes the chat before the response in another way.
     """
+    render = chat_renderer(tokenizer)
+    # The response itself, where a stimulus has a verdict scored in its place.
+    texts = replace(stimulus, verdict="").parts(example, render)
     before: tuple[TurnCharacters, ...] = ()
-    prompt = example.prompt
-    if not isinstance(prompt, str):
-        before = tuple(turn.moved(len(stimulus.preamble)) for turn in prompt_turns(prompt, tokenizer))
-        prompt = chat_renderer(tokenizer)(prompt)
-    start = len(stimulus.preamble) + len(prompt) + len(stimulus.before_response)
-    texts = stimulus.parts(example, chat_renderer(tokenizer)) if stimulus.question else []
-    for response, text in zip(example.responses, texts, strict=False):
-        if not text.text.startswith(response, start):
-            raise BadInput(
-                f"{_template(tokenizer)} writes a chat in another way before the follow-up question of "
-                f"{stimulus.name!r}, so its turns cannot be told; {WAY_OUT}"
-            )
-    return [(*before, TurnCharacters(ASSISTANT, start, start + len(response))) for response in example.responses]
+    if not isinstance(example.prompt, str):
+        before = tuple(turn.moved(len(stimulus.preamble)) for turn in prompt_turns(example.prompt, tokenizer))
+        chat = stimulus.preamble + render(example.prompt)
+        if before and not all(text.prefix.startswith(chat[: before[-1].stop]) for text in texts):
+            raise BadInput(f"under the stimulus {stimulus.name!r} a chat is written in another way; {WAY_OUT}")
+    starts = [len(text.prefix) for text in texts]
+    return [
+        (*before, TurnCharacters(ASSISTANT, start, start + len(text.response)))
+        for start, text in zip(starts, texts, strict=True)
+    ]
 
 
 def example_texts(example: Example, stimulus: Stimulus, tokenizer: Any) -> list[StimulusText]:
     """The text of each response of an example, in the pieces that a label speaks of.
 
     Where the label is of the whole conversation (`region` is "all"), the response begins where the first turn does, or
-    the prompt, where it is a text.
+    the prompt, where it is a text; it ends as ever, but where it is empty with the last turn of the chat.
 
     Raises:
         BadInput: the prompt is a chat that the tokenizer's template does not take.
@@ -92,10 +92,17 @@ def example_texts(example: Example, stimulus: Stimulus, tokenizer: Any) -> list[
     texts = stimulus.parts(example, chat_renderer(tokenizer))
     if example.region != "all" or stimulus.verdict:
         return texts
-    start = len(stimulus.preamble)
-    if not isinstance(example.prompt, str):
-        start += prompt_turns(example.prompt, tokenizer)[0].start
-    return [StimulusText(text.prefix[:start], text.prefix[start:] + text.response, text.suffix) for text in texts]
+    if isinstance(example.prompt, str):
+        start, stop = len(stimulus.preamble), None
+    else:
+        *before, _ = text_turns(example, stimulus, tokenizer)[0]
+        start, stop = (before[0].start, before[-1].stop) if before else (len(texts[0].prefix), None)
+    found = []
+    for text in texts:
+        end = len(text.prefix) + len(text.response) if text.response or stop is None else stop
+        whole = text.text
+        found.append(StimulusText(whole[:start], whole[start:end], whole[end:]))
+    return found
 
 
 def turn_close(messages: tuple[Message, ...], tokenizer: Any) -> str:

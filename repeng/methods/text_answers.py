@@ -12,10 +12,8 @@ from repeng.distributions.schema import ResponseLabels
 from repeng.errors import RepengError
 from repeng.maths import independent_groups, sigmoid
 from repeng.methods.base import Answer, NullScores, ResponseScores, Target
-from repeng.metrics import Evaluation, TextEvaluation, auroc_values, threshold_at
+from repeng.metrics import RATES, Evaluation, TextEvaluation, auroc_values, threshold_at
 from repeng.probes.calibration import TextCalibration
-
-RATES = (0.01, 0.05)
 
 
 def evaluate_texts(answer: Answer, target: Target, labels: ResponseLabels) -> TextEvaluation:

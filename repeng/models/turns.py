@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from repeng.distributions.schema import Example
 from repeng.distributions.stimuli import Stimulus
 from repeng.distributions.turns import WAY_OUT, TurnCharacters
 from repeng.errors import BadInput
 
+ALONE = Example("", ("A response.",), (0,))
+"""Shows what a stimulus writes after a response."""
 Span = tuple[int, int]
 """Token positions of one text, from the first to one past the last."""
 
@@ -78,7 +81,8 @@ def closing_ids(text: str, ids: Sequence[int], close: str, stimulus: Stimulus, t
     Raises:
         BadInput: the stimulus writes something else after the response.
     """
-    if stimulus.after_response or stimulus.question or stimulus.verdict or stimulus.eos:
+    alone = stimulus.parts(ALONE)[0]
+    if alone.suffix or alone.response != ALONE.responses[0] or stimulus.eos:
         raise BadInput(
             f"the stimulus {stimulus.name!r} goes on after the response, so its turn is not closed; take turn_end with "
             "plain, or last"

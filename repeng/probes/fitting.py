@@ -37,7 +37,7 @@ class ProbeSpec:
             lower, so "top-k:1" the best one alone; "average" the mean of the best third of the layers, "all" of every
             layer, and a tuple, or "4-8", of those (with heads: each layer's best one). A preset ranks by its own rule:
             "auto" takes its own K, and a tuple restricts it to those layers.
-        site: what is read, where it is not the probe's own site; `token` alike.
+        site: what is read, where it is not the probe's own site; `token` and `stimuli` alike.
         seed: of the split and of the random pair of each training example.
 
     Raises:
@@ -49,6 +49,7 @@ class ProbeSpec:
     site: str = ""
     token: str = ""
     seed: int = 0
+    stimuli: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.layers, str):
@@ -57,6 +58,7 @@ class ProbeSpec:
             raise BadInput("layers names no layer; give auto, all, top-k:N, or a tuple of layer numbers")
         object.__setattr__(self, "site", self.site or self.probe.site)
         object.__setattr__(self, "token", self.token or self.probe.token)
+        object.__setattr__(self, "stimuli", self.stimuli or self.probe.stimuli)
 
     def readings(self, n_layers: int) -> tuple[Reading, ...]:
         """The layers to be fitted of a model of `n_layers` blocks: all that the probe reads, or those asked for.
@@ -147,6 +149,7 @@ def chosen(
         seed=spec.seed,
         site=spec.site,
         token=spec.token,
+        stimuli=spec.stimuli,
         provenance=dict(provenance or {}),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from repeng.atomic import write_atomically
 from repeng.report.compare_charts import agreement_chart, scatter_chart, size_chart
 from repeng.report.compared_studies import compared_methods, method_pairs, read_compared_studies
 from repeng.report.comparisons import QUESTIONS, Row, scatter_rows
+from repeng.report.frames import items_of
 from repeng.report.meaning import MEANING
-from repeng.report.page import Picture, draw, grid_of, write_page
+from repeng.report.page import Grid, Picture, draw, grid_of, write_page
 from repeng.report.pictures import save_chart
 from repeng.report.tables import grid_table
 from repeng.results import AUROC, PAIR_ACCURACY, write_csv
@@ -72,6 +74,18 @@ class Comparison:
         """For JSON."""
         return {**self.tables, "scatter": self.scatter, "contradictions": self.contradictions}
 
+    def worded(self, text: str) -> str:
+        """A text about accuracies of pairs, where labelled texts are compared: with their AUROC, and with texts."""
+        if AUROC not in self.figures:
+            return text
+        both = len(self.figures) > 1
+        named = re.sub("([Aa]ccuracy)", r"\1 or AUROC" if both else "AUROC", text)
+        return named.replace("pairs", items_of(self.figures))
+
+    def grid(self, rows: list[Row]) -> Grid:
+        """Rows as a table whose columns say what its accuracies are."""
+        return grid_of([{self.worded(name): value for name, value in row.items()} for row in rows])
+
     def renderables(self) -> list[Table | str]:
         """For a terminal: one table a question that has an answer, and a line for each that has none."""
         shown: list[Table | str] = []
@@ -82,7 +96,8 @@ class Comparison:
             shown += [grid_table("Contradictions", grid_of(self.contradictions)), ""]
         for one in QUESTIONS:
             rows = self.tables[one.name]
-            shown += [grid_table(one.title, grid_of(rows)) if rows else f"{one.title}: {one.missing}", ""]
+            title = self.worded(one.title)
+            shown += [grid_table(title, self.grid(rows)) if rows else f"{title}: {self.worded(one.missing)}", ""]
         return shown[:-1]
 
 
@@ -121,11 +136,16 @@ def _write(found: Comparison, out: Path) -> None:
         rows = tables[table]
         if any(row[figure] is not None for row in rows):
             drawn.append(table)
-            pictures.append(Picture(name, title, caption, chart(pd.DataFrame(rows)), grid_of(rows)))
+            items = {"items": items_of(found.figures)} if chart is agreement_chart else {}
+            drawing = chart(pd.DataFrame(rows), **items)
+            pictures.append(Picture(name, found.worded(title), found.worded(caption), drawing, found.grid(rows)))
             save_chart(pictures[-1].chart, out / f"{name}.png")
-    answers = [(one, grid_of(tables[one.name])) for one in QUESTIONS if one.name not in drawn]
+    asked = [one for one in QUESTIONS if one.name not in drawn]
+    answers = [
+        (one.name, *map(found.worded, (one.title, one.how, one.missing)), found.grid(tables[one.name])) for one in asked
+    ]
     denied = [("contradictions", "Contradictions")] if found.contradictions else []
-    sections = [*denied, *((one.id, one.title) for one in pictures), *((one.name, one.title) for one, _ in answers)]
+    sections = [*denied, *((one.id, one.title) for one in pictures), *(one[:2] for one in answers)]
     write_page(
         out / "comparison.html",
         "compare.html",

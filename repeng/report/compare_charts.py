@@ -68,11 +68,12 @@ def size_chart(frame: pd.DataFrame) -> Any:
     return themed(chart, title="Elicitation by model size", description="Mean elicitation by model size and label.")
 
 
-def agreement_chart(frame: pd.DataFrame) -> Any:
+def agreement_chart(frame: pd.DataFrame, *, items: str = "pairs") -> Any:
     """Cohen's kappa of two methods' mistakes, as a symmetric matrix.
 
     Args:
         frame: with `a`, `b`, `kappa`.
+        items: what they are right or wrong about.
     """
     names = in_order([*frame["a"], *frame["b"]])
     both = pd.concat([frame, frame.rename(columns={"a": "b", "b": "a"})])
@@ -84,5 +85,5 @@ def agreement_chart(frame: pd.DataFrame) -> Any:
     chart = heat_cells(base, "kappa", (-1.0, 0.0, 1.0), title="kappa").properties(
         width=alt.Step(46), height=alt.Step(24)
     )
-    summary = "Cohen's kappa between the mistakes of every two: 1 if they fail on the same pairs, 0 if by chance."
-    return themed(chart, title="Do they fail on the same pairs?", description=summary)
+    summary = f"Cohen's kappa between the mistakes of every two: 1 if they fail on the same {items}, 0 if by chance."
+    return themed(chart, title=f"Do they fail on the same {items}?", description=summary)

@@ -18,7 +18,7 @@ from repeng.metrics import Evaluation
 from repeng.report.contradictions import Contradiction, settle, stated_contradictions
 from repeng.report.frames import with_figures
 from repeng.report.predictions import Key, Prediction, read_predictions, same_items
-from repeng.results import CAPABILITY, ResultRow, figure_name, read_results, results_frame, row_from
+from repeng.results import AUROC, CAPABILITY, ResultRow, figure_name, read_results, results_frame, row_from
 from repeng.study.rescore import read_capability
 
 log = logging.getLogger(__name__)
@@ -71,13 +71,14 @@ MethodPair = tuple[ComparedMethod, ComparedMethod]
 
 
 def compared_methods(studies: Sequence[ComparedStudy]) -> list[ComparedMethod]:
-    """Every method of every model of every study, by first appearance."""
+    """Every method of every model of every study, by first appearance; those of labelled texts after those of pairs."""
     by = ["model", "method", "figure"]
     found = [
         (study, str(model), str(method), str(figure), rows)
         for study in studies
         for (model, method, figure), rows in with_figures(results_frame(study.rows)).groupby(by, sort=False)
     ]
+    found.sort(key=lambda one: one[3] == AUROC)
     many = len({model for _, model, *_ in found}) > 1
     figures = len({figure for *_, figure, _ in found})
     studies_with = Counter((model, method, figure) for _, model, method, figure, _ in found)

@@ -150,10 +150,12 @@ def _nulls(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[P
 def _null_chart(frame: pd.DataFrame) -> Any:
     methods = in_order(frame["method"])
     shown = accuracy_name(frame, pairs="pair accuracy")
+    # Where sources differ in what is shown, their names say it.
+    title = "on the source" if frame["figure"].nunique() > 1 else f"{shown} on the source"
     nulls = ["shuffled labels", "random directions"]
     sources = in_order(frame["source"])
     y = alt.Y("source:N", sort=sources, title=None, axis=alt.Axis(grid=True, domain=False, ticks=False))
-    x: dict[str, Any] = {"scale": alt.Scale(domain=[0, 1]), "title": f"{shown} on the source"}
+    x: dict[str, Any] = {"scale": alt.Scale(domain=[0, 1]), "title": title}
     colours = alt.Color(
         "null:N", scale=alt.Scale(domain=nulls, range=[MUTED, METHOD_COLOURS[1]]), sort=nulls, title=None
     )

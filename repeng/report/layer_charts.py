@@ -12,7 +12,7 @@ import pandas as pd
 from repeng.errors import BadInput
 from repeng.report.frames import in_order
 from repeng.report.theme import MUTED, colour_by, heat_cells, themed, tooltips
-from repeng.results import AUROC, figure_name, figure_names
+from repeng.results import figure_name, figure_names
 
 SWEEP_FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "held_out_accuracy")
 FEW_PANELS = 4
@@ -169,19 +169,18 @@ def matrix_chart(
     called = "accuracy" if shown == "pair accuracy" else shown
     order = cluster_order(names, accuracy, cosine)
     ordered = [names[i] for i in order]
-    tested = (
-        "tested on" if len(set(figures)) < 2 else f"tested on (pair accuracy or, of {_texts(names, figures)}, AUROC)"
-    )
-    panels = [_square(ordered, _cells(names, accuracy, "fitted on", tested), called, (0.0, 0.5, 1.0))]
+    cells = _cells(names, accuracy, "fitted on", "tested on")
+    across = ordered
+    if len(set(figures)) > 1:
+        named = {name: f"{name}, {figure_name(figure)}" for name, figure in zip(names, figures, strict=True)}
+        cells = cells.assign(**{"tested on": cells["tested on"].map(named)})
+        across = [named[name] for name in ordered]
+    panels = [_square(ordered, cells, called, (0.0, 0.5, 1.0), across=across)]
     if cosine is not None:
         panels.append(_square(ordered, _cells(names, cosine, "fitted on", "and on"), "cosine", (-1.0, 0.0, 1.0)))
     title = "Transfer, and the angle between directions" if cosine is not None else "Transfer"
     chart = alt.hconcat(*panels, spacing=30).resolve_scale(color="independent")
     return themed(chart, title=title, description=f"{title} over {len(names)} distributions.")
-
-
-def _texts(names: Sequence[str], figures: Sequence[str]) -> str:
-    return ", ".join(name for name, figure in zip(names, figures, strict=True) if figure == AUROC)
 
 
 def cluster_order(
@@ -217,13 +216,20 @@ def _cells(names: Sequence[str], matrix: Sequence[Sequence[float]], down: str, a
     return pd.DataFrame(cells, columns=[down, across, "value"])
 
 
-def _square(ordered: list[str], cells: pd.DataFrame, title: str, ends: tuple[float, float, float]) -> Any:
-    down, across = cells.columns[0], cells.columns[1]
+def _square(
+    ordered: list[str],
+    cells: pd.DataFrame,
+    title: str,
+    ends: tuple[float, float, float],
+    *,
+    across: list[str] | None = None,
+) -> Any:
+    down, right = cells.columns[0], cells.columns[1]
     few = len(ordered) <= FEW_DISTRIBUTIONS
     base = alt.Chart(cells).encode(
-        x=alt.X(f"{across}:N", sort=ordered, axis=alt.Axis(orient="top", labelAngle=-40, domain=False)),
+        x=alt.X(f"{right}:N", sort=across or ordered, axis=alt.Axis(orient="top", labelAngle=-40, domain=False)),
         y=alt.Y(f"{down}:N", sort=ordered, axis=alt.Axis(domain=False, ticks=False)),
-        tooltip=[f"{down}:N", f"{across}:N", alt.Tooltip("value:Q", format=".3f", title=title)],
+        tooltip=[f"{down}:N", f"{right}:N", alt.Tooltip("value:Q", format=".3f", title=title)],
     )
     step = 36 if few else 14
     panel = heat_cells(base, "value", ends, title=title, size=10 if few else None)

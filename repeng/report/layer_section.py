@@ -15,7 +15,7 @@ from repeng.results import PAIR_ACCURACY, LayerRow, figure_name, record_of
 
 CAPTION = (
     "Filled discs: the layer that the source alone chose. Hollow diamonds: the target's own best, an oracle that no "
-    "method may use. Dotted: held out of the source. Bands: intervals over prompts."
+    "method may use. Dotted: held out of the source. Bands: intervals over {over}."
 )
 
 
@@ -46,7 +46,8 @@ def layer_pictures(layers: Sequence[LayerRow], frame: pd.DataFrame) -> list[Pict
             of_pairs = "Pair accuracy" if len(figures) > 1 else "Accuracy"
             title = f"{of_pairs if kind == PAIR_ACCURACY else figure_name(kind)} by layer, {what}"
             place = name if len(figures) == 1 else f"{name}-{'pairs' if kind == PAIR_ACCURACY else 'texts'}"
-            found.append(Picture(place, title, CAPTION, chart, _grid(chosen)))
+            caption = CAPTION.format(over="prompts" if kind == PAIR_ACCURACY else "groups")
+            found.append(Picture(place, title, caption, chart, _grid(chosen)))
     return found
 
 

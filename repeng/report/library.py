@@ -83,17 +83,15 @@ class Library:
             prediction.texts_in(split) if texts else prediction.pairs_in(split)
         )
         if probabilities is None or matched is None:
+            items = "texts" if texts else "pairs"
+            reason = "have no probabilities" if texts and probabilities is None else f"are not of these {items}"
             log.warning(
-                "the predictions of %s on %s are not of these %s%s and are not shown",
-                prediction.method,
-                prediction.target,
-                "texts" if texts else "pairs",
-                ", or no probabilities," if texts and probabilities is None else "",
+                "the predictions of %s on %s %s and are not shown", prediction.method, prediction.target, reason
             )
             return None
         said = {item: float(p) for item, p in zip(matched, probabilities, strict=True) if item is not None}
-        items: Sequence[Pair | int] = range(split.n_responses) if texts else split.pairs
-        p = [round(said[item], 4) if item in said else None for item in items]
+        listed: Sequence[Pair | int] = range(split.n_responses) if texts else split.pairs
+        p = [round(said[item], 4) if item in said else None for item in listed]
         method = self.methods.index((prediction.model, prediction.method))
         return {"method": method, "source": prediction.source, "p": p}
 

@@ -22,6 +22,7 @@ from repeng.metrics import (
     mean_accuracy_interval,
     reliability_bins,
 )
+from repeng.report.frames import items_of
 from repeng.results import our_name, read_evaluation, read_provenance
 from repeng.study.overlap import read_overlaps, without
 
@@ -183,12 +184,14 @@ def reliability_frame(rows: pd.DataFrame, predictions: Mapping[Key, Prediction])
         predictions: by key.
     """
     found = []
+    many = rows["figure"].nunique() > 1
     for name, own in rows.groupby("name", sort=False):
-        for label, chosen in own.groupby("kind_of_shift", sort=False):
+        for (label, figure), chosen in own.groupby(["label", "figure"], sort=False):
+            title = " · ".join(filter(None, [str(label), items_of([str(figure)]) if many else ""])) or "all shifts"
             known = {one.key: one.evaluation for one in predictions_of(chosen, predictions) if one is not None}
             pooled = [one.probabilities for one in known.values() if one.probabilities is not None]
             for one in reliability_bins(np.concatenate(pooled)) if pooled else ():
-                found.append((name, label or "all shifts", one.confidence, one.accuracy, one.n_pairs))
+                found.append((name, title, one.confidence, one.accuracy, one.n_pairs))
     return pd.DataFrame(found, columns=["method", "label", "confidence", "accuracy", "n_pairs"])
 
 

@@ -29,15 +29,20 @@ def score_row(target: str, evaluation: Evaluation) -> dict[str, Any]:
     return row
 
 
-def score_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
+def score_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table | str]:
     """One table of all targets of pairs, and one of each of labelled texts.
 
     Args:
         rows: as `score_row` makes them.
     """
     pairs = [row for row in rows if row["figure"] == PAIR_ACCURACY]
-    shown = [_of_pairs(pairs)] if pairs else []
-    return [*shown, *(_of_texts(row) for row in rows if row["figure"] != PAIR_ACCURACY)]
+    texts = [row for row in rows if row["figure"] != PAIR_ACCURACY]
+    shown: list[Table | str] = [_of_pairs(pairs), ""] if pairs else []
+    for row in texts:
+        counts = f"{row['n_texts']} labelled texts, {row['n_positive']} with the label"
+        shown += [f"{row['target']}: {counts}", _of_texts(row), ""]
+    notes = ["every threshold was set on held-out texts of the source"] if texts else []
+    return [*shown, *notes] if notes else shown[:-1]
 
 
 def _of_pairs(rows: Iterable[Mapping[str, Any]]) -> Table:
@@ -48,11 +53,8 @@ def _of_pairs(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def _of_texts(row: Mapping[str, Any]) -> Table:
-    title = f"{row['target']}: {row['n_texts']} labelled texts, {row['n_positive']} with the label"
-    caption = "thresholds, also those of 1 % and 5 % false positives (FP), were set on held-out texts of the source"
-    table = Table("figure", "value", "95 % interval", box=None, title=title, caption=caption)
-    table.title_justify = table.caption_justify = "left"
-    for name, shown in FIGURES.items():
+    table = Table("figure", "value", "95 % interval", box=None)
+    for name, (_, shown) in FIGURES.items():
         if row.get(name) is not None:
             table.add_row(shown, f"{row[name]:.3f}", _interval(row, name))
     return table

@@ -8,23 +8,23 @@ import pandas as pd
 from rich.table import Table
 
 from repeng.report.frames import in_order, once_each, shift_frame
-from repeng.report.page import Cell, Grid, Line, figure
+from repeng.report.page import Grid, Line, figure
 from repeng.results import AUROC, ResultRow
 
 OWN_NEGATIVES = "held-out texts of the source without the label"
 FIGURES = {
-    "accuracy": "AUROC",
-    "pair_accuracy": "pair accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "accuracy_at_threshold": "accuracy at the threshold",
-    "recall_at_1": "recall at 1 % FP",
-    "false_positives_at_1": "FP at 1 %",
-    "recall_at_5": "recall at 5 % FP",
-    "false_positives_at_5": "FP at 5 %",
-    "average_precision": "average precision",
-    "brier": "Brier",
+    "accuracy": ("AUROC", "AUROC"),
+    "pair_accuracy": ("pairs", "pair accuracy"),
+    "balanced_accuracy": ("balanced", "balanced accuracy at the threshold"),
+    "accuracy_at_threshold": ("accuracy", "accuracy at the threshold"),
+    "recall_at_1": ("recall, 1 %", "recall at 1 % false positives"),
+    "false_positives_at_1": ("FP, 1 %", "false positives there"),
+    "recall_at_5": ("recall, 5 %", "recall at 5 % false positives"),
+    "false_positives_at_5": ("FP, 5 %", "false positives there"),
+    "average_precision": ("av. prec.", "average precision"),
+    "brier": ("Brier", "Brier score"),
 }
-"""Figures of labelled texts by their columns, as the table names them."""
+"""Figures of labelled texts by their columns in results.csv: how a wide table names them, and at length."""
 
 
 def text_rows(frame: pd.DataFrame) -> pd.DataFrame:
@@ -43,14 +43,20 @@ def text_table(frame: pd.DataFrame) -> Grid | None:
         return None
     shown = [name for name in FIGURES if rows[name].notna().any()]
     lines = []
+    many = rows["section"].nunique() > 1
     for section, chosen in rows.groupby("section", sort=False):
         for shift, own in chosen.groupby("shift", sort=False):
-            lines.append(Line(f"{shift} ({section})" if rows["section"].nunique() > 1 else str(shift)))
+            lines.append(Line(": ".join(filter(None, [str(section) if many else "", str(shift), _counted(own)]))))
             for row in own.to_dict("records"):
                 cells = [figure(row[name], row.get(f"{name}_low"), row.get(f"{name}_high")) for name in shown]
-                counts = Cell(f"{row['n_texts']:.0f}"), figure(row["n_positive"] / row["n_texts"])
-                lines.append(Line(row["name"], (*cells, *counts)))
-    return Grid(("shift and method", *(FIGURES[name] for name in shown), "texts", "with the label"), tuple(lines))
+                lines.append(Line(row["name"], tuple(cells)))
+    return Grid(("shift and method", *(FIGURES[name][0] for name in shown)), tuple(lines))
+
+
+def _counted(rows: pd.DataFrame) -> str:
+    """How many texts were scored, and how many of them have the label; methods may skip texts."""
+    counts = dict.fromkeys(zip(rows["n_texts"], rows["n_positive"], strict=True))
+    return " or ".join(f"{texts:.0f} texts, {positive:.0f} with the label" for texts, positive in counts)
 
 
 def thresholds_note(frame: pd.DataFrame) -> str:
@@ -71,12 +77,12 @@ def text_means(rows: Sequence[ResultRow]) -> Table | None:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
     table.add_column("method", overflow="fold")
     for name in shown:
-        table.add_column(FIGURES[name], justify="right", max_width=9)
+        table.add_column(FIGURES[name][0], justify="right", max_width=9)
     for method, own in texts.groupby("name", sort=False):
         table.add_row(str(method), *(figure(own[name].mean()).text for name in shown))
     table.caption_justify = "left"
     table.caption = (
-        "accuracies at the threshold that the source chose; thresholds of 1 % and 5 % false positives (FP) set on "
-        f"{thresholds_note(frame)}, and FP is what they flag on these targets"
+        "balanced accuracy and accuracy are at the threshold that the source chose; recall at thresholds that flag 1 % "
+        f"and 5 % of {thresholds_note(frame)}; FP: what these flag of the targets' own texts without the label"
     )
     return table

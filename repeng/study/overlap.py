@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -24,12 +25,23 @@ FILE = "overlap.json"
 
 @dataclass(frozen=True)
 class StoredOverlap:
-    """What of a target's test split stands in the train split of a source."""
+    """What of a target's test split stands in the train split of a source.
+
+    Attributes:
+        units: the target's named groups that hold such examples, each by the number of its first example; empty where
+            no group is named.
+    """
 
     source: str
     target: str
     target_data_hash: str
     matches: tuple[Match, ...]
+    units: tuple[int, ...] = ()
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """What is not scored: the units, or the test examples."""
+        return frozenset(self.units or (match.test for match in self.matches))
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,7 @@ class StoredOverlaps:
     def left_out(self) -> dict[tuple[str, str], frozenset[int]]:
         """For each source and target the test examples that the study does not score; none where it scores all."""
         listed = self.overlaps if self.dropped else ()
-        return {(one.source, one.target): frozenset(match.test for match in one.matches) for one in listed}
+        return {(one.source, one.target): one.numbers for one in listed}
 
 
 def with_overlap(
@@ -61,7 +73,7 @@ def with_overlap(
         drop: leave out the examples that overlap; an evaluation of which none is left, or whose pairs are not known,
             is left out as a whole.
     """
-    examples = {(one.train.distribution, one.test.distribution): _numbers(one) for one in overlaps}
+    examples = {(one.train.distribution, one.test.distribution): _stored(one).numbers for one in overlaps}
     found = dict(answers.found)
     nothing_left: dict[tuple[str, str], list[str]] = {}
     for (method, source, target), answer in answers.found.items():
@@ -104,15 +116,17 @@ def without(evaluation: Evaluation, examples: Collection[int]) -> Evaluation | N
     if evaluation.example is None:
         return None
     keep = ~np.isin(evaluation.example, list(examples))
-    return evaluation if keep.all() else evaluation.subset(keep) if keep.any() else None
+    if keep.all():
+        return evaluation
+    # Of labelled texts those of one label alone may be left, of which nothing can be said.
+    with suppress(BadInput):
+        return evaluation.subset(keep)
+    return None
 
 
 def write_overlaps(overlaps: Sequence[Overlap], folder: Path, *, dropped: bool) -> None:
     """Write FOLDER/overlap.json, from which a report knows what a study left out."""
-    rows = ",\n".join(
-        "  " + json.dumps(asdict(StoredOverlap(*_names(one), one.test.data_hash, one.matches)), ensure_ascii=False)
-        for one in overlaps
-    )
+    rows = ",\n".join("  " + json.dumps(asdict(_stored(one)), ensure_ascii=False) for one in overlaps)
     listed = f"[\n{rows}\n ]" if rows else "[]"
     write_atomically(folder / FILE, f'{{\n "dropped": {json.dumps(dropped)},\n "overlaps": {listed}\n}}\n')
 
@@ -136,5 +150,11 @@ def _names(overlap: Overlap) -> tuple[str, str]:
     return overlap.train.distribution, overlap.test.distribution
 
 
-def _numbers(overlap: Overlap) -> frozenset[int]:
-    return frozenset(match.test for match in overlap.matches)
+def _stored(overlap: Overlap) -> StoredOverlap:
+    test = overlap.test
+    units: tuple[int, ...] = ()
+    if any(example.group is not None for example in test.examples):
+        # A named group is never parted, so one text of it takes the others with it.
+        of_example = test.units[test.offsets]
+        units = tuple(sorted({int(of_example[match.test]) for match in overlap.matches}))
+    return StoredOverlap(*_names(overlap), test.data_hash, overlap.matches, units)

@@ -81,15 +81,19 @@ def test_a_template_that_drops_or_repeats_the_response_is_refused() -> None:
         STIMULI["did_you_lie"].parts(CHAT)
 
 
-def test_the_turns_before_a_question_are_those_of_the_chat_or_refused() -> None:
+def said(made: Any) -> list[str]:
+    """What stands where the turns are, in the first text with a question after the response."""
+    text = STIMULI["did_you_lie"].parts(CHAT, chat_renderer(made))[0].text
+    return [text[turn.start : turn.stop] for turn in text_turns(CHAT, STIMULI["did_you_lie"], made)[0]]
+
+
+def test_the_turns_before_a_question_are_those_of_the_chat() -> None:
     made = tokenizer(CHATML, adds_bos=True)
     plain, asked = (text_turns(CHAT, STIMULI[name], made) for name in ("plain", "did_you_lie"))
-    assert plain == asked
-    whole = STIMULI["did_you_lie"].parts(CHAT, chat_renderer(made))[0].text
-    assert [whole[turn.start : turn.stop] for turn in asked[0]] == ["Brief.", "Sky?", " Blue. "]
+    assert plain == asked and said(made) == ["Brief.", "Sky?", " Blue. "]
+    # Also where the template opens an earlier turn of the assistant in another way than the one to come.
     made.chat_template = CHATML.replace("assistant\n", "assistant\n<think></think>")
-    with pytest.raises(BadInput, match="another way before the follow-up question of 'did_you_lie'"):
-        text_turns(CHAT, STIMULI["did_you_lie"], made)
+    assert said(made) == ["Brief.", "Sky?", " Blue. "]
     with pytest.raises(BadInput, match="goes on after the response"):
         closing_ids("a", [2], "<|im_end|>", STIMULI["did_you_lie"], made)
 

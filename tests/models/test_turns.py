@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from chat_samples import CHAT, CLOSE, MARKED, SHORT, TEMPLATES, UNMARKED, conversations, written
 
-from repeng.distributions.chat import chat_renderer
+from repeng.distributions.chat import RenderChat, chat_renderer
 from repeng.distributions.schema import Example, Message, Split
-from repeng.distributions.stimuli import StimulusText, get_stimulus
-from repeng.distributions.turns import example_texts, prompt_turns, turn_close
+from repeng.distributions.stimuli import Stimulus, StimulusText, get_stimulus
+from repeng.distributions.turns import example_texts, prompt_turns, text_turns, turn_close
 from repeng.errors import BadInput
 from repeng.models.load import LanguageModel, load_model
 from repeng.models.tokens import TokenizedText, tokenize
@@ -133,6 +133,16 @@ def test_the_turns_of_well_known_templates_are_found(family: str, chat_lm: Langu
         assert turn_close(asked, chat_lm.tokenizer) == close
 
 
+def test_a_stimulus_that_writes_the_chat_in_another_way_is_refused(chat_lm: LanguageModel) -> None:
+    class Backwards(Stimulus):
+        def parts(self, example: Example, render_chat: RenderChat | None = None) -> list[StimulusText]:
+            return [replace(text, prefix=text.prefix[::-1]) for text in super().parts(example, render_chat)]
+
+    example = Example(CHAT, ("a", "b"), 0)
+    with pytest.raises(BadInput, match="under the stimulus 'plain' a chat is written in another way"):
+        text_turns(example, Backwards("plain"), chat_lm.tokenizer)
+
+
 STRIPPING = UNMARKED.replace("m.content | trim", "m.content.split('</think>')[-1] | trim")
 TWICE = UNMARKED.replace("m.content | trim +", "m.content | trim + m.content | trim +")
 LOUD = UNMARKED.replace("m.content | trim", "m.content | upper")
@@ -209,6 +219,11 @@ def test_a_label_of_the_whole_conversation_has_its_response_begin_with_the_first
     text = tokenize(Split("d", "train", (whole,)), PLAIN, chat_lm, turns=True)[0]
     assert text is not None
     assert (text.response_start, text.response_end) == (text.turns[0].start, len(text.ids))
+    request = Example(CHAT, ("",), (0,), region="all")
+    end = "</s>\n[assistant]\n"
+    assert example_texts(request, few, chat_lm.tokenizer) == [
+        StimulusText("Read:\n" + header, prompt.removeprefix(header).removesuffix(end), end + " Right?")
+    ]
     statement = Example("Paris is", (" in Spain",), (), region="all")
     assert example_texts(statement, PLAIN, chat_lm.tokenizer) == [StimulusText("", "Paris is in Spain")]
 

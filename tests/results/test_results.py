@@ -54,7 +54,7 @@ def test_columns_are_those_of_the_design_in_their_order() -> None:
         "differential_elicitation,differential_elicitation_low,differential_elicitation_high,rms_calibration_error,"
         "rms_calibration_error_debiased,rms_calibration_error_debiased_low,rms_calibration_error_debiased_high,"
         "genies_rms_calibration_error,brier,auroc,n_overlap,accuracy_without_overlap,kind,n_fits,fits_disagree,"
-        "tied_layers,tied_lowest,tied_highest,p_corrected,verdict,figure,n_texts,n_positive,benign,pair_accuracy,"
+        "tied_layers,tied_lowest,tied_highest,p_corrected,verdict,figure,n_texts,n_positive,benign,source_id_figure,pair_accuracy,"
         "pair_accuracy_low,pair_accuracy_high,accuracy_at_threshold,accuracy_at_threshold_low,"
         "accuracy_at_threshold_high,balanced_accuracy,balanced_accuracy_low,balanced_accuracy_high,recall_at_1,"
         "recall_at_1_low,recall_at_1_high,recall_at_5,recall_at_5_low,recall_at_5_high,false_positives_at_1,"
@@ -76,7 +76,7 @@ def test_a_table_reads_back_as_it_was_written_to_the_last_bit(tmp_path: Path) ->
 
 def test_a_blank_is_nothing_between_commas(tmp_path: Path) -> None:
     write_results([a_row(auroc=None)], tmp_path / "results.csv")
-    assert (tmp_path / "results.csv").read_text().splitlines()[1].endswith(",,,,probe,1,,,,,,,pair accuracy" + 25 * ",")
+    assert (tmp_path / "results.csv").read_text().splitlines()[1].endswith(",,,,probe,1,,,,,,,pair accuracy" + 26 * ",")
 
 
 def test_columns_in_another_order_are_read_and_foreign_ones_kept(tmp_path: Path) -> None:

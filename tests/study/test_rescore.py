@@ -245,7 +245,7 @@ def test_each_neighbour_that_is_missing_blanks_only_what_rests_on_it(small: Path
         "capability": after_removing(small.parent / "target_tuned_capability" / "tiny" / "b.json"),
     }
     whole = rescore(small, ONE, "tiny", methods=["mms"])[0].row
-    assert blank["source_id"].row == replace(whole, source_id_accuracy=None)
+    assert blank["source_id"].row == replace(whole, source_id_accuracy=None, source_id_figure="")
     assert blank["baseline"].row == replace(whole, baseline_accuracy=None, differential_elicitation=None)
     assert blank["baseline"].baseline_intervention == ""
     assert blank["capability"].row == replace(
