@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +88,8 @@ def main() -> None:
     probes: list[Probe] = [MeanOfScores(), SoftmaxPooling(), MaxOfMeans(), Attention(), MLP()]
     for probe in probes:
         # The network reads one token: here the mean.
-        x, x_other = (ragged, other) if probe.ragged else (ragged.means(), other.means())
+        x: Any = ragged if probe.ragged else ragged.means()
+        x_other = other if probe.ragged else other.means()
         start, used = time.perf_counter(), time.process_time()
         probe.fit(x, labels, groups)
         spent, used = time.perf_counter() - start, time.process_time() - used
@@ -102,7 +104,7 @@ def main() -> None:
         if asked.nulls:
             swaps = torch.rand(20, asked.texts // 2, generator=torch.Generator().manual_seed(0)) < 0.5
             start = time.perf_counter()
-            probe.fit_swapped(x, swaps)  # type: ignore[arg-type]  # a ragged probe takes a Ragged
+            probe.fit_swapped(x, swaps)
             line += f" {time.perf_counter() - start:.1f} |"
         print(line, flush=True)
         if isinstance(probe, Attention):

@@ -66,6 +66,7 @@ class Reader:
         values = source.read(source.readings)
         held.forget()
         layers = tuple(reading.layer for reading in source.readings)
+        assert isinstance(values, torch.Tensor)
         activations = values.bfloat16().float() if self.rounded else values
         return SourceData(activations, known.labels, known.rivals, known.groups, layers, source.kept)
 

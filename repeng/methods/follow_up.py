@@ -10,16 +10,8 @@ from repeng.distributions.follow_ups import FOLLOW_UPS
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput, UnknownName
-from repeng.methods.base import (
-    Kind,
-    Method,
-    Note,
-    RequiredActivations,
-    ResponseScores,
-    Source,
-    Target,
-    no_note,
-)
+from repeng.methods.base import Kind, Method, Note, RequiredActivations, Source, no_note
+from repeng.methods.prompted import Verdict
 
 PREFIX = "ask:"
 """Of the method's name, before the question's."""
@@ -41,6 +33,7 @@ class Ask(Method):
     best: str
     kind: Kind = "prompted"
     uses_source: bool = False
+    takes_texts: bool = True
 
     @classmethod
     def named(cls, name: str, question: str, best: str | None = None) -> Ask:
@@ -77,21 +70,11 @@ class Ask(Method):
         """The log-probability of each verdict."""
         return tuple(RequiredActivations(get_stimulus(f"{self.question}_{word}")) for word in VERDICTS)
 
-    def fit(self, source: Source, note: Note = no_note) -> Asked:  # noqa: ARG002
-        """Nothing is fitted."""
-        return Asked(self.question, self.best)
+    def reads_of(self, source: Split) -> bool:
+        """Of labelled texts, whose log-odds choose a threshold."""
+        return source.as_texts
 
-
-@dataclass(frozen=True)
-class Asked:
-    """The cached log-odds of one answer against the other: log p(best) - log p(other) after the question."""
-
-    question: str
-    best: str
-    layers: str = ""
-    held_out_accuracy: float | None = None
-
-    def answer(self, target: Target) -> ResponseScores:
-        """Softmax over each pair of the responses' log-odds."""
-        yes, no = (target.activations.logprobs(f"{self.question}_{word}")[0] for word in VERDICTS)
-        return ResponseScores(yes - no if self.best == "yes" else no - yes)
+    def fit(self, source: Source, note: Note = no_note) -> Verdict:  # noqa: ARG002
+        """Nothing is fitted; the texts of a source of labelled texts choose a threshold and calibrate."""
+        other = VERDICTS[self.best == VERDICTS[0]]
+        return Verdict(f"{self.question}_{self.best}", f"{self.question}_{other}").on(source)

@@ -10,6 +10,8 @@ from typing import Any
 from repeng.errors import BadInput
 
 LONGEST = 1_000
+PLAIN = re.compile(r"(\w+)\s*=\s*([\w:+.?-]+)")
+"""One parameter whose value needs no quotes for want of commas and blanks, as `token=mean:assistant`."""
 CALL = re.compile(r"([^()]+)\((.*)\)", re.DOTALL)
 
 
@@ -44,8 +46,19 @@ def parse_name(text: str) -> tuple[str, dict[str, Any]]:
             raise BadInput(unreadable)
         parameters = {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two of what is nested too deeply
-        raise BadInput(unreadable) from error
+        pieces = [PLAIN.fullmatch(piece.strip()) for piece in found[2].split(",")]
+        if None in pieces:
+            raise BadInput(unreadable) from error
+        parameters = {piece[1]: _plain(piece[2]) for piece in pieces if piece is not None}
     return found[1].strip(), parameters
+
+
+def _plain(text: str) -> Any:
+    """A Python literal, or the text as it stands, such as `last:-2`."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
 
 
 def _value(node: ast.expr) -> Any:

@@ -9,12 +9,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repeng.activations.store.cached_split import Activations
+from repeng.activations.token_rules import token_rule
 from repeng.distributions.schema import ResponseLabels, Split
-from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput, NonFinite
 from repeng.methods.base import (
     Answer,
@@ -32,10 +33,13 @@ from repeng.methods.base import (
     no_note,
 )
 from repeng.methods.code_hash import code_hash
+from repeng.methods.named_probe import NamedProbe
+from repeng.models.sites import Hook
 from repeng.probes.base import Probe, Reading
 from repeng.probes.fitted import NO_HEAD, FittedProbe
 from repeng.probes.fitting import RULES, ProbeSpec
 from repeng.probes.members import Members, ReadLayer
+from repeng.probes.ragged import Ragged
 from repeng.probes.repeats import ProbeFits, fit_repeatedly
 
 
@@ -43,10 +47,19 @@ from repeng.probes.repeats import ProbeFits, fit_repeatedly
 class ProbeMethod(Method):
     """A probe on cached activations."""
 
-    name: str
-    probe: Probe
+    named: NamedProbe
     settings: MethodSettings
     reads_source = True
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The probe's, with the parameters that differ from the defaults."""
+        return self.named.name
+
+    @property
+    def probe(self) -> Probe:
+        """Unfitted."""
+        return self.named.probe
 
     @property
     def kind(self) -> Kind:  # type: ignore[override]
@@ -82,12 +95,15 @@ class ProbeMethod(Method):
         """The probe's own, the choice of layers, the seed, and how often it is fitted."""
         settings = self.settings
         repeats = {"fits": settings.fits, "nulls": settings.nulls} if self.probe.learns else {}
-        return {**self.probe.described(), "layers": settings.layers, "split_seed": settings.seed, **repeats}
+        named = self.named
+        place = {"site": named.site, "token": named.token, "stimuli": [each.fingerprint for each in named.stimuli]}
+        reads = {key: value for key, value in place.items() if value}
+        return {**self.probe.described(), "layers": settings.layers, "split_seed": settings.seed, **repeats, **reads}
 
     @property
     def spec(self) -> ProbeSpec:
         """What is fitted, and how."""
-        return ProbeSpec(self.probe, self.settings.layers, seed=self.settings.seed)
+        return self.named.spec(self.settings.layers, seed=self.settings.seed)
 
     def code(self) -> str:
         """Of the probe's class."""
@@ -96,11 +112,11 @@ class ProbeMethod(Method):
     def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
         """The layers that it reads of each stimulus and site."""
         blocks: dict[str, list[int]] = {}
-        for reading in self.probe.reads(self.settings.n_layers):
+        for reading in self.probe.reads(self.settings.n_layers, self.named.site or None):
             blocks.setdefault(reading.site, []).append(reading.block)
         return tuple(
-            RequiredActivations(get_stimulus(stimulus), site, self.probe.token, tuple(layers))
-            for stimulus in self.probe.stimuli
+            RequiredActivations(stimulus, site, self.spec.token, tuple(layers))
+            for stimulus in self.named.reads
             for site, layers in blocks.items()
         )
 
@@ -250,8 +266,8 @@ class FittedOnCache:
         first = self.made.fits[0]
         readings = {reading.layer: reading for reading in first.reads(self.n_layers, chosen=False)}
 
-        def read(layer: int) -> Float[Tensor, "*head stimulus response d"]:
-            return target.activations.stack(first.stimuli, _hooks([readings[layer]]), first.token)[0]
+        def read(layer: int) -> Float[Tensor, "*head stimulus response d"] | Ragged:
+            return stacked(target.activations, first.stimuli, _hooks([readings[layer]]), first.token)[0]
 
         return read
 
@@ -278,12 +294,34 @@ class CachedSource:
     def of(cls, spec: ProbeSpec, n_layers: int, activations: Activations, known: ResponseLabels) -> CachedSource:
         """What a probe reads of a split, of a model of `n_layers` blocks."""
         readings = spec.readings(n_layers)
-        kept = activations.kept(spec.probe.stimuli, _hooks(readings), spec.token)
+        kept = activations.kept(spec.stimuli, _hooks(readings), spec.token)
         return cls(known.labels, known.rivals, known.groups, known.units, kept, readings, spec, activations)
 
-    def read(self, readings: Sequence[Reading]) -> Float[Tensor, "layer *head stimulus response d"]:
+    def read(self, readings: Sequence[Reading]) -> Float[Tensor, "layer *head stimulus response d"] | Ragged:
         """The float32 activations of some layers."""
-        return self.activations.stack(self.spec.probe.stimuli, _hooks(readings), self.spec.token)
+        return stacked(self.activations, self.spec.stimuli, _hooks(readings), self.spec.token)
+
+
+def stacked(
+    activations: Activations, stimuli: Sequence[str], hooks: Sequence[Hook], token: str
+) -> Float[Tensor, "layer *head stimulus response d"] | Ragged:
+    """Float32 activations of some layers under every one of some stimuli; every token's where the token says so.
+
+    A response without a token, which is none of those that are kept, stands there with one of zeros.
+    """
+    if token_rule(token).kind != "tokens":
+        return activations.stack(stimuli, hooks, token)
+    counts = activations.token_counts(stimuli[0], hooks[0][0], token)
+    filled = np.maximum(counts, 1)
+    place = torch.from_numpy(np.repeat(counts > 0, filled))
+    values: Tensor | None = None
+    for number, hook in enumerate(hooks):
+        own, _ = activations.tokens(stimuli[0], hook, token)
+        if values is None:
+            values = torch.zeros(len(hooks), 1, int(filled.sum()), *own.shape[1:])
+        values[number, 0, place] = own.float()
+    assert values is not None
+    return Ragged(values, np.concatenate([[0], np.cumsum(filled)]))
 
 
 def _hooks(readings: Sequence[Reading]) -> list[tuple[str, int]]:

@@ -112,18 +112,30 @@ class Truthfulness(Method):
 
     def fit(self, source: Source, note: Note = no_note) -> Verdict:  # noqa: ARG002
         """Nothing is fitted; the texts of a source of labelled texts choose a threshold and calibrate."""
-        if not source.split.as_texts:
-            return Verdict()
-        return Verdict(texts=calibrated(Verdict().scores(source.cached), source.labels))
+        return Verdict("truthfulness_yes", "truthfulness_no").on(source)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The cached log-odds of Yes against No: log p(Yes) - log p(No) after the question."""
+    """The cached log-odds of one answer against another, each under a stimulus that ends with it.
 
+    Attributes:
+        best: the stimulus of the answer that speaks for a right response.
+        other: that of the other answer.
+        texts: what the source chose for single texts.
+    """
+
+    best: str
+    other: str
+    texts: TextCalibration | None = None
     layers: str = ""
     held_out_accuracy: float | None = None
-    texts: TextCalibration | None = None
+
+    def on(self, source: Source) -> Verdict:
+        """The same, with what a source of labelled texts chooses."""
+        if not source.split.as_texts:
+            return self
+        return replace(self, texts=calibrated(self.scores(source.cached), source.labels))
 
     def answer(self, target: Target) -> ResponseScores:
         """Softmax over each pair of the responses' log-odds."""
@@ -131,8 +143,8 @@ class Verdict:
 
     def scores(self, activations: CachedSplit) -> Float[np.ndarray, " response"]:
         """The log-odds of each response."""
-        yes, no = (activations.logprobs(f"truthfulness_{word}")[0] for word in ("yes", "no"))
-        return yes - no
+        best, other = (activations.logprobs(stimulus)[0] for stimulus in (self.best, self.other))
+        return best - other
 
 
 def calibrated(scores: Float[np.ndarray, " response"], labels: ResponseLabels) -> TextCalibration:

@@ -10,6 +10,7 @@ from repeng.errors import BadInput, UnknownName
 from repeng.methods.base import Method, MethodSettings
 from repeng.methods.few_shot import FewShot
 from repeng.methods.follow_up import PREFIX, Ask
+from repeng.methods.named_probe import NamedProbe
 from repeng.methods.names import parse_name, with_parameters
 from repeng.methods.plugins.genies_folder import FolderPlugin, GeniesFolder
 from repeng.methods.plugins.python_object import PythonObject, entry_point_references
@@ -18,7 +19,7 @@ from repeng.methods.prompted import Truthfulness, ZeroShot
 from repeng.methods.text import SCORERS, TextMethod
 from repeng.methods.weight_tuning import Tuning
 from repeng.probes.own_file import is_probe_reference
-from repeng.probes.registry import get_probe, known_probes
+from repeng.probes.registry import known_probes
 from repeng.probes.sklearn_probe import is_sklearn_reference
 from repeng.tuning.settings import METHODS as TUNING
 
@@ -62,9 +63,7 @@ def make_method(text: str, settings: MethodSettings) -> Method:
     if name in TUNING:
         return Tuning(full, name, settings, parameters)
     if name in known_probes() or is_probe_reference(name) or is_sklearn_reference(name):
-        probe = get_probe(name, **parameters)
-        # A file's path cannot name a folder of evaluations; the class's own name can.
-        return ProbeMethod(with_parameters(probe.name, parameters), probe, settings)
+        return ProbeMethod(NamedProbe.made(name, parameters), settings)
     _check(full, parameters, ())
     if name in SCORERS:
         return TextMethod(name, settings.seed, settings.fits)

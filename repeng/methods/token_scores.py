@@ -30,12 +30,12 @@ def token_scorer(lm: LanguageModel, fitted: FittedProbe) -> TokenScores:
     Raises:
         BadInput: the probe reads a contrast of stimuli, so that a single text has no score.
     """
-    if len(fitted.probe.stimuli) != 1:
+    if len(fitted.stimuli) != 1:
         raise BadInput(
-            f"probe {fitted.name!r} reads {' and '.join(fitted.probe.stimuli)}, so the tokens of one text have no "
+            f"probe {fitted.name!r} reads {' and '.join(fitted.stimuli)}, so the tokens of one text have no "
             "score of their own; take a probe that reads one text, such as mms, lat, logistic or lda"
         )
-    stimulus = get_stimulus(fitted.probe.stimuli[0])
+    stimulus = get_stimulus(fitted.stimuli[0])
     readings = fitted.reads(lm.n_layers)
     hooks = tuple((reading.site, reading.block) for reading in readings)
 

@@ -65,6 +65,8 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
         ranks_by_scores: whether a pair's score is the difference of two responses' scores.
         learns: False where it is the same whatever it is fitted on.
         ragged: whether it reads every token of a text: X may be a `Ragged`, or a list of `[token, d]` arrays.
+        in_groups: whether it learns from single responses and holds some groups out of them: the `groups` of `fit` are
+            then whatever is not to be parted, and make no pairs.
         reference: `FILE.py:NAME`, where it was loaded from a file of the user's.
         classes_: the two labels that it was fitted on; the second is the better.
     """
@@ -78,6 +80,7 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
     ranks_by_scores: ClassVar[bool] = True
     learns: ClassVar[bool] = True
     ragged: ClassVar[bool] = False
+    in_groups: ClassVar[bool] = False
     reference: ClassVar[str] = ""
 
     classes_: np.ndarray
@@ -152,7 +155,7 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
         activations = self._given(X, fits=True)
         self.classes_, labels = as_labels(self, y, activations.shape[-2])
         check_finite(activations)
-        pairs = pair_rows(labels, groups)
+        pairs = pair_rows(labels, None if self.in_groups else groups)
         if len(pairs) < 2:
             raise BadArray(f"probe {self.name!r}: {len(pairs)} pair(s) to fit on; it needs 2 or more")
         device = activations.device
@@ -204,6 +207,24 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
             order = torch.where(swap[:, None], rows.flip(1), rows).reshape(-1).to(activations.device)
             states.append(clone(self).fit(activations[..., order, :], labels, groups).state())
         return self.with_state({name: torch.stack([state[name] for state in states]) for name in states[0]})
+
+    def fit_relabelled(
+        self,
+        activations: Any,  # noqa: ARG002
+        labels: Float[np.ndarray, "null example"],  # noqa: ARG002
+        groups: Int[np.ndarray, " example"],  # noqa: ARG002
+    ) -> Probe | None:
+        """What it would have learned from labelled texts with other labels, all nulls in one fit.
+
+        Args:
+            activations: the rows that it was fitted on.
+            labels: of each row, by null.
+            groups: of each row, what is not to be parted.
+
+        Returns:
+            A fitted probe as of `fit_swapped`; None where the class has no quicker way than one fit a null.
+        """
+        return None
 
     def decision_function(self, X: Any) -> Any:  # noqa: N803
         """One score a response, `[n]` or `[*batch, example]`; higher means better.

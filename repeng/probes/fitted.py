@@ -43,6 +43,7 @@ class FittedProbe:
         held_out_log_loss: mean -log p(best) of the same.
         head_accuracy: held-out pair accuracy of every head; one column where the site has none.
         train_accuracy: pair accuracy of the same on the training pairs.
+        site, token, stimuli: what it reads.
         provenance: capture_id, model, source, data_hash, versions, ...: whatever the caller knows of it.
     """
 
@@ -61,6 +62,7 @@ class FittedProbe:
     seed: int
     site: str
     token: str
+    stimuli: tuple[str, ...]
     texts: TextCalibration | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -68,11 +70,6 @@ class FittedProbe:
     def name(self) -> str:
         """The probe's name."""
         return self.probe.name
-
-    @property
-    def stimuli(self) -> tuple[str, ...]:
-        """What the probe reads."""
-        return self.probe.stimuli
 
     @property
     def layers(self) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from torch import Tensor
 
 from repeng.errors import BadInput
-from repeng.maths import pair_accuracy
+from repeng.maths import independent_groups, pair_accuracy
 from repeng.probes.base import Probe, Reading
 from repeng.probes.calibration import fit_temperature, fit_text_calibration, log_loss
 from repeng.probes.fitted import NO_HEAD, FittedProbe, to_numpy, unit_pair_scores
@@ -37,7 +37,7 @@ class ProbeSpec:
             lower, so "top-k:1" the best one alone; "average" the mean of the best third of the layers, "all" of every
             layer, and a tuple, or "4-8", of those (with heads: each layer's best one). A preset ranks by its own rule:
             "auto" takes its own K, and a tuple restricts it to those layers.
-        site: what is read, where it is not the probe's own site; `token` alike.
+        site: what is read, where it is not the probe's own site; `token` and `stimuli` alike.
         seed: of the split and of the random pair of each training example.
 
     Raises:
@@ -49,6 +49,7 @@ class ProbeSpec:
     site: str = ""
     token: str = ""
     seed: int = 0
+    stimuli: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.layers, str):
@@ -57,6 +58,7 @@ class ProbeSpec:
             raise BadInput("layers names no layer; give auto, all, top-k:N, or a tuple of layer numbers")
         object.__setattr__(self, "site", self.site or self.probe.site)
         object.__setattr__(self, "token", self.token or self.probe.token)
+        object.__setattr__(self, "stimuli", self.stimuli or self.probe.stimuli)
 
     def readings(self, n_layers: int) -> tuple[Reading, ...]:
         """The layers to be fitted of a model of `n_layers` blocks: all that the probe reads, or those asked for.
@@ -147,6 +149,7 @@ def chosen(
         seed=spec.seed,
         site=spec.site,
         token=spec.token,
+        stimuli=spec.stimuli,
         provenance=dict(provenance or {}),
     )
 
@@ -190,7 +193,8 @@ def fit_on_pairs(
 ) -> list[Probe]:
     """Clones of probes that differ in their seed alone, each fitted on its own pairs: best, worse, best, worse, ...
 
-    Those of as many rows of each class are fitted together, as far as a block of activations has room for their rows.
+    Those of as many rows of each class are fitted together, as far as a block of activations has room for their rows. A
+    probe that holds groups out is given the source's prompt groups, and fitted alone.
 
     Args:
         probes: the unfitted probes.
@@ -200,6 +204,7 @@ def fit_on_pairs(
         labels: of the source's responses, for each probe; None for the source's own.
     """
     fitted: list[Probe] = [clone(probe) for probe in probes]
+    units, _ = independent_groups(data.groups, data.units)
     places: dict[tuple[int, int, float], list[int]] = {}
     for place, (own, more) in enumerate(zip(pairs, unpaired, strict=True)):
         of_more = (data.labels if labels is None else labels[place])[more[0]] if len(more) else 0.0
@@ -208,13 +213,13 @@ def fit_on_pairs(
         classes = np.concatenate([np.tile([1.0, 0.0], count), np.full(n_more, of_more)])
         groups = np.concatenate([np.repeat(np.arange(count), 2), np.arange(count, count + n_more)])
         of_one = data.activations.nbytes * len(classes) // max(1, data.activations.shape[-2])
-        together = max(1, BLOCK_BYTES // max(1, of_one))
+        together = 1 if probes[0].in_groups else max(1, BLOCK_BYTES // max(1, of_one))
         for first in range(0, len(alike), together):
             batch = alike[first : first + together]
-            rows = stacked(
-                [take(data.activations, np.concatenate([pairs[place].reshape(-1), unpaired[place]])) for place in batch]
-            )
-            made = type(probes[0]).fit_each([fitted[place] for place in batch], rows, classes, groups)
+            learned = [np.concatenate([pairs[place].reshape(-1), unpaired[place]]) for place in batch]
+            rows = stacked([take(data.activations, own) for own in learned])
+            kept_together = units[learned[0]] if probes[0].in_groups else groups
+            made = type(probes[0]).fit_each([fitted[place] for place in batch], rows, classes, kept_together)
             for place, one in zip(batch, made, strict=True):
                 fitted[place] = one
     return fitted

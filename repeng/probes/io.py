@@ -140,6 +140,7 @@ def rebuild(described: dict[str, Any], tensors: dict[str, Tensor]) -> FittedProb
         seed=described["seed"],
         site=described["site"],
         token=described["token"],
+        stimuli=tuple(described["stimuli"]),
         texts=TextCalibration(**described["texts"]) if "texts" in described else None,
         provenance=described["provenance"],
         **{name: tensors[name].numpy() for name in CURVES},

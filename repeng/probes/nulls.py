@@ -128,6 +128,12 @@ class ShuffledTexts:
     def block(self, fitted: Probe, data: SourceData) -> NullBlock:
         """The probe fitted on a block of layers with the labels of each null, and judged by them."""
         pairs, unpaired = zip(*self.train, strict=True)
+        # Each null learns from the same texts; only their labels differ.
+        rows = np.concatenate([pairs[0].reshape(-1), unpaired[0]])
+        units, _ = independent_groups(data.groups, data.units)
+        together = fitted.fit_relabelled(take(data.activations, rows), self.labels[:, rows], units[rows])
+        if together is not None:
+            return _judged(together, data, self.validation, self.turn)
         made = fit_on_pairs([fitted] * len(self.train), data, pairs, unpaired, list(self.labels))
         states = [one.state() for one in made]
         probe = made[0].with_state({name: torch.stack([state[name] for state in states]) for name in states[0]})

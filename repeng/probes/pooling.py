@@ -59,6 +59,17 @@ class MeanOfScores(Logistic):
         """All labellings side by side, on means."""
         return super().fit_swapped(means_of(activations), swaps)
 
+    def fit_relabelled(
+        self,
+        activations: Float[Tensor, "*batch stimulus example d_model"] | Ragged,
+        labels: Float[np.ndarray, "null example"],
+        groups: Int[np.ndarray, " example"],  # noqa: ARG002  (nothing is held out)
+    ) -> Probe:
+        """All labellings side by side, on means."""
+        features = self.features(means_of(activations))
+        directions, offsets, _ = self.solve(features, torch.from_numpy(labels).to(features))
+        return self.with_state({"direction_": directions, "offset_": offsets})
+
     def response_scores(
         self, activations: Float[Tensor, "*batch stimulus example d_model"] | Ragged
     ) -> Float[Tensor, "*batch example"]:

@@ -40,6 +40,8 @@ class TrainedProbe(Probe):
         epochs_: the pass that was kept, `[*batch]`.
     """
 
+    in_groups = True
+
     epochs: int
     batch_size: int
     learning_rate: float
@@ -95,6 +97,15 @@ class TrainedProbe(Probe):
         """All labellings side by side, on the same held-out groups and from the same start."""
         pairs = np.repeat(np.arange(swaps.shape[1]), 2)
         return self.with_state(self.solve(activations, (swap_signs(swaps) + 1) / 2, pairs)[0])
+
+    def fit_relabelled(
+        self,
+        activations: Float[Tensor, "*batch stimulus example d_model"] | Ragged,
+        labels: Float[np.ndarray, "null example"],
+        groups: Int[np.ndarray, " example"],
+    ) -> Probe:
+        """All labellings side by side, as in `fit_swapped`."""
+        return self.with_state(self.solve(activations, torch.from_numpy(labels), groups)[0])
 
     def solve(
         self,

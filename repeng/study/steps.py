@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +24,13 @@ from repeng.errors import BadInput, CaptureMismatch, UnknownName
 from repeng.methods.answers import by_layer
 from repeng.methods.answers import evaluate as judge
 from repeng.methods.base import Target
-from repeng.methods.names import parse_name, with_parameters
+from repeng.methods.named_probe import NamedProbe, check_token
 from repeng.methods.probes import CachedSource, FittedOnCache
 from repeng.metrics import Evaluation
 from repeng.models.fingerprint import slug
 from repeng.probes.base import Probe
 from repeng.probes.fitted import NO_HEAD, FittedProbe
-from repeng.probes.fitting import ProbeSpec, fit_probe
-from repeng.probes.registry import get_probe
+from repeng.probes.fitting import fit_probe
 from repeng.probes.selection import LayerChoice, check_layers
 from repeng.probes.source import BLOCK_BYTES
 from repeng.results import AUROC, PAIR_ACCURACY, LayerRow, layer_rows
@@ -234,7 +233,7 @@ def open_for(fitted: FittedProbe, store: str | Path | Store, model: str | None =
 def fit(
     cached: Cached,
     source: str,
-    probe: str | Probe,
+    probe: str | Probe | NamedProbe,
     *,
     layers: LayerChoice = "auto",
     site: str | None = None,
@@ -247,7 +246,8 @@ def fit(
     Args:
         cached: the activations.
         source: a distribution.
-        probe: `mms`, `lat`, `ccs`, `cra`, `logistic(C=0.1)`, `FILE.py:NAME`, ...; or an unfitted probe.
+        probe: `mms`, `lat`, `ccs`, `cra`, `logistic(C=0.1)`, `FILE.py:NAME`, ...; or an unfitted probe. Where it reads
+            may stand in its parentheses: `mms(token='response_mean', stimulus='did_you_lie')`.
         layers: `auto`, `all`, `top-k:N`, `one-se`, `average`, `3`, `4-8`, or a tuple of layers; see
             `repeng.probes.ProbeSpec`.
         site: hook site to read, where it is not the probe's own; `token` alike.
@@ -266,8 +266,10 @@ def fit(
     data = _opened(cached)
     if isinstance(layers, str):
         check_layers(layers, data.n_layers, data.model)
-    _, made = _probe(probe)
-    spec = ProbeSpec(made, layers, site=site or "", token=token or "", seed=seed)
+    named = _probe(probe)
+    spec = named.spec(layers, seed=seed)
+    spec = replace(spec, site=site or spec.site, token=token or spec.token)
+    check_token(named.probe, spec.token)
     split = data.split(source, "train")
     record = data.data_of(split.key)
     provenance = {
@@ -411,8 +413,8 @@ def sweep(
         data.find(target, "test")
     named = [_probe(probe) for probe in ((probes,) if isinstance(probes, str | Probe) else probes)]
     rows: list[LayerRow] = []
-    for name, probe in named:
-        fitted = fit(data, source, probe, site=site, token=token, seed=seed, block_bytes=block_bytes)
+    for one in named:
+        fitted = fit(data, source, one, site=site, token=token, seed=seed, block_bytes=block_bytes)
         units = [unit for layer in fitted.fitted_layers for unit in fitted.heads_of(layer)]
         for target in targets:
             asked = cached_target(fitted, data, target, allow_shared=allow_shared)
@@ -420,7 +422,7 @@ def sweep(
             found = FittedOnCache.alone(fitted, data.n_layers).unit_scores(question, units)
             asked.forget()
             figures = by_layer(found, question, labels).figures
-            names = {"model": data.model, "probe": name, "source": source, "target": target}
+            names = {"model": data.model, "probe": one.name, "source": source, "target": target}
             rows += layer_rows(figures, **names, figure=_figure(question))
     return rows
 
@@ -474,13 +476,13 @@ def transfer_matrix(
         StoreError: what the probe reads was not captured.
     """
     data = _opened(cached)
-    name, made = _probe(probe)
+    named = _probe(probe)
     if len(distributions) < 2:
         listing = ", ".join(distributions) or "none"
         raise BadInput(f"a transfer matrix needs 2 distributions or more; given {listing}")
     for each in distributions:
         data.find(each, "test")
-    fits = [fit(data, each, made, site=site, token=token, seed=seed) for each in distributions]
+    fits = [fit(data, each, named, site=site, token=token, seed=seed) for each in distributions]
     place = int(np.mean([fitted.held_out_accuracy for fitted in fits], axis=0).argmax())
     accuracy: list[list[float]] = [[] for _ in distributions]
     figures = []
@@ -497,7 +499,7 @@ def transfer_matrix(
     if len({fitted.layer_heads[place] for fitted in fits}) == 1 and all(unit is not None for unit in units):
         stacked = np.stack([unit for unit in units if unit is not None])
         cosine = (stacked @ stacked.T).tolist()
-    return Transfer(name, tuple(distributions), accuracy, cosine, fits[0].fitted_layers[place], tuple(figures))
+    return Transfer(named.name, tuple(distributions), accuracy, cosine, fits[0].fitted_layers[place], tuple(figures))
 
 
 def _opened(cached: Cached) -> CachedData:
@@ -537,13 +539,11 @@ def _shared_prompts(fitted: FittedProbe, cached: CachedData, target: SplitKey) -
     return len(groups) if seen else None, len({row["group"] for row in rows})
 
 
-def _probe(given: str | Probe) -> tuple[str, Probe]:
-    """A probe and its name, with the parameters that the user gave."""
-    if isinstance(given, Probe):
-        return given.name, given
-    name, parameters = parse_name(given)
-    probe = get_probe(name, **parameters)
-    return with_parameters(probe.name, parameters), probe
+def _probe(given: str | Probe | NamedProbe) -> NamedProbe:
+    """A probe, its name with the parameters that the user gave, and where it reads."""
+    if isinstance(given, NamedProbe):
+        return given
+    return NamedProbe(given.name, given) if isinstance(given, Probe) else NamedProbe.of(given)
 
 
 def _splits(data: Data, limit: int | None, reading: Reading | None) -> list[Split]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -277,6 +278,64 @@ def test_a_study_fits_several_times_with_nulls_and_scores_them_together(probe: P
     np.testing.assert_array_equal(
         load(tmp_path).pair_scores(target.activations, pairs), made.fits[0].pair_scores(target.activations, pairs)
     )
+
+
+def statements_of(*, texts: int = 120, per_group: int = 3, **settings: int | float) -> SourceData:
+    """Labelled texts without rivals, of groups that hold either label."""
+    ragged, labels, _ = texts_of(pairs=texts // 2, **settings)  # type: ignore[arg-type]
+    order = np.random.default_rng(0).permutation(texts)
+    groups = np.arange(texts) // per_group
+    shuffled = labels.double().numpy()[order]
+    return SourceData(ragged.take(order), shuffled, np.arange(texts), groups, tuple(range(len(ragged))))
+
+
+@pytest.mark.parametrize("probe", [*OVER_TOKENS, MLP(epochs=8)], ids=[*IDS, "mlp"])
+def test_labelled_texts_are_fitted_with_nulls_side_by_side(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = clone(probe).set_params(epochs=8) if isinstance(probe, TrainedProbe) else probe
+    data, target = statements_of(strength=5.0), statements_of(strength=5.0, seed=4)
+    if not probe.ragged:
+        data, target = (replace(own, activations=own.activations.means()) for own in (data, target))
+    made = fit_repeatedly(ProbeSpec(quick), data, fits=2, nulls=3)
+    scores = Members.chosen(made.fits).scores(lambda layer: target.activations[layer], np.arange(120))
+    assert min(roc_auc_score(target.labels, own) for own in scores) > 0.85
+    assert made.shuffled is not None
+    together = made.shuffled.scores(lambda layer: target.activations[layer], np.arange(120))
+    # The plain loop fits each null alone, with its texts in another order, which mean-of-scores does not see.
+    monkeypatch.setattr(type(probe), "fit_relabelled", Probe.fit_relabelled)
+    loop = fit_repeatedly(ProbeSpec(quick), data, fits=2, nulls=3).shuffled
+    assert loop is not None and together.shape == (3, 120)
+    if isinstance(probe, MeanOfScores):
+        assert loop.units == made.shuffled.units
+        alone = loop.scores(lambda layer: target.activations[layer], np.arange(120))
+        np.testing.assert_allclose(together, alone, atol=2e-2 * np.abs(alone).max())
+
+
+@pytest.mark.parametrize("probe", [Attention(epochs=3), MLP(epochs=3)], ids=["attention", "mlp"])
+def test_a_study_never_parts_a_prompt_group(probe: TrainedProbe, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, seen = statements_of(), []
+    data = data if probe.ragged else replace(data, activations=data.activations.means())
+    solve = TrainedProbe.solve
+
+    def noting(self: TrainedProbe, activations: Ragged, targets: Tensor, groups: np.ndarray) -> object:
+        seen.append((len(targets), np.sort(np.unique(groups, return_counts=True)[1]).tolist()))
+        return solve(self, activations, targets, groups)
+
+    monkeypatch.setattr(type(probe), "solve", noting)
+    fit_repeatedly(ProbeSpec(probe), data, fits=2, nulls=3)
+    assert [count for count, _ in seen] == [1, 1, 3]
+    assert all(sizes == [3] * 28 for _, sizes in seen)
+
+
+def test_nulls_of_labelled_texts_side_by_side_are_one_fit_each() -> None:
+    ragged, labels, groups = texts_of(pairs=30)
+    given = np.stack([labels.double().numpy(), 1 - labels.double().numpy()])
+    for probe in (*OVER_TOKENS, MLP(epochs=8)):
+        x = ragged if probe.ragged else ragged.means()
+        together = clone(probe).fit(x, labels, groups).fit_relabelled(x, given, groups.numpy())
+        assert together is not None
+        for null, own in enumerate(given):
+            alone = clone(probe).fit(x, own, groups).decision_function(x)
+            torch.testing.assert_close(together.scores_of_each(x)[null], alone, rtol=2e-2, atol=2e-2)
 
 
 def test_a_fit_in_blocks_of_one_layer_is_the_fit_of_all() -> None:

@@ -12,8 +12,8 @@ from transformers import AutoTokenizer
 from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput
 from repeng.methods.base import MethodSettings, RequiredActivations
+from repeng.methods.named_probe import NamedProbe
 from repeng.methods.probes import ProbeMethod
-from repeng.probes.registry import get_probe
 from repeng.study.capture_plan import ModelSettings, cache_needs, plan_cache, request_of
 
 PLAIN, YES = get_stimulus("plain"), get_stimulus("contrast_yes")
@@ -22,7 +22,7 @@ SETTINGS = MethodSettings("toy", 3, None, "toy-0", Path("plugins"), Path("tuned"
 
 def needs_of(*probes: str) -> frozenset[RequiredActivations]:
     source = split_of("easy", "train", 4)
-    return frozenset(need for name in probes for need in ProbeMethod(name, get_probe(name), SETTINGS).requires(source))
+    return frozenset(need for name in probes for need in ProbeMethod(NamedProbe.of(name), SETTINGS).requires(source))
 
 
 def test_a_request_asks_for_the_layers_that_somebody_reads_and_no_others() -> None:
