@@ -102,6 +102,8 @@ def figure_inputs(
     The arguments are those of `results.row_from`; `same_target` says that the capability is of the target itself.
     """
     reached = capability.accuracy if isinstance(capability, Evaluation) else capability
+    # A reference of pairs is no measure of what is elicited on labelled texts, nor the reverse.
+    alike = not isinstance(capability, Evaluation) or evaluation is None or capability.figure == evaluation.figure
     answered = evaluation if evaluation is not None and not evaluation.is_bare else None
     texts = evaluation if isinstance(evaluation, TextEvaluation) else None
     fits = answered.fits if answered is not None else ()
@@ -121,7 +123,7 @@ def figure_inputs(
         "source_id_accuracy": source_id and source_id.accuracy,
         "baseline_accuracy": baseline and baseline.accuracy,
         "capability": reached,
-        "capability_above_0": reached or None,
+        "capability_above_0": reached or None if alike else None,
         "debiased_calibration_error": debiased and debiased.value,
         "debiased_calibration_error_low": debiased and debiased.low,
         "debiased_calibration_error_high": debiased and debiased.high,
@@ -137,7 +139,7 @@ def figure_inputs(
     ends: dict[str, tuple[float, float] | None] = {"accuracy": None, "elicitation": None, "differential": None}
     if evaluation is not None:
         ends["accuracy"] = accuracy_interval(evaluation)
-    if evaluation is not None and isinstance(capability, Evaluation) and reached:
+    if evaluation is not None and isinstance(capability, Evaluation) and reached and alike:
         ends["elicitation"] = elicitation_interval(evaluation, capability, same_target=same_target)
         if baseline is not None:
             # A baseline of other pairs leaves the interval blank; the figure itself needs accuracies alone.

@@ -137,9 +137,9 @@ def test_the_table_of_texts_has_every_figure_and_says_where_thresholds_were_set(
     assert grid.rows[0].name == "cities → cities: 60 texts, 30 with the label"
     row = rows[0]
     cells = dict(zip(grid.columns[1:], grid.rows[1].cells, strict=True))
-    assert cells["recall, 5 %"].text == f"{row.recall_at_5:.3f}"
-    assert cells["recall, 5 %"].interval == f"{row.recall_at_5_low:.3f}–{row.recall_at_5_high:.3f}"
-    assert cells["FP, 5 %"].text == f"{row.false_positives_at_5:.3f}" and not cells["FP, 5 %"].interval
+    assert cells["recall 5\u00a0%"].text == f"{row.recall_at_5:.3f}"
+    assert cells["recall 5\u00a0%"].interval == f"{row.recall_at_5_low:.3f}–{row.recall_at_5_high:.3f}"
+    assert cells["FP 5\u00a0%"].text == f"{row.false_positives_at_5:.3f}" and not cells["FP 5\u00a0%"].interval
     assert thresholds_note(shift_frame(rows)) == "held-out texts of the source without the label"
     benign = shift_frame([replace(row, benign="chat") for row in rows])
     assert thresholds_note(benign) == "the test texts of chat without the label"
