@@ -5,6 +5,7 @@
 Synthetic activations: 4 layers of 1,000 texts of 100 tokens, 576 wide, of which a tenth of the tokens of one class
 carry the signal; 500 more texts are scored. `--nulls` adds 20 fits with exchanged labels, side by side. The peer is an
 attention probe as published code trains it: padded batches, one layer after the other, as many passes as ours took.
+Training takes one thread of a processor, whatever is given: more wait for each other.
 """
 
 from __future__ import annotations

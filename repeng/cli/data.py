@@ -23,6 +23,7 @@ def data_ls(
     columns: o.Columns = None,
     positive: o.Positive = None,
     turn: o.Turn = None,
+    chat: o.Chat = None,
     group: o.Group = None,
     json: o.Json = False,
 ) -> None:
@@ -35,7 +36,7 @@ def data_ls(
     from repeng.distributions.check import summarise
     from repeng.errors import BadInput
 
-    meaning = o.reading(columns, positive, turn, group)
+    meaning = o.reading(columns, positive, turn, group, chat)
     if known:
         if data is not None or meaning is not None:
             raise BadInput("--known lists the sets that have a name; it takes no data and no columns or labels")
@@ -54,6 +55,7 @@ def data_check(
     columns: o.Columns = None,
     positive: o.Positive = None,
     turn: o.Turn = None,
+    chat: o.Chat = None,
     group: o.Group = None,
     strict: o.Strict = False,
     json: o.Json = False,
@@ -70,7 +72,7 @@ def data_check(
     from repeng.distributions.load import list_distributions, load_distributions
     from repeng.distributions.understood import understand
 
-    meaning = o.reading(columns, positive, turn, group)
+    meaning = o.reading(columns, positive, turn, group, chat)
     problems = check_data(data, meaning)
     distributions = [] if problems else list(load_distributions(data, reading=meaning).values())
     taken_for = understand(data, distributions, meaning)
@@ -134,6 +136,7 @@ def data_export(
     columns: o.Columns = None,
     positive: o.Positive = None,
     turn: o.Turn = None,
+    chat: o.Chat = None,
     group: o.Group = None,
 ) -> None:
     """Write distributions as GENIES folders or as labelled texts; --data takes them, and --benchmark mini's shifts."""
@@ -143,7 +146,7 @@ def data_export(
     if (directory is None) == (out is None):
         raise BadInput("name one folder to write to, as the second argument or with --out")
     folder = directory or out or Path()
-    meaning = o.reading(columns, positive, turn, group)
+    meaning = o.reading(columns, positive, turn, group, chat)
     count = export(data, folder, form=form, seed=seed, reading=meaning)
     shifts = f", shifts to {folder / 'shifts.json'}" if data == "mini" else ""
     Talk().result(None, f"wrote {count} distributions to {folder / 'distributions'}{shifts}")

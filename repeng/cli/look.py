@@ -23,6 +23,7 @@ def rescore(
     columns: o.Columns = None,
     positive: o.Positive = None,
     turn: o.Turn = None,
+    chat: o.Chat = None,
     group: o.Group = None,
     out: o.Out = None,
     json: o.Json = False,
@@ -45,7 +46,7 @@ def rescore(
     from repeng.study.rescore import target_groups, write_published
 
     talk = Talk(json=json, quiet=quiet)
-    groups = target_groups(data, benchmark, o.reading(columns, positive, turn, group)) if data else {}
+    groups = target_groups(data, benchmark, o.reading(columns, positive, turn, group, chat)) if data else {}
     found = rescore_files(
         evaluations, benchmark, model or None, methods=o.names(methods) if methods else None, groups=groups
     )
@@ -124,6 +125,7 @@ def browse(
     columns: o.Columns = None,
     positive: o.Positive = None,
     turn: o.Turn = None,
+    chat: o.Chat = None,
     group: o.Group = None,
     quiet: o.Quiet = False,
 ) -> None:
@@ -138,7 +140,7 @@ def browse(
     if data is None and results is not None:
         distributions = texts_of(results) or load_named(None, limit=limit)
     else:
-        distributions = load_named(data, limit=limit, reading=o.reading(columns, positive, turn, group))
+        distributions = load_named(data, limit=limit, reading=o.reading(columns, positive, turn, group, chat))
     predictions = list(read_predictions(results).values()) if results is not None else []
     if (model is None) != (probe is None):
         raise BadInput("token scores need both --model and --probe")

@@ -115,17 +115,27 @@ Token = Annotated[
 ]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg or .html.")]
 TooLong = Annotated[str, typer.Option("--too-long", help="Texts longer than the model takes: skip, refuse or cut.")]
+Chat = Annotated[
+    str | None,
+    typer.Option(
+        "--chat",
+        help="How chats become text: template (the tokenizer's), or plain, a heading a turn, for a model without one. "
+        "\\[default: template]",
+    ),
+]
 TEMPLATE = re.compile(r"[\w-]+(\?[^=,]*)?=")
 Strict = Annotated[bool, typer.Option("--strict", help="Take every caution for an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable results on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
 
 
-def reading(columns: str | None, positive: str | None, turn: str | None, group: str | None) -> Reading | None:
-    """What the four options say of the data; None where they are not given."""
+def reading(
+    columns: str | None, positive: str | None, turn: str | None, group: str | None, chat: str | None
+) -> Reading | None:
+    """What the five options say of the data; None where they are not given."""
     from repeng.distributions.reading import Reading
 
-    given = Reading.parse(columns, positive=positive, turn=turn, group=group)
+    given = Reading.parse(columns, positive=positive, turn=turn, group=group, chat=chat)
     return None if given.says_nothing else given
 
 

@@ -31,6 +31,7 @@ def fit(
     columns: o.Columns = None,
     positive: o.Positive = None,
     turn: o.Turn = None,
+    chat: o.Chat = None,
     group: o.Group = None,
     data_hash: o.DataHash = None,
     trust_store: o.TrustStore = False,
@@ -45,7 +46,7 @@ def fit(
 
     talk = Talk(json=json, quiet=quiet)
     opened = open_store(Cache(store, trust=trust_store), model)
-    meaning = o.reading(columns, positive, turn, group)
+    meaning = o.reading(columns, positive, turn, group, chat)
     cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or (), reading=meaning)
     fitted = fit_on(cached, source, probe, layers=layers, site=site, token=token, seed=seed)
     save(fitted, out)
@@ -82,6 +83,7 @@ def score(
     columns: o.Columns = None,
     positive: o.Positive = None,
     turn: o.Turn = None,
+    chat: o.Chat = None,
     group: o.Group = None,
     data_hash: o.DataHash = None,
     trust_store: o.TrustStore = False,
@@ -99,7 +101,7 @@ def score(
     talk = Talk(json=json, quiet=quiet)
     fitted = load(probe, trust_code=trust_code)
     opened = open_for(fitted, Cache(store, trust=trust_store), model)
-    meaning = o.reading(columns, positive, turn, group)
+    meaning = o.reading(columns, positive, turn, group, chat)
     cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or (), reading=meaning)
     plain = []
     for name in target:
@@ -132,6 +134,7 @@ def sweep(
     columns: o.Columns = None,
     positive: o.Positive = None,
     turn: o.Turn = None,
+    chat: o.Chat = None,
     group: o.Group = None,
     data_hash: o.DataHash = None,
     trust_store: o.TrustStore = False,
@@ -152,7 +155,7 @@ def sweep(
 
     talk = Talk(json=json, quiet=quiet)
     opened = open_store(Cache(store, trust=trust_store), model)
-    meaning = o.reading(columns, positive, turn, group)
+    meaning = o.reading(columns, positive, turn, group, chat)
     cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or (), reading=meaning)
     found = sweep_over(
         cached,
@@ -192,6 +195,7 @@ def matrix(
     columns: o.Columns = None,
     positive: o.Positive = None,
     turn: o.Turn = None,
+    chat: o.Chat = None,
     group: o.Group = None,
     data_hash: o.DataHash = None,
     trust_store: o.TrustStore = False,
@@ -208,7 +212,7 @@ def matrix(
 
     talk = Talk(json=json, quiet=quiet)
     opened = open_store(Cache(store, trust=trust_store), model)
-    meaning = o.reading(columns, positive, turn, group)
+    meaning = o.reading(columns, positive, turn, group, chat)
     cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or (), reading=meaning)
     meant = {name for name, _ in cached.versions} if data or benchmark or limit else set(cached.trained_distributions())
     trained = [name for name in cached.trained_distributions() if name in meant]
@@ -234,6 +238,7 @@ def tune(
     columns: o.Columns = None,
     positive: o.Positive = None,
     turn: o.Turn = None,
+    chat: o.Chat = None,
     group: o.Group = None,
     seed: o.Seed = 0,
     device: o.Device = "auto",
@@ -250,7 +255,7 @@ def tune(
     from repeng.tuning.tuned_model import tune as tune_on
 
     talk = Talk(json=json, quiet=quiet)
-    meaning = o.reading(columns, positive, turn, group)
+    meaning = o.reading(columns, positive, turn, group, chat)
     distributions = load_named(data, [source, *(target or ())], limit=limit, reading=meaning)
     found = tune_on(
         find_model(model).path,

@@ -45,6 +45,7 @@ def run(
     columns: o.Columns = None,
     positive: o.Positive = None,
     turn: o.Turn = None,
+    chat: o.Chat = None,
     group: o.Group = None,
     fits: Annotated[
         int | None,
@@ -118,6 +119,7 @@ def run(
         "columns": columns,
         "positive": positive,
         "turn": turn,
+        "chat": chat,
         "group": group,
         "fits": fits,
         "nulls": nulls,
@@ -183,6 +185,7 @@ def cache(
     columns: o.Columns = None,
     positive: o.Positive = None,
     turn: o.Turn = None,
+    chat: o.Chat = None,
     group: o.Group = None,
     device: o.Device = "auto",
     device_map: o.DeviceMap = None,
@@ -222,7 +225,7 @@ def cache(
     needs = cache_needs(
         [get_stimulus(name) for name in o.stimuli(stimuli)], o.names(sites), o.names(tokens), logprob=logprob
     )
-    world = load_benchmark(benchmark, data, limit=limit, reading=o.reading(columns, positive, turn, group))
+    world = load_benchmark(benchmark, data, limit=limit, reading=o.reading(columns, positive, turn, group, chat))
     splits = [split for distribution in world.distributions.values() for split in distribution.splits.values()]
     settings = ModelSettings(model, device, dtype, too_long, device_map)
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)

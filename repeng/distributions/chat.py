@@ -85,6 +85,17 @@ def prompt_text(prompt: Prompt) -> str:
     return "\n\n".join(f"{message.role}: {message.content}" for message in prompt)
 
 
+def plain_chat(messages: tuple[Message, ...], *, opens: bool) -> str:
+    """A chat as text that any model can read: each turn under a heading, `### User:` and a line end before it.
+
+    Args:
+        messages: the turns.
+        opens: whether the heading of the assistant's turn follows, where the response begins.
+    """
+    turns = [f"### {message.role.capitalize()}:\n{message.content}" for message in messages]
+    return "\n\n".join([*turns, *(["### Assistant:\n"] if opens else [])])
+
+
 def chat_renderer(tokenizer: Any) -> RenderChat:
     """A function that turns a chat into text with this tokenizer's chat template.
 
@@ -104,7 +115,7 @@ def chat_renderer(tokenizer: Any) -> RenderChat:
             name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
             raise BadInput(
                 f"the prompts are chats, and the tokenizer of {name!r} has no chat template; "
-                "take a chat model, or data whose prompts are text"
+                "take a chat model, or write the chats as plain text with --chat plain"
             )
         if not messages:  # transformers renders no empty chat, but the opening of one that the assistant begins
             return render((Message("assistant", BEGUN),)).removesuffix(BEGUN)

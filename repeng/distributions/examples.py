@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
-from repeng.distributions.chat import check_text, kind, messages_from
+from repeng.distributions.chat import check_text, kind, messages_from, plain_chat
 from repeng.distributions.labelled import (
     CONTENTS,
     UnknownLabel,
@@ -37,6 +38,24 @@ def example_from(row: object, reading: Reading | None = None) -> Example:
         BadData: the row is not such an example. The error names no file: the caller adds it.
     """
     fields = _fields(row, reading or Reading())
+    example = _in_format(fields)
+    return in_plain_text(example) if fields.reading.chat == "plain" else example
+
+
+def in_plain_text(example: Example) -> Example:
+    """The example with a prompt that is a chat written as text; what is labelled as a whole becomes one text."""
+    if isinstance(example.prompt, str):
+        return example
+    if example.region == "response":
+        return replace(example, prompt=plain_chat(example.prompt, opens=True))
+    whole = tuple(
+        plain_chat(example.prompt + ((Message("assistant", text),) if text else ()), opens=False)
+        for text in example.responses
+    )
+    return replace(example, prompt="", responses=whole, region="response")
+
+
+def _in_format(fields: Fields) -> Example:
     match format_of(fields):
         case "named":
             return named_example(fields, named_responses(fields) or {})

@@ -76,7 +76,12 @@ def _check_used(reading: Reading, examples: Sequence[Example]) -> None:
         raise BadInput(
             f"no label is {reading.positive!r} (--positive); the labels are {', '.join(sorted(found)[:MOST_NAMED])}"
         )
-    if reading.turn is not None and all(isinstance(one.prompt, str) and one.region == "response" for one in examples):
+    chats = reading.chat == "template"
+    if (
+        reading.turn is not None
+        and chats
+        and all(isinstance(one.prompt, str) and one.region == "response" for one in examples)
+    ):
         raise BadInput(f"--turn {reading.turn} says which message is labelled, and there is no conversation of several")
 
 

@@ -41,6 +41,7 @@ looks for; `--positive` says otherwise."""
 ROLE = re.compile(r"[A-Za-z_]+")
 TURN_NUMBER = re.compile(r"-?\d{1,6}")
 WHOLE = "all"
+CHATS = ("template", "plain")
 MOST_CLASSES = 8
 
 
@@ -55,6 +56,8 @@ class Reading:
         turn: which message of a conversation the label is of: a number from 0, or from the end as -1; a role, whose
             last turn it is; `all`, the whole conversation. By default the last turn of the assistant, or the last
             message where the assistant says nothing.
+        chat: `template` leaves a chat to the tokenizer's chat template; `plain` writes it as text, a heading a turn,
+            for a model without one.
         group: column of what is never parted and is resampled as one; the same as `columns={"group": ...}`.
 
     Raises:
@@ -65,6 +68,7 @@ class Reading:
     positive: str | None = None
     turn: str | None = None
     group: str | None = None
+    chat: str = "template"
 
     def __post_init__(self) -> None:
         columns = dict(self.columns)
@@ -78,6 +82,8 @@ class Reading:
             if not theirs:
                 raise BadInput(f"no column for {ours}; name it as {ours}=COLUMN")
         object.__setattr__(self, "columns", columns)
+        if self.chat not in CHATS:
+            raise UnknownName("way to write chats", self.chat, CHATS)
         if self.turn is not None and not (ROLE.fullmatch(self.turn) or TURN_NUMBER.fullmatch(self.turn)):
             raise BadInput(
                 f"turn is {self.turn!r}; give a number from 0 (or from the end, as -1), a role as user, or {WHOLE}"
@@ -91,6 +97,7 @@ class Reading:
         positive: str | None = None,
         turn: str | None = None,
         group: str | None = None,
+        chat: str | None = None,
     ) -> Reading:
         """A reading of which the columns are given as on the command line: `text=claim,label=truth`.
 
@@ -105,12 +112,13 @@ class Reading:
             if ours in named:
                 raise BadInput(f"columns names {ours} twice; keep one of them")
             named[ours] = theirs
-        return cls(named, positive, turn, group)
+        return cls(named, positive, turn, group, chat or "template")
 
     def over(self, other: Reading) -> Reading:
         """This reading; what it does not say is as in another."""
         columns = {**other.columns, **self.columns}
-        return Reading(columns, self.positive or other.positive, self.turn or other.turn)
+        chat = self.chat if self.chat != "template" else other.chat
+        return Reading(columns, self.positive or other.positive, self.turn or other.turn, chat=chat)
 
     @property
     def says_nothing(self) -> bool:
@@ -118,7 +126,9 @@ class Reading:
         return self == Reading()
 
     def __str__(self) -> str:
-        given = {"columns": ",".join(map("=".join, self.columns.items())), "positive": self.positive, "turn": self.turn}
+        columns = ",".join(map("=".join, self.columns.items()))
+        given = {"columns": columns, "positive": self.positive, "turn": self.turn}
+        given["chat"] = self.chat if self.chat != "template" else None
         return " ".join(f"--{name} {value}" for name, value in given.items() if value)
 
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 def one_thread() -> Iterator[None]:
     """Limit linear algebra to one thread for as long as the context lasts.
 
-    The products inside a solver for one layer are so small that threads wait for each other longer than they work: on
-    two busy cores, two threads were thirty times slower than one.
+    The products inside a solver for one layer, or of a step on a few texts, are so small that threads wait for each
+    other longer than they work: on two busy cores, two threads were six to thirty times slower than one.
     """
     # Loaded first, because a library that is loaded later is not limited.
     import sklearn.linear_model  # noqa: F401

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from repeng.probes.base import Labels, Probe, swap_signs
 from repeng.probes.logistic import standardise
 from repeng.probes.ragged import Ragged, places_of
+from repeng.probes.threads import one_thread
 from repeng.probes.training import COLUMNS, Schedule, Weights, text_logits, train
 
 BLOCK_PLACES = 1 << 23
@@ -124,7 +126,8 @@ class TrainedProbe(Probe):
             name: value.to(values).expand(len(values), len(targets), *value.shape)
             for name, value in self.start(d, torch.Generator().manual_seed(self.seed)).items()
         }
-        found = train(Ragged(values, texts.offsets), targets.to(values), groups, start, self.pool, how)
+        with one_thread() if values.device.type == "cpu" else nullcontext():
+            found = train(Ragged(values, texts.offsets), targets.to(values), groups, start, self.pool, how)
         weights = found.weights
         columns = weights[COLUMNS] / scale[:, None]
         kept = self.folded({**weights, COLUMNS: columns}, -(columns * mean[:, None]).sum(dim=-1))

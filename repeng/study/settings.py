@@ -82,6 +82,7 @@ class Study:
             table.
         positive: the label that counts as 1, against every other.
         turn: which message of a conversation is labelled: a number, a role, or `all`.
+        chat: how chats become text: `template`, or `plain` for a model without a chat template.
         group: column of what is never parted, such as a scenario or an author.
         augment: share of target train examples mixed into each source, between 0 and 1.
         too_long: what happens to a text longer than the model takes: `skip`, `refuse` or `cut`.
@@ -108,6 +109,7 @@ class Study:
     positive: Text | None = None
     turn: Annotated[Text | None, BeforeValidator(_turn_text)] = None
     group: Text | None = None
+    chat: Literal["template", "plain"] = "template"
     store: Text = "store"
     out: Text = ""
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
@@ -138,7 +140,7 @@ class Study:
         Raises:
             BadInput: columns or turn are not of the form that they have.
         """
-        return Reading.parse(self.columns, positive=self.positive, turn=self.turn, group=self.group)
+        return Reading.parse(self.columns, positive=self.positive, turn=self.turn, group=self.group, chat=self.chat)
 
     @classmethod
     def read(cls, path: Path | None, flags: Mapping[str, Any]) -> Study:
