@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,6 +40,7 @@ def rescore(
     from repeng.report.page import grid_of
     from repeng.report.sentences import summary_sentences
     from repeng.report.tables import grid_table, study_table
+    from repeng.report.text_section import text_means
     from repeng.results import record_of, write_results
     from repeng.study.rescore import rescore as rescore_files
     from repeng.study.rescore import target_groups, write_published
@@ -57,9 +58,11 @@ def rescore(
         talk.note(f"wrote {out / 'results.csv'} and {out / 'published'}")
     plain = [record_of(one.row) | {"published_columns": one.published()} for one in found]
     denied = [asdict(one) for one in stated_contradictions(rows, evaluations)]
-    shown = [grid_table("Contradictions", grid_of(denied)), ""] if denied else []
+    shown: list[Any] = [grid_table("Contradictions", grid_of(denied)), ""] if denied else []
     known = {(one.row.model, one.row.method, one.row.source, one.row.target): one.evaluation for one in found}
     held = {key: evaluation for key, evaluation in known.items() if evaluation is not None}
+    texts = text_means(rows)
+    shown += [] if texts is None else [texts, ""]
     talk.result(plain, study_table(rows), "", *shown, summary_sentences(rows, held))
 
 

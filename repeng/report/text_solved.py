@@ -18,9 +18,9 @@ class TextSolvedSource:
         model: whose.
         source: the distribution.
         baseline: the text-only baseline that does best.
-        baseline_accuracy: its pair accuracy.
+        baseline_accuracy: its accuracy; of a source of labelled texts its AUROC, as in the rest.
         method: the fitted method that does best.
-        accuracy: its pair accuracy.
+        accuracy: its accuracy.
     """
 
     model: str

@@ -10,14 +10,14 @@ import pytest
 from browsers import chromium, open_page, serious_faults  # noqa: F401
 from made_up_texts import statements, text_evaluation, write_text_study
 
-from repeng.distributions.schema import Distribution, Example, Message, Split
-from repeng.metrics import Evaluation
+from repeng.distributions.schema import Distribution, Example, Message, Shift, Split
+from repeng.metrics import Evaluation, TextEvaluation
 from repeng.report.browse import export
 from repeng.report.frames import shift_frame
 from repeng.report.library import Library
 from repeng.report.mistakes import wrong_pairs, wrong_texts
-from repeng.report.predictions import Prediction, read_predictions
-from repeng.results import read_results
+from repeng.report.predictions import Prediction, read_predictions, same_items
+from repeng.results import read_evaluation, read_results, row_from, write_evaluation
 
 
 def prediction(split: Split, evaluation: Evaluation) -> Prediction:
@@ -46,6 +46,27 @@ def test_texts_of_other_data_or_with_other_labels_are_not_matched() -> None:
     turned = Split("cities", "test", tuple(Example("", e.responses, () if e.best else (0,)) for e in split.examples))
     assert Prediction("tiny", "mms", "a", "cities", one).texts_in(turned) is None
     assert prediction(split, one).pairs_in(split) is None and prediction(split, one.pairs).texts_in(split) is None
+
+
+def test_rows_outlive_a_file_and_a_subset_and_tell_apart_what_groups_do_not(tmp_path: Path) -> None:
+    split = statements("cities", of_group=20).test
+    one = text_evaluation(split, keep=[0, 1, 2, 3, 20, 21])
+    write_evaluation(tmp_path / "e.json", one, {})
+    read = read_evaluation(tmp_path / "e.json")
+    assert isinstance(read, TextEvaluation) and read.rows.tolist() == [0, 1, 2, 3, 20, 21]
+    assert read.subset(np.arange(6) > 1).rows.tolist() == [2, 3, 20, 21]
+    assert np.array_equal(read.fits[1].rows, read.rows)
+    other = text_evaluation(split, keep=[0, 1, 2, 5, 20, 21])
+    assert np.array_equal(one.example, other.example) and np.array_equal(one.labels, other.labels)
+    assert same_items(one, read) and not same_items(one, other)
+
+
+def test_a_capability_of_pairs_measures_no_elicitation_on_texts() -> None:
+    one = text_evaluation(statements("cities").test)
+    names = {"model": "m", "method": "mms", "layers": "", "shift": Shift("a", "b", "c")}
+    row = row_from(one, **names, capability=one.pairs)
+    assert row.elicitation is None and row.elicitation_low is None and row.target_tuned_capability == one.pairs.accuracy
+    assert row_from(one, **names, capability=one).elicitation == 1.0
 
 
 def test_pairs_of_grouped_examples_are_matched_by_their_groups() -> None:
