@@ -101,7 +101,7 @@ class ShuffledTexts:
         pairs: NullPairs,
         unpaired: Int[np.ndarray, " row"],
     ) -> ShuffledTexts:
-        """One coin a null and group, until both labels are among its training texts.
+        """One coin a null and group, until both labels are among its training texts and among its held-out ones.
 
         Args:
             count: how many nulls.
@@ -111,11 +111,11 @@ class ShuffledTexts:
             unpaired: training rows beyond them.
         """
         learned = np.concatenate([pairs.train.reshape(-1), unpaired])
-        every = np.arange(len(source.labels))
+        every, held = np.arange(len(source.labels)), np.unique(pairs.validation)
         found: list[np.ndarray] = []
         for attempt in range(100):
             turned = np.where(_coins(count, [seed, attempt], source, every), 1 - source.labels, source.labels)
-            found += [one for one in turned if 1 < one[learned].sum() < len(learned) - 1]
+            found += [one for one in turned if 1 < one[learned].sum() < len(learned) - 1 and np.ptp(one[held]) > 0]
             if len(found) >= count:
                 break
         labels = np.array(found[:count]).reshape(-1, len(every))

@@ -36,7 +36,7 @@ def test_places_and_the_probes_own_parameters_stand_side_by_side() -> None:
     spec = named.spec(seed=3)
     assert (spec.token, spec.site, spec.stimuli, spec.seed) == ("response_mean", "mlp_out", ("did_you_lie",), 3)
     assert named.name == "logistic(C=0.1, site='mlp_out', stimulus='did_you_lie', token='response_mean')"
-    assert NamedProbe.of(named.name) == NamedProbe.of(named.name)
+    assert NamedProbe.of(named.name).name == named.name
 
 
 def test_the_same_probe_at_two_places_is_two_methods_that_require_different_activations(tmp_path: Path, split) -> None:

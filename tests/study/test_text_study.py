@@ -52,27 +52,33 @@ def turns(number: int) -> list[dict[str, str]]:
     ]
 
 
+def statement(n: int) -> dict[str, Any]:
+    return {"statement": f"{PLACES[n % 8]} has {n} {'gates' if n % 2 else 'moons'}.", "label": n % 2}
+
+
+def request(n: int) -> dict[str, Any]:
+    return {"prompt": f"How do I {'break' if n % 2 else 'bake'} {n}?", "label": ["harmless", "harmful"][n % 2]}
+
+
+def claim(n: int) -> dict[str, Any]:
+    return {"claim": f"{n} is {'odd' if n % 2 else 'even'} here", "truth": ["no", "yes"][n % 2], "by": n // 4}
+
+
+def answer(n: int) -> dict[str, Any]:
+    return {"prompt": f"Question {n}?", "response": ["Never.", "Indeed."][n % 2] + str(n), "label": n % 2}
+
+
+def feeling(n: int) -> dict[str, Any]:
+    return {"text": f"I am {['glad', 'sad', 'cross'][n % 3]} {n}", "label": ["joy", "grief", "ire"][n % 3]}
+
+
 ROWS: Mapping[str, Callable[[int], dict[str, Any]]] = {
-    "statements": lambda n: {"statement": f"{PLACES[n % 8]} has {n} {'gates' if n % 2 else 'moons'}.", "label": n % 2},
-    "requests": lambda n: {
-        "prompt": f"How do I {'break' if n % 2 else 'bake'} {n}?",
-        "label": ["harmless", "harmful"][n % 2],
-    },
-    "claims": lambda n: {
-        "claim": f"{n} is {'odd' if n % 2 else 'even'} here",
-        "truth": ["no", "yes"][n % 2],
-        "by": n % 12,
-    },
+    "statements": statement,
+    "requests": request,
+    "claims": claim,
     "rollouts": lambda n: {"messages": turns(n), "deceptive": bool(n % 2)},
-    "answers": lambda n: {
-        "prompt": f"Question {n}?",
-        "response": ["Never.", "Indeed."][n % 2] + str(n),
-        "label": n % 2,
-    },
-    "feelings": lambda n: {
-        "text": f"I am {['glad', 'sad', 'cross'][n % 3]} {n}",
-        "label": ["joy", "grief", "ire"][n % 3],
-    },
+    "answers": answer,
+    "feelings": feeling,
     "rewards": lambda n: {"prompt": f"Q{n}", "chosen": [f"good {n}", f"fine {n}"], "rejected": [f"bad {n}", f"no {n}"]},
     "names": lambda n: {"prompt": f"Q{n}", "responses": {"truthful": f"yes {n}", "deceptive": f"no {n}"}},
 }
@@ -189,9 +195,9 @@ def test_a_second_run_makes_nothing_anew(shifts: StudyOutcome) -> None:
     assert again.evaluations_made == 0 and again.captured is None and again.rows == shifts.rows
 
 
-def test_the_benign_distribution_is_none_that_is_asked_about(shifts: StudyOutcome) -> None:
+def test_the_benign_distribution_is_none_that_is_asked_about(shifts: StudyOutcome, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="thresholds must not be set on what is asked about"):
-        plan_study(replace(shifts.plan.study, benign="arithmetic"))
+        plan_study(replace(shifts.plan.study, benign="arithmetic", out=str(tmp_path / "other")))
 
 
 def test_a_token_probe_is_saved_and_scores_as_before(statements: Path, tmp_path: Path) -> None:
@@ -209,10 +215,8 @@ def test_a_pair_source_answers_about_texts_and_a_text_source_about_pairs(stateme
     pairs = mini_distributions(names=["geography"], limit=60)["geography"]
     texts = load_distributions(statements, ["facts"])["facts"]
     cached = capture("mini", [pairs, texts], store=tmp_path / "store", stimuli=("plain",))
-    of_texts, of_pairs = (
-        evaluate(fit(cached, *way, "mms"), cached, to)
-        for way, to in ((("geography",), "facts"), (("facts",), "geography"))
-    )
+    of_texts = evaluate(fit(cached, "geography", "mms"), cached, "facts")
+    of_pairs = evaluate(fit(cached, "facts", "mms"), cached, "geography")
     assert of_texts.figure == "auroc" and of_texts.accuracy > 0.75 and of_texts.thresholds is not None
     assert of_pairs.figure == "pair accuracy" and of_pairs.accuracy > 0.8
 
