@@ -28,10 +28,10 @@ from repeng.methods.named_probe import NamedProbe, check_token
 from repeng.methods.probes import CachedSource, FittedOnCache
 from repeng.metrics import Evaluation
 from repeng.models.fingerprint import slug
-from repeng.probes.base import Probe
 from repeng.probes.fitted import NO_HEAD, FittedProbe
 from repeng.probes.fitting import fit_probe
 from repeng.probes.selection import LayerChoice, check_layers
+from repeng.probes.sklearn_probe import as_probe
 from repeng.probes.source import BLOCK_BYTES
 from repeng.results import AUROC, PAIR_ACCURACY, LayerRow, layer_rows
 from repeng.study.capture_plan import ModelSettings
@@ -233,7 +233,7 @@ def open_for(fitted: FittedProbe, store: str | Path | Store, model: str | None =
 def fit(
     cached: Cached,
     source: str,
-    probe: str | Probe | NamedProbe,
+    probe: Any,
     *,
     layers: LayerChoice = "auto",
     site: str | None = None,
@@ -246,7 +246,8 @@ def fit(
     Args:
         cached: the activations.
         source: a distribution.
-        probe: `mms`, `lat`, `ccs`, `cra`, `logistic(C=0.1)`, `FILE.py:NAME`, ...; or an unfitted probe. Where it reads
+        probe: `mms`, `lat`, `ccs`, `cra`, `logistic(C=0.1)`, `FILE.py:NAME`, ...; or an unfitted probe, or any unfitted
+            classifier of scikit-learn's. Where it reads
             may stand in its parentheses: `mms(token='response_mean', stimulus='did_you_lie')`.
         layers: `auto`, `all`, `top-k:N`, `one-se`, `average`, `3`, `4-8`, or a tuple of layers; see
             `repeng.probes.ProbeSpec`.
@@ -375,7 +376,7 @@ def sweep(
     cached: Cached,
     source: str,
     targets: str | Sequence[str],
-    probes: str | Probe | Sequence[str | Probe] = ("mms", "lat", "ccs", "cra"),
+    probes: Any = ("mms", "lat", "ccs", "cra"),
     *,
     site: str | None = None,
     token: str | None = None,
@@ -411,7 +412,7 @@ def sweep(
     targets = (targets,) if isinstance(targets, str) else targets
     for target in targets:
         data.find(target, "test")
-    named = [_probe(probe) for probe in ((probes,) if isinstance(probes, str | Probe) else probes)]
+    named = [_probe(probe) for probe in (list(probes) if isinstance(probes, tuple | list) else [probes])]
     rows: list[LayerRow] = []
     for one in named:
         fitted = fit(data, source, one, site=site, token=token, seed=seed, block_bytes=block_bytes)
@@ -450,7 +451,7 @@ class Transfer:
 def transfer_matrix(
     cached: Cached,
     distributions: Sequence[str],
-    probe: str | Probe = "mms",
+    probe: Any = "mms",
     *,
     site: str | None = None,
     token: str | None = None,
@@ -539,11 +540,14 @@ def _shared_prompts(fitted: FittedProbe, cached: CachedData, target: SplitKey) -
     return len(groups) if seen else None, len({row["group"] for row in rows})
 
 
-def _probe(given: str | Probe | NamedProbe) -> NamedProbe:
-    """A probe, its name with the parameters that the user gave, and where it reads."""
+def _probe(given: Any) -> NamedProbe:
+    """A probe, or a classifier of scikit-learn's, with its name and where it reads."""
     if isinstance(given, NamedProbe):
         return given
-    return NamedProbe(given.name, given) if isinstance(given, Probe) else NamedProbe.of(given)
+    if isinstance(given, str):
+        return NamedProbe.of(given)
+    probe = as_probe(given)
+    return NamedProbe(probe.name, probe)
 
 
 def _splits(data: Data, limit: int | None, reading: Reading | None) -> list[Split]:
