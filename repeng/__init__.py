@@ -1,8 +1,14 @@
 """repeng: run a language model once, cache its activations, and ask how probes generalise.
 
-In a notebook, step by step:
+On texts of one's own, with scikit-learn:
 
     import repeng
+    acts = repeng.capture("mini", texts, layers=[2, 4])      # acts[4] is a tensor [text, d_model]
+    probe = repeng.probes.MMS().fit(acts[4], labels)
+    print(repeng.evaluate(probe, test_rows, test_labels))    # AUROC and accuracies with intervals
+
+On distributions of pairs, step by step:
+
     model = repeng.load_model("mini")
     cached = repeng.capture(model, "mini", store="store", limit=40)
     probe = repeng.fit(cached, "facts", "mms")
@@ -32,8 +38,10 @@ if TYPE_CHECKING:
     from repeng import probes
     from repeng.activations.store.store import Store
     from repeng.models.load import load_model
+    from repeng.report.layer_results import sweep, transfer_matrix
     from repeng.report.study import StudyResults
-    from repeng.study.steps import capture, evaluate, fit, sweep, transfer_matrix
+    from repeng.study.doors import capture, evaluate
+    from repeng.study.steps import fit
 
 __all__ = [
     "Store",
@@ -52,7 +60,9 @@ __all__ = [
 _LAZY = {
     "load_model": "repeng.models.load",
     "Store": "repeng.activations.store.store",
-    **dict.fromkeys(("capture", "evaluate", "fit", "sweep", "transfer_matrix"), "repeng.study.steps"),
+    "fit": "repeng.study.steps",
+    **dict.fromkeys(("capture", "evaluate"), "repeng.study.doors"),
+    **dict.fromkeys(("sweep", "transfer_matrix"), "repeng.report.layer_results"),
 }
 """Where a name lies whose room is loaded when it is first asked for."""
 

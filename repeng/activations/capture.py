@@ -15,6 +15,7 @@ from repeng.activations.store.request import Request, capture_record, needed
 from repeng.activations.store.reuse import siblings, take_over
 from repeng.activations.store.store import Store
 from repeng.activations.store.writing import note_source, tidy
+from repeng.activations.token_rules import check_tokens, token_rule
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput, UnknownName
 from repeng.models.fingerprint import Identity
@@ -82,6 +83,7 @@ def capture(
     storage_dtype: str = "bfloat16",
     progress: Progress | None = None,
     identity: Identity | None = None,
+    max_bytes: int | None = None,
 ) -> CaptureSummary:
     """Run a model once over some splits and keep its activations; what is in the store already is not computed again.
 
@@ -106,13 +108,15 @@ def capture(
         storage_dtype: `bfloat16`, `float32` or `float16`.
         progress: called with the number of responses done, and of all, each stimulus counted.
         identity: of the model that the function loads (`fingerprint.identify`); None loads it to know.
+        max_bytes: what every token's activations (`all`) that are missing may take; None for `sizes.MOST_BYTES`.
 
     Returns:
         What was done, and the id under which the store keeps the activations.
 
     Raises:
         UnknownName: an unknown site, method or option.
-        BadInput: a text that cannot be tokenized, or is too long and to be refused; a layer that is not there.
+        BadInput: a text that cannot be tokenized, or is too long and to be refused; a layer that is not there; a token
+            that a prompt cannot have; or every token's activations would take too much.
         NonFinite: a value is infinite or not a number; nothing of its shard is written.
         RepengError: out of memory even with small batches; or the packed method was asked for and is not right here.
     """
@@ -129,6 +133,8 @@ def capture(
     empty = [split for split in splits if not split.examples]
     if empty:
         raise BadInput(f"{empty[0].distribution}/{empty[0].name} has no examples; there is nothing to capture")
+    for split in splits:
+        check_tokens(split, dict.fromkeys(key.token for key in request.layers_by_key(identity.n_layers)))
     copied = sum(_without_model(store.root / record.id, split, identity.n_layers, request, store) for split in splits)
     missing = needed(record.id, identity.n_layers, splits, request, store)
     n_asked = len(splits) * len(request.layers_by_key(identity.n_layers))
@@ -136,10 +142,14 @@ def capture(
     if missing:
         # With layouts and a model's code behind it: a study whose activations are all there does without.
         from repeng.activations.capture_run import CaptureRun
+        from repeng.activations.sizes import MOST_BYTES, activation_sizes, check_size
 
         lm = lm() if callable(lm) else lm
         if lm.identity != identity:
             raise BadInput(f"the model that was loaded, {lm.identity}, is not the one that was announced, {identity}")
+        if ragged := frozenset(item.key for item in missing if token_rule(item.key.token).is_ragged):
+            sizes = activation_sizes(lm, splits, replace(request, only=ragged), store, record)
+            check_size(sizes, MOST_BYTES if max_bytes is None else max_bytes)
         run = CaptureRun(
             lm,
             splits,

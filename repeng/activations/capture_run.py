@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -13,11 +13,12 @@ import torch
 from repeng.activations.budget import budget_of
 from repeng.activations.layouts.batch import Chunk, Run
 from repeng.activations.layouts.choice import LAYOUTS, Choice, usable_layouts
-from repeng.activations.shards import NonFiniteRow, Tokenized, answer, ask, wanted_span
+from repeng.activations.shards import NonFiniteRow, Tokenized, answer, ask, n_tokens
 from repeng.activations.store.background import Background
 from repeng.activations.store.files import (
     CAPTURE,
     LOGPROB,
+    RAGGED_CHARACTERS,
     ActivationKey,
     SplitKey,
     blocks,
@@ -30,6 +31,7 @@ from repeng.activations.store.request import MissingActivations, Request, change
 from repeng.activations.store.reuse import OtherVersions
 from repeng.activations.store.store import Store
 from repeng.activations.store.writing import ActivationsWriter, begin, forget_plan, note_source, text_hash
+from repeng.activations.token_rules import token_rule
 from repeng.atomic import clear_temporaries
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
@@ -173,11 +175,15 @@ class CaptureRun:
         stimuli = tuple(together[name] for name in sorted(together))
         folder = self._folder(split)
         for item in missing:
-            clear_temporaries(folder / str(item.key))
+            clear_temporaries(folder / item.key.folder)
+
+        rules = [(item.key.stimulus, token_rule(item.key.token)) for item in missing]
+        closed = tuple(sorted({stimulus for stimulus, rule in rules if rule.is_closed}))
+        characters = RAGGED_CHARACTERS if any(rule.is_ragged for _, rule in rules) else None
 
         @cache
         def layout() -> str:
-            return self._choice.layout(lambda: self._sample(split, stimuli), self._to_do)
+            return self._choice.layout(lambda: self._sample(split, stimuli, closed, characters), self._to_do)
 
         def fresh(layers: tuple[int, ...], first_file: int) -> Plan:
             tokens = self._batch_tokens
@@ -188,6 +194,8 @@ class CaptureRun:
                 stimuli=stimuli,
                 layers=layers,
                 first_file=first_file,
+                closed=closed,
+                block_characters=characters,
             )
 
         writers = begin(folder, missing, fresh, usable_layouts(self._lm))
@@ -218,7 +226,7 @@ class CaptureRun:
         """Write activations whose texts are laid out together, block by block, and then their indexes."""
         plan = writers[0].plan
         skipped: dict[str, list[int]] = {stimulus.name: [] for stimulus in plan.stimuli}
-        blank: dict[ActivationKey, list[int]] = {writer.key: [] for writer in writers}
+        counts: dict[ActivationKey, list[int]] = {writer.key: [] for writer in writers}
         edges = []
         hashes = {
             stimulus.name: [
@@ -232,38 +240,57 @@ class CaptureRun:
             for stimulus in plan.stimuli
             if (wanted := {each.key: each.plan.layers for each in writers if each.key.stimulus == stimulus.name})
         }
-        for number, examples in enumerate(blocks(split)):
-            tokenized = self._tokenize(split, examples, plan.stimuli)
+        for number, examples in enumerate(blocks(split, plan.block_characters)):
+            tokenized = self._tokenize(split, examples, plan.stimuli, plan.closed, counts)
             first = int(split.offsets[examples.start])
             edges.append((first, len(tokenized[plan.stimuli[0].name])))
             for stimulus in plan.stimuli:
                 skipped[stimulus.name] += [first + row for row, t in enumerate(tokenized[stimulus.name]) if t is None]
-            for key, rows in blank.items():
-                kept = [(row, text) for row, text in enumerate(tokenized[key.stimulus]) if text is not None]
-                rows += [first + row for row, text in kept if wanted_span(text, key.token) is None]
+            for key, found in counts.items():
+                found += [n_tokens(text, key.token) for text in tokenized[key.stimulus]]
             todo = [writer for writer in writers if not writer.has(number)]
             if todo:
                 self._run_block(split, first, tokenized, todo, number, others)
 
         def write_indexes() -> None:
             for writer in writers:
+                left_out, found = set(skipped[writer.key.stimulus]), counts[writer.key]
+                nothing = [row for row, count in enumerate(found) if not count and row not in left_out]
                 writer.finish(
                     split,
                     hashes=hashes[writer.key.stimulus],
                     skipped=skipped[writer.key.stimulus],
-                    blank=blank[writer.key],
+                    # An empty response has a log-probability, of nothing.
+                    blank=nothing if writer.key.token else (),
                     blocks=edges,
                     dtype="float64" if writer.key.site == LOGPROB else self._record.storage_dtype,
                     taken_over=others[writer.key.stimulus].counts,
+                    token_counts=found if token_rule(writer.key.token).is_ragged else (),
                 )
                 self.n_written += 1
 
         self._writing.submit(write_indexes)
 
-    def _tokenize(self, split: Split, examples: range, stimuli: Sequence[Stimulus]) -> Tokenized:
-        limit, too_long = self._record.max_length, self._record.too_long
+    def _tokenize(
+        self,
+        split: Split,
+        examples: range,
+        stimuli: Sequence[Stimulus],
+        closed: Collection[str],
+        keys: Collection[ActivationKey],
+    ) -> Tokenized:
+        by_turn = {key.stimulus for key in keys if token_rule(key.token).roles}
         return {
-            stimulus.name: tokenize(split, stimulus, self._lm, limit, too_long, examples=examples)
+            stimulus.name: tokenize(
+                split,
+                stimulus,
+                self._lm,
+                self._record.max_length,
+                self._record.too_long,
+                examples=examples,
+                turns=stimulus.name in by_turn,
+                closed=stimulus.name in closed,
+            )
             for stimulus in stimuli
         }
 
@@ -317,11 +344,14 @@ class CaptureRun:
 
         self._writing.submit(write_shards)
 
-    def _sample(self, split: Split, stimuli: tuple[Stimulus, ...]) -> Run:
+    def _sample(
+        self, split: Split, stimuli: tuple[Stimulus, ...], closed: Collection[str], characters: int | None
+    ) -> Run:
         """The texts of a split's first shard, and what is asked of them: what a layout is chosen by."""
-        tokenized = self._tokenize(split, blocks(split)[0], stimuli)
+        names = {stimulus.name for stimulus in stimuli}
         wanted = self._request.layers_by_key(self._lm.n_layers)
-        asked = {key: layers for key, layers in wanted.items() if key.stimulus in tokenized}
+        asked = {key: layers for key, layers in wanted.items() if key.stimulus in names}
+        tokenized = self._tokenize(split, blocks(split, characters)[0], stimuli, closed, asked)
         hooks = tuple(dict.fromkeys((key.site, layer) for key, layers in asked.items() for layer in layers))
         return Run(ask(tokenized, asked).texts, hooks, self._batch_tokens, torch.float32)
 

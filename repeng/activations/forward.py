@@ -78,7 +78,11 @@ def _send(
         (texts[text], row, columns) for text, row, columns in zip(batch.texts, batch.rows, batch.columns, strict=True)
     ]
     single = [(row, columns[[position]]) for text, row, columns in here for position in text.positions]
-    spans = [(row, columns[start:end]) for text, row, columns in here for start, end in text.means]
+    spans = [
+        (row, np.concatenate([columns[start:end] for start, end in mean]))
+        for text, row, columns in here
+        for mean in text.means
+    ]
     single_cells, span_cells = _cells(single, lm.device), _cells(spans, lm.device)
     n_scored = sum(len(text.logprobs) for text, _, _ in here)
     vectors: dict[Hook, Tensor] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +13,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repeng.activations.forward import run
-from repeng.activations.layouts.batch import Chunk, Layout, Run, Span, TextRequest
+from repeng.activations.layouts.batch import Chunk, Layout, Run, TextRequest
 from repeng.activations.layouts.padded import padded_batches
-from repeng.activations.store.files import LOGPROB, ActivationKey
+from repeng.activations.store.files import LOGPROB, OFFSETS, ActivationKey
+from repeng.activations.token_rules import TokenRule, token_rule
 from repeng.distributions.schema import Split
 from repeng.errors import NonFinite
 from repeng.models.load import LanguageModel
@@ -23,10 +25,11 @@ from repeng.models.tokens import TokenizedText
 
 Tokenized = Mapping[str, Sequence[TokenizedText | None]]
 """Of each stimulus the texts of some responses, None for one that was skipped."""
-Slots = Int[np.ndarray, " response"]
-"""Where each response's value stands among all values of its kind; -1 where it has none."""
-KINDS = {"last": "positions", "prompt_last": "positions", "response_mean": "means", "": "logprobs"}
-"""What a text is asked for by each token; log-probabilities have no token."""
+Slots = Int[np.ndarray, " slot"]
+"""Where the values of each response, one after the other, stand among all values of their kind; -1 for a response of
+one value that has none."""
+KINDS = ("positions", "means", "logprobs")
+"""What a text is asked for, by the name in `TextRequest`; each of several tokens is a position."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,14 @@ class Questions:
     Attributes:
         texts: distinct by their ids, in the order of stimuli and responses; they do not depend on what is wanted.
         owners: of each text, every (stimulus, response) that has it.
-        slots: of each stimulus and token, the slot of each response's value.
+        slots: of each stimulus and token, the slot of each response's value, or of each of its values.
+        counts: how many values each response has, of each stimulus and token that has any number of them.
     """
 
     texts: tuple[TextRequest, ...]
     owners: tuple[tuple[tuple[str, int], ...], ...]
     slots: dict[tuple[str, str], Slots]
+    counts: dict[tuple[str, str], Int[np.ndarray, " response"]]
 
 
 def ask(tokenized: Tokenized, keys: Collection[ActivationKey]) -> Questions:
@@ -60,32 +65,32 @@ def ask(tokenized: Tokenized, keys: Collection[ActivationKey]) -> Questions:
         for row, number in enumerate(text_of[stimulus]):
             if number >= 0:
                 owners[number].append((stimulus, row))
-    spans = {
-        (stimulus, token): [None if text is None else wanted_span(text, token) for text in tokenized[stimulus]]
+    places = {
+        (stimulus, token): [
+            [] if text is None else [(number, piece) for piece in _pieces(text, token_rule(token))]
+            for number, text in zip(text_of[stimulus], tokenized[stimulus], strict=True)
+        ]
         for stimulus, token in {(key.stimulus, key.token) for key in keys}
     }
-    # Of each kind, the distinct spans of each text in ascending order; a slot is a span's place among all of them.
-    wanted: dict[str, list[list[Span]]] = {}
+    # Of each kind, the distinct pieces of each text in ascending order; a slot is a piece's place among all of them.
+    wanted: dict[str, list[list[Any]]] = {}
     slots: dict[tuple[str, str], Slots] = {}
-    for kind in set(KINDS.values()):
-        places = {
-            (stimulus, token): [
-                None if span is None else (number, span) for number, span in zip(text_of[stimulus], found, strict=True)
-            ]
-            for (stimulus, token), found in spans.items()
-            if KINDS[token] == kind
-        }
-        slot: dict[tuple[int, Span] | None, int] = {None: -1}
+    for kind in KINDS:
+        of_kind = {key: found for key, found in places.items() if _request_kind(token_rule(key[1])) == kind}
+        distinct = sorted({place for found in of_kind.values() for pieces in found for place in pieces})
+        slot = {place: number for number, place in enumerate(distinct)}
         wanted[kind] = [[] for _ in numbers]
-        for place in sorted({place for found in places.values() for place in found if place is not None}):
-            slot[place] = len(slot) - 1
-            wanted[kind][place[0]].append(place[1])
-        slots |= {key: np.array([slot[place] for place in found], dtype=np.int64) for key, found in places.items()}
+        for number, piece in distinct:
+            wanted[kind][number].append(piece)
+        for key, found in of_kind.items():
+            none = [] if token_rule(key[1]).is_ragged else [-1]
+            each = [number for pieces in found for number in ([slot[place] for place in pieces] or none)]
+            slots[key] = np.array(each, dtype=np.int64)
     return Questions(
         texts=tuple(
             TextRequest(
                 ids,
-                positions=tuple(start for start, _ in wanted["positions"][number]),
+                positions=tuple(wanted["positions"][number]),
                 means=tuple(wanted["means"][number]),
                 logprobs=tuple(wanted["logprobs"][number]),
             )
@@ -93,21 +98,31 @@ def ask(tokenized: Tokenized, keys: Collection[ActivationKey]) -> Questions:
         ),
         owners=tuple(map(tuple, owners)),
         slots=slots,
+        counts={
+            key: np.array([len(pieces) for pieces in found], dtype=np.int64)
+            for key, found in places.items()
+            if token_rule(key[1]).is_ragged
+        },
     )
 
 
-def wanted_span(text: TokenizedText, token: str) -> Span | None:
-    """The tokens of a text that are wanted; None where there are none: no prompt token, or the mean over no token."""
-    if token == "last":
-        return text.last, text.last + 1
-    if token == "prompt_last":
-        return (text.prompt_last, text.prompt_last + 1) if text.prompt_last >= 0 else None
-    response = text.response_start, text.response_end
-    if token == "response_mean":
-        return response if text.response_start < text.response_end else None
-    if token == "":
-        return response
-    raise ValueError(f"no rule says which tokens {token!r} wants")
+def n_tokens(text: TokenizedText | None, token: str) -> int:
+    """How many tokens of a text a name means; of a mean, over how many it is. 0 where there is nothing to take."""
+    return 0 if text is None else sum(end - start for start, end in token_rule(token).spans(text))
+
+
+def _request_kind(rule: TokenRule) -> str:
+    return "positions" if rule.kind == "tokens" else rule.kind
+
+
+def _pieces(text: TokenizedText, rule: TokenRule) -> list[Any]:
+    """What a text is asked for by a rule: positions, the spans of one mean, or the one span of a log-probability."""
+    spans = rule.spans(text)
+    if rule.kind in ("positions", "tokens"):
+        return [position for start, end in spans for position in range(start, end)]
+    if rule.kind == "means":
+        return [spans] if spans else []
+    return list(spans)
 
 
 class ShardTensors:
@@ -116,7 +131,7 @@ class ShardTensors:
     def __init__(self, questions: Questions) -> None:
         self._questions = questions
         self._slots: dict[str, list[Int[np.ndarray, " _"]]] = {}
-        for kind in KINDS.values():
+        for kind in KINDS:
             edges = np.cumsum([0, *(len(getattr(text, kind)) for text in questions.texts)])
             self._slots[kind] = [np.arange(start, stop) for start, stop in pairwise(edges)]
         self._values: dict[tuple[str, Hook | None], Tensor] = {}
@@ -137,11 +152,15 @@ class ShardTensors:
         self._values |= {("shape", hook): values[:0] for hook, values in chunk.vectors.items()}
 
     def tensors(self, key: ActivationKey, layers: Sequence[int], tokenized: Tokenized) -> dict[str, Tensor]:
-        """A shard: of each layer [response, ...] under its hook name; or the tensors of log-probabilities."""
+        """A shard: of each layer [response, ...] under its hook name; or the tensors of log-probabilities.
+
+        Where each response has any number of tokens, of each layer [token, ...], and the `offsets` [response + 1] of
+        the responses' tokens.
+        """
         slots = torch.from_numpy(self._questions.slots[key.stimulus, key.token])
         if key.site == LOGPROB:
             counts = [0 if text is None else _scored(text) for text in tokenized[key.stimulus]]
-            lengths = [0 if text is None else len(text.ids) for text in tokenized[key.stimulus]]
+            lengths = [0 if text is None else text.length for text in tokenized[key.stimulus]]
             return {
                 "logprob": _rows(self._values.get(("logprobs", None), torch.zeros(0).double()), slots),
                 "token_count": torch.tensor(counts, dtype=torch.int64),
@@ -151,9 +170,12 @@ class ShardTensors:
         for layer in layers:
             hook = (key.site, layer)
             # Where every response is empty there are vectors, but no mean; where all texts were skipped, a shape alone.
-            places = [(KINDS[key.token], hook), ("positions", hook), ("shape", hook)]
+            places = [(_request_kind(token_rule(key.token)), hook), ("positions", hook), ("shape", hook)]
             values = next(self._values[place] for place in places if place in self._values)
             tensors[hook_name(*hook)] = _rows(values, slots)
+        if (key.stimulus, key.token) in self._questions.counts:
+            edges = np.cumsum([0, *self._questions.counts[key.stimulus, key.token]], dtype=np.int64)
+            tensors[OFFSETS] = torch.from_numpy(edges)
         return tensors
 
     def _keep(self, kind: str, hook: Hook | None, values: Tensor, texts: Sequence[int]) -> None:
@@ -224,8 +246,8 @@ def _scored(text: TokenizedText) -> int:
     return text.response_end - max(text.response_start, min(1, text.response_end))
 
 
-def _rows(values: Float[Tensor, "slot ..."], slots: Int[Tensor, " response"]) -> Float[Tensor, "response ..."]:
-    """Each response's value, zeros where it has none."""
+def _rows(values: Float[Tensor, "slot ..."], slots: Int[Tensor, " row"]) -> Float[Tensor, "row ..."]:
+    """The value of each slot, zeros where there is none."""
     rows = torch.zeros(len(slots), *values.shape[1:], dtype=values.dtype)
     there = slots >= 0
     rows[there] = values[slots[there]]

@@ -79,11 +79,14 @@ Site = Annotated[
     str | None, typer.Option("--site", help="Hook site to read, as resid_post or hook_z. \\[default: the probe's own]")
 ]
 Token = Annotated[
-    str | None, typer.Option("--token", help="last, response_mean or prompt_last. \\[default: the probe's own]")
+    str | None,
+    typer.Option(
+        "--token", help="last, response_mean, prompt_last or another that was cached. \\[default: the probe's own]"
+    ),
 ]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg or .html.")]
 TooLong = Annotated[str, typer.Option("--too-long", help="Texts longer than the model takes: skip, refuse or cut.")]
-TEMPLATE = re.compile(r"[\w-]+=")
+TEMPLATE = re.compile(r"[\w-]+(\?[^=,]*)?=")
 Strict = Annotated[bool, typer.Option("--strict", help="Take every caution for an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable results on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]

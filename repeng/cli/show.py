@@ -12,6 +12,7 @@ from repeng.errors import BadInput
 
 if TYPE_CHECKING:
     from repeng.activations.capture import CaptureSummary
+    from repeng.activations.sizes import ActivationsSize
     from repeng.distributions.cautions import Caution
     from repeng.results import LayerRow
     from repeng.study.capture_plan import CachePlan
@@ -59,6 +60,21 @@ def cache_line(cache: CachePlan) -> str:
     if cache.seconds is not None:
         line += f", about {duration(cache.seconds)}"
     return line
+
+
+def size_lines(sizes: Sequence[ActivationsSize]) -> list[Any]:
+    """What activations take on disk: a table with a row for each stimulus, site and token, and the sum."""
+    from repeng.activations.sizes import bytes_text
+
+    rows = []
+    for key in dict.fromkeys(size.key for size in sizes):
+        here = [size for size in sizes if size.key == key]
+        numbers = (sum(counted) for counted in zip(*((s.n_texts, s.n_tokens, s.n_vectors) for s in here), strict=True))
+        byte_sums = sum(size.n_bytes for size in here), sum(size.held_bytes for size in here)
+        rows.append((str(key), *(f"{number:,}" for number in numbers), *map(bytes_text, byte_sums)))
+    columns = ("stimulus.site.token", "texts", "tokens read", "vectors a layer", "to write", "there already")
+    total, held = sum(size.n_bytes for size in sizes), sum(size.held_bytes for size in sizes)
+    return [table_of(columns, rows), f"to write: {bytes_text(total)}; there already: {bytes_text(held)}"]
 
 
 def plan_lines(plan: Plan) -> list[str]:

@@ -156,10 +156,19 @@ def cache(
         list[str],
         typer.Option(
             "--stimuli",
-            help="plain, lat2, contrast_yes, ...; may be given again, also as a template: name={prompt}{response}...",
+            help="plain, contrast_yes, did_you_lie, ...; may be given again, also as a template "
+            "name={prompt}{response}..., or a follow-up question name?=QUESTION.",
         ),
     ] = ["plain,contrast_yes,contrast_no"],  # noqa: B006  (typer copies it)
-    tokens: Annotated[str, typer.Option("--tokens", help="last, response_mean, prompt_last.")] = "last",
+    tokens: Annotated[
+        str,
+        typer.Option(
+            "--tokens",
+            help="last, last:-K (K tokens before it), response_mean, prompt_last, first_response, turn_end (what "
+            "closes the response's turn), mean:ROLE (over a role's turns, as mean:user+assistant), all (every token of "
+            "the response) or all:ROLE.",
+        ),
+    ] = "last",
     layers: Annotated[str, typer.Option("--layers", help="all, 3 or 4-8.")] = "all",
     logprob: Annotated[bool, typer.Option(help="Keep each response's log-probability too.")] = True,
     limit: o.Limit = None,
@@ -167,6 +176,12 @@ def cache(
     device_map: o.DeviceMap = None,
     dtype: o.Dtype = "auto",
     too_long: o.TooLong = "skip",
+    max_bytes: Annotated[
+        str, typer.Option("--max-bytes", help="What --tokens all may take on disk: 200G, 800M.")
+    ] = "50G",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print texts, tokens and bytes of all that is asked for, and stop.")
+    ] = False,
     strict: o.Strict = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -177,8 +192,9 @@ def cache(
     """
     from dataclasses import asdict
 
+    from repeng.activations.sizes import check_size, parse_bytes
     from repeng.benchmarks.loaded import load_benchmark
-    from repeng.cli.show import cache_line, captured_lines, caution_lines
+    from repeng.cli.show import cache_line, captured_lines, caution_lines, size_lines
     from repeng.distributions.cautions import refuse
     from repeng.distributions.stimuli import get_stimulus
     from repeng.errors import BadInput
@@ -187,6 +203,7 @@ def cache(
     from repeng.study.cautions import benchmark_cautions, version_cautions
 
     talk = Talk(json=json, quiet=quiet)
+    limit_bytes = parse_bytes(max_bytes)
     chosen = None if layers == "all" else parse_layers(layers)
     if isinstance(chosen, str):
         raise BadInput(f"layers is {layers!r}; give all, a layer as 3, or a range as 4-8")
@@ -203,7 +220,12 @@ def cache(
         refuse(cautions, BadInput)
     for line in caution_lines(cautions):
         talk.note(line)
-    summary = plan.carry_out(talk.progress)
+    if dry_run:
+        sizes = plan.sizes()
+        talk.result({**plan.as_dict(), "sizes": [asdict(size) for size in sizes]}, *size_lines(sizes))
+        check_size(sizes, limit_bytes)
+        return
+    summary = plan.carry_out(talk.progress, max_bytes=limit_bytes)
     if summary is not None:
         plain = {**asdict(summary), "cautions": [asdict(caution) for caution in cautions]}
         talk.result(plain, *captured_lines(summary))

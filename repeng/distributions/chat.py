@@ -12,6 +12,8 @@ from repeng.limits import TEXT_CHARACTERS
 
 RenderChat = Callable[[tuple[Message, ...]], str]
 """Turns a chat into the text that a model is given, ending where the response begins."""
+BEGUN = "<<begun>>"
+"""Stands for what the assistant says first, where it is asked what a template writes before that."""
 
 
 def messages_from(value: list[Any], what: str) -> tuple[Message, ...]:
@@ -104,6 +106,8 @@ def chat_renderer(tokenizer: Any) -> RenderChat:
                 f"the prompts are chats, and the tokenizer of {name!r} has no chat template; "
                 "take a chat model, or data whose prompts are text"
             )
+        if not messages:  # transformers renders no empty chat, but the opening of one that the assistant begins
+            return render((Message("assistant", BEGUN),)).removesuffix(BEGUN)
         continued = messages[-1].role == "assistant"
         try:
             text = tokenizer.apply_chat_template(

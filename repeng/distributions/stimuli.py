@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import re
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from repeng.distributions.chat import RenderChat
-from repeng.distributions.schema import Example
+from repeng.distributions.follow_ups import FOLLOW_UPS, chat_question, plain_question
+from repeng.distributions.schema import Example, Prompt
 from repeng.errors import BadInput, UnknownName
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -19,10 +23,11 @@ LAT2_BEFORE = "Consider the extent to which the responder follows the instructio
 LAT2_AFTER = "\n\nThe probability that the responder followed the instruction"
 CONTRAST = "\n\n### Does the responder successfully follow the instruction?\n"
 CONTRAST_TIGHT = "\n\n###Does the responder successfully follow the instruction?\n"
-TRUTHFULNESS = (
-    "\n\n### Question:\nIs it true that the response above successfully follows the instruction? Answer Yes or No."
-    "\n\n### Answer:\n"
+TRUTHFULNESS = plain_question(
+    "Is it true that the response above successfully follows the instruction? Answer Yes or No."
 )
+FORMS = ("NAME={prompt}...{response}...", "NAME?=QUESTION", "NAME?VERDICT=QUESTION")
+"""How a stimulus of one's own is written."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,12 @@ class Stimulus:
         eos: whether the end-of-sequence token follows.
         preamble: before the prompt, such as the worked examples of a few-shot prompt.
         verdict: the end of the text, whose log-probability is kept instead of the response's: `Yes` after a question.
+        question: asked after the response, in the place of `after_response`: of a prompt that is text as
+            `plain_question` has it, of a chat as the user's next turn. The text ends where the answer would begin.
 
     Raises:
-        BadInput: a name that a store cannot use, or an unknown join.
+        BadInput: a name that a store cannot use, an unknown join, or something before or after the response and a
+            question too.
     """
 
     name: str
@@ -65,17 +73,23 @@ class Stimulus:
     eos: bool = False
     preamble: str = ""
     verdict: str = ""
+    # Files written before there were questions, and those of stimuli without one, do not hold the key.
+    question: Annotated[str, Field(exclude_if=operator.not_)] = ""
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise BadInput(f"a stimulus named {self.name!r}: a name has letters, digits, '-' and '_'")
         if self.join not in ("joint", "apart"):
             raise UnknownName("join of a stimulus", self.join, ("joint", "apart"))
+        if self.question and (self.before_response or self.after_response):
+            raise BadInput(f"the stimulus {self.name!r} has a question and text around the response; give one of them")
 
     @property
     def fingerprint(self) -> str:
         """Six hex digits over everything but the name: two stimuli that differ anywhere differ here."""
         content = {key: value for key, value in asdict(self).items() if key != "name"}
+        if not self.question:
+            del content["question"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:6]
 
     def parts(self, example: Example, render_chat: RenderChat | None = None) -> list[StimulusText]:
@@ -88,16 +102,28 @@ class Stimulus:
         Raises:
             BadInput: the prompt is a chat and there is nothing to render it.
         """
-        if isinstance(example.prompt, str):
-            prompt = example.prompt
-        elif render_chat is not None:
-            prompt = render_chat(example.prompt)
-        else:
-            raise BadInput("the prompt is a chat; it needs a tokenizer that has a chat template to become text")
-        start = self.preamble + prompt + self.before_response
+        before, after = self._around(example.prompt, render_chat)
         if self.verdict:
-            return [StimulusText(start + text + self.after_response, self.verdict) for text in example.responses]
-        return [StimulusText(start, text, self.after_response) for text in example.responses]
+            return [StimulusText(before + text + after, self.verdict) for text in example.responses]
+        return [StimulusText(before, text, after) for text in example.responses]
+
+    def _around(self, prompt: Prompt, render_chat: RenderChat | None) -> tuple[str, str]:
+        """What stands before a response, and what after it."""
+        after = plain_question(self.question) if self.question else self.after_response
+        if isinstance(prompt, str):
+            return self.preamble + prompt + self.before_response, after
+        if render_chat is None:
+            raise BadInput("the prompt is a chat; it needs a tokenizer that has a chat template to become text")
+        if self.question:
+            before, after = chat_question(prompt, self.question, render_chat)
+            return self.preamble + before, after
+        return self.preamble + render_chat(prompt) + self.before_response, after
+
+
+def _asked(name: str, question: str) -> tuple[Stimulus, ...]:
+    """A follow-up question, read where its answer begins; and with each verdict, for its log-probability."""
+    verdicts = (Stimulus(f"{name}_{word.lower()}", verdict=word, question=question) for word in ("Yes", "No"))
+    return Stimulus(name, question=question), *verdicts
 
 
 STIMULI: dict[str, Stimulus] = {
@@ -113,32 +139,52 @@ STIMULI: dict[str, Stimulus] = {
         Stimulus("truthfulness_yes", after_response=TRUTHFULNESS, verdict="Yes"),
         Stimulus("truthfulness_no", after_response=TRUTHFULNESS, verdict="No"),
         Stimulus("zero_shot_genies", join="apart", bos=False, eos=True),
+        *(stimulus for name, asked in FOLLOW_UPS.items() for stimulus in _asked(name, asked.text)),
     )
 }
 
 
-def get_stimulus(name_or_template: str) -> Stimulus:
-    r"""The stimulus of a name, or one made of a template such as `judge={prompt}{response}\n\nGood? Yes`.
+def get_stimulus(name_or_text: str) -> Stimulus:
+    r"""The stimulus of a name, or one of the user's own: a template or a follow-up question.
 
-    In a template `\n`, `\t` and `\\` are a line break, a tab and a backslash. The stimulus is named by what stands
-    before the `=` and the fingerprint of the text (`judge-1a2b3c`), so that activations of another wording are never
+    - `judge={prompt}{response}\n\nGood? Yes` is a template.
+    - `ask?=Did you mean that?` is a question after the response, read where its answer would begin;
+      `ask?Yes=Did you mean that?` keeps the log-probability of the answer Yes.
+
+    In both `\n`, `\t` and `\\` are a line break, a tab and a backslash. The stimulus is named by what stands before the
+    `=` or `?` and the fingerprint of the text (`judge-1a2b3c`), so that activations of another wording are never
     mistaken for its own.
 
     Raises:
         UnknownName: no stimulus has the name.
-        BadInput: the template does not hold {prompt} and then {response}, each once, or its name is invalid or taken.
+        BadInput: the template does not hold {prompt} and then {response}, each once, the question is empty, or the
+            name is invalid or taken.
     """
-    name, is_template, template = name_or_template.partition("=")
-    if not is_template:
+    name, is_own, text = name_or_text.partition("=")
+    if not is_own:
         if name not in STIMULI:
-            raise UnknownName("stimulus", name, (*STIMULI, "NAME={prompt}...{response}..."))
+            verdicts = {f"{asked}_{word}" for asked in FOLLOW_UPS for word in ("yes", "no")}
+            raise UnknownName("stimulus", name, (*sorted(STIMULI.keys() - verdicts), *FORMS))
         return STIMULI[name]
+    name, asks, verdict = name.partition("?")
     if name in STIMULI:
-        raise BadInput(f"the stimulus {name!r} is there already; give the template another name")
-    template = re.sub(r"\\[nt\\]", lambda match: ESCAPES[match[0]], template)
+        raise BadInput(f"the stimulus {name!r} is there already; give your own another name")
+    text = re.sub(r"\\[nt\\]", lambda match: ESCAPES[match[0]], text)
+    if not asks:
+        return _named(_template(name, text))
+    if not text.strip():
+        raise BadInput(f"the follow-up question {name!r} is empty; write it after the '=', as in {name}?=Are you sure?")
+    return _named(Stimulus(name, question=text, verdict=verdict))
+
+
+def _template(name: str, template: str) -> Stimulus:
     pieces = re.split(r"(\{prompt\}|\{response\})", template)
     if pieces[1::2] != ["{prompt}", "{response}"]:
         raise BadInput(f"the template of {name!r} needs {{prompt}} and after it {{response}}, each once")
     preamble, _, before, _, after = pieces
-    stimulus = Stimulus(name, before_response=before, after_response=after, preamble=preamble)
-    return Stimulus(f"{name}-{stimulus.fingerprint}", before_response=before, after_response=after, preamble=preamble)
+    return Stimulus(name, before_response=before, after_response=after, preamble=preamble)
+
+
+def _named(stimulus: Stimulus) -> Stimulus:
+    """The same, with the fingerprint of its text in its name."""
+    return replace(stimulus, name=f"{stimulus.name}-{stimulus.fingerprint}")

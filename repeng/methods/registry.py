@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from repeng.distributions.follow_ups import FOLLOW_UPS
 from repeng.errors import BadInput, UnknownName
 from repeng.methods.base import Method, MethodSettings
 from repeng.methods.few_shot import FewShot
+from repeng.methods.follow_up import PREFIX, Ask
 from repeng.methods.names import parse_name, with_parameters
 from repeng.methods.plugins.genies_folder import FolderPlugin, GeniesFolder
 from repeng.methods.plugins.python_object import PythonObject, entry_point_references
@@ -31,7 +33,7 @@ ALL = (
 def method_names() -> tuple[str, ...]:
     """Every name that `--methods` takes, besides folders and `module:name`."""
     named = {*known_probes(), *TUNING, *ZeroShot.STIMULUS, "few-shot", "truthfulness", *SCORERS}
-    return tuple(sorted(named | set(entry_point_references())))
+    return tuple(sorted(named | {PREFIX + question for question in FOLLOW_UPS} | set(entry_point_references())))
 
 
 def make_methods(names: tuple[str, ...], settings: MethodSettings) -> tuple[Method, ...]:
@@ -53,6 +55,9 @@ def make_method(text: str, settings: MethodSettings) -> Method:
     if name == "few-shot":
         _check(full, parameters, ("shots",))
         return FewShot(full, settings.model, settings.max_length, seed=settings.seed, **parameters)
+    if name.startswith(PREFIX):
+        _check(full, parameters, ("best",))
+        return Ask.named(full, name, **parameters)
     if name in TUNING:
         return Tuning(full, name, settings, parameters)
     if name in known_probes() or is_probe_reference(name):

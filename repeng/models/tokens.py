@@ -5,19 +5,21 @@ the tokenizer's offsets decide: a token belongs to the response if any of its ch
 straddles the border of prompt and response is the response's first (with it the model first says something of the
 response), and one that straddles its end is its last. A tokenizer without offsets decides by the longest common
 prefix with the prompt tokenized alone, and likewise at the end. An end-of-sequence token that follows the response
-directly is part of it; one after a suffix is not.
+directly is part of it; one after a suffix is not. The turns of a chat (`models.turns`) are found by the same offsets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from repeng.distributions.chat import chat_renderer
-from repeng.distributions.schema import Example, Split
+from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus, StimulusText
+from repeng.distributions.turns import TurnCharacters, example_texts, text_turns, turn_close
 from repeng.errors import BadInput, UnknownName
+from repeng.models.turns import Turn, closing_ids, turns_of_text
 
 if TYPE_CHECKING:
     from repeng.models.load import LanguageModel
@@ -34,16 +36,25 @@ class TokenizedText:
         ids: token ids, special tokens included.
         response_start: position of the response's first token. Where the response is empty, of what would follow it.
         response_end: one past the response's last token; equal to `response_start` where the response is empty.
+        turns: the turns of prompt and response, where they were asked for.
+        n_closing: tokens at the end that close the response's turn, and are not the text's own.
     """
 
     ids: list[int]
     response_start: int
     response_end: int
+    turns: tuple[Turn, ...] = ()
+    n_closing: int = 0
+
+    @property
+    def length(self) -> int:
+        """Tokens of the text, without those that close it."""
+        return len(self.ids) - self.n_closing
 
     @property
     def last(self) -> int:
         """Position of the last token of the whole text."""
-        return len(self.ids) - 1
+        return self.length - 1
 
     @property
     def prompt_last(self) -> int:
@@ -59,6 +70,8 @@ def tokenize(
     too_long: str = "skip",
     *,
     examples: Sequence[int] | None = None,
+    turns: bool = False,
+    closed: bool = False,
 ) -> list[TokenizedText | None]:
     """Tokenize every response of a split under a stimulus.
 
@@ -70,11 +83,14 @@ def tokenize(
         too_long: "skip" leaves a longer text out (None stands in its place), "cut" drops tokens at its left but for
             special tokens at the very beginning, "refuse" raises.
         examples: only these, by their numbers; None for all.
+        turns: also find the tokens of each turn.
+        closed: also close the response's turn as the chat template does; not where the text is then too long.
 
     Raises:
         UnknownName: `too_long` is none of these.
         BadInput: a longer text is to be refused; a text has no token at all; the stimulus ends with an end-of-sequence
-            token and the tokenizer has none; a prompt is a chat and the tokenizer has no template.
+            token and the tokenizer has none; a prompt is a chat and the tokenizer has no template; the turns are asked
+            for and cannot be told.
     """
     if too_long not in TOO_LONG:
         raise UnknownName("way with too long texts", too_long, TOO_LONG)
@@ -90,19 +106,30 @@ def tokenize(
     endless = [limit is not None and too_long != "cut" and lm.fewest_tokens.exceed(text.text, limit) for text in texts]
     wanted = [text for text, is_endless in zip(texts, endless, strict=True) if not is_endless]
     whole = iter((_joint if stimulus.join == "joint" else _apart)(wanted, stimulus, lm.tokenizer))
+    marks = [mark for number in numbers for mark in _turns_of(split, number, stimulus, lm)] if turns else None
+    close = {number: _close_of(split, number, lm) for number in numbers} if closed else None
     result: list[TokenizedText | None] = []
-    for owner, text, is_endless in zip(owners, texts, endless, strict=True):
+    for row, (owner, text, is_endless) in enumerate(zip(owners, texts, endless, strict=True)):
         if is_endless and too_long == "skip":
             result.append(None)
             continue
         if is_endless:
             raise _refused(split, owner, f"{len(text.text):,} characters", stimulus, lm, limit)
         tokens = next(whole)
+        if marks is not None:
+            with _naming(split, owner):
+                found = turns_of_text(text.text, tokens.ids, marks[row], stimulus, lm.tokenizer)
+            tokens = replace(tokens, turns=found)
         if stimulus.eos:
             tokens = _with_eos(tokens, lm.tokenizer.eos_token_id, follows_response=not text.suffix)
         if not tokens.ids:
             raise BadInput(f"{_place(split, owner)}: its text under {stimulus.name!r} has no token at all")
         if limit is None or len(tokens.ids) <= limit:
+            if close is not None:
+                with _naming(split, owner):
+                    closing = closing_ids(text.text, tokens.ids, close[owner], stimulus, lm.tokenizer)
+                if limit is None or len(tokens.ids) + len(closing) <= limit:
+                    tokens = replace(tokens, ids=[*tokens.ids, *closing], n_closing=len(closing))
             result.append(tokens)
         elif too_long == "refuse":
             raise _refused(split, owner, f"{len(tokens.ids)} tokens", stimulus, lm, limit)
@@ -113,9 +140,29 @@ def tokenize(
 
 def stimulus_texts(split: Split, numbers: Sequence[int], stimulus: Stimulus, tokenizer: Any) -> list[StimulusText]:
     """The text of every response of some examples, in order."""
-    render = chat_renderer(tokenizer)
-    examples: list[Example] = [split.examples[number] for number in numbers]
-    return [text for example in examples for text in stimulus.parts(example, render)]
+    return [text for number in numbers for text in example_texts(split.examples[number], stimulus, tokenizer)]
+
+
+@contextmanager
+def _naming(split: Split, example: int) -> Iterator[None]:
+    """What is wrong with an example's turns is said with its name."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{_place(split, example)}: {error}") from error
+
+
+def _turns_of(split: Split, number: int, stimulus: Stimulus, lm: LanguageModel) -> list[tuple[TurnCharacters, ...]]:
+    with _naming(split, number):
+        return text_turns(split.examples[number], stimulus, lm.tokenizer)
+
+
+def _close_of(split: Split, number: int, lm: LanguageModel) -> str:
+    prompt = split.examples[number].prompt
+    with _naming(split, number):
+        if isinstance(prompt, str):
+            raise BadInput("its prompt is a text and no chat, so nothing closes its response's turn; take last")
+        return turn_close(prompt, lm.tokenizer)
 
 
 def _refused(
@@ -220,4 +267,7 @@ def _cut(tokens: TokenizedText, limit: int, tokenizer: Any) -> TokenizedText:
         return position if position < head else max(position - dropped, head)
 
     start = moved(tokens.response_start)
-    return TokenizedText(ids, start, max(moved(tokens.response_end), start))
+    turns = (Turn(turn.role, moved(turn.start), moved(turn.end)) for turn in tokens.turns)
+    return TokenizedText(
+        ids, start, max(moved(tokens.response_end), start), tuple(turn for turn in turns if turn.start < turn.end)
+    )

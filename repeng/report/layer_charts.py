@@ -105,8 +105,42 @@ def _head_map(frame: pd.DataFrame) -> Any:
     return themed(chart, title=title, description=f"Accuracy by layer and head of {', '.join(methods)}.")
 
 
+def auroc_chart(frame: pd.DataFrame) -> Any:
+    """AUROC by layer, one line a probe with its interval as a band.
+
+    Args:
+        frame: with `probe`, `layer`, `auroc`, `auroc_low`, `auroc_high`.
+
+    Raises:
+        BadInput: there is no row.
+    """
+    if frame.empty:
+        raise BadInput("no layer to draw; sweep one probe at least")
+    probes = in_order(frame["probe"])
+    floor = float(frame[["auroc", "auroc_low"]].min().min())
+    scale = alt.Scale(domain=[min(0.4, floor), 1.0], zero=False)
+    y = alt.Y("auroc:Q", scale=scale, title="AUROC")
+    base = alt.Chart(frame).encode(
+        x=alt.X("layer:Q", axis=alt.Axis(tickMinStep=1, format="d"), title="layer"),
+        color=colour_by("probe", probes, title="probe"),
+    )
+    bands = base.mark_area(opacity=0.15, clip=True).encode(
+        y=alt.Y("auroc_low:Q", scale=scale, title="AUROC"), y2="auroc_high:Q"
+    )
+    lines = base.mark_line(strokeWidth=2, point=True).encode(
+        y=y, tooltip=tooltips("probe:N", "layer:Q", figures=("auroc", "auroc_low", "auroc_high"))
+    )
+    chance = alt.Chart(frame).mark_rule(strokeDash=[4, 4], color=MUTED).encode(y=alt.datum(0.5))
+    chart = alt.layer(chance, bands, lines).properties(width=360, height=220)
+    return themed(chart, title="AUROC by layer", description=f"AUROC by layer of {', '.join(probes)}.")
+
+
 def matrix_chart(
-    names: Sequence[str], accuracy: Sequence[Sequence[float]], cosine: Sequence[Sequence[float]] | None
+    names: Sequence[str],
+    accuracy: Sequence[Sequence[float]],
+    cosine: Sequence[Sequence[float]] | None,
+    *,
+    figure: str = "accuracy",
 ) -> Any:
     """Transfer matrix (fitted on the row, tested on the column) next to the cosines of the fitted directions.
 
@@ -116,13 +150,14 @@ def matrix_chart(
         names: of the N distributions.
         accuracy: N by N; row i is fitted on names[i].
         cosine: N by N, or None where the probe has no direction.
+        figure: what the accuracies are, for the legend.
 
     Raises:
         BadInput: a matrix is not N by N.
     """
     order = cluster_order(names, accuracy, cosine)
     ordered = [names[i] for i in order]
-    panels = [_square(ordered, _cells(names, accuracy, "fitted on", "tested on"), "accuracy", (0.0, 0.5, 1.0))]
+    panels = [_square(ordered, _cells(names, accuracy, "fitted on", "tested on"), figure, (0.0, 0.5, 1.0))]
     if cosine is not None:
         panels.append(_square(ordered, _cells(names, cosine, "fitted on", "and on"), "cosine", (-1.0, 0.0, 1.0)))
     title = "Transfer, and the angle between directions" if cosine is not None else "Transfer"

@@ -25,6 +25,7 @@ from repeng.methods.base import RequiredActivations
 from repeng.models.fingerprint import Identity, identify
 
 if TYPE_CHECKING:
+    from repeng.activations.sizes import ActivationsSize
     from repeng.models.load import LanguageModel
 
 log = logging.getLogger(__name__)
@@ -138,12 +139,17 @@ class CachePlan:
         }
 
     def carry_out(
-        self, progress: ProgressBar, *, refused: Callable[[Job, Exception], None] | None = None
+        self,
+        progress: ProgressBar,
+        *,
+        refused: Callable[[Job, Exception], None] | None = None,
+        max_bytes: int | None = None,
     ) -> CaptureSummary | None:
         """Capture what is missing. The model is loaded once, and only if there is something to do.
 
         Args:
             progress: shows a bar of some title.
+            max_bytes: what every token's activations may take; None for the usual limit.
             refused: told of a split and site that cannot be captured, and why, whereupon the others go on; None lets
                 the first error end everything.
 
@@ -155,7 +161,7 @@ class CachePlan:
         for number, job in enumerate(self.jobs, 1):
             with progress(f"capturing ({number} of {len(self.jobs)})") as advance:
                 try:
-                    summaries.append(self._capture(load, job, advance))
+                    summaries.append(self._capture(load, job, advance, max_bytes))
                 except Exception as error:
                     # A user who wants long texts refused wants to hear of it at once; and a disk serves no split.
                     if refused is None or self.settings.too_long == "refuse" or isinstance(error, OSError):
@@ -164,10 +170,24 @@ class CachePlan:
                     log.debug("where capturing failed", exc_info=error)
                     for piece in job.pieces():
                         try:
-                            summaries.append(self._capture(load, piece, advance))
+                            summaries.append(self._capture(load, piece, advance, max_bytes))
                         except Exception as own:
                             refused(piece, own)
         return reduce(add, summaries) if summaries else None
+
+    def sizes(self) -> list[ActivationsSize]:
+        """What every part takes on disk, from the tokenized texts. No weights are loaded and nothing is written."""
+        from repeng.activations.sizes import activation_sizes
+        from repeng.models.outline import load_outline
+
+        settings = self.settings
+        outline = load_outline(settings.model, dtype=settings.dtype, device=settings.device)
+        record = capture_record(settings.identity, storage_dtype=settings.storage_dtype, too_long=settings.too_long)
+        return [
+            size
+            for job in self.jobs
+            for size in activation_sizes(outline, job.splits, job.request, Store(self.store), record)
+        ]
 
     def keep_house(self) -> None:
         """Note in the store where the data of each split was read, and remove what killed runs left there."""
@@ -176,7 +196,11 @@ class CachePlan:
         )
 
     def _capture(
-        self, load: Callable[[], LanguageModel], job: Job, advance: Callable[[int, int], None]
+        self,
+        load: Callable[[], LanguageModel],
+        job: Job,
+        advance: Callable[[int, int], None],
+        max_bytes: int | None,
     ) -> CaptureSummary:
         return capture(
             load,
@@ -187,6 +211,7 @@ class CachePlan:
             storage_dtype=self.settings.storage_dtype,
             progress=advance,
             identity=self.settings.identity,
+            max_bytes=max_bytes,
         )
 
 

@@ -226,7 +226,7 @@ class Runner:
 
     def _folder(self, split: Split, need: RequiredActivations) -> Path:
         key = ActivationKey(need.stimulus.name, need.site or LOGPROB, need.token)
-        return split_folder(self.store.root / self.settings.capture_id, split) / str(key)
+        return split_folder(self.store.root / self.settings.capture_id, split) / key.folder
 
     def _content(self, split: Split, need: RequiredActivations) -> str | None:
         """A hash over what the store holds of a need; None where it lacks it."""

@@ -99,6 +99,7 @@ def capture(
     layers: Sequence[int] | None = None,
     logprob: bool = True,
     storage_dtype: str = "bfloat16",
+    device: str = "auto",
 ) -> CachedData:
     """Run a model once over some data and keep its activations. What the store holds already is not done again.
 
@@ -109,10 +110,11 @@ def capture(
         limit: only the first so many examples of each split.
         stimuli: how prompt and response become text; `plain` is what most probes read, ccs and cra the contrasts.
         sites: hook sites: `resid_post`, `hook_z`, `mlp_out`, ...
-        tokens: where a vector is taken: `last`, `response_mean`, `prompt_last`.
+        tokens: where a vector is taken: `last`, `response_mean`, `all` and others, by their names in docs/store.md.
         layers: 0-based blocks; None for all.
         logprob: also each response's log-probability in nats.
         storage_dtype: `bfloat16`, `float32` or `float16`.
+        device: `auto`, `cpu`, `cuda`, ...; only where the model is a name.
 
     Raises:
         BadInput: there is no such model, or data; no such layer, or a text that cannot be tokenized.
@@ -131,7 +133,7 @@ def capture(
     )
     how: dict[str, Any] = {"storage_dtype": storage_dtype}
     if isinstance(model, str):
-        named = ModelSettings(model)
+        named = ModelSettings(model, device)
         done = capture_activations(named.load, splits, request, kept, identity=named.identity, **how)
     else:
         done = capture_activations(model, splits, request, kept, **how)

@@ -23,7 +23,7 @@ def some_texts() -> tuple[TextRequest, ...]:
         ids = tuple(generator.integers(3, 300, length).tolist())
         middle = length // 2
         texts.append(
-            TextRequest(ids, (middle, length - 1)[-min(2, length) :], ((middle, length),), ((middle, length),))
+            TextRequest(ids, (middle, length - 1)[-min(2, length) :], (((middle, length),),), ((middle, length),))
         )
     return tuple(texts)
 
@@ -64,7 +64,7 @@ def test_a_padded_batch_gives_what_the_stock_model_gives_each_text_alone(
             torch.testing.assert_close(
                 found[number]["resid_pre", layer], states[list(text.positions)], rtol=1e-4, atol=1e-4
             )
-            mean = states[slice(*text.means[0])].mean(0)
+            mean = states[slice(*text.means[0][0])].mean(0)
             torch.testing.assert_close(found[number]["resid_pre", layer, "mean"], mean, rtol=1e-4, atol=1e-4)
         scores = out.logits[0].log_softmax(-1)
         start, end = text.logprobs[0]

@@ -44,6 +44,10 @@ def test_an_assistants_last_message_is_continued() -> None:
     assert text == "<|system|>Brief.<|end|><|user|>Sky?<|end|><|assistant|>It is"
 
 
+def test_a_chat_that_the_response_begins_is_the_opening_of_the_assistants_turn() -> None:
+    assert chat_renderer(tokenizer(TEMPLATE, adds_bos=True))(()) == "<|assistant|>"
+
+
 def test_a_tokenizer_without_a_template_is_a_clear_error_only_when_a_chat_comes() -> None:
     render = chat_renderer(tokenizer(None, adds_bos=True))
     with pytest.raises(BadInput, match="no chat template; take a chat model, or data whose prompts are text"):

@@ -79,6 +79,17 @@ def test_a_template_of_another_wording_has_another_name_and_an_equal_one_the_sam
     assert one.name.startswith("j-") and other.name.startswith("j-") and one.name != other.name
 
 
+def test_stimuli_have_the_fingerprints_that_stores_know_them_by() -> None:
+    """Those that came before follow-up questions: activations captured under them stay theirs."""
+    known = {
+        **{"plain": "e12420", "lat2": "e85ccb", "contrast_yes": "d76bf6", "contrast_no": "c1c074"},
+        **{"contrast_yes_eos": "770797", "contrast_no_genies": "f9bb71", "truthfulness": "eb440a"},
+        **{"truthfulness_yes": "107477", "truthfulness_no": "fa1690", "zero_shot_genies": "266101"},
+    }
+    assert {name: STIMULI[name].fingerprint for name in known} == known
+    assert get_stimulus("judge={prompt}{response}!").name == "judge-bd59bf"
+
+
 def test_the_fingerprint_depends_on_everything_but_the_name() -> None:
     base = Stimulus("a")
     changes = {
@@ -89,6 +100,7 @@ def test_the_fingerprint_depends_on_everything_but_the_name() -> None:
         "eos": True,
         "preamble": "x",
         "verdict": "x",
+        "question": "x",
     }
     prints = {replace(base, **{key: value}).fingerprint for key, value in changes.items()}
     assert len(prints) == len(changes) and base.fingerprint not in prints
@@ -98,6 +110,12 @@ def test_the_fingerprint_depends_on_everything_but_the_name() -> None:
 @pytest.mark.parametrize(
     "template",
     [
+        "ask?=",
+        "ask?Yes= ",
+        "?=Why?",
+        "a b?=Why?",
+        "plain?=Why?",
+        "is_false?=Is it false?",
         "j={prompt}",
         "j={response}",
         "j={response}{prompt}",
@@ -116,7 +134,9 @@ def test_a_template_that_cannot_be_used_is_refused(template: str) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones_and_the_form_of_a_template() -> None:
-    with pytest.raises(UnknownName, match=r"unknown stimulus 'plane'; choose from NAME=\{prompt\}.*lat2, plain"):
+    with pytest.raises(
+        UnknownName, match=r"unknown stimulus 'plane'; choose from NAME=\{prompt\}.*NAME\?=QUESTION.*lat2, .*plain"
+    ):
         get_stimulus("plane")
 
 

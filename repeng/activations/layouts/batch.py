@@ -19,9 +19,7 @@ from torch import Tensor
 
 from repeng.models.load import LanguageModel
 from repeng.models.sites import Hook
-
-Span = tuple[int, int]
-"""Token positions of one text, from the first to one past the last."""
+from repeng.models.turns import Span
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,13 @@ class TextRequest:
     Attributes:
         ids: token ids, special tokens included, without padding. No two requests of one run have equal ids.
         positions: where a vector is wanted, of every hook; ascending, without repeats.
-        means: spans over which the mean vector is wanted, of every hook; never empty.
+        means: for each mean vector that is wanted, of every hook, the spans that it is over; never empty.
         logprobs: spans of which the total log-probability is wanted. A token at position 0 has none and adds nothing.
     """
 
     ids: tuple[int, ...]
     positions: tuple[int, ...] = ()
-    means: tuple[Span, ...] = ()
+    means: tuple[tuple[Span, ...], ...] = ()
     logprobs: tuple[Span, ...] = ()
 
 

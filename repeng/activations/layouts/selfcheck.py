@@ -137,7 +137,7 @@ def _around(text: TextRequest, place: int) -> TextRequest:
     return TextRequest(
         ids,
         positions=tuple(dict.fromkeys((middle, last))) if text.positions else (),
-        means=half if text.means else (),
+        means=(half,) if text.means else (),
         logprobs=half if text.logprobs else (),
     )
 

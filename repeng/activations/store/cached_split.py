@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from repeng.activations.store.files import LOGPROB, SplitKey
 from repeng.activations.store.store import StoredCapture
-from repeng.activations.store.stored_activations import StoredActivations
+from repeng.activations.store.stored_activations import TOKENS_BYTES, StoredActivations, row_blocks
 from repeng.distributions.schema import Split
 from repeng.models.sites import Hook
 
@@ -32,6 +33,38 @@ class Activations(ABC):
     @abstractmethod
     def tensor(self, stimulus: str, hook: Hook, token: str) -> Float[Tensor, response * feature]:
         """One layer, in the stored dtype."""
+
+    @abstractmethod
+    def tokens(
+        self, stimulus: str, hook: Hook, token: str, responses: Sequence[int] | None = None
+    ) -> tuple[Float[Tensor, "token ..."], Int[np.ndarray, " response_1"]]:
+        """The vectors of every token of some responses (all for None) at one layer, in the stored dtype.
+
+        Values one response after the other, and their offsets, as of `StoredActivations.tokens`. Nothing of it is kept.
+        """
+
+    @abstractmethod
+    def token_counts(self, stimulus: str, site: str, token: str) -> Int[np.ndarray, " response"]:
+        """How many tokens each response has, of every token's activations."""
+
+    def token_blocks(
+        self, stimulus: str, hook: Hook, token: str, *, max_bytes: int = TOKENS_BYTES
+    ) -> Iterator[tuple[range, Float[Tensor, "token ..."], Int[np.ndarray, " response_1"]]]:
+        """Every response's tokens at one layer, some at a time, so that a layer need not fit into memory.
+
+        Args:
+            stimulus: by name.
+            hook: site and layer.
+            token: `all`, or `all` of some roles.
+            max_bytes: of the values of a block; one response alone may have more.
+
+        Yields:
+            The rows of some responses that follow one another, and what `tokens` gives of them.
+        """
+        size = self.tokens(stimulus, hook, token, ())[0][:0]
+        vector = size.new_zeros(1, *size.shape[1:]).nbytes
+        for rows in row_blocks(self.token_counts(stimulus, hook[0], token), vector, max_bytes):
+            yield rows, *self.tokens(stimulus, hook, token, rows)
 
     @abstractmethod
     def kept_of(self, stimulus: str, site: str, token: str) -> Bool[np.ndarray, " response"]:
@@ -98,6 +131,16 @@ class CachedSplit(Activations):
             self._read[key] = tensor
         return tensor
 
+    def tokens(
+        self, stimulus: str, hook: Hook, token: str, responses: Sequence[int] | None = None
+    ) -> tuple[Float[Tensor, "token ..."], Int[np.ndarray, " response_1"]]:
+        """The vectors of every token of some responses at one layer."""
+        return self.stored(stimulus, hook[0], token).tokens(hook[1], responses)
+
+    def token_counts(self, stimulus: str, site: str, token: str) -> Int[np.ndarray, " response"]:
+        """How many tokens each response has."""
+        return np.array(self.stored(stimulus, site, token).index.token_counts, dtype=np.int64)
+
     def logprobs(self, stimulus: str) -> tuple[Float[np.ndarray, " response"], Int[np.ndarray, " response"]]:
         """Total log-probability of each response in nats, NaN where its text was skipped, and its token count."""
         return self.capture.logprobs(self.key, stimulus)
@@ -151,3 +194,27 @@ class MixedSplit(Activations):
         """One layer, in the stored dtype."""
         whole = torch.cat([member.tensor(stimulus, hook, token) for member in self.members])
         return whole[torch.from_numpy(self.take)]
+
+    def tokens(
+        self, stimulus: str, hook: Hook, token: str, responses: Sequence[int] | None = None
+    ) -> tuple[Float[Tensor, "token ..."], Int[np.ndarray, " response_1"]]:
+        """The vectors of every token of some responses at one layer."""
+        rows = self.take if responses is None else self.take[np.array(responses, dtype=np.int64)]
+        edges = np.cumsum([0, *(len(member.token_counts(stimulus, hook[0], token)) for member in self.members)])
+        owners = np.searchsorted(edges, rows, side="right") - 1
+        breaks = np.flatnonzero(np.diff(owners)) + 1
+        pieces = [
+            self.members[int(owners[start])].tokens(
+                stimulus, hook, token, (rows[start:stop] - edges[owners[start]]).tolist()
+            )
+            for start, stop in pairwise([0, *breaks.tolist(), len(rows)])
+            if start < stop
+        ]
+        if not pieces:
+            return self.members[0].tokens(stimulus, hook, token, ())
+        counts = np.concatenate([np.diff(offsets) for _, offsets in pieces])
+        return torch.cat([values for values, _ in pieces]), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    def token_counts(self, stimulus: str, site: str, token: str) -> Int[np.ndarray, " response"]:
+        """How many tokens each response has."""
+        return np.concatenate([member.token_counts(stimulus, site, token) for member in self.members])[self.take]

@@ -13,7 +13,8 @@ from urllib.parse import quote
 from filelock import FileLock, Timeout
 
 from repeng.atomic import make_folder
-from repeng.distributions.schema import Split
+from repeng.distributions.chat import prompt_text
+from repeng.distributions.schema import Example, Split
 
 INDEX = "index.json"
 PLAN = "plan.json"
@@ -21,8 +22,12 @@ WRITTEN = "written.jsonl"
 CAPTURE = "capture.json"
 SPLIT = "split.json"
 LOGPROB = "logprob"
+OFFSETS = "offsets"
+"""In a shard of every token: where each response's tokens begin, and one past the last."""
 SHARD_RESPONSES = 512
 """Responses in a shard, in whole examples."""
+RAGGED_CHARACTERS = 1 << 16
+"""Characters in the texts of a shard of every token, in whole examples: it is made in memory, with all its layers."""
 
 
 class SplitKey(NamedTuple):
@@ -37,16 +42,26 @@ class SplitKey(NamedTuple):
 class ActivationKey:
     """What a store keeps activations of a split under: one stimulus, site and token.
 
-    Log-probabilities have the site `logprob` and no token.
+    Log-probabilities have the site `logprob` and no token. Of several roles a token names each once, in order.
     """
 
     stimulus: str
     site: str
     token: str = ""
 
+    def __post_init__(self) -> None:
+        place, _, roles = self.token.partition(":")
+        if "+" in roles:
+            object.__setattr__(self, "token", f"{place}:{'+'.join(sorted(set(roles.split('+'))))}")
+
     def __str__(self) -> str:
-        """The folder's name: `plain.resid_post.last`, `plain.logprob`."""
+        """As in messages: `plain.resid_post.last`, `plain.resid_post.mean:user`, `plain.logprob`."""
         return ".".join(piece for piece in (self.stimulus, self.site, self.token) if piece)
+
+    @property
+    def folder(self) -> str:
+        """The folder's name, in which a colon is written `%3A`: `plain.resid_post.mean%3Auser`."""
+        return ".".join(piece for piece in (self.stimulus, self.site, file_name(self.token)) if piece)
 
 
 def split_key(split: Split | SplitKey) -> SplitKey:
@@ -74,18 +89,30 @@ def shard_file(number: int) -> str:
     return f"shard-{number:05d}.safetensors"
 
 
-def blocks(split: Split) -> list[range]:
-    """The examples of each shard: whole ones, up to `SHARD_RESPONSES` responses, at least one example."""
+def blocks(split: Split, characters: int | None = None) -> list[range]:
+    """The examples of each shard: whole ones, up to `SHARD_RESPONSES` responses, at least one example.
+
+    Args:
+        split: whose examples.
+        characters: also up to so many in the texts of a shard, prompts counted for each response.
+    """
     found: list[range] = []
-    start = rows = 0
+    start = rows = size = 0
     for number, example in enumerate(split.examples):
-        if number > start and rows + len(example.responses) > SHARD_RESPONSES:
+        own = 0 if characters is None else _characters(example)
+        full = rows + len(example.responses) > SHARD_RESPONSES or (characters is not None and size + own > characters)
+        if number > start and full:
             found.append(range(start, number))
-            start, rows = number, 0
-        rows += len(example.responses)
+            start, rows, size = number, 0, 0
+        rows, size = rows + len(example.responses), size + own
     if start < len(split.examples):
         found.append(range(start, len(split.examples)))
     return found
+
+
+def _characters(example: Example) -> int:
+    """Of all texts of an example."""
+    return len(prompt_text(example.prompt)) * len(example.responses) + sum(map(len, example.responses))
 
 
 def checksum(content: bytes) -> str:

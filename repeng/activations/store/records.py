@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypeVar
 
 import numpy as np
+from jaxtyping import Int
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from typing_extensions import TypedDict
 
@@ -126,6 +127,8 @@ class Plan(StoreFile):
         stimuli: whose texts are laid out together, by name.
         layers: that are being written.
         first_file: number of the first shard; earlier ones hold other layers.
+        closed: stimuli whose texts are read with what closes the response's turn.
+        block_characters: bound on the characters of a shard's texts; None for none.
     """
 
     layout: str
@@ -133,11 +136,13 @@ class Plan(StoreFile):
     stimuli: tuple[Stimulus, ...]
     layers: tuple[int, ...]
     first_file: int
+    closed: tuple[str, ...] = ()
+    block_characters: int | None = None
 
     @property
-    def rows(self) -> tuple[str, int, tuple[Stimulus, ...]]:
+    def rows(self) -> tuple[str, int, tuple[Stimulus, ...], tuple[str, ...], int | None]:
         """How texts are laid out in rows: all that a shard's bytes depend on besides model, split and layers."""
-        return self.layout, self.batch_tokens, self.stimuli
+        return self.layout, self.batch_tokens, self.stimuli, self.closed, self.block_characters
 
 
 class Shard(Record):
@@ -152,11 +157,16 @@ class Shard(Record):
 
 
 class WrittenLayout(Record):
-    """What an index says of the layout: its name, the token budget, and the stimuli whose texts shared rows."""
+    """What an index says of the layout: its name, the token budget, and the stimuli whose texts shared rows.
+
+    Attributes:
+        closed: those of the stimuli whose texts were read with what closes the response's turn.
+    """
 
     layout: str
     batch_tokens: int
     stimuli: tuple[str, ...]
+    closed: tuple[str, ...] = ()
 
 
 # An index has a row for every response: a dict is read five times as fast as a model.
@@ -217,6 +227,7 @@ class Index(StoreFile):
     Attributes:
         capture: the id of the capture that it belongs to; empty where an earlier version of repeng wrote it.
         taken_over: of how many responses the values came from other versions of the split's data, by their data hash.
+        token_counts: of every token's activations, how many tokens each response has; empty of all others.
     """
 
     capture: str = ""
@@ -233,6 +244,7 @@ class Index(StoreFile):
     taken_over: dict[str, int] = {}
     skipped: tuple[int, ...]
     blank: tuple[int, ...]
+    token_counts: tuple[int, ...] = ()
     shards: tuple[Shard, ...]
     responses: tuple[ResponseRow, ...]
 
@@ -240,7 +252,12 @@ class Index(StoreFile):
     def _agrees_with_itself(self) -> Index:
         """Rows, shards and layers must fit together."""
         n_rows = len(self.responses)
-        if not self.shape or self.shape[0] != n_rows:
+        if self.is_ragged:
+            if len(self.token_counts) != n_rows or any(count < 0 for count in self.token_counts):
+                raise ValueError(f"token_counts are not those of {n_rows} responses")
+            if self.shape[:1] != (sum(self.token_counts),):
+                raise ValueError(f"shape {list(self.shape)} with {sum(self.token_counts)} tokens")
+        elif not self.shape or self.shape[0] != n_rows:
             raise ValueError(f"shape {list(self.shape)} with {n_rows} responses")
         if any(not 0 <= row < n_rows for row in (*self.skipped, *self.blank)):
             raise ValueError(f"skipped or blank names a row that is not one of {n_rows}")
@@ -280,6 +297,16 @@ class Index(StoreFile):
         """Stimulus, site and token."""
         return ActivationKey(self.stimulus.name, self.site, self.token)
 
+    @property
+    def is_ragged(self) -> bool:
+        """Whether each response has the vectors of all its tokens, any number of them."""
+        return self.token.partition(":")[0] == "all"
+
+    @cached_property
+    def token_offsets(self) -> Int[np.ndarray, " response_1"]:
+        """Where each response's tokens begin among all of them, and how many there are; of ragged activations."""
+        return np.concatenate([[0], np.cumsum(self.token_counts, dtype=np.int64)]).astype(np.int64)
+
     def numbers(self, key: str) -> list[Any]:
         """One value of every response, by its key in `responses`."""
         return [row[key] for row in self.responses]  # type: ignore[literal-required]
@@ -292,7 +319,9 @@ class Index(StoreFile):
     def content(self, layers: Sequence[int] | None = None) -> str:
         """A hash over all that a reader of some layers, of all by default, is given."""
         shards = sorted((shard.first, shard.sha256) for shard in self.shards_of(layers))
-        facts = [self.rows, self.skipped, self.blank, shards]
+        facts: list[Any] = [self.rows, self.skipped, self.blank, shards]
+        if self.is_ragged:
+            facts.append(self.token_counts)
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
@@ -350,7 +379,7 @@ def read_index(folder: Path) -> Index:
     index = _once(Index, folder / INDEX)
     here = folder.absolute().parts[-4:]
     split = f"{file_name(index.split)}.{index.data_hash}"
-    place = index.capture or here[0], file_name(index.distribution), split, str(index.key)
+    place = index.capture or here[0], file_name(index.distribution), split, index.key.folder
     if here != place:
         raise StoreError(f"{folder / INDEX}: is the index of {'/'.join(place)}, and does not belong here; {WAY_OUT}")
     return index

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from repeng.activations.store.files import INDEX, LOGPROB, ActivationKey, SplitKey, split_folder, split_key
 from repeng.activations.store.records import FORMAT, WAY_OUT, CaptureRecord, read_index, response_rows, rows_hash
 from repeng.activations.store.store import Store
+from repeng.activations.token_rules import token_rule
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.errors import BadInput, StoreError, UnknownName
@@ -17,8 +18,6 @@ from repeng.models.fingerprint import Identity, short_hash
 from repeng.models.sites import Layers, canonical_site, site_layers
 from repeng.models.tokens import TOO_LONG
 
-TOKENS = ("last", "response_mean", "prompt_last")
-"""Where a vector is taken: the last token of the whole text, the mean over the response, the last token before it."""
 STORAGE = ("bfloat16", "float32", "float16")
 LIBRARIES = ("repeng-toolkit", "torch", "transformers", "tokenizers", "safetensors", "peft")
 """What takes part in computing activations."""
@@ -33,13 +32,13 @@ class Request:
     Attributes:
         stimuli: how prompt and response become text.
         sites: hook sites: `resid_post`, `hook_z`, `mlp_out`, `resid_pre`, `ln_final`, or any of TransformerLens'.
-        tokens: any of "last", "response_mean", "prompt_last".
+        tokens: where a vector is taken, each by its name (`token_rules.TOKENS`): "last", "response_mean", "all", ...
         layers: None for all, the same for every site, or a map from site to layers (all of a site not named).
         logprob: also each response's total log-probability and token count, for every stimulus.
         only: of what the above name, keep these alone; None for all of it.
 
     Raises:
-        BadInput: two different stimuli of one name.
+        BadInput: two different stimuli of one name; a token whose offset or roles are not written as they should be.
         UnknownName: an unknown token.
     """
 
@@ -52,8 +51,7 @@ class Request:
 
     def __post_init__(self) -> None:
         for token in self.tokens:
-            if token not in TOKENS:
-                raise UnknownName("token", token, TOKENS)
+            token_rule(token)
         if len({stimulus.name for stimulus in self.stimuli}) < len(set(self.stimuli)):
             raise BadInput("two different stimuli have one name; rename one, a store keeps activations under it")
 
@@ -174,7 +172,7 @@ def needed(
     for split in dict.fromkeys(splits):
         rows = rows_hash(response_rows(split))
         for key, layers in wanted.items():
-            folder = split_folder(store.root / capture, split) / str(key)
+            folder = split_folder(store.root / capture, split) / key.folder
             missing, whole = layers, (folder / INDEX).is_file()
             if whole:
                 index = read_index(folder)

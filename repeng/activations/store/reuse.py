@@ -15,11 +15,13 @@ from repeng.activations.store.records import FORMAT, Plan
 from repeng.activations.store.request import MissingActivations
 from repeng.activations.store.stored_activations import LOGPROB_TENSORS, StoredActivations
 from repeng.activations.store.writing import begin, text_hash
+from repeng.activations.token_rules import token_rule
 from repeng.atomic import clear_temporaries
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.errors import BadInput, StoreError
 from repeng.models.sites import hook_name
+from repeng.models.tokens import stimulus_texts
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +102,7 @@ def take_over(folder: Path, split: Split, stimulus: Stimulus, missing: Sequence[
         which is no text without a tokenizer.
     """
     try:
-        hashes = [text_hash(text) for example in split.examples for text in stimulus.parts(example)]
+        hashes = [text_hash(text) for text in stimulus_texts(split, range(len(split.examples)), stimulus, None)]
     except BadInput:
         return 0
     others = OtherVersions(folder, stimulus, {item.key: item.layers for item in missing}, hashes)
@@ -113,7 +115,7 @@ def take_over(folder: Path, split: Split, stimulus: Stimulus, missing: Sequence[
         )
 
     for item in missing:
-        clear_temporaries(folder / str(item.key))
+        clear_temporaries(folder / item.key.folder)
     edges = []
     writers = begin(folder, missing, fresh, usable=())
     for number, examples in enumerate(blocks(split)):
@@ -145,11 +147,16 @@ def siblings(folder: Path) -> list[Path]:
 def _held(
     folder: Path, stimulus: Stimulus, wanted: Mapping[ActivationKey, Sequence[int]]
 ) -> dict[ActivationKey, StoredActivations] | None:
-    """What a version holds of what is wanted; None unless it is all there, whole, and of the same stimulus."""
-    if not all((folder / str(key) / INDEX).is_file() for key in wanted):
+    """What a version holds of what is wanted; None unless it is all there, whole, and of the same stimulus.
+
+    The vectors of every token are computed anew.
+    """
+    if any(token_rule(key.token).is_ragged for key in wanted) or not all(
+        (folder / key.folder / INDEX).is_file() for key in wanted
+    ):
         return None
     try:
-        held = {key: StoredActivations(folder / str(key)) for key in wanted}
+        held = {key: StoredActivations(folder / key.folder) for key in wanted}
         for key, stored in held.items():
             # An index of an earlier format has no checksum: nothing says whose text a row is.
             if (

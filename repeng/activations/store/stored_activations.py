@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from repeng.activations.store.files import INDEX, OFFSETS
 from repeng.activations.store.records import WAY_OUT, Shard, read_index
-from repeng.errors import StoreError, UnreadableFile, sentence
+from repeng.errors import BadInput, StoreError, UnreadableFile, sentence
 from repeng.models.sites import hook_name
 
 LOGPROB_TENSORS = ("logprob", "token_count", "text_length")
 """What a shard of log-probabilities holds."""
 HASH_BLOCK = 1 << 20
+TOKENS_BYTES = 256 << 20
+"""Of every token's vectors, how many bytes of one layer a block holds at most, unless one response alone has more."""
 _checked: set[tuple[Path, int, int, int, str]] = set()
 """Shards whose content was seen to be what their index says, with inode, size and time of change."""
 
@@ -53,8 +57,13 @@ class StoredActivations:
 
     @property
     def n_responses(self) -> int:
-        """Rows of every tensor."""
+        """Responses of the split; rows of every tensor, unless each response has a number of tokens of its own."""
         return len(self.index.responses)
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether each response has the vectors of all its tokens: to be read with `tokens` and `token_blocks`."""
+        return self.index.is_ragged
 
     @property
     def n_bytes(self) -> int:
@@ -76,14 +85,70 @@ class StoredActivations:
         """One layer's vectors in the stored dtype: [response, d_model], of `hook_z` [response, head, d_head].
 
         Raises:
+            BadInput: each response has a number of tokens of its own.
             StoreError: that layer is not here, or a shard is missing or damaged.
         """
-        if layer not in self.layers:
-            raise StoreError(
-                f"{self.folder}: no layer {layer} here, only {', '.join(map(str, self.layers)) or 'none'}; "
-                "capture it by asking for this layer, or for all"
+        if self.is_ragged:
+            raise BadInput(
+                f"{self.key} holds every token of each response, not one vector; read it with tokens or token_blocks"
             )
-        return self.tensor(hook_name(self.key.site, layer), layer)
+        return self.tensor(self._name(layer), layer)
+
+    def tokens(
+        self, layer: int, responses: Sequence[int] | None = None
+    ) -> tuple[Float[Tensor, "token ..."], Int[np.ndarray, " response_1"]]:
+        """The vectors of every token of some responses at one layer; no other's are read into memory.
+
+        Args:
+            layer: a 0-based block.
+            responses: by their row in the split, in the order given; None for all. Neighbours are read together.
+
+        Returns:
+            Values in the stored dtype, the responses' tokens one after the other: [token, d_model], of `hook_z`
+            [token, head, d_head]; and offsets [response + 1]: those of the n-th response are
+            `values[offsets[n] : offsets[n + 1]]`. A response that was skipped or is empty has none.
+
+        Raises:
+            BadInput: each response has one vector here; or there is no such response.
+            StoreError: that layer is not here, or a shard is missing or damaged.
+        """
+        if not self.is_ragged:
+            raise BadInput(
+                f"{self.key} holds one vector of each response; read it with layer, or capture the token all"
+            )
+        rows = np.arange(self.n_responses) if responses is None else np.array(responses, dtype=np.int64)
+        wrong = rows[(rows < 0) | (rows >= self.n_responses)]
+        if len(wrong):
+            raise BadInput(f"{self.key} has no response {wrong[0]}, only 0 to {self.n_responses - 1}")
+        name, shards = self._name(layer), self._shards(layer)
+        firsts = np.array([shard.first for shard in shards])
+        owners = np.searchsorted(firsts, rows, side="right") - 1
+        breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(owners) != 0)) + 1
+        values = [
+            self._tokens_of(shards[int(owners[start])], name, int(rows[start]), int(rows[stop - 1]) + 1)
+            for start, stop in pairwise([0, *breaks.tolist(), len(rows)])
+            if start < stop
+        ]
+        if not values:
+            values = [self._tokens_of(shards[0], name, shards[0].first, shards[0].first)]
+        counts = np.array(self.index.token_counts, dtype=np.int64)[rows]
+        return torch.cat(values), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    def token_blocks(
+        self, layer: int, *, max_bytes: int = TOKENS_BYTES
+    ) -> Iterator[tuple[range, Float[Tensor, "token ..."], Int[np.ndarray, " response_1"]]]:
+        """Every response's tokens at one layer, some responses at a time, so that a layer need not fit into memory.
+
+        Args:
+            layer: a 0-based block.
+            max_bytes: of the values of a block; one response alone may have more.
+
+        Yields:
+            The rows of some responses that follow one another, and what `tokens` gives of them.
+        """
+        vector = int(np.prod(self.index.shape[1:])) * getattr(torch, self.index.dtype).itemsize
+        for rows in row_blocks(self.index.token_counts, vector, max_bytes):
+            yield rows, *self.tokens(layer, rows)
 
     def read(self, layers: Sequence[int] | None = None) -> Float[Tensor, "layer response ..."]:
         """Some layers, all by default, in the stored dtype, stacked."""
@@ -140,6 +205,32 @@ class StoredActivations:
         for shard in self.index.shards_of(layers):
             self._check(shard)
 
+    def _name(self, layer: int) -> str:
+        """The tensor's name of a layer that is here."""
+        if layer not in self.layers:
+            raise StoreError(
+                f"{self.folder}: no layer {layer} here, only {', '.join(map(str, self.layers)) or 'none'}; "
+                "capture it by asking for this layer, or for all"
+            )
+        return hook_name(self.key.site, layer)
+
+    def _tokens_of(self, shard: Shard, name: str, first: int, stop: int) -> Float[Tensor, "token ..."]:
+        """The tokens of the responses from `first` to one before `stop`, all of a shard."""
+        self._check(shard)
+        path = self.folder / shard.file
+        edges = self.index.token_offsets[shard.first : shard.first + shard.rows + 1]
+        try:
+            with safe_open(path, framework="pt") as file:
+                offsets = file.get_tensor(OFFSETS).numpy()
+                whole = file.get_slice(name)
+                start, end = (int(edges[row - shard.first] - edges[0]) for row in (first, stop))
+                if np.array_equal(offsets, edges - edges[0]) and whole.get_shape()[0] == offsets[-1]:
+                    tensor: Tensor = whole[start:end]
+                    return tensor
+        except (OSError, SafetensorError) as error:
+            raise StoreError(f"{path}: cannot be read ({error}); {WAY_OUT}") from error
+        raise StoreError(f"{path}: {name} has not the tokens that {INDEX} says; {WAY_OUT}")
+
     def _shards(self, layer: int | None) -> list[Shard]:
         found = (shard for shard in self.index.shards if layer is None or layer in shard.layers)
         return sorted(found, key=lambda shard: shard.first)
@@ -159,6 +250,20 @@ class StoredActivations:
     def _check(self, shard: Shard) -> None:
         if not self._trust and (fault := shard_fault(self.folder, shard)):
             raise StoreError(f"{fault}; {WAY_OUT}")
+
+
+def row_blocks(
+    counts: Sequence[int] | Int[np.ndarray, " response"], vector_bytes: int, max_bytes: int
+) -> Iterator[range]:
+    """Responses that follow one another, as many as their tokens' vectors fit into some bytes; at least one."""
+    start = held = 0
+    for row, count in enumerate(counts):
+        if row > start and (held + int(count)) * vector_bytes > max_bytes:
+            yield range(start, row)
+            start, held = row, 0
+        held += int(count)
+    if start < len(counts):
+        yield range(start, len(counts))
 
 
 def shard_fault(folder: Path, shard: Shard, *, again: bool = False) -> str:

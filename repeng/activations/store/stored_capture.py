@@ -137,7 +137,8 @@ class StoredCapture:
             split: `train` or `test`.
             layer: a 0-based block, whose axis is left out, or several; None for every layer that is here.
             site: `resid_post`, `hook_z`, `mlp_out`, or any hook site that was captured, by TransformerLens' name.
-            token: "last" of the whole text, "response_mean", or "prompt_last", the token before the response.
+            token: "last" of the whole text, "response_mean", "prompt_last", or another that was captured and has one
+                vector a response (docs/store.md lists them); for `all` see `tokens`.
             stimulus: name of the stimulus.
             data_hash: of which version of the split's data; needed where several were captured.
 
@@ -153,6 +154,44 @@ class StoredCapture:
         """
         key = self.find(distribution, split, data_hash=data_hash)
         return self.open(key, stimulus, site, token).numpy(layer)
+
+    def tokens(
+        self,
+        distribution: str,
+        split: str = "train",
+        *,
+        layer: int,
+        site: str = "resid_post",
+        token: str = "all",
+        stimulus: str = "plain",
+        data_hash: str | None = None,
+        responses: Sequence[int] | None = None,
+    ) -> tuple[Float[np.ndarray, "token ..."], Int[np.ndarray, " response_1"]]:
+        """The vectors of every token of some responses at one layer, as float32 numpy.
+
+            values, offsets = capture.tokens("facts", "train", layer=3, responses=range(100))
+            values[offsets[7] : offsets[8]]  # the tokens of response 7: [token, d_model]
+
+        Args:
+            distribution: name of a distribution.
+            split: `train` or `test`.
+            layer: a 0-based block.
+            site: as of `activations`.
+            token: "all", or of some roles, as "all:user+assistant".
+            stimulus: name of the stimulus.
+            data_hash: of which version of the split's data; needed where several were captured.
+            responses: by their row in file order; None for all. Only theirs are read into memory.
+
+        Returns:
+            Values [token, d_model], the responses' tokens one after the other, and offsets [response + 1] into them. A
+            response that was skipped or is empty has none.
+
+        Raises:
+            UnknownName, BadInput, StoreError: as of `activations`.
+        """
+        key = self.find(distribution, split, data_hash=data_hash)
+        values, offsets = self.open(key, stimulus, site, token).tokens(layer, responses)
+        return values.float().numpy(), offsets
 
     def labels(self, distribution: str, split: str = "train", *, data_hash: str | None = None) -> ResponseLabels:
         """What is known of every response of a split, in the order of `activations`.
@@ -188,7 +227,7 @@ class StoredCapture:
         """
         site = canonical_site(site)
         name = ActivationKey(stimulus, site, "" if site == LOGPROB else token)
-        folder = split_folder(self.folder, split) / str(name)
+        folder = split_folder(self.folder, split) / name.folder
         if not (folder / INDEX).is_file():
             key = split_key(split)
             raise StoreError(

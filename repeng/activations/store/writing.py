@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from safetensors import safe_open
 from safetensors.torch import save
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from repeng.activations.store.files import (
     INDEX,
+    OFFSETS,
     PLAN,
     SPLIT,
     WRITTEN,
@@ -43,6 +44,7 @@ from repeng.activations.store.records import (
     rows_hash,
 )
 from repeng.activations.store.request import MissingActivations
+from repeng.activations.token_rules import token_rule
 from repeng.atomic import append_line, clear_temporaries, read_lines, write_atomically
 from repeng.distributions.schema import Origin, Split
 from repeng.distributions.stimuli import StimulusText
@@ -94,6 +96,7 @@ class ActivationsWriter:
         blocks: Sequence[tuple[int, int]],
         dtype: str,
         taken_over: Mapping[str, int],
+        token_counts: Sequence[int] = (),
     ) -> None:
         """Write the index, when all shards are there: from now on these activations are whole.
 
@@ -105,6 +108,7 @@ class ActivationsWriter:
             blocks: first row and number of rows of each shard.
             dtype: stored in.
             taken_over: of how many rows the values came from other versions of the data.
+            token_counts: of every token's activations, how many each response has.
         """
         shards: list[Shard] = []
         layers = set(self.plan.layers)
@@ -117,7 +121,10 @@ class ActivationsWriter:
             size, digest = self.written[name]
             shards.append(Shard(file=name, first=first, rows=rows, layers=self.plan.layers, bytes=size, sha256=digest))
         with safe_open(self.shard(0), framework="pt") as file:
-            feature_shape = file.get_slice(sorted(file.keys())[0]).get_shape()[1:]
+            name = next(name for name in sorted(file.keys()) if name != OFFSETS)
+            feature_shape = file.get_slice(name).get_shape()[1:]
+        ragged = token_rule(self.key.token).is_ragged
+        also: dict[str, Any] = {"token_counts": tuple(token_counts)} if ragged else {}
         of_responses = response_rows(split)
         names = (
             "example",
@@ -135,12 +142,13 @@ class ActivationsWriter:
             site=self.key.site,
             token=self.key.token,
             layers=tuple(sorted(layers)),
-            shape=(split.n_responses, *feature_shape),
+            shape=(sum(token_counts) if ragged else split.n_responses, *feature_shape),
             dtype=dtype,
             layout=WrittenLayout(
                 layout=self.plan.layout,
                 batch_tokens=self.plan.batch_tokens,
                 stimuli=tuple(stimulus.name for stimulus in self.plan.stimuli),
+                **({"closed": self.plan.closed} if self.plan.closed else {}),
             ),
             taken_over=dict(taken_over),
             skipped=tuple(skipped),
@@ -150,6 +158,7 @@ class ActivationsWriter:
                 cast(ResponseRow, dict(zip(names, (*row, digest), strict=True)))
                 for row, digest in zip(of_responses, hashes, strict=True)
             ),
+            **also,
         ).write(self.folder / INDEX)
         forget_plan(self.folder)
 
@@ -172,7 +181,7 @@ def begin(
     """
     found = []
     for item in missing:
-        folder = split_folder / str(item.key)
+        folder = split_folder / item.key.folder
         named = {shard.file for shard in read_index(folder).shards} if (folder / INDEX).is_file() else set()
         first_file = max((_number(name) + 1 for name in named), default=0)
         try:

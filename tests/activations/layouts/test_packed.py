@@ -34,7 +34,7 @@ def some_texts() -> tuple[TextRequest, ...]:
         for size in (1, 4, 7):
             ids = (*prompt, *generator.integers(3, 300, size).tolist())
             span = (len(prompt), len(ids))
-            texts.append(TextRequest(ids, (len(prompt) - 1, len(ids) - 1), (span,), (span,)))
+            texts.append(TextRequest(ids, (len(prompt) - 1, len(ids) - 1), ((span,),), (span,)))
     return tuple(texts)
 
 

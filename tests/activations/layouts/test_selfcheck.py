@@ -112,7 +112,7 @@ def test_a_check_costs_little_however_long_the_texts_are_and_still_sees_them_par
     prompt = range(100, 700)
     span = ((601, 640),)
     texts = tuple(
-        TextRequest((1, *prompt, *range(first, first + 300)), (900,), span, span) for first in (1000, 2000, 3000)
+        TextRequest((1, *prompt, *range(first, first + 300)), (900,), (span,), span) for first in (1000, 2000, 3000)
     ) + tuple(TextRequest((1, *range(first, first + 1500)), (1500,)) for first in (4000, 6000))
     chosen = choose_texts(texts, {"max_position_embeddings": 2000})
     assert sum(len(text.ids) for text in chosen) <= 4 * (1 + 2 * selfcheck.AROUND)
@@ -124,7 +124,7 @@ def test_a_check_costs_little_however_long_the_texts_are_and_still_sees_them_par
     assert one[: selfcheck.AROUND + 1] == other[: selfcheck.AROUND + 1] and one[-1] != other[-1]
     for text in siblings:
         n = len(text.ids)
-        assert text.positions == (n // 2, n - 1) and text.means == text.logprobs == ((n // 2, n),)
+        assert text.positions == (n // 2, n - 1) and text.means == (text.logprobs,) == (((n // 2, n),),)
     assert set(choose_texts(texts, {"sliding_window": 800})) <= set(texts)
 
 

@@ -1,0 +1,97 @@
+"""A follow-up question as a method: how much likelier the model answers Yes than No, with nothing fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from repeng.distributions.follow_ups import FOLLOW_UPS
+from repeng.distributions.schema import Split
+from repeng.distributions.stimuli import get_stimulus
+from repeng.errors import BadInput, UnknownName
+from repeng.methods.base import (
+    Kind,
+    Method,
+    Note,
+    RequiredActivations,
+    ResponseScores,
+    Source,
+    Target,
+    no_note,
+)
+
+PREFIX = "ask:"
+"""Of the method's name, before the question's."""
+VERDICTS = ("yes", "no")
+
+
+@dataclass(frozen=True)
+class Ask(Method):
+    """The model's verdict on its own response, when it is asked a follow-up question.
+
+    Attributes:
+        name: `ask:` and the question's name, with its parameters.
+        question: of `distributions/follow_ups.py`.
+        best: the answer that speaks for a response that is right, or has the label: `yes` or `no`.
+    """
+
+    name: str
+    question: str
+    best: str
+    kind: Kind = "prompted"
+    uses_source: bool = False
+
+    @classmethod
+    def named(cls, name: str, question: str, best: str | None = None) -> Ask:
+        """The method of a question's name.
+
+        Args:
+            name: the method's.
+            question: with or without `ask:` before it.
+            best: None for the answer that follows an honest response, or Yes where that is open.
+
+        Raises:
+            UnknownName: there is no such question.
+            BadInput: `best` is neither yes nor no.
+        """
+        question = question.removeprefix(PREFIX)
+        if question not in FOLLOW_UPS:
+            raise UnknownName("follow-up question", question, FOLLOW_UPS)
+        best = (FOLLOW_UPS[question].honest or "Yes").lower() if best is None else str(best).lower()
+        if best not in VERDICTS:
+            raise BadInput(f"method {name!r}: best is {best!r}; give yes or no, whichever speaks for a right response")
+        return cls(name, question, best)
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        """What it is, in words."""
+        return f"the model's answer to: {FOLLOW_UPS[self.question].text}"
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The answer that speaks for a right response."""
+        return {"best": self.best}
+
+    def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
+        """The log-probability of each verdict."""
+        return tuple(RequiredActivations(get_stimulus(f"{self.question}_{word}")) for word in VERDICTS)
+
+    def fit(self, source: Source, note: Note = no_note) -> Asked:  # noqa: ARG002
+        """Nothing is fitted."""
+        return Asked(self.question, self.best)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The cached log-odds of one answer against the other: log p(best) - log p(other) after the question."""
+
+    question: str
+    best: str
+    layers: str = ""
+    held_out_accuracy: float | None = None
+
+    def answer(self, target: Target) -> ResponseScores:
+        """Softmax over each pair of the responses' log-odds."""
+        yes, no = (target.activations.logprobs(f"{self.question}_{word}")[0] for word in VERDICTS)
+        return ResponseScores(yes - no if self.best == "yes" else no - yes)

@@ -1,0 +1,34 @@
+"""A model without its weights: enough to tokenize for it, and to know its sites and how wide they are."""
+
+from __future__ import annotations
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from repeng.errors import BadInput
+from repeng.models.fingerprint import find_model, first_line, identify
+from repeng.models.load import LanguageModel
+
+
+def load_outline(name: str, *, dtype: str = "auto", device: str = "auto") -> LanguageModel:
+    """A model whose modules stand on torch's meta device, with its tokenizer. No weights are read; it cannot be run.
+
+    Args:
+        name: hub id, folder, or `mini`.
+        dtype: as of `load_model`.
+        device: as of `load_model`, for the dtype that `auto` means.
+
+    Raises:
+        BadInput: no such model, or one that is no causal language model.
+    """
+    identity = identify(name, dtype=dtype, device=device)
+    source = find_model(name)
+    options = {"revision": source.commit} if source.commit else {}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.path, **options)
+        config = AutoConfig.from_pretrained(source.path, **options)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise BadInput(f"cannot read {name!r} as a causal language model: {first_line(error)}") from error
+    return LanguageModel(model.eval(), tokenizer, identity)
