@@ -70,7 +70,7 @@ WRONG: list[tuple[str, list[str], str]] = [
     ("a port that is none", ["browse", "--port", "70000"], "--port"),
     ("a parameter without end", ["run", "--methods", "logistic(C=1e999)"], "C is inf; it must be a finite number"),
     ("a device as a study", ["run", "/dev/zero"], "/dev/zero: not a regular file but a device or a pipe"),
-    ("an unknown embedded benchmark", ["data", "export", "maxi", "o"], "choose from mini"),
+    ("an unknown embedded benchmark", ["data", "export", "maxi", "o"], "there is no file or folder 'maxi'"),
 ]
 
 

@@ -50,7 +50,9 @@ def test_a_chat_that_the_response_begins_is_the_opening_of_the_assistants_turn()
 
 def test_a_tokenizer_without_a_template_is_a_clear_error_only_when_a_chat_comes() -> None:
     render = chat_renderer(tokenizer(None, adds_bos=True))
-    with pytest.raises(BadInput, match="no chat template; take a chat model, or data whose prompts are text"):
+    with pytest.raises(
+        BadInput, match="no chat template; take a chat model, or write the chats as plain text with --chat plain"
+    ):
         render(CHAT)
 
 
