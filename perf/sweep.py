@@ -26,8 +26,8 @@ from safetensors.torch import save_file
 from repeng.activations.store.request import capture_record
 from repeng.distributions.stimuli import get_stimulus
 from repeng.models.fingerprint import Identity
-from repeng.study.steps import open_store
-from repeng.study.steps import sweep as sweep_over
+from repeng.study.cached_data import open_store
+from repeng.study.cached_sweep import sweep as sweep_over
 
 HASH = "0123456789ab"
 

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 import repeng
 from repeng.benchmarks.mini import mini_distributions
 from repeng.errors import BadInput, UnknownName
-from repeng.study.steps import CachedData
+from repeng.study.cached_data import CachedData
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "add-a-probe.md"
 

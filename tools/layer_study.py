@@ -34,7 +34,7 @@ from repeng.probes.fitting import RULES, ProbeSpec, fit_block, standardisation
 from repeng.probes.registry import get_probe
 from repeng.probes.selection import Curves, Unit, choose
 from repeng.probes.source import SourceData, split_source
-from repeng.study.steps import CachedData, open_store
+from repeng.study.cached_data import CachedData, open_store
 
 log = logging.getLogger(__name__)
 

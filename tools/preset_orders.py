@@ -21,7 +21,7 @@ from repeng.maths import pair_accuracy
 from repeng.probes.calibration import LogisticCalibration
 from repeng.probes.fitting import ProbeSpec, fit_probe
 from repeng.probes.registry import get_probe
-from repeng.study.steps import CachedData, open_store
+from repeng.study.cached_data import CachedData, open_store
 from tools.layer_study import Reader, every_pair, markdown, shifts_here
 
 log = logging.getLogger(__name__)

@@ -41,8 +41,8 @@ def fit(
     """Fit a probe on a source's cached activations: all layers, then layer and calibration on held-out prompts."""
     from repeng.activations.store.store import Store as Cache
     from repeng.probes.io import save
+    from repeng.study.cached_data import open_data, open_store
     from repeng.study.steps import fit as fit_on
-    from repeng.study.steps import open_data, open_store
 
     talk = Talk(json=json, quiet=quiet)
     opened = open_store(Cache(store, trust=trust_store), model)
@@ -96,7 +96,8 @@ def score(
     from repeng.probes.io import load
     from repeng.report.score_table import score_row, score_tables
     from repeng.results import evaluation_path, write_evaluation
-    from repeng.study.steps import cached_target, evaluate_cached, evaluation_provenance, open_data, open_for
+    from repeng.study.cached_data import open_data, open_for
+    from repeng.study.steps import cached_target, evaluate_cached, evaluation_provenance
 
     talk = Talk(json=json, quiet=quiet)
     fitted = load(probe, trust_code=trust_code)
@@ -150,8 +151,8 @@ def sweep(
     from repeng.cli.show import sweep_tables
     from repeng.methods.names import split_names
     from repeng.results import record_of, write_csv
-    from repeng.study.steps import open_data, open_store
-    from repeng.study.steps import sweep as sweep_over
+    from repeng.study.cached_data import open_data, open_store
+    from repeng.study.cached_sweep import sweep as sweep_over
 
     talk = Talk(json=json, quiet=quiet)
     opened = open_store(Cache(store, trust=trust_store), model)
@@ -208,7 +209,8 @@ def matrix(
     """
     from repeng.activations.store.store import Store as Cache
     from repeng.cli.show import matrix_tables
-    from repeng.study.steps import open_data, open_store, transfer_matrix
+    from repeng.study.cached_data import open_data, open_store
+    from repeng.study.cached_sweep import transfer_matrix
 
     talk = Talk(json=json, quiet=quiet)
     opened = open_store(Cache(store, trust=trust_store), model)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from repeng.activations.sizes import ActivationsSize
     from repeng.distributions.cautions import Caution
     from repeng.results import LayerRow
+    from repeng.study.cached_sweep import Transfer
     from repeng.study.capture_plan import CachePlan
-    from repeng.study.steps import Transfer
     from repeng.study.study import Plan
 
 HEADS_ACROSS = 8

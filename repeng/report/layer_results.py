@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
-from repeng.study import steps
+from repeng.study import cached_sweep
 from repeng.study.layer_sweep import LayerFigures, TransferFigures, sweep_layers, transfer_between
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class TransferTable:
 
 @overload
 def sweep(
-    cached: steps.Cached,
+    cached: cached_sweep.Cached,
     source: str,
     targets: str | Sequence[str],
     probes: Any = ...,
@@ -119,7 +119,7 @@ def sweep(cached: Any, source: Any, *others: Any, **options: Any) -> list[LayerR
         source: a label a row; or the distribution to fit on.
         others: the probes; or the targets, and the probes.
         options: of `repeng.study.layer_sweep.sweep_layers`: groups, test, folds, seed; or of
-            `repeng.study.steps.sweep`: site, token, seed, block_bytes, allow_shared.
+            `repeng.study.cached_sweep.sweep`: site, token, seed, block_bytes, allow_shared.
 
     Returns:
         A `LayerSweep` with `.frame` and `.chart()`; or one `LayerRow` a probe, target, layer and head.
@@ -131,16 +131,16 @@ def sweep(cached: Any, source: Any, *others: Any, **options: Any) -> list[LayerR
     """
     if isinstance(cached, Mapping):
         return LayerSweep(tuple(sweep_layers(cached, source, *others, **options)))
-    return steps.sweep(cached, source, *others, **options)
+    return cached_sweep.sweep(cached, source, *others, **options)
 
 
 @overload
 def transfer_matrix(
-    cached: steps.Cached, distributions: Sequence[str], probe: Any = ..., **options: Any
-) -> steps.Transfer: ...
+    cached: cached_sweep.Cached, distributions: Sequence[str], probe: Any = ..., **options: Any
+) -> cached_sweep.Transfer: ...
 @overload
 def transfer_matrix(cached: Mapping[str, Any], probe: Any = ..., **options: Any) -> TransferTable: ...
-def transfer_matrix(cached: Any, *others: Any, **options: Any) -> steps.Transfer | TransferTable:
+def transfer_matrix(cached: Any, *others: Any, **options: Any) -> cached_sweep.Transfer | TransferTable:
     """Fit on each of some sets, test on each.
 
         repeng.transfer_matrix({"cities": (X1, y1), "sums": (X2, y2)}, "mms")    # rows and labels of one's own
@@ -150,7 +150,7 @@ def transfer_matrix(cached: Any, *others: Any, **options: Any) -> steps.Transfer
         cached: `(X, y)` or `(X, y, groups)` by name; or activations of a store.
         others: the probe; or the distributions, and the probe.
         options: of `repeng.study.layer_sweep.transfer_between`: folds, seed; or of
-            `repeng.study.steps.transfer_matrix`: site, token, seed, allow_shared.
+            `repeng.study.cached_sweep.transfer_matrix`: site, token, seed, allow_shared.
 
     Returns:
         A `TransferTable` with `.frame`, `.matrix()` and `.chart()`; or a `Transfer` of accuracies and cosines.
@@ -162,4 +162,4 @@ def transfer_matrix(cached: Any, *others: Any, **options: Any) -> steps.Transfer
     """
     if isinstance(cached, Mapping):
         return TransferTable(tuple(transfer_between(cached, *others, **options)))
-    return steps.transfer_matrix(cached, *others, **options)
+    return cached_sweep.transfer_matrix(cached, *others, **options)

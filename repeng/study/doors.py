@@ -10,8 +10,9 @@ from repeng.errors import BadInput
 from repeng.metrics import Evaluation
 from repeng.probes.fitted import FittedProbe
 from repeng.study import steps
+from repeng.study.cached_data import Cached, CachedData
 from repeng.study.classifier_figures import ClassifierFigures, evaluate_classifier
-from repeng.study.steps import Cached, CachedData, Data
+from repeng.study.steps import Data
 from repeng.study.text_activations import TextActivations, Texts, are_texts, capture_texts
 
 if TYPE_CHECKING:

@@ -1,39 +1,34 @@
-"""A study step by step: capture, fit, evaluate, sweep, transfer matrix. What `import repeng` and the commands call."""
+"""A study step by step: capture, fit, evaluate. What `import repeng` and the commands call."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from jaxtyping import Float
 
 from repeng.activations.capture import capture as capture_activations
 from repeng.activations.store.cached_split import CachedSplit
 from repeng.activations.store.files import SplitKey
 from repeng.activations.store.request import Request
-from repeng.activations.store.store import Store, StoredCapture
-from repeng.benchmarks.loaded import load_benchmark, load_named
+from repeng.activations.store.store import Store
+from repeng.benchmarks.loaded import load_named
 from repeng.distributions.reading import Reading
 from repeng.distributions.schema import Distribution, ResponseLabels, Split
 from repeng.distributions.stimuli import Stimulus, get_stimulus
-from repeng.errors import BadInput, CaptureMismatch, UnknownName
-from repeng.methods.answers import by_layer
+from repeng.errors import BadInput
 from repeng.methods.answers import evaluate as judge
 from repeng.methods.base import Target
 from repeng.methods.named_probe import NamedProbe, check_token
 from repeng.methods.probes import CachedSource, FittedOnCache
 from repeng.metrics import Evaluation
-from repeng.models.fingerprint import slug
-from repeng.probes.fitted import NO_HEAD, FittedProbe
+from repeng.probes.fitted import FittedProbe
 from repeng.probes.fitting import fit_probe
 from repeng.probes.selection import LayerChoice, check_layers
 from repeng.probes.sklearn_probe import as_probe
 from repeng.probes.source import BLOCK_BYTES
-from repeng.results import AUROC, PAIR_ACCURACY, LayerRow, layer_rows
+from repeng.study.cached_data import Cached, CachedData, open_for, opened, siblings, versions_of
 from repeng.study.capture_plan import ModelSettings
 from repeng.version import __version__
 
@@ -43,48 +38,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Data = str | Path | Distribution | Split | Sequence[Distribution | Split]
-
-
-class CachedData(StoredCapture):
-    """One model's cached activations, and which version of a split's data is meant where there are several.
-
-    Attributes:
-        versions: the data hash of some (distribution, split).
-    """
-
-    def __init__(
-        self, folder: Path, versions: Mapping[tuple[str, str], str] | None = None, *, trust: bool = False
-    ) -> None:
-        super().__init__(folder, trust=trust)
-        self.versions = versions or {}
-
-    def find(self, distribution: str, split: str = "train", *, data_hash: str | None = None) -> SplitKey:
-        """Which data a distribution's split means.
-
-        Raises:
-            UnknownName: nothing of that name is here.
-            BadInput: what is here is of other data than is meant; or of several, and none is meant.
-        """
-        meant = data_hash or self.versions.get((distribution, split))
-        here = [key for key in self.splits() if key[:2] == (distribution, split)]
-        if meant and here and meant not in {key.data_hash for key in here}:
-            raise BadInput(
-                f"{self.id} holds {distribution}/{split} of other data than is meant ({meant}): "
-                f"{'; '.join(map(self.described, here))}; capture it with: repeng cache"
-            )
-        return super().find(distribution, split, data_hash=meant)
-
-    def split(self, distribution: str, split: str = "train", *, data_hash: str | None = None) -> CachedSplit:
-        """The cached activations of a split, to be read layer by layer.
-
-        Raises:
-            UnknownName, BadInput: as `find`.
-        """
-        return CachedSplit(self, *self.find(distribution, split, data_hash=data_hash))
-
-
-Cached = CachedData | StoredCapture | Store | str | Path
-"""Cached activations: what `capture` gives, or a store (or its folder) that holds one model's."""
 
 
 def capture(
@@ -142,94 +95,6 @@ def capture(
     return CachedData(kept.root / done.capture_id, versions_of(splits))
 
 
-def versions_of(data: Iterable[Distribution | Split]) -> dict[tuple[str, str], str]:
-    """The data hash of every split of some data, by distribution and split."""
-    splits = [split for each in data for split in (each.splits.values() if isinstance(each, Distribution) else (each,))]
-    return {(split.distribution, split.name): split.data_hash for split in splits}
-
-
-def open_data(
-    cached: CachedData,
-    *,
-    data: str | None = None,
-    benchmark: str | None = None,
-    limit: int | None = None,
-    hashes: Sequence[str] = (),
-    reading: Reading | None = None,
-) -> CachedData:
-    """Cached activations of which it is said which data is meant.
-
-    Args:
-        cached: the activations.
-        data: where the data is, as it was captured.
-        benchmark: whose data it is.
-        limit: only the first so many examples of each split.
-        hashes: data hashes, each of which also means what was read together with it.
-        reading: how the data was read: the columns and labels that were named when it was captured.
-
-    Raises:
-        BadInput, BadData: there is no such data, or it is wrong.
-        UnknownName: nothing here has such a hash.
-    """
-    versions: dict[tuple[str, str], str] = {}
-    if benchmark is not None:
-        versions = versions_of(load_benchmark(benchmark, data, limit=limit, reading=reading).distributions.values())
-    elif data is not None or limit is not None:
-        versions = versions_of(load_named(data, limit=limit, reading=reading).values())
-    keys = cached.splits()
-    for data_hash in hashes:
-        named = [key for key in keys if key.data_hash == data_hash]
-        if not named:
-            raise UnknownName(f"data hash in {cached.id}", data_hash, {key.data_hash for key in keys})
-        for key in named:
-            for name, siblings in _siblings(cached, key).items():
-                if len(siblings) == 1:
-                    versions.setdefault((key.distribution, name), siblings[0])
-            versions[key.distribution, key.split] = data_hash
-    return CachedData(cached.folder, versions, trust=cached.trust)
-
-
-def open_store(store: str | Path | Store, model: str | None = None) -> CachedData:
-    """A store's activations of a model; of its only one where no model is named.
-
-    Raises:
-        BadInput: the store holds none, or several that the name does not tell apart.
-    """
-    opened = store if isinstance(store, Store) else Store(store)
-    found = [each for each in opened.captures() if model in (None, each.model, each.id, slug(each.model))]
-    if not found:
-        raise BadInput(
-            f"{opened.root}: no capture{f' of {model}' if model else ''} here; make one with: "
-            f"repeng cache --store {opened.root} --model {model or 'MODEL'}"
-        )
-    if len(found) > 1:
-        listing = ", ".join(f"{each.id} ({each.model}, {each.dtype})" for each in found)
-        raise BadInput(f"{opened.root} holds several captures: {listing}; choose one with --model, by its id")
-    return CachedData(found[0].folder, trust=opened.trust)
-
-
-def open_for(fitted: FittedProbe, store: str | Path | Store, model: str | None = None) -> CachedData:
-    """A store's activations of the capture that a probe was fitted on.
-
-    Raises:
-        BadInput: the store holds no capture, or none of the model that was asked for.
-        CaptureMismatch: it holds others alone, or another was asked for.
-    """
-    opened = store if isinstance(store, Store) else Store(store)
-    own = fitted.provenance.get("capture_id")
-    held = [each.id for each in opened.captures()]
-    if model is None and own is not None and held:
-        if own in held:
-            return CachedData(opened.root / str(own), trust=opened.trust)
-        raise CaptureMismatch(
-            f"probe {fitted.name!r} was fitted on capture {own!r}, which is not in {opened.root}; "
-            f"there are {', '.join(held)}"
-        )
-    chosen = open_store(opened, model)
-    fitted.check_capture(chosen.id)
-    return chosen
-
-
 def fit(
     cached: Cached,
     source: str,
@@ -264,10 +129,10 @@ def fit(
         StoreError: what the probe reads was not captured.
         NonFinite: an activation is infinite or not a number.
     """
-    data = _opened(cached)
+    data = opened(cached)
     if isinstance(layers, str):
         check_layers(layers, data.n_layers, data.model)
-    named = _probe(probe)
+    named = probe_of(probe)
     spec = named.spec(layers, seed=seed)
     spec = replace(spec, site=site or spec.site, token=token or spec.token)
     check_token(named.probe, spec.token)
@@ -278,11 +143,11 @@ def fit(
         "model": split.capture.model,
         "source": split.distribution,
         "data_hash": split.data_hash,
-        **({} if record is None else {"place": record.place, "siblings": _siblings(data, split.key)}),
+        **({} if record is None else {"place": record.place, "siblings": siblings(data, split.key)}),
         **({} if record is None else {"prompts": list(record.prompts)}),
         "repeng_version": __version__,
     }
-    labelled = CachedSource.of(spec, split.capture.n_layers, split, _labels(split))
+    labelled = CachedSource.of(spec, split.capture.n_layers, split, labels_of(split))
     return fit_probe(spec, labelled, provenance=provenance, block_bytes=block_bytes)
 
 
@@ -309,14 +174,14 @@ def evaluate(
         RepengError: no pair is left.
     """
     path = isinstance(cached, str | Path | Store)
-    data = open_for(fitted, cached) if path else _opened(cached)  # type: ignore[arg-type]
+    data = open_for(fitted, cached) if path else opened(cached)  # type: ignore[arg-type]
     fitted.check_capture(data.id)
     return evaluate_cached(fitted, cached_target(fitted, data, target, split=split, allow_shared=allow_shared))
 
 
 def evaluate_cached(fitted: FittedProbe, asked: CachedSplit) -> Evaluation:
     """Score a fitted probe on what `cached_target` found."""
-    question, labels = _question(asked)
+    question, labels = question_of(asked)
     return judge(FittedOnCache.alone(fitted, asked.capture.n_layers).answer(question), question, labels)
 
 
@@ -372,154 +237,6 @@ def evaluation_provenance(fitted: FittedProbe, cached: CachedData, target: Cache
     }
 
 
-def sweep(
-    cached: Cached,
-    source: str,
-    targets: str | Sequence[str],
-    probes: Any = ("mms", "lat", "ccs", "cra"),
-    *,
-    site: str | None = None,
-    token: str | None = None,
-    seed: int = 0,
-    block_bytes: int = BLOCK_BYTES,
-    allow_shared: bool = False,
-) -> list[LayerRow]:
-    """Every probe at every layer, and every head where the site has heads, on every target's test split.
-
-    Memory does not grow with the store: fitting holds `block_bytes` of the source's float32 activations (one layer, if
-    that has more) and two or three copies of them, scoring one layer of one target.
-
-    Args:
-        cached: the activations.
-        source: the distribution to fit on.
-        targets: the distributions to score.
-        probes: as in `fit`.
-        site: hook site to read, where it is not a probe's own; `token` alike.
-        seed: of the source's split.
-        block_bytes: as in `fit`.
-        allow_shared: as in `evaluate`.
-
-    Returns:
-        One row a probe, target, layer and head, with accuracy and its 95 % interval; `pandas.DataFrame(rows)` is a
-        table. `chosen` marks what the source alone chose, `oracle` what the target's labels would have: not to use.
-
-    Raises:
-        UnknownName: no such probe, source or target.
-        BadInput: as `evaluate`.
-        StoreError: what a probe reads was not captured.
-    """
-    data = _opened(cached)
-    targets = (targets,) if isinstance(targets, str) else targets
-    for target in targets:
-        data.find(target, "test")
-    named = [_probe(probe) for probe in (list(probes) if isinstance(probes, tuple | list) else [probes])]
-    rows: list[LayerRow] = []
-    for one in named:
-        fitted = fit(data, source, one, site=site, token=token, seed=seed, block_bytes=block_bytes)
-        units = [unit for layer in fitted.fitted_layers for unit in fitted.heads_of(layer)]
-        for target in targets:
-            asked = cached_target(fitted, data, target, allow_shared=allow_shared)
-            question, labels = _question(asked)
-            found = FittedOnCache.alone(fitted, data.n_layers).unit_scores(question, units)
-            asked.forget()
-            figures = by_layer(found, question, labels).figures
-            names = {"model": data.model, "probe": one.name, "source": source, "target": target}
-            rows += layer_rows(figures, **names, figure=_figure(question))
-    return rows
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """One probe fitted on each of some distributions and tested on each.
-
-    Attributes:
-        accuracy: `[source][target]`.
-        cosine: `[source][source]`, of the directions at one layer that all sources share; None where the probe has
-            no direction, and where sources chose different heads.
-        layer: that layer: the one of highest mean held-out accuracy over the sources.
-        figures: what the accuracies on each target are: `pair accuracy`, or `auroc` of labelled texts.
-    """
-
-    probe: str
-    names: tuple[str, ...]
-    accuracy: list[list[float]]
-    cosine: list[list[float]] | None
-    layer: int
-    figures: tuple[str, ...]
-
-
-def transfer_matrix(
-    cached: Cached,
-    distributions: Sequence[str],
-    probe: Any = "mms",
-    *,
-    site: str | None = None,
-    token: str | None = None,
-    seed: int = 0,
-    allow_shared: bool = False,
-) -> Transfer:
-    """Fit on each distribution's train split, test on each one's test split, all at one shared layer.
-
-    Is it one truth direction (Marks and Tegmark 2023, arXiv:2310.06824)? Then every accuracy is high and every cosine
-    near 1.
-
-    Args:
-        cached: the activations.
-        distributions: two or more.
-        probe: as in `fit`.
-        site: hook site to read, where it is not the probe's own; `token` alike.
-        seed: of the sources' splits.
-        allow_shared: as in `evaluate`.
-
-    Raises:
-        BadInput: fewer than two distributions; or as `evaluate`.
-        UnknownName: no such probe or distribution.
-        StoreError: what the probe reads was not captured.
-    """
-    data = _opened(cached)
-    named = _probe(probe)
-    if len(distributions) < 2:
-        listing = ", ".join(distributions) or "none"
-        raise BadInput(f"a transfer matrix needs 2 distributions or more; given {listing}")
-    for each in distributions:
-        data.find(each, "test")
-    fits = [fit(data, each, named, site=site, token=token, seed=seed) for each in distributions]
-    place = int(np.mean([fitted.held_out_accuracy for fitted in fits], axis=0).argmax())
-    accuracy: list[list[float]] = [[] for _ in distributions]
-    figures = []
-    for each in distributions:
-        asked = [cached_target(fitted, data, each, allow_shared=allow_shared) for fitted in fits][0]
-        question, labels = _question(asked)
-        figures.append(_figure(question))
-        for row, fitted in zip(accuracy, fits, strict=True):
-            found = FittedOnCache.alone(fitted, data.n_layers).unit_scores(question, [fitted.layer_units[place]])
-            row.append(by_layer(found, question, labels).figures[0].accuracy)
-        asked.forget()
-    cosine = None
-    units = [_unit_direction(fitted, place) for fitted in fits]
-    if len({fitted.layer_heads[place] for fitted in fits}) == 1 and all(unit is not None for unit in units):
-        stacked = np.stack([unit for unit in units if unit is not None])
-        cosine = (stacked @ stacked.T).tolist()
-    return Transfer(named.name, tuple(distributions), accuracy, cosine, fits[0].fitted_layers[place], tuple(figures))
-
-
-def _opened(cached: Cached) -> CachedData:
-    if isinstance(cached, CachedData):
-        return cached
-    return CachedData(cached.folder, trust=cached.trust) if isinstance(cached, StoredCapture) else open_store(cached)
-
-
-def _siblings(cached: CachedData, key: SplitKey) -> dict[str, list[str]]:
-    """Of every split that was read together with one, itself among them, the data hashes that it had."""
-    found: dict[str, list[str]] = {}
-    record = cached.data_of(key)
-    for source in record.sources if record is not None else ():
-        for name, data_hash in source.siblings.items():
-            if data_hash not in found.setdefault(name, []):
-                found[name].append(data_hash)
-    return found
-
-
 def _shared_prompts(fitted: FittedProbe, cached: CachedData, target: SplitKey) -> tuple[int | None, int]:
     """How many of a target's prompts a probe was fitted on, None where nothing tells; and of how many.
 
@@ -540,7 +257,7 @@ def _shared_prompts(fitted: FittedProbe, cached: CachedData, target: SplitKey) -
     return len(groups) if seen else None, len({row["group"] for row in rows})
 
 
-def _probe(given: Any) -> NamedProbe:
+def probe_of(given: Any) -> NamedProbe:
     """A probe, or a classifier of scikit-learn's, with its name and where it reads."""
     if isinstance(given, NamedProbe):
         return given
@@ -560,31 +277,13 @@ def _splits(data: Data, limit: int | None, reading: Reading | None) -> list[Spli
     return [split.first(limit) for split in found]
 
 
-def _labels(cached: CachedSplit) -> ResponseLabels:
+def labels_of(cached: CachedSplit) -> ResponseLabels:
     """The labels of a split that is only known from a store."""
     return cached.capture.labels(cached.distribution, cached.split, data_hash=cached.data_hash)
 
 
-def _question(cached: CachedSplit) -> tuple[Target, ResponseLabels]:
+def question_of(cached: CachedSplit) -> tuple[Target, ResponseLabels]:
     """A split that is only known from a store, without its labels; and its labels."""
-    labels = _labels(cached)
+    labels = labels_of(cached)
     structure = (labels.units, labels.rivals, labels.as_texts)
     return Target(cached.distribution, cached.data_hash, *structure, (), lambda: cached), labels
-
-
-def _figure(question: Target) -> str:
-    """What an accuracy of the answer to a question is."""
-    return AUROC if question.as_texts else PAIR_ACCURACY
-
-
-def _unit_direction(fitted: FittedProbe, place: int) -> Float[np.ndarray, " d"] | None:
-    """The direction at a layer (and its best head), of length 1, towards what scores higher; None if there is none."""
-    state = fitted.probe.state()
-    if "direction_" not in state:
-        return None
-    head = fitted.layer_heads[place]
-    index = (place,) if head == NO_HEAD else (place, head)
-    # CCS keeps the sign that labels gave it apart from a direction that knew none.
-    direction = state["direction_"][index] * (state["sign_"][index] if "sign_" in state else 1)
-    values: Float[np.ndarray, " d"] = direction.double().numpy()
-    return values / max(float(np.linalg.norm(values)), 1e-12)

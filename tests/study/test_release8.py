@@ -19,8 +19,9 @@ from repeng.activations.store.store import Store
 from repeng.benchmarks.mini import mini_distributions
 from repeng.probes.io import load
 from repeng.results import evaluation_path, read_evaluation, read_results, write_results
+from repeng.study.cached_data import open_store
 from repeng.study.settings import Study
-from repeng.study.steps import evaluate, fit, open_store
+from repeng.study.steps import evaluate, fit
 from repeng.study.study import plan_study, run_study
 
 HERE = Path(__file__).parent / "release8"

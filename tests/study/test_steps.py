@@ -21,8 +21,10 @@ from repeng.probes.fitting import ProbeSpec, fit_probe
 from repeng.probes.io import load, save
 from repeng.probes.registry import get_probe
 from repeng.probes.source import BLOCK_BYTES, layer_blocks, split_source
-from repeng.study.steps import CachedData, evaluate, fit, open_data, open_for, open_store, sweep, transfer_matrix
+from repeng.study.cached_data import CachedData, open_data, open_for, open_store
+from repeng.study.cached_sweep import sweep, transfer_matrix
 from repeng.study.steps import capture as capture_data
+from repeng.study.steps import evaluate, fit
 
 ONE_LAYER = 1
 

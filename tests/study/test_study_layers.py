@@ -13,9 +13,9 @@ from repeng.methods.probes import CachedSource, FittedOnCache
 from repeng.probes.fitting import ProbeSpec, fit_probe
 from repeng.probes.registry import get_probe
 from repeng.results import LayerRow, read_layers, read_results
+from repeng.study.cached_sweep import sweep
 from repeng.study.evaluations import Task
 from repeng.study.settings import Study
-from repeng.study.steps import sweep
 from repeng.study.study import StudyOutcome, plan_study, run_study
 
 LAYERS = 3

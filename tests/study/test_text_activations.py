@@ -14,7 +14,7 @@ from repeng.distributions.chat import chat_renderer
 from repeng.distributions.schema import Message
 from repeng.errors import BadData, BadInput, UnknownName
 from repeng.models.load import LanguageModel, load_model
-from repeng.study.steps import CachedData
+from repeng.study.cached_data import CachedData
 from repeng.study.text_activations import TextActivations, as_example
 
 TEXTS = ["The sky is blue.", "The sky is green, and grass is not.", "No.", "The sky is blue."]

@@ -19,8 +19,8 @@ from repeng.activations.store.store import Store, StoredCapture
 from repeng.benchmarks.loaded import export
 from repeng.benchmarks.mini import mini_benchmark
 from repeng.results import ResultRow
+from repeng.study.cached_sweep import sweep
 from repeng.study.settings import DEFAULT_METHODS, Study
-from repeng.study.steps import sweep
 from repeng.study.study import plan_study, run_study
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,8 @@ from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput
 from repeng.models.fingerprint import identify
 from repeng.models.load import LanguageModel, load_model
-from repeng.study.steps import evaluate, fit, open_store
+from repeng.study.cached_data import open_store
+from repeng.study.steps import evaluate, fit
 
 PLAIN = Request((get_stimulus("plain"),))
 

@@ -1,0 +1,168 @@
+"""Cached activations with which version of the data is meant: opening them, by store, model, data or probe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repeng.activations.store.cached_split import CachedSplit
+from repeng.activations.store.files import SplitKey
+from repeng.activations.store.store import Store, StoredCapture
+from repeng.benchmarks.loaded import load_benchmark, load_named
+from repeng.distributions.reading import Reading
+from repeng.distributions.schema import Distribution, Split
+from repeng.errors import BadInput, CaptureMismatch, UnknownName
+from repeng.models.fingerprint import slug
+from repeng.probes.fitted import FittedProbe
+
+if TYPE_CHECKING:
+    pass
+
+
+class CachedData(StoredCapture):
+    """One model's cached activations, and which version of a split's data is meant where there are several.
+
+    Attributes:
+        versions: the data hash of some (distribution, split).
+    """
+
+    def __init__(
+        self, folder: Path, versions: Mapping[tuple[str, str], str] | None = None, *, trust: bool = False
+    ) -> None:
+        super().__init__(folder, trust=trust)
+        self.versions = versions or {}
+
+    def find(self, distribution: str, split: str = "train", *, data_hash: str | None = None) -> SplitKey:
+        """Which data a distribution's split means.
+
+        Raises:
+            UnknownName: nothing of that name is here.
+            BadInput: what is here is of other data than is meant; or of several, and none is meant.
+        """
+        meant = data_hash or self.versions.get((distribution, split))
+        here = [key for key in self.splits() if key[:2] == (distribution, split)]
+        if meant and here and meant not in {key.data_hash for key in here}:
+            raise BadInput(
+                f"{self.id} holds {distribution}/{split} of other data than is meant ({meant}): "
+                f"{'; '.join(map(self.described, here))}; capture it with: repeng cache"
+            )
+        return super().find(distribution, split, data_hash=meant)
+
+    def split(self, distribution: str, split: str = "train", *, data_hash: str | None = None) -> CachedSplit:
+        """The cached activations of a split, to be read layer by layer.
+
+        Raises:
+            UnknownName, BadInput: as `find`.
+        """
+        return CachedSplit(self, *self.find(distribution, split, data_hash=data_hash))
+
+
+Cached = CachedData | StoredCapture | Store | str | Path
+"""Cached activations: what `capture` gives, or a store (or its folder) that holds one model's."""
+
+
+def versions_of(data: Iterable[Distribution | Split]) -> dict[tuple[str, str], str]:
+    """The data hash of every split of some data, by distribution and split."""
+    splits = [split for each in data for split in (each.splits.values() if isinstance(each, Distribution) else (each,))]
+    return {(split.distribution, split.name): split.data_hash for split in splits}
+
+
+def open_data(
+    cached: CachedData,
+    *,
+    data: str | None = None,
+    benchmark: str | None = None,
+    limit: int | None = None,
+    hashes: Sequence[str] = (),
+    reading: Reading | None = None,
+) -> CachedData:
+    """Cached activations of which it is said which data is meant.
+
+    Args:
+        cached: the activations.
+        data: where the data is, as it was captured.
+        benchmark: whose data it is.
+        limit: only the first so many examples of each split.
+        hashes: data hashes, each of which also means what was read together with it.
+        reading: how the data was read: the columns and labels that were named when it was captured.
+
+    Raises:
+        BadInput, BadData: there is no such data, or it is wrong.
+        UnknownName: nothing here has such a hash.
+    """
+    versions: dict[tuple[str, str], str] = {}
+    if benchmark is not None:
+        versions = versions_of(load_benchmark(benchmark, data, limit=limit, reading=reading).distributions.values())
+    elif data is not None or limit is not None:
+        versions = versions_of(load_named(data, limit=limit, reading=reading).values())
+    keys = cached.splits()
+    for data_hash in hashes:
+        named = [key for key in keys if key.data_hash == data_hash]
+        if not named:
+            raise UnknownName(f"data hash in {cached.id}", data_hash, {key.data_hash for key in keys})
+        for key in named:
+            for name, hashes_of in siblings(cached, key).items():
+                if len(hashes_of) == 1:
+                    versions.setdefault((key.distribution, name), hashes_of[0])
+            versions[key.distribution, key.split] = data_hash
+    return CachedData(cached.folder, versions, trust=cached.trust)
+
+
+def open_store(store: str | Path | Store, model: str | None = None) -> CachedData:
+    """A store's activations of a model; of its only one where no model is named.
+
+    Raises:
+        BadInput: the store holds none, or several that the name does not tell apart.
+    """
+    opened = store if isinstance(store, Store) else Store(store)
+    found = [each for each in opened.captures() if model in (None, each.model, each.id, slug(each.model))]
+    if not found:
+        raise BadInput(
+            f"{opened.root}: no capture{f' of {model}' if model else ''} here; make one with: "
+            f"repeng cache --store {opened.root} --model {model or 'MODEL'}"
+        )
+    if len(found) > 1:
+        listing = ", ".join(f"{each.id} ({each.model}, {each.dtype})" for each in found)
+        raise BadInput(f"{opened.root} holds several captures: {listing}; choose one with --model, by its id")
+    return CachedData(found[0].folder, trust=opened.trust)
+
+
+def open_for(fitted: FittedProbe, store: str | Path | Store, model: str | None = None) -> CachedData:
+    """A store's activations of the capture that a probe was fitted on.
+
+    Raises:
+        BadInput: the store holds no capture, or none of the model that was asked for.
+        CaptureMismatch: it holds others alone, or another was asked for.
+    """
+    opened = store if isinstance(store, Store) else Store(store)
+    own = fitted.provenance.get("capture_id")
+    held = [each.id for each in opened.captures()]
+    if model is None and own is not None and held:
+        if own in held:
+            return CachedData(opened.root / str(own), trust=opened.trust)
+        raise CaptureMismatch(
+            f"probe {fitted.name!r} was fitted on capture {own!r}, which is not in {opened.root}; "
+            f"there are {', '.join(held)}"
+        )
+    chosen = open_store(opened, model)
+    fitted.check_capture(chosen.id)
+    return chosen
+
+
+def opened(cached: Cached) -> CachedData:
+    """Cached activations, however they were named."""
+    if isinstance(cached, CachedData):
+        return cached
+    return CachedData(cached.folder, trust=cached.trust) if isinstance(cached, StoredCapture) else open_store(cached)
+
+
+def siblings(cached: CachedData, key: SplitKey) -> dict[str, list[str]]:
+    """Of every split that was read together with one, itself among them, the data hashes that it had."""
+    found: dict[str, list[str]] = {}
+    record = cached.data_of(key)
+    for source in record.sources if record is not None else ():
+        for name, data_hash in source.siblings.items():
+            if data_hash not in found.setdefault(name, []):
+                found[name].append(data_hash)
+    return found
