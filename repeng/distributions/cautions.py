@@ -57,6 +57,10 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "there 1 % false positives is the highest score of them all, and what it flags elsewhere may be far from 1 %: "
         "read the realised false positives, or name a larger set with --benign",
     ),
+    "benign_shared": (
+        "texts of the benign distribution that a target has too",
+        "thresholds are not set on what is asked about, so these are left out",
+    ),
     "unequal_texts": (
         "targets about which methods were asked with different texts",
         "some texts have no such token or are too long for a method, so figures of one row are not of the same texts",

@@ -44,7 +44,7 @@ from repeng.study.evaluations import (
 from repeng.study.overlap import with_overlap, with_overlap_figures, write_overlaps
 from repeng.study.results_folder import CAPABILITIES, PREDICTIONS, STUDY, TABLE, joined, written_alone
 from repeng.study.settings import Study
-from repeng.study.text_cautions import benign_split, few_negatives, unequal_texts
+from repeng.study.text_cautions import benign_split, threshold_cautions, unequal_texts
 from repeng.study.tuning_plan import TuningPlan, plan_tunings
 
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
@@ -181,7 +181,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     cautions = (
         *data_cautions([train for train, _ in fitted], list(dict.fromkeys(task.target for task in tasks)), overlaps),
         *own_sources(() if world.every_pair else world.benchmark.shifts),
-        *few_negatives(world, benign),
+        *threshold_cautions(world, benign),
         *version_cautions(Path(study.store), settings.capture_id),
     )
     return Plan(

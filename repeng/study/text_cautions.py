@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from repeng.benchmarks.loaded import LoadedBenchmark
 from repeng.distributions.cautions import FEWEST_NEGATIVES, Caution
-from repeng.distributions.schema import Prompt, Split
+from repeng.distributions.schema import Example, Prompt, Split
 from repeng.errors import BadInput
 from repeng.metrics import TextEvaluation
 from repeng.probes.source import TRAIN_SHARE
@@ -14,33 +15,35 @@ from repeng.study.evaluations import MethodEvaluation
 
 
 def benign_split(world: LoadedBenchmark, name: str) -> Split:
-    """The test split of the benign distribution, whose texts of label 0 set thresholds.
+    """The test split of the benign distribution, whose texts of label 0 set thresholds, without texts of a target.
 
     Raises:
-        BadInput: no target holds labelled texts; it has no text of label 0, or one that a target has too.
+        BadInput: no target holds labelled texts; or it has no text of label 0 that no target has.
     """
     split = world.distributions[name].test
-    targets = {shift.target: world.distributions[shift.target].test for shift in world.benchmark.shifts}
-    texts = {target: own for target, own in targets.items() if own.as_texts}
-    if not texts:
+    asked: set[tuple[Prompt, str]] = set()
+    for target in {shift.target for shift in world.benchmark.shifts}:
+        own = world.distributions[target].test
+        asked |= _texts(own) if own.as_texts else set()
+    if not asked:
         raise BadInput(f"--benign {name} sets thresholds for labelled texts, and no target holds such; leave it out")
-    if split.labels.all():
-        raise BadInput(f"{name}/test has no text of label 0 to set a threshold on; name another with --benign")
-    own = _texts(split)
-    for target, asked in texts.items():
-        if shared := len(own & _texts(asked)):
-            raise BadInput(
-                f"{shared} of the texts of {name}/test are in {target}/test too, and thresholds must not be set on "
-                "what is asked about; name another distribution with --benign"
-            )
-    return split
+    kept = tuple(example for example in split.examples if not asked & _texts_of(example))
+    if all(all(example.labels) for example in kept):
+        raise BadInput(
+            f"{name}/test has no text of label 0, besides those of targets, to set a threshold on; name another with "
+            "--benign"
+        )
+    return split if len(kept) == len(split.examples) else replace(split, examples=kept, origin=None)
 
 
-def few_negatives(world: LoadedBenchmark, benign: Split | None) -> list[Caution]:
-    """Where a threshold of 1 % false positives is set on so few texts that it is the highest of them."""
+def threshold_cautions(world: LoadedBenchmark, benign: Split | None) -> list[Caution]:
+    """Where a threshold of 1 % false positives is set on so few texts that it is the highest of them; and what of the
+    benign distribution is left out for being a target's."""
     if benign is not None:
         count = int((benign.labels == 0).sum())
-        return [_few(benign.distribution, f"{count}")] if count < FEWEST_NEGATIVES else []
+        left_out = len(world.distributions[benign.distribution].test.examples) - len(benign.examples)
+        shared = [Caution("benign_shared", benign.distribution, f"{left_out} left out")] if left_out else []
+        return [*shared, *([_few(benign.distribution, f"{count}")] if count < FEWEST_NEGATIVES else [])]
     asked = {s.source for s in world.benchmark.shifts if world.distributions[s.target].test.as_texts}
     found = []
     for source in sorted(asked):
@@ -68,4 +71,8 @@ def _few(name: str, count: str) -> Caution:
 
 
 def _texts(split: Split) -> set[tuple[Prompt, str]]:
-    return {(example.prompt, response) for example in split.examples for response in example.responses}
+    return {text for example in split.examples for text in _texts_of(example)}
+
+
+def _texts_of(example: Example) -> set[tuple[Prompt, str]]:
+    return {(example.prompt, response) for response in example.responses}

@@ -93,12 +93,6 @@ def test_methods_that_were_asked_about_different_texts_are_a_caution(folder: Pat
         ("nowhere", SHIFT, UnknownName, "--benign.*nowhere"),
         ("held", SHIFT, BadInput, "thresholds must not be set on what is asked about"),
         ("bad", SHIFT, BadInput, "bad/test has no text of label 0"),
-        (
-            "copied",
-            {"source": "numbers", "target": "numbers"},
-            BadInput,
-            "4 of the texts of copied/test are in numbers/test",
-        ),
     ],
 )
 def test_what_is_no_benign_distribution_is_refused_before_anything_runs(
@@ -106,6 +100,13 @@ def test_what_is_no_benign_distribution_is_refused_before_anything_runs(
 ) -> None:
     with pytest.raises(error, match=reason):
         plan_study(study(folder, [shift], benign=benign))
+
+
+def test_thresholds_are_not_set_on_texts_that_a_target_has_too(folder: Path) -> None:
+    plan = plan_study(study(folder, [{"source": "numbers", "target": "numbers"}], benign="copied"))
+    assert plan.runner.benign is not None and len(plan.runner.benign.examples) == 40
+    assert ("benign_shared", "copied (4 left out)") in {(c.kind, c.place) for c in plan.cautions}
+    assert not run_study(plan, progress=silent, note=lambda _: None).failures
 
 
 def test_a_benign_distribution_without_labelled_texts_to_ask_about_is_refused(small_world: Path, folder: Path) -> None:
