@@ -11,7 +11,10 @@ import typer
 from repeng.cli import options as o
 from repeng.cli.console import Talk
 
-PROBE = "mms, lat, ccs, cra, logistic(C=0.1), lda, ...; or FILE.py:NAME, a probe of your own."
+PROBE = (
+    "mms, lat, ccs, cra, logistic(C=0.1), attention, ..., also with where it reads, as mms(token=response_mean); "
+    "FILE.py:NAME, a probe of your own; or sklearn:MODULE.CLASS."
+)
 Targets = Annotated[list[str], typer.Option("--target", help="Distribution to score; may be given again.")]
 
 

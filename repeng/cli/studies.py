@@ -30,7 +30,8 @@ def run(
         str | None,
         typer.Option(
             "--methods",
-            help="Comma-separated names, all, or folders with train.py and eval.py; parameters as in logistic(C=0.1).",
+            help="Comma-separated names, all, or folders with train.py and eval.py; parameters as in logistic(C=0.1), "
+            "and where a probe reads, as in mms(token=mean:assistant, stimulus=did_you_lie).",
         ),
     ] = None,
     layers: Annotated[
