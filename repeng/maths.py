@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -16,6 +18,11 @@ def sigmoid(x: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     # logaddexp calls a NaN that it passes on an invalid value.
     with np.errstate(invalid="ignore"):
         return np.exp(-np.logaddexp(0.0, -x))
+
+
+def offsets_of(counts: Sequence[int] | Int[np.ndarray, " one"]) -> Int[np.ndarray, " one_1"]:
+    """Where each begins and the last ends, in a row of which each has so many: 0, and the running sum."""
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
 
 
 def all_pairs(

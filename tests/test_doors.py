@@ -47,6 +47,14 @@ def test_capture_fit_evaluate(cached: CachedData) -> None:
     assert repeng.evaluate(probe, cached, "facts").accuracy > 0.6
 
 
+def test_options_that_would_be_ignored_are_refused(cached: CachedData) -> None:
+    with pytest.raises(BadInput, match="token and tokens: two options conflict; give only one"):
+        repeng.capture("mini", "mini", token="last", tokens=("response_mean",), store=cached.folder.parent)
+    probe = repeng.fit(cached, "facts", "mms")
+    with pytest.raises(BadInput, match="a distribution has groups of its own; leave out groups"):
+        repeng.evaluate(probe, cached, "myths", np.arange(3))
+
+
 def test_a_second_capture_of_fewer_examples_is_not_mixed_up_with_the_first(cached: CachedData) -> None:
     store = cached.folder.parent
     fewer = repeng.capture("mini", mini_distributions(names=("facts",))["facts"], store=store, limit=20)

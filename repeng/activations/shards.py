@@ -19,6 +19,7 @@ from repeng.activations.store.files import LOGPROB, OFFSETS, ActivationKey
 from repeng.activations.token_rules import TokenRule, token_rule
 from repeng.distributions.schema import Split
 from repeng.errors import NonFinite
+from repeng.maths import offsets_of
 from repeng.models.load import LanguageModel
 from repeng.models.sites import Hook, hook_name
 from repeng.models.tokens import TokenizedText
@@ -132,7 +133,7 @@ class ShardTensors:
         self._questions = questions
         self._slots: dict[str, list[Int[np.ndarray, " _"]]] = {}
         for kind in KINDS:
-            edges = np.cumsum([0, *(len(getattr(text, kind)) for text in questions.texts)])
+            edges = offsets_of([len(getattr(text, kind)) for text in questions.texts])
             self._slots[kind] = [np.arange(start, stop) for start, stop in pairwise(edges)]
         self._values: dict[tuple[str, Hook | None], Tensor] = {}
 
@@ -174,8 +175,7 @@ class ShardTensors:
             values = next(self._values[place] for place in places if place in self._values)
             tensors[hook_name(*hook)] = _rows(values, slots)
         if (key.stimulus, key.token) in self._questions.counts:
-            edges = np.cumsum([0, *self._questions.counts[key.stimulus, key.token]], dtype=np.int64)
-            tensors[OFFSETS] = torch.from_numpy(edges)
+            tensors[OFFSETS] = torch.from_numpy(offsets_of(self._questions.counts[key.stimulus, key.token]))
         return tensors
 
     def _keep(self, kind: str, hook: Hook | None, values: Tensor, texts: Sequence[int]) -> None:

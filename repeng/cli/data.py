@@ -143,9 +143,10 @@ def data_export(
     from repeng.benchmarks.loaded import export
     from repeng.errors import BadInput
 
-    if (directory is None) == (out is None):
+    folders = [given for given in (directory, out) if given is not None]
+    if len(folders) != 1:
         raise BadInput("name one folder to write to, as the second argument or with --out")
-    folder = directory or out or Path()
+    folder = folders[0]
     meaning = o.reading(columns, positive, turn, group, chat)
     count = export(data, folder, form=form, seed=seed, reading=meaning)
     shifts = f", shifts to {folder / 'shifts.json'}" if data == "mini" else ""

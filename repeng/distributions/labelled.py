@@ -120,13 +120,16 @@ def named_example(fields: Fields, responses: Mapping[str, str]) -> Example:
     if positive is None:
         example = next(iter(responses))
         raise BadData(f"the responses are named {names}; say which is right, as with --positive {example}")
-    if positive not in responses:
+    right = [positive] if positive in responses else [name for name in responses if label_of(name, positive)]
+    if not right:
         raise BadData(f"no response is named {positive!r} (--positive); they are {names}")
+    if len(right) > 1:
+        raise BadData(f"{len(right)} responses are named {positive!r} but for upper and lower case; they are {names}")
     for text in responses.values():
         check_text(text, "a response")
     metadata = {name: value for name, value in fields.rest("prompt").items() if not name.startswith(NAMED)}
     metadata.pop(fields.column("responses") or "", None)
-    best = (list(responses).index(positive),)
+    best = (list(responses).index(right[0]),)
     return Example(prompt, tuple(responses.values()), best, metadata, group=fields.group(known=True))
 
 

@@ -24,12 +24,12 @@ def write_statements(distribution: Distribution, directory: str | Path) -> None:
     """
     folder = folder_of(distribution, directory)
     for name, split in distribution.splits.items():
-        rows = [row for example in split.examples for row in statement_rows(example)]
+        rows = [row for example in split.examples for row in _statement_rows(example)]
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_atomically(folder / f"{name}.jsonl", "".join(lines))
 
 
-def statement_rows(example: Example) -> list[dict[str, Any]]:
+def _statement_rows(example: Example) -> list[dict[str, Any]]:
     """The labelled texts of an example, one a response."""
     group = {"group": _group(example)} if example.prompt or example.group is not None else {}
     return [

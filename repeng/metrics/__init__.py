@@ -2,7 +2,6 @@
 
 from repeng.maths import threshold_at
 from repeng.metrics.calibration import (
-    ReliabilityBin,
     debiased_calibration_error,
     genies_rms_calibration_error,
     reliability_bins,
@@ -10,7 +9,7 @@ from repeng.metrics.calibration import (
 )
 from repeng.metrics.comparison import correlation, holm, mistake_kappa
 from repeng.metrics.differences import mean_paired_difference
-from repeng.metrics.evaluation import AGREES, Evaluation
+from repeng.metrics.evaluation import AGREES, PAIR_ACCURACY, Evaluation
 from repeng.metrics.figures import FIGURES, Figures, TextFigures, auroc, brier, figure_inputs, figures_of
 from repeng.metrics.intervals import (
     accuracy_interval,
@@ -20,7 +19,7 @@ from repeng.metrics.intervals import (
     mean_accuracy_interval,
 )
 from repeng.metrics.nulls import cell_p, null_p
-from repeng.metrics.ranking import auroc_values, average_precision
+from repeng.metrics.ranking import auroc_values
 from repeng.metrics.ratios import (
     differential_elicitation,
     differential_elicitation_interval,
@@ -39,18 +38,28 @@ from repeng.metrics.text_figures import (
     recall_at_1,
     recall_at_5,
 )
-from repeng.metrics.texts import RATES, TextEvaluation
+from repeng.metrics.texts import AUROC, RATES, TextEvaluation
 
 __all__ = [
     "AGREES",
+    "AUROC",
     "Estimate",
     "Evaluation",
+    "FIGURES",
     "Figures",
-    "ReliabilityBin",
+    "PAIR_ACCURACY",
+    "RATES",
+    "TextEvaluation",
+    "TextFigures",
+    "accuracy_at_threshold",
     "accuracy_interval",
     "accuracy_intervals",
     "auroc",
+    "auroc_values",
+    "average_precision_of",
+    "balanced_accuracy",
     "brier",
+    "brier_of",
     "cell_p",
     "chance_p",
     "check_same_pairs",
@@ -61,6 +70,8 @@ __all__ = [
     "elicitation",
     "elicitation_capped",
     "elicitation_interval",
+    "false_positives_at_1",
+    "false_positives_at_5",
     "figure_inputs",
     "figures_of",
     "fits_disagree",
@@ -70,21 +81,9 @@ __all__ = [
     "mean_paired_difference",
     "mistake_kappa",
     "null_p",
-    "reliability_bins",
-    "rms_calibration_error",
-    "FIGURES",
-    "TextFigures",
-    "auroc_values",
-    "average_precision",
-    "threshold_at",
-    "RATES",
-    "TextEvaluation",
-    "accuracy_at_threshold",
-    "average_precision_of",
-    "balanced_accuracy",
-    "brier_of",
-    "false_positives_at_1",
-    "false_positives_at_5",
     "recall_at_1",
     "recall_at_5",
+    "reliability_bins",
+    "rms_calibration_error",
+    "threshold_at",
 ]

@@ -13,6 +13,8 @@ from repeng.errors import BadInput
 
 AGREES = 1e-6
 """Accuracies this close are the same count of right pairs, written with fewer digits."""
+PAIR_ACCURACY = "pair accuracy"
+"""The `figure` of an evaluation of pairs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +118,7 @@ class Evaluation:
     @property
     def figure(self) -> str:
         """What `accuracy` is."""
-        return "pair accuracy"
+        return PAIR_ACCURACY
 
     @property
     def is_bare(self) -> bool:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from repeng.errors import BadInput
 from repeng.maths import independent_groups
-from repeng.metrics.evaluation import Evaluation
+from repeng.metrics.evaluation import PAIR_ACCURACY, Evaluation
 
 log = logging.getLogger(__name__)
 
@@ -108,9 +108,9 @@ def check_same_pairs(a: Evaluation, b: Evaluation, target: str) -> None:
     if a.figure != b.figure:
         raise BadInput(f"{target}: {a.figure} on one side and {b.figure} on the other; compare like with like")
     if a.n_items != b.n_items:
-        things = "pairs" if a.figure == "pair accuracy" else "texts"
+        items = "pairs" if a.figure == PAIR_ACCURACY else "texts"
         raise BadInput(
-            f"{target}: {a.n_items} {things} on one side and {b.n_items} on the other; compare evaluations of the same "
+            f"{target}: {a.n_items} {items} on one side and {b.n_items} on the other; compare evaluations of the same "
             "split and --limit"
         )
     for name in ("example", "group", "labels", "rows"):

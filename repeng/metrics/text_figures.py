@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -18,7 +17,7 @@ from repeng.metrics.differences import correlation_of
 from repeng.metrics.intervals import accuracy_interval
 from repeng.metrics.proportions import proportion_ends
 from repeng.metrics.ranking import average_precision_values, class_mean_values
-from repeng.metrics.resampling import LEVEL, Estimate, Units, resampling_units
+from repeng.metrics.resampling import LEVEL, Estimate, Units
 from repeng.metrics.texts import RATES, TextEvaluation
 from repeng.metrics.variance import MeanVariance, TargetValues, speaking, variance_of_mean
 
@@ -139,7 +138,7 @@ def _share(values: ByText, texts: TextEvaluation, where: Bool[np.ndarray, " text
 
 def _of_share(values: ByText, texts: TextEvaluation, where: Bool[np.ndarray, " text"]) -> MeanVariance | None:
     """Of the mean over some texts, whose units are those that hold one of them; None where that is one unit."""
-    units = _units(texts)
+    units = texts.units
     if units is None:
         return None
     names, places = np.unique(units.of_pairs[0][where], return_inverse=True)
@@ -150,17 +149,11 @@ def _of_share(values: ByText, texts: TextEvaluation, where: Bool[np.ndarray, " t
 
 def _of_values(values: ByText, texts: TextEvaluation) -> MeanVariance | None:
     """Of the mean of pseudo-values; None where groups are unknown, or a label is in one group alone."""
-    units = _units(texts)
+    units = texts.units
     n_speaking = None if units is None else speaking([texts], units)
     if units is None or n_speaking is None or n_speaking < 2:
         return None
     return variance_of_mean([TargetValues((values[None],), units, n_speaking)])
-
-
-@lru_cache(maxsize=64)
-def _units(texts: TextEvaluation) -> Units | None:
-    """Its warning of few groups comes once, and not for every figure."""
-    return resampling_units([texts])
 
 
 def _ends(found: MeanVariance) -> tuple[float, float]:

@@ -14,7 +14,10 @@ from repeng.errors import BadInput
 from repeng.maths import pair_wins
 from repeng.metrics.evaluation import Evaluation, check_probabilities
 from repeng.metrics.ranking import auroc_values, check_labels, placements
+from repeng.metrics.resampling import Units, resampling_units
 
+AUROC = "auroc"
+"""The `figure` of an evaluation of labelled texts."""
 RATES = (0.01, 0.05)
 """Rates of false positives that `thresholds` are set for, in this order."""
 
@@ -105,7 +108,13 @@ class TextEvaluation(Evaluation):
     @property
     def figure(self) -> str:
         """What `accuracy` is."""
-        return "auroc"
+        return AUROC
+
+    @cached_property
+    def units(self) -> Units | None:
+        """What intervals resample as a whole: groups, or examples where groups are few; None where it is not known."""
+        # Cached, so that the warning of few groups comes once and not for every figure.
+        return resampling_units([self])
 
     @property
     def is_bare(self) -> bool:

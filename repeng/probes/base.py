@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -126,7 +126,7 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
         activations: Any,
         labels: Labels,
         pairs: Int[Tensor, "pair 2"],
-        groups: Any,  # noqa: ARG002  (for those that override it)
+        groups: Shaped[np.ndarray, " example"] | None,  # noqa: ARG002  (for those that override it)
     ) -> None:
         """`learn`, for a probe that holds some groups out of what it learns from; `groups` are those given to `fit`."""
         self.learn(activations, labels, pairs)
@@ -155,12 +155,13 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
         activations = self._given(X, fits=True)
         self.classes_, labels = as_labels(self, y, activations.shape[-2])
         check_finite(activations)
-        pairs = pair_rows(labels, None if self.in_groups else groups)
+        ids = None if groups is None else group_ids(groups, len(labels))
+        pairs = pair_rows(labels, None if self.in_groups else ids)
         if len(pairs) < 2:
             raise BadArray(f"probe {self.name!r}: {len(pairs)} pair(s) to fit on; it needs 2 or more")
         device = activations.device
         best, rows = torch.from_numpy(labels).float().to(device), torch.from_numpy(pairs).to(device)
-        self.learn_in_groups(activations, best, rows, groups)
+        self.learn_in_groups(activations, best, rows, ids)
         return self
 
     def _given(self, X: Any, *, fits: bool = False) -> Any:  # noqa: N803
@@ -409,15 +410,25 @@ def check_finite(activations: Float[Tensor, "*batch stimulus example d"] | Ragge
     raise NonFinite(f"{place}response row {row}: the activation is not finite; capture in bfloat16 or float32")
 
 
+def group_ids(groups: Any, count: int) -> Shaped[np.ndarray, " example"]:
+    """The group of each response, as an array.
+
+    Raises:
+        BadArray: there are more, or fewer.
+    """
+    ids = np.asarray(groups.cpu() if isinstance(groups, Tensor) else groups)
+    if ids.shape != (count,):
+        raise BadArray(f"groups of shape {ids.shape} are not one a response; there are {count} responses")
+    return ids
+
+
 def pair_rows(labels: Float[np.ndarray, " example"], groups: Any) -> Int[np.ndarray, "pair 2"]:
     """Rows (best, worse): `all_pairs` of groups; without groups best rows and worse ones side by side, in order."""
     if groups is None:
         best, worse = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
         count = min(len(best), len(worse))
         return np.stack([best[:count], worse[:count]], axis=1)
-    ids = np.asarray(groups.cpu() if isinstance(groups, Tensor) else groups)
-    if ids.shape != labels.shape:
-        raise BadArray(f"groups of shape {ids.shape} are not one a response; there are {len(labels)} responses")
+    ids = group_ids(groups, len(labels))
     if not np.issubdtype(ids.dtype, np.integer):
         _, ids = np.unique(ids, return_inverse=True)
     return all_pairs(labels, ids)

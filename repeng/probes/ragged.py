@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repeng.errors import BadArray
+from repeng.maths import offsets_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,11 +136,6 @@ class Ragged:
         """Whether each example's values are all finite numbers."""
         tokens = torch.isfinite(self.values).all(dim=-1).cpu().numpy()
         return torch.from_numpy(np.logical_and.reduceat(tokens, self.offsets[:-1], axis=-1))
-
-
-def offsets_of(lengths: Sequence[int] | Int[np.ndarray, " example"]) -> Int[np.ndarray, " boundary"]:
-    """Where examples of so many tokens begin and end."""
-    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
 
 
 def places_of(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from repeng.probes.base import Labels, Probe, swap_signs
@@ -82,10 +81,10 @@ class TrainedProbe(Probe):
         activations: Float[Tensor, "*batch stimulus example d_model"] | Ragged,
         labels: Labels,
         pairs: Int[Tensor, "pair 2"],  # noqa: ARG002  (it learns from single texts)
-        groups: Any,
+        groups: Shaped[np.ndarray, " example"] | None,
     ) -> None:
         """Train on single texts, groups never parted; without groups each text is its own."""
-        ids = np.arange(len(labels)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        ids = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
         state, epochs = self.solve(activations, labels[None], ids)
         for name, value in state.items():
             setattr(self, name, value[0])

@@ -8,11 +8,11 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from repeng.report.frames import accuracy_name, in_order, once_each
+from repeng.report.frames import accuracy_name, in_order, once_each, units_of
 from repeng.report.page import Cell, Grid, Line, Picture, figure
 from repeng.report.predictions import Key, Prediction
 from repeng.report.theme import INK, METHOD_COLOURS, MUTED, colour_by, shape_by, themed, tooltips
-from repeng.results import AUROC, figure_name
+from repeng.results import figure_name
 
 MOST_DRAWN = 40
 LEAST_RANGE = 0.05
@@ -83,7 +83,7 @@ def _disagreeing(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> 
         lines.append(Line(name, (figure(row["accuracy"], row["accuracy_low"], row["accuracy_high"]), Cell(shown))))
     if not drawn:
         return []
-    over = "groups" if rows["figure"].eq(AUROC).any() else "prompts"
+    over = units_of(rows["figure"])
     caption = (
         f"Each dot is one fit: another split of the source, other draws and starts. Lines are intervals over {over} "
         f"and fits. Shown are the results whose fits differ by more than the {over} explain, the widest first"

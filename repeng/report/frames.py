@@ -74,6 +74,11 @@ def items_of(figures: Iterable[str]) -> str:
     return " or ".join(found) or "pairs"
 
 
+def units_of(figures: Iterable[str]) -> str:
+    """What intervals resample where accuracies are these: `groups` where some are of texts, else `prompts`."""
+    return "groups" if AUROC in set(figures) else "prompts"
+
+
 def with_figures(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows that all say what their accuracy is: as they did; else as others of their target say; else pair accuracy."""
     stated = frame["figure"].where(frame["figure"].fillna("") != "")

@@ -20,7 +20,15 @@ from repeng.errors import BadInput
 from repeng.metrics import TextEvaluation
 from repeng.report.contradictions import settle
 from repeng.report.fit_section import fit_pictures, tie_table
-from repeng.report.frames import accuracy_name, in_order, items_of, once_each, same_figure_at_home, shift_frame
+from repeng.report.frames import (
+    accuracy_name,
+    in_order,
+    items_of,
+    once_each,
+    same_figure_at_home,
+    shift_frame,
+    units_of,
+)
 from repeng.report.layer_section import layer_pictures
 from repeng.report.meaning import MEANING
 from repeng.report.mistakes import Mistake, wrong_pairs, wrong_texts
@@ -122,7 +130,7 @@ def write_report(
         n_methods=frame["method"].nunique(),
         sections=[*sections, ("study", "The study")] if study.is_file() else sections,
         meaning=" ".join(MEANING[one] for one in MEANING if one in figures),
-        over="groups" if AUROC in figures else "prompts",
+        over=units_of(figures),
         accuracy=accuracy_name(frame),
         items=items_of(figures),
         right=" or of ".join(RIGHT[one] for one in RIGHT if one in figures),

@@ -160,7 +160,7 @@ def matrix_chart(
         names: of the N distributions.
         accuracy: N by N; row i is fitted on names[i].
         cosine: N by N, or None where the probe has no direction.
-        figures: what the accuracies on each are, as `study.steps.Transfer` has it; those of pairs by default.
+        figures: what the accuracies on each are, as `study.cached_sweep.Transfer` has it; those of pairs by default.
 
     Raises:
         BadInput: a matrix is not N by N.

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from repeng.report.frames import in_order
+from repeng.report.frames import in_order, units_of
 from repeng.report.layer_charts import sweep_chart
 from repeng.report.page import Cell, Grid, Line, Picture, figure
 from repeng.results import PAIR_ACCURACY, LayerRow, figure_name, record_of
@@ -46,7 +46,7 @@ def layer_pictures(layers: Sequence[LayerRow], frame: pd.DataFrame) -> list[Pict
             of_pairs = "Pair accuracy" if len(figures) > 1 else "Accuracy"
             title = f"{of_pairs if kind == PAIR_ACCURACY else figure_name(kind)} by layer, {what}"
             place = name if len(figures) == 1 else f"{name}-{'pairs' if kind == PAIR_ACCURACY else 'texts'}"
-            caption = CAPTION.format(over="prompts" if kind == PAIR_ACCURACY else "groups")
+            caption = CAPTION.format(over=units_of([kind]))
             found.append(Picture(place, title, caption, chart, _grid(chosen)))
     return found
 

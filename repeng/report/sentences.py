@@ -9,7 +9,7 @@ import pandas as pd
 
 from repeng.maths import FEWEST_GROUPS
 from repeng.metrics import Estimate, Evaluation, holm, mean_accuracy_interval, mean_paired_difference
-from repeng.report.frames import fitted, shift_frame
+from repeng.report.frames import fitted, shift_frame, units_of
 from repeng.report.predictions import Key, same_items
 from repeng.results import AUROC, ResultRow, figure_name
 from repeng.results.verdicts import ABOVE, BELOW, LEVEL
@@ -78,7 +78,8 @@ def _of_label(rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation], figure:
     if first.rows["baseline_accuracy"].notna().any() and set(first.rows["method"]) != {"zero-shot"}:
         notes.append(f"zero-shot has {first.rows['baseline_accuracy'].mean():.2f}")
     if prompts < FEWEST_GROUPS:
-        groups = f"{'group' if rows['figure'].eq(AUROC).any() else 'prompt'}{'s' if prompts > 1 else ''}"
+        units = units_of(rows["figure"])
+        groups = units if prompts > 1 else units.removesuffix("s")
         notes.append(f"{prompts:.0f} test {groups} a shift are too few to tell methods apart")
     return "; ".join([said, *filter(None, notes)])
 
@@ -180,7 +181,7 @@ def _disagreeing(pool: pd.DataFrame) -> list[str]:
         return []
     spans = apart["fit_highest"] - apart["fit_lowest"]
     worst = apart.iloc[int(spans.to_numpy().argmax())]
-    over = "groups" if pool["figure"].eq(AUROC).any() else "prompts"
+    over = units_of(pool["figure"])
     span = f"{worst['fit_lowest']:.2f} to {worst['fit_highest']:.2f}"
     return [
         f"Fits with other seeds disagree by more than {over} explain in {len(apart)} of {len(repeated)} results "

@@ -9,7 +9,7 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from repeng.report.frames import in_order, once_each, same_figure_at_home, shift_frame
+from repeng.report.frames import in_order, once_each, same_figure_at_home, shift_frame, units_of
 from repeng.report.page import Grid
 from repeng.results import AUROC, CONTRADICTED, ResultRow, figure_name, figure_names
 from repeng.results.verdicts import NOTHING_OVER_CHANCE, NOTHING_OVER_NULL
@@ -32,7 +32,7 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", caption_justify="left")
     repeated = frame["n_fits"].max() > 1
     figures = in_order(frame["figure"])
-    over = f"{'groups' if AUROC in figures else 'prompts'}{' and fits' if repeated else ''}"
+    over = f"{units_of(figures)}{' and fits' if repeated else ''}"
     shown = figure_names(figures) + (" of labelled texts" if AUROC in figures else "")
     table.caption = (
         f"{shown}, and under it its interval over {over}; the highest of a shift is bold, chance is 0.5"

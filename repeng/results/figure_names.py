@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-PAIR_ACCURACY, AUROC = "pair accuracy", "auroc"
-"""The values of the column `figure`; it is empty in tables of earlier versions, which hold pairs."""
+from repeng.metrics import AUROC, PAIR_ACCURACY
+
 NAMES = {PAIR_ACCURACY: "pair accuracy", AUROC: "AUROC"}
+"""Of each value of the column `figure`; it is empty in tables of earlier versions, which hold pairs."""
 
 
 def figure_name(figure: str) -> str:

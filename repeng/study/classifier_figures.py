@@ -11,10 +11,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from repeng.errors import BadInput
-from repeng.metrics import Estimate
-from repeng.metrics.intervals import accuracy_interval
-from repeng.metrics.text_figures import accuracy_at_threshold, average_precision_of, balanced_accuracy, brier_of
-from repeng.metrics.texts import TextEvaluation
+from repeng.metrics import (
+    Estimate,
+    TextEvaluation,
+    accuracy_at_threshold,
+    accuracy_interval,
+    average_precision_of,
+    balanced_accuracy,
+    brier_of,
+)
 from repeng.probes.ragged import Ragged
 from repeng.study.text_activations import TextActivations
 

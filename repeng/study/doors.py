@@ -37,7 +37,7 @@ def capture(model: str | LanguageModel, data: Any, **options: Any) -> TextActiva
             device, ...; for other data those of `repeng.study.steps.capture`: store, limit, stimuli, sites, tokens, ...
 
     Raises:
-        BadInput: there is no such model, or data; no such layer, or a text that cannot be tokenized.
+        BadInput: there is no such model, or data; no such layer, or a text that cannot be tokenized; token and tokens.
         BadData: the data is wrong.
         UnknownName: no such stimulus, site or token.
         NonFinite: a value is infinite or not a number.
@@ -46,6 +46,8 @@ def capture(model: str | LanguageModel, data: Any, **options: Any) -> TextActiva
     if are_texts(data):
         return capture_texts(model, data, **options)
     if "token" in options:
+        if "tokens" in options:
+            raise BadInput("token and tokens: two options conflict; give only one")
         options["tokens"] = (options.pop("token"),)
     return steps.capture(model, data, **options)
 
@@ -73,16 +75,20 @@ def evaluate(
         options: with a distribution those of `repeng.study.steps.evaluate`: split, allow_shared.
 
     Returns:
-        AUROC, accuracy and balanced accuracy with 95 % intervals; of a distribution of pairs the `Evaluation`.
+        Of rows AUROC, accuracy and balanced accuracy with 95 % intervals. Of a distribution of pairs the `Evaluation`;
+        of one of labelled texts the `TextEvaluation`, whose accuracy is the AUROC.
 
     Raises:
-        BadInput: rows, labels or groups that do not fit each other or the classifier; a target that was fitted on.
+        BadInput: rows, labels or groups that do not fit each other or the classifier; a target that was fitted on;
+            groups with a distribution.
         UnknownName: nothing of the target is here.
         CaptureMismatch: the activations are of another capture.
-        RepengError: no pair is left.
+        RepengError: no pair or text is left to score.
     """
     if isinstance(fitted, FittedProbe):
         if not isinstance(target, str | Path):
             raise BadInput("what repeng.fit gives is scored on a distribution's name; a probe fitted on rows on X, y")
+        if groups is not None:
+            raise BadInput("a distribution has groups of its own; leave out groups, which are of rows")
         return steps.evaluate(fitted, cached, str(target), **options)
     return evaluate_classifier(fitted, cached, target, groups, **options)

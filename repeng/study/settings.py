@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from repeng.distributions.known import PREFIX, data_name
-from repeng.distributions.reading import Reading
+from repeng.distributions.reading import Reading, class_name
 from repeng.errors import BadData, BadInput
 from repeng.limits import LARGEST_SEED, SETTINGS_BYTES, read_bounded
 from repeng.methods.names import split_names, with_parameters
@@ -54,6 +54,11 @@ def _columns_text(columns: Any) -> Any:
 def _turn_text(turn: Any) -> Any:
     """A turn's number as text."""
     return str(turn) if isinstance(turn, int) and not isinstance(turn, bool) else turn
+
+
+def _label_text(label: Any) -> Any:
+    """A label that is a number, true or false, as the text that the command line takes."""
+    return class_name(label) if isinstance(label, bool | int | float) else label
 
 
 def _named(method: Any) -> Any:
@@ -106,7 +111,7 @@ class Study:
     nulls: Annotated[int, Field(ge=0, le=MOST_NULLS)] = 20
     limit: Annotated[int, Field(ge=2)] | None = None
     columns: Annotated[Text | None, BeforeValidator(_columns_text)] = None
-    positive: Text | None = None
+    positive: Annotated[Text | None, BeforeValidator(_label_text)] = None
     turn: Annotated[Text | None, BeforeValidator(_turn_text)] = None
     group: Text | None = None
     chat: Literal["template", "plain"] = "template"

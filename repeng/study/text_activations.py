@@ -22,6 +22,7 @@ from repeng.distributions.chat import check_text, kind, messages_from
 from repeng.distributions.schema import Distribution, Example, Message, Split
 from repeng.distributions.stimuli import Stimulus, get_stimulus
 from repeng.errors import BadInput, UnknownName
+from repeng.maths import offsets_of
 from repeng.study.capture_plan import ModelSettings
 
 if TYPE_CHECKING:
@@ -30,6 +31,16 @@ if TYPE_CHECKING:
 Chat = Sequence[Message | Mapping[str, Any]]
 Texts = Iterable[str | Chat]
 """Texts, or chats as lists of `{"role": ..., "content": ...}`."""
+
+
+class UnknownLayer(UnknownName, KeyError):
+    """A layer that was not captured. A KeyError too, so that `get` and whatever else takes a mapping works."""
+
+    def __init__(self, layer: object, known: Iterable[int]) -> None:
+        super().__init__("captured layer", str(layer), map(str, known))
+
+    # A KeyError quotes its message.
+    __str__ = Exception.__str__
 
 
 class TextActivations(Mapping[int, Tensor]):
@@ -68,7 +79,7 @@ class TextActivations(Mapping[int, Tensor]):
 
     def __getitem__(self, layer: int) -> Tensor:
         if layer not in self._layers:
-            raise UnknownName("captured layer", str(layer), map(str, self._layers))
+            raise UnknownLayer(layer, self._layers)
         return self._layers[layer]
 
     def __iter__(self) -> Iterator[int]:
@@ -96,7 +107,7 @@ class TextActivations(Mapping[int, Tensor]):
         texts, offsets, rows = np.arange(self.n_texts)[chosen], None, chosen
         if self.offsets is not None:
             counts = np.diff(self.offsets)[texts]
-            offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+            offsets = offsets_of(counts)
             rows = np.arange(offsets[-1]) + np.repeat(self.offsets[texts] - offsets[:-1], counts)
         return TextActivations(
             {layer: values[rows] for layer, values in self._layers.items()},

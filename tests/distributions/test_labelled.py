@@ -111,6 +111,18 @@ def test_columns_of_the_users_names_at_any_depth_become_ours() -> None:
     assert first == Example("", ("Sky?",), (0,))
 
 
+@pytest.mark.parametrize("positive", ["deceptive", "Deceptive", " DECEPTIVE "])
+def test_the_name_of_the_right_response_is_taken_in_any_case_as_a_label_is(positive: str) -> None:
+    assert example_from({"prompt": "p", "responses": NAMED}, Reading(positive=positive)).best == 1
+
+
+def test_of_names_that_differ_in_case_alone_the_very_one_is_right_or_none_is() -> None:
+    row = {"prompt": "p", "responses": {"Yes": "a", "yes": "b"}}
+    assert example_from(row, Reading(positive="yes")).best == 1
+    with pytest.raises(BadData, match="2 responses are named 'YES'"):
+        example_from(row, Reading(positive="YES"))
+
+
 def test_a_column_named_group_is_metadata_of_pairs_unless_the_user_says_otherwise() -> None:
     row = {"prompt": "p", "chosen": "a", "rejected": "b", "group": "g"}
     plain = example_from(row)

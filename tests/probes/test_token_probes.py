@@ -362,3 +362,14 @@ def test_parameters_that_make_no_sense_are_refused(probe: Probe, message: str) -
     part = planted()
     with pytest.raises(BadArray, match=message):
         probe.fit(part.activations, part.labels, part.groups)
+
+
+def test_groups_of_another_length_are_refused_and_names_are_groups_too() -> None:
+    rows, labels = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), np.tile([1.0, 0.0], 20)
+    for wrong in (np.arange(10), np.zeros((40, 1))):
+        with pytest.raises(BadArray, match=r"groups of shape .* are not one a response; there are 40 responses"):
+            MLP(epochs=2).fit(rows.numpy(), labels, groups=wrong)
+    numbers = np.arange(40) // 2
+    names = [f"author {number:02}" for number in numbers]
+    fitted = [MLP(epochs=2).fit(rows.numpy(), labels, groups=groups) for groups in (numbers, names)]
+    assert torch.equal(*(probe.decision_function(rows) for probe in fitted))

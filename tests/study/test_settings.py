@@ -154,6 +154,19 @@ def test_how_data_is_read_is_a_setting_in_flags_and_files(tmp_path: Path) -> Non
     assert Study(data="known:liars-bench=/x/copy").out == "results/liars-bench-mini"
 
 
+@pytest.mark.parametrize(
+    ("given", "text"), [("1", "1"), ("1.0", "1"), ("0.5", "0.5"), ("true", "true"), ('"yes"', "yes")]
+)
+def test_the_label_that_counts_as_1_may_be_a_number_or_a_boolean_in_a_file(
+    given: str, text: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(f"positive = {given}\n")
+    assert Study.read(file, {}).reading.positive == text
+    (tmp_path / "again.toml").write_text(Study.read(file, {}).to_toml())
+    assert Study.read(tmp_path / "again.toml", {}) == Study.read(file, {})
+
+
 def test_data_is_loaded_as_the_reading_says_and_embedded_data_needs_none(tmp_path: Path) -> None:
     rows = "".join(f"t{number},{'ab'[number % 2]}\n" for number in range(20))
     (tmp_path / "d.csv").write_text("claim,truth\n" + rows)

@@ -189,4 +189,5 @@ def test_a_layer_that_was_not_captured_is_named() -> None:
     )
     with pytest.raises(UnknownName, match="unknown captured layer '3'; choose from 2"):
         acts[3]
+    assert acts.get(99) is None and acts.get(2) is acts[2]
     assert 2 in acts and "layers 2: [3, 4] each" in repr(acts)

@@ -16,6 +16,7 @@ from repeng.activations.store.files import LOGPROB, SplitKey
 from repeng.activations.store.store import StoredCapture
 from repeng.activations.store.stored_activations import TOKENS_BYTES, StoredActivations, row_blocks
 from repeng.distributions.schema import Split
+from repeng.maths import offsets_of
 from repeng.models.sites import Hook
 
 READ_BYTES = 256 << 20
@@ -200,7 +201,7 @@ class MixedSplit(Activations):
     ) -> tuple[Float[Tensor, "token ..."], Int[np.ndarray, " response_1"]]:
         """The vectors of every token of some responses at one layer."""
         rows = self.take if responses is None else self.take[np.array(responses, dtype=np.int64)]
-        edges = np.cumsum([0, *(len(member.token_counts(stimulus, hook[0], token)) for member in self.members)])
+        edges = offsets_of([len(member.token_counts(stimulus, hook[0], token)) for member in self.members])
         owners = np.searchsorted(edges, rows, side="right") - 1
         breaks = np.flatnonzero(np.diff(owners)) + 1
         pieces = [
@@ -213,7 +214,7 @@ class MixedSplit(Activations):
         if not pieces:
             return self.members[0].tokens(stimulus, hook, token, ())
         counts = np.concatenate([np.diff(offsets) for _, offsets in pieces])
-        return torch.cat([values for values, _ in pieces]), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return torch.cat([values for values, _ in pieces]), offsets_of(counts)
 
     def token_counts(self, stimulus: str, site: str, token: str) -> Int[np.ndarray, " response"]:
         """How many tokens each response has."""

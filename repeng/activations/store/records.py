@@ -22,6 +22,7 @@ from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.errors import RepengError, StoreError, UnreadableFile, sentence
 from repeng.limits import DATA_BYTES, read_bounded
+from repeng.maths import offsets_of
 from repeng.models.fingerprint import Identity
 
 FORMAT = 2
@@ -305,7 +306,7 @@ class Index(StoreFile):
     @cached_property
     def token_offsets(self) -> Int[np.ndarray, " response_1"]:
         """Where each response's tokens begin among all of them, and how many there are; of ragged activations."""
-        return np.concatenate([[0], np.cumsum(self.token_counts, dtype=np.int64)]).astype(np.int64)
+        return offsets_of(self.token_counts)
 
     def numbers(self, key: str) -> list[Any]:
         """One value of every response, by its key in `responses`."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from repeng.activations.store.files import INDEX, OFFSETS
 from repeng.activations.store.records import WAY_OUT, Shard, read_index
 from repeng.errors import BadInput, StoreError, UnreadableFile, sentence
+from repeng.maths import offsets_of
 from repeng.models.sites import hook_name
 
 LOGPROB_TENSORS = ("logprob", "token_count", "text_length")
@@ -132,7 +133,7 @@ class StoredActivations:
         if not values:
             values = [self._tokens_of(shards[0], name, shards[0].first, shards[0].first)]
         counts = np.array(self.index.token_counts, dtype=np.int64)[rows]
-        return torch.cat(values), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return torch.cat(values), offsets_of(counts)
 
     def token_blocks(
         self, layer: int, *, max_bytes: int = TOKENS_BYTES
