@@ -66,8 +66,6 @@ def load_benchmark(
         if not names:
             raise BadInput(f"{data} holds the benign distribution {benign} alone; give others to be asked about")
         sources = tuple(name for name in names if "train" in distributions[name].splits)
-        if not sources:
-            raise BadInput(f"{data}: no distribution has a train split, so there is nothing to fit on")
         shifts = tuple(Shift(source, target) for source in sources for target in names)
         return LoadedBenchmark(Benchmark(data_name(data), shifts), distributions, every_pair=True)
     chosen = get_benchmark(benchmark or "mini")
@@ -89,7 +87,10 @@ def load_benchmark(
             f"no data for benchmark {chosen.name}: give its folder of distributions with --data DIR, "
             "or bring it here with: repeng data fetch genies"
         )
-    missing = sorted(set(wanted) - set(list_distributions(folder)))
+    available = list_distributions(folder)
+    if benign and benign not in available:
+        raise UnknownName("distribution (--benign)", benign, available)
+    missing = sorted(set(wanted) - set(available))
     if missing:
         raise BadInput(
             f"{folder}: {len(missing)} distribution(s) of benchmark {chosen.name} are not there: {', '.join(missing)}"

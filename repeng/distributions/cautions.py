@@ -13,6 +13,8 @@ from repeng.errors import RepengError
 from repeng.maths import FEWEST_GROUPS
 
 MOST_NAMED = 3
+FEWEST_NEGATIVES = 100
+"""With fewer texts than this no share of 1 % of them can be told."""
 LONGEST_QUOTE = 40
 LONGEST_SAID = 90
 
@@ -55,6 +57,19 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "one_prompt": (
         "targets of one test prompt",
         "of one prompt no interval over prompts can be had, however many examples it has: take more prompts",
+    ),
+    "few_negatives": (
+        f"thresholds for labelled texts that are set on under {FEWEST_NEGATIVES} texts of label 0",
+        "there 1 % false positives is the highest score of them all, and what it flags elsewhere may be far from 1 %: "
+        "read the realised false positives, or name a larger set with --benign",
+    ),
+    "benign_shared": (
+        "texts of the benign distribution that a target has too",
+        "thresholds are not set on what is asked about, so these are left out",
+    ),
+    "unequal_texts": (
+        "targets about which methods were asked with different texts",
+        "some texts have no such token or are too long for a method, so figures of one row are not of the same texts",
     ),
     "constant_response": (
         "splits in which one response text tells which response is best",

@@ -115,7 +115,7 @@ def chat_renderer(tokenizer: Any) -> RenderChat:
             name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
             raise BadInput(
                 f"the prompts are chats, and the tokenizer of {name!r} has no chat template; "
-                "take a chat model, or write the chats as plain text with --chat plain"
+                "take a chat model, or write the chats as plain text with --chat plain (in Python, as texts)"
             )
         if not messages:  # transformers renders no empty chat, but the opening of one that the assistant begins
             return render((Message("assistant", BEGUN),)).removesuffix(BEGUN)

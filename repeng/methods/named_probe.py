@@ -76,7 +76,12 @@ class NamedProbe:
             raise BadInput(
                 f"{name}: {wrong[0]} is {places[wrong[0]]!r}; give its name, as {name}(token='response_mean')"
             )
-        probe = get_probe(name, **{key: value for key, value in parameters.items() if key not in PLACES})
+        try:
+            probe = get_probe(name, **{key: value for key, value in parameters.items() if key not in PLACES})
+        except BadInput as error:
+            if "has no parameter" not in str(error):
+                raise
+            raise BadInput(f"{error}; or from where it reads: {', '.join(PLACES)}") from error
         stimuli = places["stimulus"].split("+") if "stimulus" in places else ()
         # A file's path cannot name a folder of evaluations; the class's own name can.
         return cls(

@@ -24,6 +24,7 @@ from repeng.methods.base import (
     Target,
     no_note,
 )
+from repeng.metrics import auroc_values
 from repeng.probes.calibration import TextCalibration, fit_text_calibration
 from repeng.probes.zero_shot import zero_shot_genies
 
@@ -65,7 +66,8 @@ class ZeroShot(Method):
         made = LogProbabilities(self.STIMULUS[self.name], rule=self.name)
         if not source.split.as_texts:
             return made
-        return replace(made, texts=calibrated(made.scores(source.cached), source.labels))
+        sign, texts = calibrated(made.scores(source.cached), source.labels)
+        return replace(made, sign=sign, texts=texts)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class LogProbabilities:
     rule: str = "zero-shot"
     layers: str = ""
     held_out_accuracy: float | None = None
+    sign: float = 1.0
     texts: TextCalibration | None = None
 
     def answer(self, target: Target) -> Answer:
@@ -84,7 +87,7 @@ class LogProbabilities:
         if self.rule == "zero-shot-genies":
             lengths, pairs = target.activations.text_lengths(self.stimulus), target.pairs
             return PairProbabilities(zero_shot_genies(scores[pairs], lengths[pairs]), scores)
-        return ResponseScores(scores, texts=None if self.texts is None else (self.texts,))
+        return ResponseScores(self.sign * scores, texts=None if self.texts is None else (self.texts,))
 
     def scores(self, activations: CachedSplit) -> Float[np.ndarray, " response"]:
         """Of each response its total log-probability, or with `zero-shot-mean` the mean over its tokens."""
@@ -122,11 +125,13 @@ class Verdict:
     Attributes:
         best: the stimulus of the answer that speaks for a right response.
         other: that of the other answer.
+        sign: -1 where a source of labelled texts says that the other answer speaks for the label.
         texts: what the source chose for single texts.
     """
 
     best: str
     other: str
+    sign: float = 1.0
     texts: TextCalibration | None = None
     layers: str = ""
     held_out_accuracy: float | None = None
@@ -135,11 +140,13 @@ class Verdict:
         """The same, with what a source of labelled texts chooses."""
         if not source.split.as_texts:
             return self
-        return replace(self, texts=calibrated(self.scores(source.cached), source.labels))
+        sign, texts = calibrated(self.scores(source.cached), source.labels)
+        return replace(self, sign=sign, texts=texts)
 
     def answer(self, target: Target) -> ResponseScores:
         """Softmax over each pair of the responses' log-odds."""
-        return ResponseScores(self.scores(target.activations), texts=None if self.texts is None else (self.texts,))
+        scores = self.sign * self.scores(target.activations)
+        return ResponseScores(scores, texts=None if self.texts is None else (self.texts,))
 
     def scores(self, activations: CachedSplit) -> Float[np.ndarray, " response"]:
         """The log-odds of each response."""
@@ -147,8 +154,10 @@ class Verdict:
         return best - other
 
 
-def calibrated(scores: Float[np.ndarray, " response"], labels: ResponseLabels) -> TextCalibration:
-    """What a source's texts choose for a method that learned nothing from them.
+def calibrated(scores: Float[np.ndarray, " response"], labels: ResponseLabels) -> tuple[float, TextCalibration]:
+    """What a source's texts choose for a method that learned nothing from them: which way round, and a threshold.
+
+    Nothing else says whether a label is of what the model finds likely, as true, or of the contrary, as deceptive.
 
     Raises:
         BadInput: the texts that the model takes are all of one label.
@@ -156,4 +165,6 @@ def calibrated(scores: Float[np.ndarray, " response"], labels: ResponseLabels) -
     there = np.isfinite(scores)
     if len(np.unique(labels.labels[there])) < 2:
         raise BadInput(f"{labels.name}: its texts are all of one label, so they choose no threshold")
-    return fit_text_calibration(scores[there], labels.labels[there])
+    positive = labels.labels[there] == 1
+    sign = -1.0 if auroc_values(scores[there], positive).mean() < 0.5 else 1.0
+    return sign, fit_text_calibration(sign * scores[there], labels.labels[there])

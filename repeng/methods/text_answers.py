@@ -68,8 +68,8 @@ def two_labels(rows: Int[np.ndarray, " row"], labels: ResponseLabels) -> Int[np.
     """
     if len(np.unique(labels.labels[rows])) < 2:
         raise RepengError(
-            f"{labels.name}: its {len(rows)} texts that the model takes are all of one label, so nothing can be told "
-            "apart there; see --too-long, or give texts of both labels"
+            f"{labels.name}: its {len(rows)} texts that can be read are all of one label, so nothing can be told apart "
+            "there; give texts of both labels (--limit takes the first ones, --too-long skips long ones)"
         )
     return rows
 

@@ -171,7 +171,7 @@ def _refused(
     """The error of a text that is too long."""
     return BadInput(
         f"{_place(split, example)}: {length} under {stimulus.name!r}, and {lm.name} takes {limit} tokens; leave such "
-        "texts out with --too-long skip, or cut them with --too-long cut"
+        "texts out with --too-long skip, or cut them with --too-long cut (of texts in Python, too_long='cut')"
     )
 
 

@@ -241,6 +241,8 @@ def _split_texts(
 ) -> SourceSplit:
     """The split of a source of labelled texts, which has both labels on either side."""
     rows = np.flatnonzero(usable)
+    if not len(rows):
+        raise BadInput("no text of the source has what the probe reads: each is too long, or has no such token")
     if len(np.unique(labels[rows])) < 2:
         raise BadInput("the source's texts are all of one label; a fit needs texts of both")
     independent, parted = independent_groups(groups[rows], units[rows])
@@ -256,12 +258,13 @@ def _split_texts(
     for _ in range(DRAWS):
         in_train = np.isin(independent, rng.permutation(names)[:n_train])
         train, held_out = rows[in_train], rows[~in_train]
-        if all(len(np.unique(labels[side])) == 2 for side in (train, held_out)) and len(train) > 3:
+        fewest = [min(np.sum(labels[side] == label) for label in (0.0, 1.0)) for side in (train, held_out)]
+        if fewest[0] > 1 and fewest[1] > 0:
             break
     else:
         raise BadInput(
-            f"{len(rows)} texts in {len(names)} group(s) cannot be split into training and held-out ones that both "
-            "hold both labels; give more groups of each label"
+            f"{len(rows)} texts in {len(names)} group(s), {int(labels[rows].sum())} of label 1, cannot be split into "
+            "training texts with two or more of each label and held-out ones with both; give more groups of each label"
         )
     pairs, unpaired = side_by_side(train, labels, rng)
     return SourceSplit(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
+from repeng.errors import BadInput
 from repeng.study import cached_sweep
 from repeng.study.layer_sweep import LayerFigures, TransferFigures, sweep_layers, transfer_between
 
@@ -129,6 +130,10 @@ def sweep(cached: Any, source: Any, *others: Any, **options: Any) -> list[LayerR
         BadInput: rows, labels or groups that do not fit each other; or a target that was fitted on.
         StoreError: what a probe reads was not captured.
     """
+    if not isinstance(cached, Mapping | cached_sweep.Cached):
+        raise BadInput(
+            "a sweep is over layers; give a mapping of layers to rows: {4: X}, or what repeng.capture gives for texts"
+        )
     if isinstance(cached, Mapping):
         return LayerSweep(tuple(sweep_layers(cached, source, *others, **options)))
     return cached_sweep.sweep(cached, source, *others, **options)
@@ -160,6 +165,8 @@ def transfer_matrix(cached: Any, *others: Any, **options: Any) -> cached_sweep.T
         UnknownName: no such probe or distribution.
         StoreError: what the probe reads was not captured.
     """
+    if not isinstance(cached, Mapping | cached_sweep.Cached):
+        raise BadInput('a transfer is between labelled sets by name; give {"a": (X1, y1), "b": (X2, y2)}')
     if isinstance(cached, Mapping):
         return TransferTable(tuple(transfer_between(cached, *others, **options)))
     return cached_sweep.transfer_matrix(cached, *others, **options)

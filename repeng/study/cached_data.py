@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from repeng.activations.store.cached_split import CachedSplit
 from repeng.activations.store.files import SplitKey
@@ -150,10 +150,19 @@ def open_for(fitted: FittedProbe, store: str | Path | Store, model: str | None =
     return chosen
 
 
-def opened(cached: Cached) -> CachedData:
-    """Cached activations, however they were named."""
+def opened(cached: Any) -> CachedData:
+    """Cached activations, however they were named: any `Cached`.
+
+    Raises:
+        BadInput: it is something else, such as activations of texts.
+    """
     if isinstance(cached, CachedData):
         return cached
+    if not isinstance(cached, Cached):
+        raise BadInput(
+            f"{type(cached).__name__} is no store; give its folder, or what repeng.capture gives for a data set. A "
+            "probe on activations of texts is fitted with them: repeng.probes.MMS().fit(acts[4], y)"
+        )
     return CachedData(cached.folder, trust=cached.trust) if isinstance(cached, StoredCapture) else open_store(cached)
 
 

@@ -47,7 +47,7 @@ def benchmark_cautions(world: LoadedBenchmark) -> list[Caution]:
     """Those of the data of a benchmark, where every source is fitted on and asked about itself and its targets."""
     of, shifts = world.distributions, world.benchmark.shifts
     names = [pair for s in shifts for pair in ((s.source, s.target), (s.source, s.source))]
-    names += [(shift.target_reference, shift.target_reference) for shift in shifts]
+    names += [(shift.target_reference,) * 2 for shift in shifts if "train" in of[shift.target_reference].splits]
     fitted = [(of[source].train, of[target].test) for source, target in dict.fromkeys(names)]
     trains, tests = [train for train, _ in fitted], [test for _, test in fitted]
     found = data_cautions(trains, tests, find_overlaps(fitted))

@@ -15,6 +15,11 @@ from repeng.metrics import Estimate
 from repeng.metrics.intervals import accuracy_interval
 from repeng.metrics.text_figures import accuracy_at_threshold, average_precision_of, balanced_accuracy, brier_of
 from repeng.metrics.texts import TextEvaluation
+from repeng.probes.ragged import Ragged
+from repeng.study.text_activations import TextActivations
+
+Rows = np.ndarray | Ragged
+"""One row a text, or all tokens of each text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +110,8 @@ def evaluate_classifier(classifier: Any, X: Any, y: Any, groups: Any = None) -> 
 
     Args:
         classifier: with `classes_`, and `decision_function` or `predict_proba`.
-        X: rows `[n, d]`, as an array, a tensor or a data frame; or the activations of one layer.
+        X: rows `[n, d]`, as an array, a tensor or a data frame; or the activations of one layer. For a probe of all
+            tokens a `repeng.probes.Ragged`, or one layer that was captured at `all`.
         y: a label a row, each one of `classes_`; the second of these is the positive class.
         groups: what belongs together, one a row: intervals resample these as one. None takes each row for itself.
 
@@ -113,15 +119,18 @@ def evaluate_classifier(classifier: Any, X: Any, y: Any, groups: Any = None) -> 
         BadInput: the parts do not fit each other, or the labels are of one class.
     """
     rows = as_rows(X)
+    check_reads(classifier, rows)
     classes = np.asarray(getattr(classifier, "classes_", ())).tolist()
     if len(classes) != 2:
         raise BadInput(
             f"{type(classifier).__name__} has {len(classes) or 'no'} classes; give a classifier that is fitted on two"
         )
     labels = as_array(y, "y", len(rows))
-    unknown = sorted({str(label) for label in labels.tolist() if label not in classes})
-    if unknown:
-        raise BadInput(f"y holds {', '.join(unknown[:3])}; the classifier was fitted on {classes[0]} and {classes[1]}")
+    if unknown := sorted({repr(label) for label in labels.tolist() if label not in classes}):
+        raise BadInput(
+            f"y holds {', '.join(unknown[:3])}; the classifier was fitted on {classes[0]!r} and {classes[1]!r}: give "
+            "these very labels (a number and its text are two labels)"
+        )
     positive = labels == classes[1]
     scores, has_probabilities = scores_of(classifier, rows)
     chosen = as_probabilities(classifier, rows) if has_probabilities else 1 / (1 + np.exp(-np.clip(scores, -500, 500)))
@@ -135,12 +144,14 @@ def row_evaluation(
     probabilities: Float[np.ndarray, " row"],
     groups: Int[np.ndarray, " row"],
 ) -> TextEvaluation:
-    """Scores, labels, the probability of the positive class and groups, as an evaluation of one fit."""
-    rows = np.arange(len(scores))
-    return TextEvaluation.of_scores(scores[None], positive, probabilities[None], example=rows, group=groups)
+    """Scores, labels, the probability of the positive class and groups, as an evaluation of one fit.
+
+    Groups are never parted, however few they are: they stand for examples too, which is what few groups are parted in.
+    """
+    return TextEvaluation.of_scores(scores[None], positive, probabilities[None], example=groups, group=groups)
 
 
-def scores_of(classifier: Any, rows: np.ndarray) -> tuple[Float[np.ndarray, " row"], bool]:
+def scores_of(classifier: Any, rows: Rows) -> tuple[Float[np.ndarray, " row"], bool]:
     """One score a row, higher where the positive class is likelier; and whether it gives probabilities too.
 
     Raises:
@@ -157,26 +168,56 @@ def scores_of(classifier: Any, rows: np.ndarray) -> tuple[Float[np.ndarray, " ro
     return as_probabilities(classifier, rows) - 0.5, True
 
 
-def as_probabilities(classifier: Any, rows: np.ndarray) -> Float[np.ndarray, " row"]:
+def as_probabilities(classifier: Any, rows: Rows) -> Float[np.ndarray, " row"]:
     """The probability of the positive class of each row."""
     return _flat(np.asarray(classifier.predict_proba(rows))[:, 1], len(rows))
 
 
-def as_rows(X: Any) -> np.ndarray:  # noqa: N803
-    """Rows as an array in float32 or float64, as scikit-learn takes them.
+def as_rows(X: Any) -> Rows:  # noqa: N803
+    """Rows as an array in float32 or float64, as scikit-learn takes them; all tokens of each text as a `Ragged`.
 
     Raises:
-        BadInput: these are activations of several layers.
+        BadInput: these are activations of several layers, or a text has no token.
     """
     if isinstance(X, Mapping):
         if len(X) != 1:
             listing = ", ".join(map(str, X))
             raise BadInput(f"these are activations of {len(X)} layers ({listing}); choose one, as in acts[{[*X][-1]}]")
-        X = next(iter(X.values()))  # noqa: N806
+        return rows_at(X, next(iter(X)))
+    if isinstance(X, Ragged):
+        if X.ndim == 3 and len(X) == 1:
+            return Ragged(X.values[0], X.offsets)
+        if X.ndim > 2:
+            raise BadInput(f"these tokens are of the shape {X.shape}; give those of one layer: [text, d]")
+        return X
     if isinstance(X, torch.Tensor):
         found = X.detach().cpu()
         return (found if found.dtype in (torch.float32, torch.float64) else found.float()).numpy()
     return np.asarray(X)
+
+
+def rows_at(acts: Mapping[int, Any], layer: int) -> Rows:
+    """`as_rows` of one layer; of activations captured at every token, all tokens of each text."""
+    if isinstance(acts, TextActivations) and acts.offsets is not None:
+        return as_rows(Ragged(acts[layer], acts.offsets))
+    return as_rows(acts[layer])
+
+
+def check_reads(classifier: Any, rows: Rows) -> None:
+    """Refuse all tokens of texts where a classifier, or what it wraps, reads one row a text.
+
+    Raises:
+        BadInput: it does.
+    """
+    if not isinstance(rows, Ragged):
+        return
+    parts = classifier.get_params().values() if hasattr(classifier, "get_params") else ()
+    if not any(getattr(each, "ragged", False) for each in (classifier, *parts)):
+        raise BadInput(
+            f"{getattr(classifier, 'name', type(classifier).__name__)} reads one row a text, and these are all tokens "
+            "of each: capture one token, such as last, or take a probe of all tokens (attention, mean-of-scores, "
+            "softmax-pooling, max-of-means)"
+        )
 
 
 def as_array(values: Any, name: str, count: int) -> np.ndarray:
@@ -187,7 +228,11 @@ def as_array(values: Any, name: str, count: int) -> np.ndarray:
     """
     found = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
     if found.shape != (count,):
-        raise BadInput(f"{name} is of shape {found.shape} for {count} rows; give one value a row")
+        tokens = "; of a capture at all, X is repeng.probes.Ragged(acts[4], acts.offsets), one row a text"
+        fewer = found.ndim == 1 and len(found) < count
+        raise BadInput(
+            f"{name} is of shape {found.shape} for {count} rows; give one value a row{tokens if fewer else ''}"
+        )
     return found
 
 

@@ -15,12 +15,15 @@ from repeng.probes.base import Probe
 from repeng.probes.registry import get_probe
 from repeng.study.classifier_figures import (
     ClassifierFigures,
+    Rows,
     as_array,
     as_groups,
     as_probabilities,
     as_rows,
+    check_reads,
     evaluate_classifier,
     row_evaluation,
+    rows_at,
     scores_of,
 )
 
@@ -73,7 +76,8 @@ def sweep_layers(
     """Every classifier at every layer, on rows that it was not fitted on.
 
     Args:
-        acts: rows by layer, each `[n, d]`: what `repeng.capture` gives for texts.
+        acts: rows by layer, each `[n, d]`: what `repeng.capture` gives for texts, for probes of all tokens at `all`;
+            or a `repeng.probes.Ragged` by layer.
         y: a label a row, of two classes; the higher is the positive one.
         probes: names, unfitted probes or scikit-learn classifiers, one or several; or a mapping of names to them.
         groups: what belongs together, one a row: never parted by a fold, and resampled as one by intervals.
@@ -85,20 +89,18 @@ def sweep_layers(
         BadInput: the parts do not fit each other, no such layer in the test rows, or too few rows of a class.
         UnknownName: no such probe.
     """
-    if not isinstance(acts, Mapping):
-        raise BadInput("a sweep is over layers; give a mapping of layers to rows, as repeng.capture gives for texts")
     found = []
     for name, classifier in named_classifiers(probes):
-        for layer, values in acts.items():
-            rows = as_rows(values)
+        for layer in acts:
+            rows = rows_at(acts, layer)
             if test is None:
                 figures = cross_validated(classifier, rows, y, groups, folds=folds, seed=seed)
             else:
                 test_acts, *labelled = test
                 if layer not in test_acts:
                     raise BadInput(f"the rows to test on are not of layer {layer}; capture the same layers of both")
-                labels = as_array(y, "y", len(rows))
-                figures = evaluate_classifier(_fresh(classifier).fit(rows, labels), test_acts[layer], *labelled)
+                fitted = _fitted(classifier, rows, as_array(y, "y", len(rows)), groups)
+                figures = evaluate_classifier(fitted, rows_at(test_acts, layer), *labelled)
             found.append(LayerFigures(name, layer, figures))
     return found
 
@@ -109,7 +111,8 @@ def transfer_between(
     """Fit on each of some labelled sets, test on each; on its own by cross-validation.
 
     Args:
-        sets: by name, `(X, y)` or `(X, y, groups)`; all of one width and the same two classes.
+        sets: by name, `(X, y)` or `(X, y, groups)`; all of one width and the same two classes. X is rows `[n, d]`, or
+            for probes of all tokens a `repeng.probes.Ragged`.
         probe: a name, an unfitted probe or an unfitted scikit-learn classifier.
         folds: of the cross-validations.
         seed: of their folds.
@@ -122,7 +125,7 @@ def transfer_between(
         raise BadInput(f"a transfer matrix needs 2 labelled sets or more; given {', '.join(sets) or 'none'}")
     ((_, classifier),) = named_classifiers(probe)
     parts = {name: _labelled(name, given) for name, given in sets.items()}
-    fits = {name: _fresh(classifier).fit(x, y) for name, (x, y, _) in parts.items()}
+    fits = {name: _fitted(classifier, *part) for name, part in parts.items()}
     directions = {name: direction_of(fitted) for name, fitted in fits.items()}
     found = []
     for source, fitted in fits.items():
@@ -138,7 +141,7 @@ def transfer_between(
 
 
 def cross_validated(
-    classifier: Any, rows: np.ndarray, y: Any, groups: Any = None, *, folds: int = FOLDS, seed: int = 0
+    classifier: Any, rows: Rows, y: Any, groups: Any = None, *, folds: int = FOLDS, seed: int = 0
 ) -> ClassifierFigures:
     """Figures of the scores that each row gets from the fit that did not see its fold.
 
@@ -156,7 +159,7 @@ def cross_validated(
     scores, probabilities = np.zeros(len(rows)), np.zeros(len(rows))
     has_probabilities = True
     for train, test in _folds(positive, units, folds, seed):
-        fitted = _fresh(classifier).fit(rows[train], labels[train])
+        fitted = _fitted(classifier, rows[train], labels[train], None if groups is None else units[train])
         own, has_probabilities = scores_of(fitted, rows[train])
         spread = float(own.std()) or 1.0
         scores[test] = scores_of(fitted, rows[test])[0] / spread
@@ -186,7 +189,7 @@ def direction_of(fitted: Any) -> Float[np.ndarray, " d"] | None:
     for attribute in ("direction_", "coef_"):
         values = getattr(fitted, attribute, None)
         if values is not None:
-            flat = as_rows(values).astype(np.float64).reshape(-1)
+            flat = np.asarray(as_rows(values), dtype=np.float64).reshape(-1)
             return flat / max(float(np.linalg.norm(flat)), 1e-12)
     return None
 
@@ -204,13 +207,17 @@ def _name_of(given: Any) -> str:
     return given.name if isinstance(given, Probe) else type(given).__name__
 
 
-def _fresh(classifier: Any) -> Any:
+def _fitted(classifier: Any, rows: Rows, labels: np.ndarray, groups: Any) -> Any:
+    """A clone, fitted; a probe that holds some groups out of what it learns from is given them."""
     from sklearn.base import clone
 
-    return clone(classifier)
+    check_reads(classifier, rows)
+    if groups is not None and isinstance(classifier, Probe) and classifier.in_groups:
+        return clone(classifier).fit(rows, labels, as_groups(groups, len(rows)))
+    return clone(classifier).fit(rows, labels)
 
 
-def _labelled(name: str, given: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray, Any]:
+def _labelled(name: str, given: tuple[Any, ...]) -> tuple[Rows, np.ndarray, Any]:
     if not isinstance(given, tuple | list) or len(given) not in (2, 3):
         raise BadInput(f"the labelled set {name!r} is not (X, y) or (X, y, groups)")
     rows = as_rows(given[0])

@@ -44,6 +44,7 @@ from repeng.study.evaluations import (
 from repeng.study.overlap import with_overlap, with_overlap_figures, write_overlaps
 from repeng.study.results_folder import CAPABILITIES, PREDICTIONS, STUDY, TABLE, joined, written_alone
 from repeng.study.settings import Study
+from repeng.study.text_cautions import benign_split, threshold_cautions, unequal_texts
 from repeng.study.tuning_plan import TuningPlan, plan_tunings
 
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
@@ -141,7 +142,9 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     """
     study = joined(study)
     world = load_benchmark(study.benchmark, study.data, limit=study.limit, benign=study.benign, reading=study.reading)
-    benign = world.distributions[study.benign].test if study.benign else None
+    if not world.benchmark.shifts:
+        raise BadInput(f"{study.data}: no distribution has a train split, so there is nothing to fit on")
+    benign = benign_split(world, study.benign) if study.benign else None
     settings = ModelSettings(study.model, study.device, study.dtype, study.too_long, study.device_map)
     n_layers = settings.identity.n_layers
     check_layers(study.layers, n_layers, study.model)
@@ -178,6 +181,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     cautions = (
         *data_cautions([train for train, _ in fitted], list(dict.fromkeys(task.target for task in tasks)), overlaps),
         *own_sources(() if world.every_pair else world.benchmark.shifts),
+        *threshold_cautions(world, benign),
         *version_cautions(Path(study.store), settings.capture_id),
     )
     return Plan(
@@ -242,6 +246,7 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
     found_out = (
         *nothing_left,
         *null_cautions(at_home),
+        *unequal_texts(answers.found),
         *(Caution("unread_layers", name, reason) for name, reason in unread.items()),
         *failure_cautions(failures),
     )
@@ -298,8 +303,9 @@ def _tasks(world: LoadedBenchmark, methods: Sequence[Method], mixed: Mapping[Shi
             for source in sources:
                 tasks[Task(method.name, source, of[shift.target].test)] = None
                 tasks[Task(method.name, source, of[shift.source].test)] = None
-            if method.counts_towards_capability:
-                reference = of[shift.target_reference]
+            reference = of[shift.target_reference]
+            # What has only a test split can be asked about, and not tuned on.
+            if method.counts_towards_capability and "train" in reference.splits:
                 tasks[Task(method.name, reference.train, reference.test)] = None
     return tuple(tasks)
 
@@ -313,18 +319,16 @@ def _wanted(
     """The parts that each split must have in the store; and the tasks that can be done, and those that cannot."""
     by_name = {method.name: method for method in methods}
     needs: dict[Split, set[RequiredActivations]] = {}
-    known: dict[tuple[str, Split], tuple[RequiredActivations, ...] | BadInput] = {}
+    known: dict[tuple[str, Split], tuple[RequiredActivations, ...]] = {}
+    found: tuple[RequiredActivations, ...] | BadInput
     possible, impossible = [], []
     for task in tasks:
         method, key = by_name[task.method], (task.method, task.source)
-        if key not in known:
-            try:
-                known[key] = method.requires(task.source)
-            except BadInput as error:
-                known[key] = error
-        found = known[key]
         try:
             method.check_splits(task.source, task.target)
+            if key not in known:
+                known[key] = method.requires(task.source)
+            found = known[key]
         except BadInput as error:
             found = error
         if isinstance(found, BadInput):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from repeng.activations.capture import capture
@@ -40,7 +40,7 @@ class TextActivations(Mapping[int, Tensor]):
         train, test = acts.rows(slice(0, 80)), acts.rows(slice(80, None))
 
     At the token `all`, or `all:ROLE`, it is `[token, d_model]`, the texts' tokens one after the other: those of text i
-    are `acts[4][acts.offsets[i] : acts.offsets[i + 1]]`.
+    are `acts[4][acts.offsets[i] : acts.offsets[i + 1]]`; probes take `repeng.probes.Ragged(acts[4], acts.offsets)`.
 
     Attributes:
         token: where in a text they were taken.
@@ -91,7 +91,8 @@ class TextActivations(Mapping[int, Tensor]):
         return tuple(self._layers)
 
     def rows(self, chosen: Any) -> TextActivations:
-        """Those of some texts: a slice, numbers, or a mask, as an array is indexed."""
+        """Those of some texts: a slice, numbers, or a mask, as an array is indexed; one number gives one text."""
+        chosen = [chosen] if np.ndim(chosen) == 0 and not isinstance(chosen, slice) else chosen
         texts, offsets, rows = np.arange(self.n_texts)[chosen], None, chosen
         if self.offsets is not None:
             counts = np.diff(self.offsets)[texts]
@@ -142,7 +143,8 @@ def capture_texts(
         storage_dtype: that a store keeps them in. What is given is float32.
 
     Raises:
-        BadInput: there is no text or no such model; a text is too long; a chat, and the tokenizer has no template.
+        BadInput: there is no text or no such model; a text is too long, or has nothing at the token; a chat, and the
+            tokenizer has no template.
         BadData: a chat is not well formed.
         UnknownName: no such stimulus, site, token or layer.
         NonFinite: a value is infinite or not a number.
@@ -168,6 +170,8 @@ def capture_texts(
         captured = kept.capture(done.capture_id)
         cached = CachedSplit(captured, *split_key(split))
         held = cached.stored(asked.name, site, token)
+        if not held.is_ragged:
+            _refuse_blank(held.kept, token)
         chosen = sorted(held.layers if wanted is None else set(wanted))
         found: dict[int, Tensor] = {}
         offsets = None
@@ -193,12 +197,15 @@ def are_texts(data: Any) -> bool:
     """Whether some data is a collection of texts or chats, rather than the name of data, or distributions and splits.
 
     Raises:
-        BadInput: it is empty, a single chat, or a mapping.
+        BadInput: it is empty, a single chat, a mapping, or a table (a data frame).
     """
     if isinstance(data, Mapping):
         raise BadInput("the data to capture is a mapping; give its values: [*data.values()]")
     if isinstance(data, str | Path | Distribution | Split) or not isinstance(data, Iterable):
         return False
+    if hasattr(data, "columns") and hasattr(data, "shape"):
+        first = next(iter(data.columns), "text")
+        raise BadInput(f"the data to capture is a table; give its column of texts, as in table[{first!r}]")
     first = next(iter(data), None)
     if first is None:
         raise BadInput("there is no text to capture; give one at least")
@@ -224,3 +231,14 @@ def as_example(text: Any, number: int) -> Example:
     if chat[-1].role == "assistant":
         return Example(chat[:-1], (chat[-1].content,), ())
     return Example(chat, ("",), ())
+
+
+def _refuse_blank(kept: Bool[np.ndarray, " text"], token: str) -> None:
+    """Raise BadInput where some texts have nothing at a token: their rows would be zeros that no model gave."""
+    blank = np.flatnonzero(~kept).tolist()
+    if blank:
+        listing = ", ".join(map(str, blank[:5])) + (f" and {len(blank) - 5} more" if len(blank) > 5 else "")
+        raise BadInput(
+            f"{len(blank)} of {len(kept)} texts have nothing at the token {token!r} (they are empty, or too short for "
+            f"it, counted from 0: {listing}); leave them out, or choose another token, such as last"
+        )

@@ -14,9 +14,10 @@ from repeng.errors import BadInput, RepengError
 from repeng.maths import sigmoid
 from repeng.methods.answers import by_layer, evaluate
 from repeng.methods.base import LayerScores, MethodSettings, NullScores, PairProbabilities, ResponseScores
+from repeng.methods.prompted import calibrated
 from repeng.methods.registry import make_method
-from repeng.methods.text_answers import benign_thresholds
-from repeng.metrics import TextEvaluation
+from repeng.methods.text_answers import _turned, benign_thresholds
+from repeng.metrics import TextEvaluation, accuracy_interval
 from repeng.probes.calibration import TextCalibration
 
 
@@ -72,7 +73,7 @@ def test_thresholds_of_a_benign_distribution_are_set_on_its_texts_of_label_0() -
 
 
 def test_texts_of_one_label_alone_are_refused_with_the_reason() -> None:
-    with pytest.raises(RepengError, match="its 2 texts that the model takes are all of one label"):
+    with pytest.raises(RepengError, match="its 2 texts that can be read are all of one label"):
         judged(ResponseScores(np.array([1.0, 2.0, np.nan])), texts([1, 1, 0]))
     with pytest.raises(RepengError, match="no text a score of its own"):
         judged(PairProbabilities(np.empty(0)), texts(LABELS))
@@ -121,3 +122,51 @@ def test_pairs_are_evaluated_as_before() -> None:
     split = Split("p", "test", tuple(Example(f"q{n}", ("a", "b"), n % 2) for n in range(4)))
     answer = ResponseScores(np.arange(8.0))
     assert type(evaluate(answer, unread(split), ResponseLabels.of(split))).__name__ == "Evaluation"
+
+
+def test_texts_of_a_named_group_are_resampled_together_however_few_groups_there_are() -> None:
+    rng = np.random.default_rng(0)
+    groups = [f"author {n // 40}" for n in range(400)]
+    labels = [int(n // 40 % 2) for n in range(400)]
+    by_author = rng.normal(size=10).repeat(40)
+    grouped = judged(ResponseScores(by_author), texts(labels, groups))
+    alone = judged(ResponseScores(by_author), texts(labels))
+    (low, high), (close, near) = accuracy_interval(grouped), accuracy_interval(alone)
+    assert high - low > 2 * (near - close)
+    assert grouped.example.tolist() == [40 * (n // 40) for n in range(400)]
+
+
+def test_pairs_of_many_groups_are_those_of_a_plain_loop() -> None:
+    rng = np.random.default_rng(2)
+    labels, groups = rng.integers(0, 2, 60).tolist(), [f"g{n}" for n in rng.integers(0, 20, 60)]
+    scores = rng.normal(size=(2, 60))
+    found = judged(ResponseScores(scores, np.array([1.0, 3.0])), texts(labels, groups))
+    expected = [
+        [1 / (1 + np.exp(-(own[best] - own[worse]) / temperature))]
+        for worse in range(60)
+        for best in range(60)
+        for own, temperature in [(scores[1], 3.0)]
+        if labels[best] and not labels[worse] and groups[best] == groups[worse]
+    ]
+    assert isinstance(found, TextEvaluation) and found.pairs is not None
+    np.testing.assert_allclose(found.pairs.fit_probabilities[1], np.ravel(expected))
+
+
+def test_labels_of_a_null_are_turned_by_whole_groups_of_the_target() -> None:
+    place = np.repeat(np.arange(40), 5)
+    positive = np.arange(200) % 3 == 0
+    turned = _turned(positive, place, 40, np.random.default_rng(0)) != positive
+    assert 0.2 < turned.mean() < 0.8
+    assert all(len(set(turned[place == group])) == 1 for group in range(40))
+
+
+@pytest.mark.parametrize("way", [1.0, -1.0])
+def test_what_learns_nothing_is_turned_by_the_source_where_its_labels_say_so(way: float) -> None:
+    labels = np.tile([1.0, 0.0], 60)
+    scores = way * (labels + np.random.default_rng(0).normal(size=120))
+    scores[5] = np.nan
+    known = ResponseLabels.of(texts(labels.astype(int).tolist()))
+    sign, chosen = calibrated(scores, known)
+    there = np.isfinite(scores)
+    assert sign == way
+    assert np.mean((chosen(sign * scores[there]) > 0.5) == (labels[there] == 1)) > 0.6

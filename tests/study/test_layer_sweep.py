@@ -20,9 +20,11 @@ from sklearn.svm import LinearSVC
 
 import repeng
 from repeng.errors import BadInput, UnknownName
-from repeng.probes import LAT, MMS, Logistic
+from repeng.probes import LAT, MMS, Attention, Logistic, MeanOfScores, Ragged, SoftmaxPooling
 from repeng.report.layer_results import LayerSweep, TransferTable
+from repeng.study.cached_data import opened
 from repeng.study.layer_sweep import cross_validated
+from repeng.study.text_activations import TextActivations
 
 CLASSIFIERS = [
     *(MMS(), LAT(), Logistic(), LinearSVC(), GaussianNB(), RandomForestClassifier(20, random_state=0)),
@@ -93,11 +95,93 @@ def test_rows_that_repeat_within_groups_add_no_certainty() -> None:
     assert blind.low > once.low + 0.03  # type: ignore[operator]
 
 
+def test_few_groups_are_never_parted_and_nothing_is_said_of_independent_rows(caplog: pytest.LogCaptureFixture) -> None:
+    # Ten authors of forty copies each are ten rows: no figure may be surer of them than of the ten alone.
+    (x, y), groups = rows(10), np.repeat([f"author {number}" for number in range(10)], 40)
+    fitted = MMS().fit(*rows(200, seed=1))
+    once = repeng.evaluate(fitted, x, y)
+    copies, labels = np.repeat(x, 40, axis=0), np.repeat(y, 40)
+    found = repeng.evaluate(fitted, copies, labels, groups)
+    for name in ("auroc", "accuracy", "balanced_accuracy", "average_precision", "brier"):
+        one, other = getattr(once, name), getattr(found, name)
+        assert other.low - one.low < 0.1 and one.high - other.high < 0.1, name
+    blind = repeng.evaluate(fitted, copies, labels).auroc
+    assert blind.high - blind.low < 0.6 * (found.auroc.high - found.auroc.low)
+    swept = repeng.sweep({1: copies}, labels, "mms", groups=groups, folds=3).rows[0].figures.auroc
+    assert swept.high - swept.low > 2 * (blind.high - blind.low)  # type: ignore[operator]
+    assert "independent" not in caplog.text
+
+
+def of_tokens(n: int = 60, d: int = 6, *, seed: int = 0) -> tuple[Ragged, np.ndarray]:
+    """Texts of one to five tokens, those of the positive class shifted along the first axis."""
+    draw = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    texts = [draw.normal(size=(draw.integers(1, 6), d)).astype(np.float32) for _ in range(n)]
+    for text, label in zip(texts, y, strict=True):
+        text[:, 0] += 2 * label
+    return Ragged.of_texts([torch.from_numpy(text) for text in texts]), y
+
+
+def test_all_tokens_are_evaluated_swept_and_transferred() -> None:
+    (tokens, y), (other, other_y) = of_tokens(), of_tokens(seed=1)
+    fitted = Attention(heads=1, epochs=5).fit(tokens, y)
+    found = repeng.evaluate(fitted, other, other_y)
+    assert found.auroc.value == pytest.approx(roc_auc_score(other_y, fitted.decision_function(other).numpy()))
+    assert found.n == 60 and found.auroc.value > 0.8
+    batched = Ragged(other.values[None], other.offsets)
+    assert repeng.evaluate(fitted, batched, other_y).as_dict() == found.as_dict()
+    acts = TextActivations(
+        {4: tokens.values},
+        **{"token": "all", "site": "resid_post", "stimulus": "plain", "capture_id": "m-1"},  # type: ignore[arg-type]
+        n_texts=60,
+        offsets=tokens.offsets,
+    )
+    assert repeng.evaluate(fitted, acts, y).as_dict() == repeng.evaluate(fitted, tokens, y).as_dict()
+    probes = [MeanOfScores()]
+    groups = np.arange(60) // 2
+    swept = repeng.sweep(acts, y, probes, groups=groups).frame
+    assert swept.equals(repeng.sweep({4: tokens}, y, probes, groups=groups).frame) and swept.auroc[0] > 0.8
+    tested = repeng.sweep(acts, y, Attention(heads=1, epochs=5), test=({4: other}, other_y)).rows[0].figures
+    assert tested.as_dict() == found.as_dict()
+    matrix = repeng.transfer_matrix({"a": (tokens, y), "b": (other, other_y)}, Attention(heads=1, epochs=5)).matrix()
+    assert matrix.loc["a", "b"] == found.auroc.value
+
+
+def test_a_sweep_gives_a_probe_that_holds_groups_out_the_groups() -> None:
+    tokens, y = of_tokens()
+    groups = np.array([f"author {number // 4}" for number in range(60)])
+    swept = repeng.sweep({4: tokens}, y, SoftmaxPooling(epochs=5), groups=groups, test=({4: tokens}, y)).rows[0].figures
+    own = SoftmaxPooling(epochs=5).fit(tokens, y, np.unique(groups, return_inverse=True)[1])
+    np.testing.assert_allclose(swept.evaluation.text_scores[0], own.decision_function(tokens).numpy())
+    assert not np.allclose(
+        own.decision_function(tokens), SoftmaxPooling(epochs=5).fit(tokens, y).decision_function(tokens)
+    )
+
+
+def test_all_tokens_where_one_row_a_text_is_read_are_refused_with_the_way_out() -> None:
+    tokens, y = of_tokens()
+    for classifier, name in ((LogisticRegression(), "LogisticRegression"), (MMS(), "mms")):
+        with pytest.raises(BadInput, match=f"{name} reads one row a text, .*: capture one token"):
+            repeng.sweep({4: tokens}, y, classifier)
+        with pytest.raises(BadInput, match=f"{name} reads one row a text"):
+            repeng.transfer_matrix({"a": (tokens, y), "b": (tokens, y)}, classifier)
+        with pytest.raises(BadInput, match=f"{name} reads one row a text"):
+            repeng.evaluate(classifier.fit(*rows(d=6)), tokens, y)
+    with pytest.raises(
+        BadInput, match=r"y is of shape \(60,\) .* X is repeng.probes.Ragged\(acts\[4\], acts.offsets\)"
+    ):
+        repeng.evaluate(MeanOfScores().fit(tokens, y), tokens.values, y)
+    with pytest.raises(BadInput, match="give those of one layer"):
+        repeng.evaluate(MeanOfScores().fit(tokens, y), Ragged(tokens.values.expand(2, -1, -1), tokens.offsets), y)
+
+
 def test_what_cannot_be_scored_is_refused_in_words() -> None:
     x, y = rows()
     fitted = MMS().fit(x, y)
     with pytest.raises(BadInput, match="y holds 2, 3"):
         repeng.evaluate(fitted, x, y + 2)
+    with pytest.raises(BadInput, match="y holds '0', '1'; the classifier was fitted on 0 and 1: .* are two labels"):
+        repeng.evaluate(fitted, x, y.astype(str))
     with pytest.raises(BadInput, match=r"y is of shape \(239,\) for 240 rows"):
         repeng.evaluate(fitted, x, y[1:])
     with pytest.raises(BadInput, match="groups is of shape"):
@@ -180,6 +264,12 @@ def test_a_sweep_that_makes_no_sense_is_refused() -> None:
     x, y = rows()
     with pytest.raises(UnknownName, match="unknown probe 'msm'"):
         repeng.sweep({1: x}, y, "msm")
+    with pytest.raises(BadInput, match=r"a mapping of layers to rows: \{4: X\}"):
+        repeng.sweep(torch.from_numpy(x), y)
+    with pytest.raises(BadInput, match="labelled sets by name; give"):
+        repeng.transfer_matrix([(x, y), (x, y)])  # type: ignore[call-overload]
+    with pytest.raises(BadInput, match=r"dict is no store; .* repeng.probes.MMS\(\).fit\(acts\[4\], y\)"):
+        opened({1: x})
     with pytest.raises(BadInput, match="two of one name"):
         repeng.sweep({1: x}, y, [LogisticRegression(), LogisticRegression(C=2.0)])
     with pytest.raises(BadInput, match="one class is in 3 groups of rows; give more rows, or folds from 2 to 3"):

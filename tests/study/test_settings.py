@@ -16,6 +16,7 @@ from repeng.errors import BadInput, UnknownName
 from repeng.methods.base import MethodSettings
 from repeng.methods.registry import ALL, make_method, make_methods, method_names
 from repeng.study.settings import Study, parse_share
+from repeng.study.study import plan_study
 
 
 def test_flags_beat_the_file_and_the_file_the_defaults(tmp_path: Path) -> None:
@@ -168,8 +169,9 @@ def test_what_has_no_train_split_is_a_target_alone(tmp_path: Path) -> None:
     lines = "".join(f'{{"text": "t{number}", "label": {number % 2}}}\n' for number in range(20))
     (tmp_path / "benign").mkdir()
     (tmp_path / "benign" / "test.jsonl").write_text(lines)
+    assert load_benchmark(None, str(tmp_path)).benchmark.shifts == ()
     with pytest.raises(BadInput, match="no distribution has a train split"):
-        load_benchmark(None, str(tmp_path))
+        plan_study(Study(data=str(tmp_path), out=str(tmp_path / "out")))
     (tmp_path / "lies.jsonl").write_text(lines)
     found = load_benchmark(None, str(tmp_path)).benchmark.shifts
     assert [(shift.source, shift.target) for shift in found] == [("lies", "benign"), ("lies", "lies")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from tiny_models import make_model
@@ -67,6 +68,7 @@ def test_rows_are_the_texts_in_order_as_each_alone_gives_them(llama: LanguageMod
     acts[2].add_(1.0)
     torch.testing.assert_close(acts.rows([2, 0])[2], acts[2][[2, 0]])
     assert acts.rows(slice(1, None)).n_texts == 3
+    assert acts.rows(3).n_texts == 1 and torch.equal(acts.rows(3)[2], acts[2][3:])
 
 
 def test_chats_are_read_at_the_last_message_s_end_or_where_the_answer_begins(chat_model: LanguageModel) -> None:
@@ -105,6 +107,7 @@ def test_every_token_of_a_text_is_there_with_offsets(llama: LanguageModel) -> No
     some = acts.rows([2, 0])
     assert some.offsets is not None and some.n_texts == 2
     pieces = [acts[2][acts.offsets[text] : acts.offsets[text + 1]] for text in (2, 0)]
+    assert torch.equal(acts.rows(2)[2], pieces[0])
     assert torch.equal(some[2], torch.cat(pieces)) and some.offsets.tolist() == [0, len(pieces[0]), len(some[2])]
 
 
@@ -142,6 +145,9 @@ def test_what_is_no_collection_of_texts_is_refused_with_the_way_out(llama: Langu
         repeng.capture(llama, [])
     with pytest.raises(BadInput, match=r"one chat; give a list of chats: \[chat\]"):
         repeng.capture(llama, CHATS[0])
+    with pytest.raises(BadInput, match=r"is a table; give its column of texts, as in table\['claim'\]"):
+        repeng.capture(llama, pd.DataFrame({"claim": TEXTS}))
+    assert repeng.capture(llama, pd.DataFrame({"claim": TEXTS})["claim"], layers=1).n_texts == 4
     with pytest.raises(BadInput, match="is a mapping"):
         repeng.capture(llama, {"a": "text"})
     with pytest.raises(BadData, match="message 0 of chat 1 has as its role nothing"):
@@ -162,6 +168,19 @@ def test_a_text_that_is_too_long_is_refused_or_cut_and_never_left_out(tiny_model
         repeng.capture(str(tiny_model), texts, too_long="skip")
     acts = repeng.capture(str(tiny_model), texts, layers=1, too_long="cut", device="cpu")
     assert acts.n_texts == 2 and torch.isfinite(acts[1]).all()
+
+
+@pytest.mark.parametrize("token", ["response_mean", "last:-3"])
+def test_a_text_with_nothing_at_the_token_is_refused_by_number_and_is_no_row_of_zeros(
+    llama: LanguageModel, tmp_path: Path, token: str
+) -> None:
+    texts = [TEXTS[0], "", TEXTS[1], ""]
+    # From a model, and from what the store holds by then.
+    for _ in range(2):
+        with pytest.raises(BadInput, match=rf"2 of 4 texts have nothing at the token '{token}' .*: 1, 3\); leave them"):
+            repeng.capture(llama, texts, layers=1, token=token, store=tmp_path)
+    acts = repeng.capture(llama, texts[::2], layers=1, token=token, store=tmp_path)
+    assert bool(acts[1].any(dim=1).all())
 
 
 def test_a_layer_that_was_not_captured_is_named() -> None:
