@@ -254,6 +254,7 @@ def tune(
     """Tune a reward model on a source. A stopped run goes on from its last checkpoint; a finished one is reused."""
     from repeng.benchmarks.loaded import load_named
     from repeng.methods.answers import evaluate_split
+    from repeng.methods.base import refuse_texts
     from repeng.methods.weight_tuning import FittedTuning, tell
     from repeng.models.fingerprint import find_model
     from repeng.results import figure_name
@@ -262,6 +263,7 @@ def tune(
     talk = Talk(json=json, quiet=quiet)
     meaning = o.reading(columns, positive, turn, group, chat)
     distributions = load_named(data, [source, *(target or ())], limit=limit, reading=meaning)
+    refuse_texts([distributions[source].train, *(distributions[name].test for name in target or ())], method)
     found = tune_on(
         find_model(model).path,
         distributions[source].train,

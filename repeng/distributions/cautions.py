@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from repeng.distributions.overlap import Kind, Overlap, find_overlaps, said
+from repeng.distributions.label_cautions import contradictions, mixed_forms, one_label
+from repeng.distributions.overlap import Kind, Overlap, find_overlaps, said, shared_groups
 from repeng.distributions.schema import Distribution, Example, Shift, Split
 from repeng.errors import RepengError
 from repeng.maths import FEWEST_GROUPS
@@ -18,7 +19,7 @@ LONGEST_QUOTE = 40
 LONGEST_SAID = 90
 
 OVERLAPS: Mapping[Kind, str] = {"exact": "shared_prompts", "near": "near_prompts", "inside": "prompts_inside"}
-"""The caution of each kind of overlap."""
+"""The caution of each kind of overlap of texts."""
 
 KINDS: Mapping[str, tuple[str, str]] = {
     "shared_prompts": (
@@ -35,6 +36,11 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "test prompts that stand inside a text that a method is also fitted on",
         "in a longer prompt, or in one with its response: see which with repeng data check, or score without them "
         "(--drop-overlap)",
+    ),
+    "shared_groups": (
+        "test examples of a named group that is in their own train split too",
+        "a group is never parted, and here the files part it: take the group out of train or test, or score without "
+        "it (--drop-overlap)",
     ),
     "own_source": (
         "targets that are their own source",
@@ -72,6 +78,19 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "same_responses": (
         "splits in which every example has the same responses",
         "the prompt alone decides which is best, and what looks at responses alone (length) is at chance",
+    ),
+    "one_label": (
+        "splits of labelled texts that are all of one label",
+        "a method fitted on them has nothing to tell apart, and of a test split of one label AUROC is not known: right "
+        "for benign texts (--benign), else see how labels are read (--columns, --positive)",
+    ),
+    "contradictions": (
+        "texts that are labelled both 1 and 0",
+        "no method can be right about both: keep one label of each text",
+    ),
+    "mixed_forms": (
+        "splits in which some examples have several responses and some are one labelled text",
+        "every response is then asked about as a text of its own: keep the two in distributions of their own",
     ),
     "nothing_left": (
         "evaluations of which --drop-overlap leaves nothing to score",
@@ -169,9 +188,42 @@ def overlap_examples(overlaps: Sequence[Overlap]) -> list[str]:
     for kind in OVERLAPS:
         matches = [(one, match) for one in _with_most(kind, overlaps)[:2] for match in one.of_kind(kind)[:2]]
         for one, match in matches[:2]:
-            test, train = (_said(one.test, match.test), _said(one.train, match.train))
+            asked, known = said(one.test, match.test), said(one.train, match.train)
+            if kind == "exact":
+                # One text, of which the splits' templates, which may differ, leave more or less.
+                asked = known = max(asked, known, key=len)
+            test, train = _said(one.test, match.test, asked), _said(one.train, match.train, known)
             lines.append(f"{kind}, {match.similarity:.2f} alike: {test} and {train}")
     return lines
+
+
+def group_cautions(trains: Iterable[Split], tests: Sequence[Split]) -> list[Caution]:
+    """Test splits of which named groups are in the train split of the same distribution."""
+    found = []
+    for train, test in product(dict.fromkeys(trains), dict.fromkeys(tests)):
+        shared = shared_groups(train, test)
+        if shared:
+            count = sum(example.group in shared for example in test.examples)
+            groups = f"{len(shared)} group{'s' * (len(shared) > 1)}"
+            found.append(Caution("shared_groups", test.distribution, f"{count} of {len(test.examples)}, of {groups}"))
+    return found
+
+
+def label_cautions(trains: Iterable[Split], tests: Sequence[Split]) -> list[Caution]:
+    """What the labels of texts show: splits of one label, contradictions, examples of two forms."""
+    trains = list(dict.fromkeys(trains))
+    splits = list(dict.fromkeys([*trains, *tests]))
+    own = [
+        ((train, test), f"{train.distribution}, between train and test")
+        for train, test in product(trains, dict.fromkeys(tests))
+        if train.distribution == test.distribution
+    ]
+    within = [((split,), _name(split)) for split in splits]
+    found = [Caution("one_label", _name(split), text) for split in splits if (text := one_label(split))]
+    found += [
+        Caution("contradictions", name, text) for some, name in [*within, *own] if (text := contradictions(*some))
+    ]
+    return found + [Caution("mixed_forms", _name(split), text) for split in splits if (text := mixed_forms(split))]
 
 
 def own_sources(shifts: Iterable[Shift]) -> list[Caution]:
@@ -232,9 +284,12 @@ def data_cautions(trains: Iterable[Split], tests: Sequence[Split], overlaps: Seq
         tests: every split that is asked about.
         overlaps: what of the tests stands in a train split.
     """
+    trains = list(trains)
     splits = list(dict.fromkeys([*trains, *tests]))
     return [
         *overlap_cautions(overlaps),
+        *group_cautions(trains, tests),
+        *label_cautions(trains, tests),
         *same_data(splits),
         *few_prompts(tests),
         *constant_responses(splits),
@@ -271,8 +326,8 @@ def _with_most(kind: Kind, overlaps: Sequence[Overlap]) -> list[Overlap]:
     return sorted((one for one in overlaps if share[id(one)]), key=lambda one: -share[id(one)])
 
 
-def _said(split: Split, number: int) -> str:
-    return f"{_name(split)} {number} {_quote(said(split, number), LONGEST_SAID)}"
+def _said(split: Split, number: int, text: str) -> str:
+    return f"{_name(split)} {number} {_quote(text, LONGEST_SAID)}"
 
 
 def _sentence(kind: str, cautions: Sequence[Caution]) -> str:

@@ -114,7 +114,7 @@ def _split_problems(source: Source, split: str, reading: Reading, *, divided: bo
         found = list(examples_or_problems(source.rows(split), place, reading))
         problems = [each for each in found if isinstance(each, BadData)]
         if divided and not problems:
-            split_by_prompt([each for each in found if isinstance(each, Example)])
+            split_by_prompt([each for each in found if isinstance(each, Example)], warn=False)
     except BadData as error:
         problems = [error]
     except BadInput as error:

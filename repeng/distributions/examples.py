@@ -17,7 +17,7 @@ from repeng.distributions.labelled import (
     named_responses,
     prompt_of,
 )
-from repeng.distributions.reading import Fields, Reading, classes_refusal, is_label
+from repeng.distributions.reading import Fields, Reading, classes_refusal, is_label, pair_of, several_pairs
 from repeng.distributions.rows import RepeatedKeys
 from repeng.distributions.schema import Example, Message, Prompt
 from repeng.errors import BadData
@@ -111,15 +111,24 @@ def examples_or_problems(
 ) -> Iterator[Example | BadData]:
     """Of each row the example, or what is wrong with it; where there is no row at all, that.
 
-    Labels of which nobody said what they count as are one problem, at the first of them, which lists them all.
+    Labels of which nobody said what they count as are one problem, at the first of them, which lists them all; so are
+    words of several pairs in one column, as harmful and unsafe.
     """
     reading = reading or Reading()
     if not rows:
         yield BadData("an empty list: there are no examples", path=place)
     classes_told = False
+    pairs: set[tuple[str, str]] = set()
     for number, row in enumerate(rows):
         try:
-            yield example_from(row, reading)
+            example = example_from(row, reading)
+            if reading.positive is None and not classes_told:
+                pairs |= _pairs_of_words(_fields(row, reading))
+            if len(pairs) > 1 and not classes_told:
+                classes_told = True
+                yield BadData(_classes(rows, reading, several=True), path=place, example=number)
+            else:
+                yield example
         except UnknownLabel as error:
             if not classes_told:
                 yield BadData(_classes(rows, reading) or error.reason, path=place, example=number)
@@ -140,19 +149,32 @@ def _fields(row: object, reading: Reading) -> Fields:
     return Fields(row, reading)
 
 
-def _classes(rows: Sequence[Any], reading: Reading) -> str:
+def labels_of(fields: Fields) -> list[Any]:
+    """The labels of a row as they stand there; none of pairs, which have scores or names."""
+    form = format_of(fields)
+    if form not in ("labelled", "listed"):
+        return []
+    value = fields.value("labels" if form == "listed" else "label")
+    return [label for label in (value if isinstance(value, list) else [value]) if is_label(label)]
+
+
+def _pairs_of_words(fields: Fields) -> set[tuple[str, str]]:
+    return {pair for label in labels_of(fields) if (pair := pair_of(label)) is not None}
+
+
+def _classes(rows: Sequence[Any], reading: Reading, *, several: bool = False) -> str:
     """What the labels of all rows are, in a refusal; empty where they are not in one column."""
     labels: list[Any] = []
     column: str | None = None
     for row in rows:
         try:
             fields = _fields(row, reading)
-            column = fields.column("label") or column
-            value = fields.value("label")
+            column = fields.column("label") or fields.column("labels") or column
+            labels += labels_of(fields)
         except BadData:
             continue
-        labels += [value] if is_label(value) else []
-    return classes_refusal(labels, column) if labels and column else ""
+    refusal = several_pairs if several else classes_refusal
+    return refusal(labels, column) if labels and column else ""
 
 
 def _scored(fields: Fields) -> Example:

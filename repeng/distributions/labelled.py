@@ -65,8 +65,8 @@ def labelled_example(fields: Fields) -> Example:
         value = _answer(messages_from(value, f"the {content}"))
     if not isinstance(value, str):
         raise BadData(f"{fields.column(content)} is {kind(value)}; what is labelled is text or a list of messages")
-    if not value and not prompt:
-        raise BadData(f"{fields.column(content)} is empty; a labelled text says something")
+    if not value.strip() and not prompt:
+        raise BadData(f"{fields.column(content)} is {'blank' if value else 'empty'}; a labelled text says something")
     return Example(prompt, (check_text(value, f"the {content}"),), best, **details)
 
 
@@ -88,7 +88,7 @@ def listed_example(fields: Fields) -> Example:
         check_text(text, "a response")
     values = [_value(label, fields, str(fields.column("labels"))) for label in labels]
     best = tuple(number for number, value in enumerate(values) if value)
-    metadata = fields.rest("prompt", "responses", "labels", "group")
+    metadata = fields.rest("prompt", "responses", "group")
     return Example(prompt, tuple(responses), best, metadata, group=fields.group(known=True))
 
 
@@ -163,9 +163,8 @@ def _label(fields: Fields) -> float:
 
 def _value(label: object, fields: Fields, column: str) -> float:
     if not is_label(label):
-        raise BadData(
-            f"{column} is {'empty' if label == '' else kind(label)}; a label is 1 or 0, true or false, a name"
-        )
+        shown = "empty" if label == "" else "not a number (NaN)" if isinstance(label, float) else kind(label)
+        raise BadData(f"{column} is {shown}; a label is 1 or 0, true or false, a name")
     value = label_of(label, fields.reading.positive)
     if value is None:
         raise UnknownLabel(classes_refusal([label], column))
@@ -184,6 +183,8 @@ def _conversation(
     last = messages[number]
     if last.role != ASSISTANT:
         return Example(messages[: number + 1], ("",), best, region="all", **details)
+    if not number and not last.content.strip():
+        raise BadData("the labelled message says nothing, and nothing goes before it")
     if not number:
         return Example("", (last.content,), best, **details)
     region: Any = "all" if turn == WHOLE else "response"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from repeng.atomic import write_atomically
 from repeng.distributions.examples import examples_from
 from repeng.distributions.known import Source, find_data
-from repeng.distributions.reading import KNOWN_NAMES, Reading, class_name
+from repeng.distributions.reading import Fields, Reading, class_name, is_label, overruled
 from repeng.distributions.schema import Distribution, Example, Split
 from repeng.distributions.sources import choose_splits
 from repeng.distributions.splitting import split_by_prompt
@@ -61,21 +61,52 @@ def load_distributions(
             raise UnknownName("distribution", name, sources)
     loaded = {name: _load(sources[name], limit, merged) for name in (sources if names is None else names)}
     if reading is not None:
-        _check_used(
-            reading, [each for one in loaded.values() for split in one.splits.values() for each in split.examples]
-        )
+        by_name = {
+            name: [each for split in one.splits.values() for each in split.examples] for name, one in loaded.items()
+        }
+        if reading.positive is not None:
+            _check_positive(reading.positive, merged, by_name)
+        _check_used(reading, [each for examples in by_name.values() for each in examples])
     return loaded
 
 
+def _check_positive(positive: str, reading: Reading, by_name: Mapping[str, Sequence[Example]]) -> None:
+    """See that the label that counts as 1 is somewhere, and that where it is not no label says by itself that it is 1.
+
+    A distribution of other classes alone, such as a benign one, lacks it and is all 0.
+    """
+    lacking = {
+        name: [label for example in own for label in _labels(example, reading)]
+        for name, own in by_name.items()
+        if not any(example.right for example in own)
+    }
+    if len(lacking) == len(by_name):
+        found = [label for labels in lacking.values() for label in labels]
+        raise BadInput(f"no label is {positive!r} (--positive); the labels are {_named(found)}")
+    for name, labels in lacking.items():
+        if any(overruled(label, positive) for label in labels):
+            raise BadInput(
+                f"no label of {name} is {positive!r} (--positive), and all of it would be 0; its labels are "
+                f"{_named(labels)}: give it apart from the others, or name its labels as theirs"
+            )
+
+
+def _named(labels: Sequence[Any]) -> str:
+    return ", ".join(sorted(set(map(class_name, labels)))[:MOST_NAMED])
+
+
+def _labels(example: Example, reading: Reading) -> list[Any]:
+    """The labels of an example as they stood in its row."""
+    fields = Fields(example.metadata, reading)
+    try:
+        value = fields.value("labels" if len(example.responses) > 1 else "label")
+    except BadData:
+        return []
+    return [label for label in (value if isinstance(value, list) else [value]) if is_label(label)]
+
+
 def _check_used(reading: Reading, examples: Sequence[Example]) -> None:
-    """See that what the user says of labels and turns is of something."""
-    if reading.positive is not None and not any(example.right for example in examples):
-        named = reading.columns.get("label")
-        columns = (named,) if named else KNOWN_NAMES["label"]
-        found = {class_name(one.metadata[name]) for one in examples for name in columns if name in one.metadata}
-        raise BadInput(
-            f"no label is {reading.positive!r} (--positive); the labels are {', '.join(sorted(found)[:MOST_NAMED])}"
-        )
+    """See that what the user says of turns is of something."""
     chats = reading.chat == "template"
     if (
         reading.turn is not None

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from repeng.distributions.near_texts import Inside, Words, contents, near_contents, words_of
-from repeng.distributions.schema import Example, Prompt, Split
+from repeng.distributions.schema import Example, Message, Prompt, Split
 
-Kind = Literal["exact", "near", "inside"]
+Kind = Literal["exact", "near", "inside", "group"]
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,12 @@ class Match:
 
     Attributes:
         kind: `exact`, the prompt is one of the train split's to the letter; `near`, it is one but for its template,
-            case and punctuation, or nearly; `inside`, it stands in a longer prompt, or in one with its response.
+            case and punctuation, or nearly; `inside`, it stands in a longer prompt, or in one with its response;
+            `group`, it is of a named group that the train split of the same distribution has too.
         test: number of the example in the test split.
         train: number of the most alike example in the train split.
-        similarity: of the two prompts, as `near_texts` has it; of `inside` the share of the prompt that stands there.
+        similarity: of the two prompts, as `near_texts` has it; of `inside` the share of the prompt that stands there;
+            0 of `group`.
         response: whether a response of the one is among the other's too.
     """
 
@@ -61,7 +63,10 @@ class Overlap:
 
 
 def compared(example: Example) -> Prompt:
-    """What of an example is compared: its prompt; of a labelled text, which has none, the text."""
+    """What of an example is compared: its prompt; of a labelled text, which has none, the text; of a conversation that
+    is labelled as a whole all of it."""
+    if isinstance(example.prompt, tuple) and example.region == "all":
+        return example.prompt + tuple(Message("assistant", text) for text in example.responses if text)
     return example.prompt or "\n".join(example.responses)
 
 
@@ -105,16 +110,44 @@ def find_overlaps(fitted: Iterable[tuple[Split, Split]]) -> list[Overlap]:
     inside = Inside(asked)
     standing = {
         train: inside.standing_in(
-            [(known.words[compared(each)], each.responses if each.prompt else ("",)) for each in train.examples]
+            [(known.words[compared(each)], each.responses if _is_answered(each) else ("",)) for each in train.examples]
         )
         for train, known in trains.items()
     }
     found = []
     for train, test in pairs:
-        matches = tuple(_matches(trains[train], tests[test], near, standing[train]))
+        own = _matches(trains[train], tests[test], near, standing[train])
+        matches = tuple(sorted([*own, *_of_shared_groups(train, test, own)], key=lambda match: match.test))
         if matches:
             found.append(Overlap(train, test, matches))
     return sorted(found, key=lambda one: -len(one.matches) / len(one.test.examples))
+
+
+def shared_groups(train: Split, test: Split) -> dict[str, int]:
+    """The named groups that are in both splits of one distribution, each with the number of its first train example."""
+    if train.distribution != test.distribution:
+        return {}
+    first: dict[str, int] = {}
+    for number, example in enumerate(train.examples):
+        if example.group is not None:
+            first.setdefault(example.group, number)
+    asked = {example.group for example in test.examples}
+    return {group: number for group, number in first.items() if group in asked}
+
+
+def _of_shared_groups(train: Split, test: Split, known: Sequence[Match]) -> list[Match]:
+    """The test examples of shared groups, besides those that stand there by their texts."""
+    shared, taken = shared_groups(train, test), {match.test for match in known}
+    return [
+        Match("group", number, shared[example.group], 0.0, False)
+        for number, example in enumerate(test.examples)
+        if example.group is not None and example.group in shared and number not in taken
+    ]
+
+
+def _is_answered(example: Example) -> bool:
+    """Whether its responses are something besides what is compared."""
+    return bool(example.prompt) and not (isinstance(example.prompt, tuple) and example.region == "all")
 
 
 def _matches(
@@ -161,4 +194,4 @@ def _most_alike(
 def _responses(split: Split, number: int) -> set[Words]:
     """The words of each response; none of a labelled text, which is what is compared itself."""
     example = split.examples[number]
-    return {words for response in example.responses if example.prompt and (words := words_of(response))}
+    return {words for response in example.responses if _is_answered(example) and (words := words_of(response))}

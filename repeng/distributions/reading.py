@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -30,14 +31,31 @@ KNOWN_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Our fields, and the names by which each is known in a file without being told."""
-LABEL_WORDS: Mapping[str, float] = MappingProxyType(
-    {
-        **dict.fromkeys(("1", "true", "yes", "positive", "correct", "deceptive", "harmful", "toxic", "unsafe"), 1.0),
-        **dict.fromkeys(("0", "false", "no", "negative", "incorrect", "honest", "harmless", "non-toxic", "safe"), 0.0),
-    }
+PROMPTS_OF_RESPONSES = ("question", "query", "instruction", "input")
+"""Other names of a prompt, which are known only beside a column of a labelled response."""
+LABEL_PAIRS = (
+    ("1", "0"),
+    ("true", "false"),
+    ("yes", "no"),
+    ("correct", "incorrect"),
+    ("positive", "negative"),
+    ("deceptive", "honest"),
+    ("harmful", "harmless"),
+    ("toxic", "non-toxic"),
+    ("unsafe", "safe"),
 )
-"""Labels that are text and need no explanation, in lower case. Of `safe` and `unsafe` and the like 1 is what a detector
-looks for; `--positive` says otherwise."""
+"""Labels that need no explanation, in lower case: what is 1, and what is 0. Of `safe` and `unsafe` and the like 1 is
+what a detector looks for; `--positive` says otherwise."""
+LABEL_WORDS: Mapping[str, float] = MappingProxyType(
+    {**{one: 1.0 for one, _ in LABEL_PAIRS}, **{zero: 0.0 for _, zero in LABEL_PAIRS}}
+)
+N_SAME = 3
+"""The first pairs mean the same, and may stand in one column."""
+PAIR_OF: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {word: LABEL_PAIRS[0] if n < N_SAME else pair for n, pair in enumerate(LABEL_PAIRS) for word in pair}
+)
+"""Of each word its pair; of `true`, `no` and the like `1` and `0`."""
+WHOLE_NUMBER = re.compile(r"[+-]?\d+\.0+")
 ROLE = re.compile(r"[A-Za-z_]+")
 TURN_NUMBER = re.compile(r"-?\d{1,6}")
 WHOLE = "all"
@@ -156,11 +174,20 @@ class Fields:
             if _at(self.row, named) is None:
                 raise BadData(f"no {ours}: the column {named!r} is not there or empty; the example has {self.names}")
             return named
-        row, taken = self.row, self.reading.columns.values()
+        row = self.row
+        # What is grouped by may be the prompt too, which is then still read.
+        taken = {theirs for name, theirs in self.reading.columns.items() if (ours, name) != ("prompt", "group")}
         found = [name for name in KNOWN_NAMES[ours] if name in row and row[name] is not None and name not in taken]
+        if ours == "prompt" and not found and self._response_alone:
+            found = [name for name in PROMPTS_OF_RESPONSES if row.get(name) not in (None, "") and name not in taken]
         if len(found) > 1:
             raise BadData(f"{' and '.join(found)} may each be the {ours}; say which with --columns {ours}={found[0]}")
         return found[0] if found else None
+
+    @property
+    def _response_alone(self) -> bool:
+        """Whether there is a response with a label, and nothing of pairs."""
+        return not {"chosen", "rejected", "responses"} & self.row.keys() and self.column("response") is not None
 
     def value(self, ours: str) -> Any:
         """What stands in that column; None where there is none."""
@@ -183,11 +210,13 @@ class Fields:
         if not known and not self.named("group"):
             return None
         value = self.value("group")
+        if isinstance(value, float) and math.isnan(value):
+            value = ""
         if value is None or (value == "" and not self.named("group")):
             return None
         if value == "" or not isinstance(value, str | int | float):
             raise BadData(f"the group is {kind(value) if value != '' else 'empty'}; it is a text or a number")
-        return str(value)
+        return str(value) if isinstance(value, bool) else class_name(value) if _is_whole(value) else str(value)
 
     def rest(self, *ours: str) -> dict[str, Any]:
         """The row without the columns of some fields: its metadata."""
@@ -203,25 +232,37 @@ class Fields:
 def label_of(value: Any, positive: str | None) -> float | None:
     """1.0 or 0.0 of a label; None of one that says neither, such as one of several classes.
 
-    With `positive` its name alone is 1. Else 1, 0, true, false and the words of `LABEL_WORDS`.
+    With `positive` its name alone is 1; 1, true and yes are one name, and so are 0, false and no. Else the words of
+    `LABEL_PAIRS`.
     """
-    name = class_name(value)
     if positive is not None:
-        return float(name.casefold() == class_name(positive).casefold())
-    return LABEL_WORDS.get(name.strip().casefold())
+        return float(_same_word(value) == _same_word(positive))
+    return LABEL_WORDS.get(class_name(value).casefold())
+
+
+def pair_of(value: Any) -> tuple[str, str] | None:
+    """The words that a label is one of, what is 1 and what is 0; None of one that needs explanation."""
+    return PAIR_OF.get(class_name(value).casefold())
+
+
+def overruled(value: Any, positive: str) -> bool:
+    """Whether a label says by itself that it is 1, by words that `positive` is none of."""
+    return label_of(value, None) == 1.0 and pair_of(value) != pair_of(positive)
 
 
 def class_name(value: Any) -> str:
-    """A label as it is named in messages and on the command line: 1.0 is `1`, True is `true`."""
+    """A label as it is named in messages and on the command line: 1.0 is `1`, in text too, True is `true`."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
+    if _is_whole(value):
+        return str(int(float(value)))
     return str(value).strip()
 
 
 def is_label(value: Any) -> bool:
     """Whether a value can be a label at all: true or false, a number, or text that is not empty."""
+    if isinstance(value, float) and math.isnan(value):
+        return False
     return isinstance(value, bool | int | float) or (isinstance(value, str) and bool(value.strip()))
 
 
@@ -234,6 +275,25 @@ def classes_refusal(labels: Iterable[Any], column: str) -> str:
         f"the labels in {column!r} are {shown}{more}; which one counts as 1, against the rest, must be said: "
         f"--positive {counts[0][0][:40]!r}, for example"
     )
+
+
+def several_pairs(labels: Iterable[Any], column: str) -> str:
+    """Why labels that are words of several pairs cannot be read: each pair has a 1 of its own."""
+    known = ", ".join("/".join(pair) for pair in LABEL_PAIRS)
+    return f"{classes_refusal(labels, column)}. Only words of one pair need no explanation: {known}"
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, written with a point."""
+    if isinstance(value, str):
+        return WHOLE_NUMBER.fullmatch(value.strip()) is not None
+    return isinstance(value, float) and value.is_integer()
+
+
+def _same_word(value: Any) -> str:
+    name = class_name(value).casefold()
+    pair = PAIR_OF.get(name)
+    return pair[LABEL_WORDS[name] == 0.0] if pair is not None else name
 
 
 def _at(row: Mapping[str, Any], path: str) -> Any:

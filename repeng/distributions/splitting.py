@@ -15,7 +15,9 @@ logger = logging.getLogger(__name__)
 TEST_SHARE = 0.2
 
 
-def split_by_prompt(examples: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+def split_by_prompt(
+    examples: Sequence[Example], *, warn: bool = True
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """Train and test, about 80 to 20, in file order; examples of one group stay together: of one prompt text, unless
     the data names groups.
 
@@ -23,17 +25,22 @@ def split_by_prompt(examples: Sequence[Example]) -> tuple[tuple[Example, ...], t
     they were. If one side would be empty, the group nearest to it is moved there. Where all examples have one prompt,
     they are divided by their responses, and a warning says so.
 
+    Args:
+        examples: of one file.
+        warn: whether it does, which who only checks the data leaves to who loads it.
+
     Raises:
         BadData: there is one example, or all are of one named group.
     """
     groups = [example.own_group for example in examples]
     if len(set(groups)) < 2 and groups and groups[0][0] == "prompt":
         groups = [("texts", example.responses) for example in examples]
-        logger.warning(
-            "all %d examples have the same prompt, so it cannot divide them into train and test: their responses do; "
-            "name a column that belongs together with --group",
-            len(examples),
-        )
+        if warn:
+            logger.warning(
+                "all %d examples have the same prompt, so it cannot divide them into train and test: their responses "
+                "do; name a column that belongs together with --group",
+                len(examples),
+            )
     places = {group: _place(group) for group in groups}
     if len(places) < 2:
         same = "are of the same group" if groups and groups[0][0] == "group" else "have the same prompt and responses"

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repeng.distributions.chat import prompt_text
-from repeng.distributions.examples import format_of
+from repeng.distributions.examples import format_of, labels_of
 from repeng.distributions.known import Source, find_data
+from repeng.distributions.label_cautions import mixed_forms
 from repeng.distributions.labelled import labelled_content
-from repeng.distributions.reading import WHOLE, Fields, Reading
+from repeng.distributions.reading import WHOLE, Fields, Reading, class_name, label_of
 from repeng.distributions.schema import Distribution, Example
 from repeng.distributions.sources import choose_splits
 from repeng.errors import BadInput
@@ -42,15 +43,20 @@ def understand(data: str | Path, loaded: Sequence[Distribution], reading: Readin
 
 
 def columns_of(source: Source, reading: Reading) -> dict[str, str]:
-    """For our fields the column that most rows of a source have them in; `format` and `content` say what they make."""
+    """For our fields the column that most rows of a source have them in; `format` and `content` say what they make,
+    and `one` is what the label of a 1 says, where it is not `1`."""
     found: Counter[tuple[tuple[str, str], ...]] = Counter()
+    ones: dict[str, None] = {}
     for split in choose_splits(source.splits(), source.place).values():
         for row in source.rows(split):
             try:
-                found[tuple(_columns(Fields(row, reading)).items())] += 1
+                fields = Fields(row, reading)
+                found[tuple(_columns(fields).items())] += 1
+                ones |= {class_name(x): None for x in labels_of(fields) if label_of(x, reading.positive) == 1.0}
             except (BadInput, AttributeError):
                 continue
-    return dict(found.most_common(1)[0][0]) if found else {}
+    columns = dict(found.most_common(1)[0][0]) if found else {}
+    return {**columns, "one": " or ".join(map(repr, ones))} if set(ones) - {"1"} else columns
 
 
 def describe(distribution: Distribution, columns: dict[str, str], reading: Reading) -> Understood:
@@ -66,7 +72,10 @@ def describe(distribution: Distribution, columns: dict[str, str], reading: Readi
     if texts:
         by = f" by `{columns['label']}`" if "label" in columns else ""
         said += f", labelled{by} ({ones:,} are 1, {zeros:,} are 0"
-        said += f"; 1 is {reading.positive!r})" if reading.positive is not None else ")"
+        one = columns.get("one") or ("" if reading.positive is None else repr(reading.positive))
+        said += f"; 1 is {one})" if one else ")"
+        mixed = [f"{split.name}: {forms}" for split in splits if (forms := mixed_forms(split))]
+        said += f", of two forms ({'; '.join(mixed)})" if mixed else ""
     else:
         said += f", {_counted(len(labels), 'response', 'responses')}"
     grouped = f" by `{columns['group']}`" if "group" in columns else ""
@@ -101,7 +110,7 @@ def _columns(fields: Fields) -> dict[str, str]:
     form = format_of(fields)
     content = labelled_content(fields) or "" if form == "labelled" else ""
     wanted = {
-        "labelled": (content, "label"),
+        "labelled": (content, "label", *(("prompt",) if content == "response" else ())),
         "listed": ("prompt", "responses", "labels"),
         "named": ("prompt",),
         "preference": ("prompt", "chosen", "rejected"),
@@ -124,6 +133,8 @@ def _noun(columns: dict[str, str], examples: Sequence[Example], turn: str | None
             return f"conversation ({what})", f"conversations ({what})"
         column = columns.get(content or "", "")
         plural = {"statement": "statements", "claim": "claims", "sentence": "sentences"}
+        if content == "response" and "prompt" not in columns:
+            return "response without a prompt", "responses without a prompt"
         noun = {"response": "prompt with a response", "prompt": "prompt"}.get(content or "", column)
         many = {"response": "prompts with a response each", "prompt": "prompts"}.get(content or "", plural.get(column))
         return (noun, many) if many else ("text", "texts")

@@ -8,7 +8,7 @@ runner calls.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -269,7 +269,8 @@ class Method(ABC):
         title: what it is, in words.
         reads_source: True where `fit` reads what `requires` names of the source too, and not of targets alone
             (`reads_of`).
-        uses_source: False where it is the same whatever it is fitted on.
+        uses_source: False where it is the same whatever it is fitted on, but for the sign and the threshold that
+            labelled texts choose (`reads_of`).
         counts_towards_capability: True where fitting on a target says what the model is capable of there.
         takes_texts: True where it can be fitted on labelled texts and asked about them one by one.
     """
@@ -305,12 +306,8 @@ class Method(ABC):
         Raises:
             BadInput: it cannot be fitted on the source, or asked about the target.
         """
-        for split in (source,) * self.uses_source + (target,):
-            if split.as_texts and not self.takes_texts:
-                raise BadInput(
-                    f"{self.name} goes by pairs of responses, and {split.distribution}/{split.name} holds labelled "
-                    "texts: take a probe such as mms or logistic, tfidf, length or zero-shot there"
-                )
+        if not self.takes_texts:
+            refuse_texts((source,) * self.uses_source + (target,), self.name)
 
     def code(self) -> str:
         """A hash of the code that it runs."""
@@ -325,6 +322,20 @@ class Method(ABC):
             "parameters": dict(self.parameters),
             "code": self.code(),
         }
+
+
+def refuse_texts(splits: Iterable[Split], name: str) -> None:
+    """Refuse splits of labelled texts for a method that goes by pairs.
+
+    Raises:
+        BadInput: a split is one.
+    """
+    for split in splits:
+        if split.as_texts:
+            raise BadInput(
+                f"{name} goes by pairs of responses, and {split.distribution}/{split.name} holds labelled texts: take "
+                "a probe such as mms or logistic, tfidf, length or zero-shot there"
+            )
 
 
 @dataclass(frozen=True)

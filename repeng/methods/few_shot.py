@@ -112,7 +112,7 @@ def few_shot_stimulus(
     base: Stimulus = STIMULI["plain"],
     render_chat: RenderChat | None = None,
 ) -> Stimulus:
-    """A stimulus whose preamble is some source examples, each a prompt with its best response.
+    """A stimulus whose preamble is some source examples, each a prompt with its first right response.
 
     Examples are taken in an order that the seed gives; one that would overfill the room is passed over for the next.
 

@@ -317,9 +317,11 @@ def stacked(
     values: Tensor | None = None
     for number, hook in enumerate(hooks):
         own, _ = activations.tokens(stimuli[0], hook, token)
+        # [token, d], or [token, head, d_head]: heads are a leading batch axis, as `stack` has them.
+        own = own.float() if own.ndim == 2 else own.float().transpose(0, 1)
         if values is None:
-            values = torch.zeros(len(hooks), 1, int(filled.sum()), *own.shape[1:])
-        values[number, 0, place] = own.float()
+            values = torch.zeros(len(hooks), *own.shape[:-2], 1, int(filled.sum()), own.shape[-1])
+        values[number].select(-3, 0)[..., place, :] = own
     assert values is not None
     return Ragged(values, np.concatenate([[0], np.cumsum(filled)]))
 

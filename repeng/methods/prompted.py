@@ -82,7 +82,7 @@ class LogProbabilities:
     texts: TextCalibration | None = None
 
     def answer(self, target: Target) -> Answer:
-        """Softmax over each pair of the responses' log-probabilities."""
+        """A score of each response: two are compared by the softmax of theirs."""
         scores = self.scores(target.activations)
         if self.rule == "zero-shot-genies":
             lengths, pairs = target.activations.text_lengths(self.stimulus), target.pairs
@@ -144,7 +144,7 @@ class Verdict:
         return replace(self, sign=sign, texts=texts)
 
     def answer(self, target: Target) -> ResponseScores:
-        """Softmax over each pair of the responses' log-odds."""
+        """A score of each response: two are compared by the softmax of theirs."""
         scores = self.sign * self.scores(target.activations)
         return ResponseScores(scores, texts=None if self.texts is None else (self.texts,))
 

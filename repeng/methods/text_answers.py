@@ -27,7 +27,7 @@ def evaluate_texts(answer: Answer, target: Target, labels: ResponseLabels) -> Te
         labels: of the target's texts.
 
     Raises:
-        RepengError: no text of either label is left.
+        RepengError: no text of one of the labels is left.
     """
     scores = _scores(answer, labels.name)
     answered = np.isfinite(scores).all(axis=0)

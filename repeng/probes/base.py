@@ -149,7 +149,6 @@ class Probe(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, 
 
         Raises:
             BadArray: the parts do not fit each other, one class only, or fewer than two pairs.
-            BadInput: an example with two best responses.
             NonFinite: an activation of a tensor is infinite or not a number.
         """
         activations = self._given(X, fits=True)

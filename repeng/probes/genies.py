@@ -179,13 +179,13 @@ class AsReleased(HeldOut):
         Raises:
             BadInput: an example has several right responses, or not both labels.
         """
-        _, place = np.unique(examples, return_inverse=True)
+        names, place = np.unique(examples, return_inverse=True)
         right, count = np.bincount(place, labels == 1), np.bincount(place)
         if ((right != 1) | (count < 2)).any():
-            example = int(np.argmax((right != 1) | (count < 2)))
+            wrong = int(np.argmax((right != 1) | (count < 2)))
             raise BadInput(
                 f"{probe.name} follows GENIES' released code, in which every example has exactly one right response "
-                f"and a wrong one; example {example} has {int(right[example])} right of {count[example]}: take "
+                f"and a wrong one; example {names[wrong]} has {int(right[wrong])} right of {count[wrong]}: take "
                 f"{probe.name.removesuffix('-genies')} in its place"
             )
 

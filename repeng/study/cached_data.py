@@ -1,10 +1,10 @@
-"""Cached activations with which version of the data is meant: opening them, by store, model, data or probe."""
+"""Which capture and which version of the data is meant: opening a store by model, data or probe."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from repeng.activations.store.cached_split import CachedSplit
 from repeng.activations.store.files import SplitKey
@@ -15,9 +15,6 @@ from repeng.distributions.schema import Distribution, Split
 from repeng.errors import BadInput, CaptureMismatch, UnknownName
 from repeng.models.fingerprint import slug
 from repeng.probes.fitted import FittedProbe
-
-if TYPE_CHECKING:
-    pass
 
 
 class CachedData(StoredCapture):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -18,9 +18,6 @@ from repeng.probes.source import BLOCK_BYTES
 from repeng.results import AUROC, PAIR_ACCURACY, LayerRow, layer_rows
 from repeng.study.cached_data import Cached, opened
 from repeng.study.steps import cached_target, fit, probe_of, question_of
-
-if TYPE_CHECKING:
-    pass
 
 
 def sweep(

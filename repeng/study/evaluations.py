@@ -12,6 +12,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+from jaxtyping import Float
 from pydantic_core import from_json
 
 from repeng.activations.store.cached_split import Activations, CachedSplit, MixedSplit
@@ -111,6 +113,7 @@ class Runner:
     mixtures: Mapping[Split, tuple[Split, ...]] = field(default_factory=dict)
     benign: Split | None = None
     _read: dict[Split, CachedSplit] = field(default_factory=dict, repr=False, compare=False)
+    _thresholds: dict[int, tuple[FittedMethod, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
     _targets: dict[Split, tuple[Target, ResponseLabels]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -304,6 +307,7 @@ class Runner:
                 settle(task, fitted, given)
             self.forget()
         ready.clear()
+        self._thresholds.clear()
         for key in [key for key in todo if key not in cached]:
             one = fit(key)
             if one is not None:
@@ -336,12 +340,19 @@ class Runner:
         try:
             found = evaluate(answer, *self._target(task.target))
             if isinstance(found, TextEvaluation) and self.benign is not None:
-                target, labels = self._target(self.benign)
-                limits = benign_thresholds(fitted.answer(target), target, labels)
-                found = replace(found, thresholds=limits, benign=self.benign.distribution)
+                found = replace(found, thresholds=self._limits(fitted), benign=self.benign.distribution)
             return found
         except RepengError as error:
             return error
+
+    def _limits(self, fitted: FittedMethod) -> Float[np.ndarray, "fit rate"]:
+        """Thresholds that the benign distribution sets for a fitted method, found once."""
+        assert self.benign is not None
+        known = self._thresholds.get(id(fitted))
+        if known is None or known[0] is not fitted:
+            target, labels = self._target(self.benign)
+            known = self._thresholds[id(fitted)] = fitted, benign_thresholds(fitted.answer(target), target, labels)
+        return known[1]
 
     def by_layer(self, fitted: Fitted, task: Task) -> ByLayer:
         """How every layer does alone; nothing where there is no choice of layers.

@@ -112,8 +112,8 @@ def fit(
         cached: the activations.
         source: a distribution.
         probe: `mms`, `lat`, `ccs`, `cra`, `logistic(C=0.1)`, `FILE.py:NAME`, ...; or an unfitted probe, or any unfitted
-            classifier of scikit-learn's. Where it reads
-            may stand in its parentheses: `mms(token='response_mean', stimulus='did_you_lie')`.
+            classifier of scikit-learn's. Where it reads may stand in its parentheses:
+            `mms(token='response_mean', stimulus='did_you_lie')`.
         layers: `auto`, `all`, `top-k:N`, `one-se`, `average`, `3`, `4-8`, or a tuple of layers; see
             `repeng.probes.ProbeSpec`.
         site: hook site to read, where it is not the probe's own; `token` alike.

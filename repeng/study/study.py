@@ -175,8 +175,9 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     runner = Runner(shared, Store(study.store, trust=study.trust_store), Path(study.out) / PREDICTIONS, members, benign)
     known = runner.known(possible, methods)
     tunings = plan_tunings((task for task in possible if task not in known), methods, trial=trial)
-    fitting = {method.name for method in methods if method.uses_source}
-    fitted = list(dict.fromkeys((task.source, task.target) for task in tasks if task.method in fitting))
+    of_name = {method.name: method for method in methods}
+    learns = [task for task in tasks if (m := of_name[task.method]).uses_source or m.reads_of(task.source)]
+    fitted = list(dict.fromkeys((task.source, task.target) for task in learns))
     overlaps = tuple(find_overlaps(fitted))
     cautions = (
         *data_cautions([train for train, _ in fitted], list(dict.fromkeys(task.target for task in tasks)), overlaps),

@@ -45,20 +45,20 @@ def said(folder: Path, rows: list[dict[str, Any]], reading: Reading | None = Non
         (
             [{"prompt": "p", "response": "r", "correct": True}],
             None,
-            "d: 2 prompts with a response each, labelled by `correct` (2 are 1, 0 are 0), no groups; asked about each "
-            "text (train 1, test 1)",
-        ),
-        (
-            [{"messages": CHAT, "deceptive": True}],
-            None,
-            "d: 2 conversations (up to the labelled turn), labelled by `deceptive` (2 are 1, 0 are 0), no groups; "
+            "d: 2 prompts with a response each, labelled by `correct` (2 are 1, 0 are 0; 1 is 'true'), no groups; "
             "asked about each text (train 1, test 1)",
         ),
         (
             [{"messages": CHAT, "deceptive": True}],
+            None,
+            "d: 2 conversations (up to the labelled turn), labelled by `deceptive` (2 are 1, 0 are 0; 1 is 'true'), "
+            "no groups; asked about each text (train 1, test 1)",
+        ),
+        (
+            [{"messages": CHAT, "deceptive": True}],
             Reading(turn="all"),
-            "d: 2 conversations (as a whole), labelled by `deceptive` (2 are 1, 0 are 0), no groups; asked about each "
-            "text (train 1, test 1)",
+            "d: 2 conversations (as a whole), labelled by `deceptive` (2 are 1, 0 are 0; 1 is 'true'), no groups; "
+            "asked about each text (train 1, test 1)",
         ),
         (
             [{"prompt": "p", "responses": {"a": 1, "b": 0, "c": 0}}],
@@ -70,6 +70,31 @@ def said(folder: Path, rows: list[dict[str, Any]], reading: Reading | None = Non
             None,
             "d: 2 prompts, some with several right responses, 6 responses, no groups; asked about 4 pairs "
             "(train 1, test 1)",
+        ),
+        (
+            [{"text": "a", "honest": "deceptive"}, {"text": "b", "honest": "honest"}],
+            None,
+            "d: 4 texts, labelled by `honest` (2 are 1, 2 are 0; 1 is 'deceptive'), no groups; "
+            "asked about each text (train 2, test 2)",
+        ),
+        (
+            [{"question": "p", "answer": "r", "label": 1}, {"question": "p", "answer": "s", "label": 0}],
+            None,
+            "d: 4 prompts with a response each, labelled by `label` (2 are 1, 2 are 0), no groups; "
+            "asked about each text (train 2, test 2)",
+        ),
+        (
+            [{"answer": "r", "label": 1}, {"answer": "s", "label": 0}],
+            None,
+            "d: 4 responses without a prompt, labelled by `label` (2 are 1, 2 are 0), no groups; "
+            "asked about each text (train 2, test 2)",
+        ),
+        (
+            [{"text": "a", "label": 1}, {"text": "b", "label": 0}, {"prompt": "p", "chosen": "a", "rejected": "b"}],
+            None,
+            "d: 6 texts, labelled by `label` (4 are 1, 4 are 0), of two forms (train: 1 with several responses, "
+            "2 of one text; test: 1 with several responses, 2 of one text), no groups; asked about each text, and "
+            "2 pairs (train 3, test 3)",
         ),
     ],
 )

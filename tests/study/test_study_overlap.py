@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from small_world import SHIFTS, silent, with_split, world, write_world
 
-from repeng.distributions.overlap import Match
+from repeng.distributions.overlap import Match, find_overlaps
+from repeng.distributions.schema import Example, Split
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation
 from repeng.report.html import is_current, write_report
@@ -19,7 +20,7 @@ from repeng.report.predictions import read_predictions
 from repeng.results import ResultRow, read_evaluation, read_results
 from repeng.study.cautions import read_cautions
 from repeng.study.evaluations import MethodEvaluation, StudyEvaluations
-from repeng.study.overlap import StoredOverlaps, n_overlap, read_overlaps, with_overlap, without
+from repeng.study.overlap import StoredOverlaps, n_overlap, read_overlaps, with_overlap, without, write_overlaps
 from repeng.study.settings import Study
 from repeng.study.study import StudyOutcome, plan_study, run_study
 
@@ -170,3 +171,20 @@ def test_an_evaluation_that_does_not_know_its_examples_is_not_guessed_at(studies
     assert list(left.found) == [("others", "easy", "hard")] and left.found["others", "easy", "hard"] is others
     assert (caution.kind, caution.text) == ("nothing_left", "bare")
     assert SHIFTS[0].target == "hard"
+
+
+def test_named_groups_of_the_train_split_are_left_out_as_whole_groups(tmp_path: Path) -> None:
+    def split(name: str, *groups: str) -> Split:
+        texts = (f"{name} {number}" for number in range(len(groups)))
+        return Split(
+            "d", name, tuple(Example("", (text,), (0,), group=own) for text, own in zip(texts, groups, strict=True))
+        )
+
+    overlaps = find_overlaps([(split("train", "a", "b"), split("test", "c", "b", "d", "b"))])
+    write_overlaps(overlaps, tmp_path, dropped=True)
+    stored = read_overlaps(tmp_path)
+    assert [match.test for match in stored.overlaps[0].matches] == [1, 3]
+    assert stored.left_out() == {("d", "d"): frozenset({1})}
+    evaluation = Evaluation(np.full(3, 0.8), np.arange(3))
+    rest = without(evaluation, stored.left_out()["d", "d"])
+    assert rest is not None and rest.example is not None and rest.example.tolist() == [0, 2]

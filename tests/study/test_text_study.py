@@ -211,6 +211,14 @@ def test_a_token_probe_is_saved_and_scores_as_before(statements: Path, tmp_path:
     assert np.array_equal(one.thresholds, again.thresholds)
 
 
+def test_a_token_probe_reads_a_site_that_has_heads(statements: Path, tmp_path: Path) -> None:
+    data = load_distributions(statements, ["facts"])
+    where = {"sites": ("hook_z",), "tokens": ("all",), "stimuli": ("plain",), "layers": (2, 3)}
+    cached = capture("mini", list(data.values()), store=tmp_path / "store", **where)
+    fitted = fit(cached, "facts", "mean-of-scores", site="hook_z", layers=(2, 3))
+    assert fitted.has_heads and evaluate(fitted, cached, "facts").accuracy > 0.6
+
+
 def test_a_pair_source_answers_about_texts_and_a_text_source_about_pairs(statements: Path, tmp_path: Path) -> None:
     pairs = mini_distributions(names=["geography"], limit=60)["geography"]
     texts = load_distributions(statements, ["facts"])["facts"]
