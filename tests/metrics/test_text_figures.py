@@ -181,3 +181,11 @@ def test_the_columns_of_texts_are_blank_of_pairs_and_filled_of_texts(one_fit: Te
         made = estimate(replace(one_fit, pairs=pairs))
         assert found[name] == pytest.approx(made.value)
         assert (found[f"{name}_low"], found[f"{name}_high"]) == ends(made)
+
+
+def test_few_groups_are_warned_of_once_and_not_for_every_figure(caplog: pytest.LogCaptureFixture) -> None:
+    texts = texts_of(np.random.default_rng(3), n_groups=10, size=8)
+    figures_with_intervals = [estimate(texts) for estimate in TEXT_ESTIMATES.values()]
+    assert sum(found is not None and found.low is not None for found in figures_with_intervals) > 3
+    assert caplog.text.count("only 10 prompt groups in 80 examples") == 1
+    assert texts.units is texts.units

@@ -10,6 +10,7 @@ from made_up_study import make_row, make_rows
 from rich.console import Console
 from rich.table import Table
 
+from repeng.report.frames import units_of
 from repeng.report.tables import study_table
 
 ROWS = make_rows({"mms": (0.91, 0.95, 0.49, 0.45), "lat": (0.7, 0.8, 0.2, 0.3), "zero-shot": (0.7, 0.72, 0.5, 0.48)})
@@ -76,3 +77,8 @@ def test_what_no_test_tells_and_what_hangs_on_the_fit_is_marked() -> None:
 def test_the_mean_selectivity_stands_under_the_means() -> None:
     lines = text_of(study_table([make_row(accuracy=0.9, selectivity=0.4), make_row(method="lat", accuracy=0.9)]))
     assert next(line for line in lines if line.startswith("mean selectivity")).split()[-2:] == ["0.40", "-"]
+
+
+def test_intervals_are_over_groups_where_some_accuracies_are_of_texts() -> None:
+    assert units_of([]) == units_of(["pair accuracy"]) == "prompts"
+    assert units_of(["auroc"]) == units_of(["pair accuracy", "auroc"]) == "groups"
