@@ -17,6 +17,7 @@ from repeng.activations.store.cached_split import Activations
 from repeng.activations.token_rules import token_rule
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.errors import BadInput, NonFinite
+from repeng.maths import offsets_of
 from repeng.methods.base import (
     Answer,
     Kind,
@@ -323,7 +324,7 @@ def stacked(
             values = torch.zeros(len(hooks), *own.shape[:-2], 1, int(filled.sum()), own.shape[-1])
         values[number].select(-3, 0)[..., place, :] = own
     assert values is not None
-    return Ragged(values, np.concatenate([[0], np.cumsum(filled)]))
+    return Ragged(values, offsets_of(filled))
 
 
 def _hooks(readings: Sequence[Reading]) -> list[tuple[str, int]]:
