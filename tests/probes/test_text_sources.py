@@ -77,7 +77,7 @@ def test_texts_of_one_label_are_refused_and_so_are_groups_that_cannot_be_split()
     with pytest.raises(BadInput, match="all of one label"):
         split_source(np.ones(50), np.arange(50), np.arange(50), seed=0)
     one = np.array([1.0] + [0.0] * 49)
-    with pytest.raises(BadInput, match="cannot be split into training and held-out ones"):
+    with pytest.raises(BadInput, match="1 of label 1, cannot be split into training texts"):
         split_source(one, np.arange(50), np.arange(50), seed=0)
 
 
