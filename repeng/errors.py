@@ -44,6 +44,10 @@ class UnknownName(BadInput):
         super().__init__(f"unknown {kind} {name!r}; choose from {', '.join(sorted(known)) or '(there are none)'}")
 
 
+class UnknownParameter(BadInput):
+    """A method or probe was given a parameter that it does not have."""
+
+
 class BadArray(BadInput, ValueError):
     """What an estimator was given does not fit it. A ValueError too, which is what scikit-learn's tools expect."""
 

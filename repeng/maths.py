@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float, Int
 
 from repeng.errors import BadInput
 
+FALSE_POSITIVE_RATES = (0.01, 0.05)
+"""Rates of false positives that thresholds for labelled texts are set for, in this order."""
 FEWEST_GROUPS = 30
 """With fewer prompt groups than this, examples are the groups."""
 

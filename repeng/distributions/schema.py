@@ -204,7 +204,7 @@ class Split:
         ]
         return np.array(found, dtype=np.int64)[self.response_example]
 
-    @property
+    @cached_property
     def rivals(self) -> Int[np.ndarray, " response"]:
         """Which responses compete with each other (`rivals_of`)."""
         return rivals_of(self.units, self.response_example)

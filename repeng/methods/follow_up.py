@@ -10,8 +10,8 @@ from repeng.distributions.follow_ups import FOLLOW_UPS
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput, UnknownName
-from repeng.methods.base import Kind, Method, Note, RequiredActivations, Source, no_note
-from repeng.methods.prompted import Verdict
+from repeng.methods.base import RequiredActivations
+from repeng.methods.prompted import Prompted, Verdict
 
 PREFIX = "ask:"
 """Of the method's name, before the question's."""
@@ -19,7 +19,7 @@ VERDICTS = ("yes", "no")
 
 
 @dataclass(frozen=True)
-class Ask(Method):
+class Ask(Prompted):
     """The model's verdict on its own response, when it is asked a follow-up question.
 
     Attributes:
@@ -28,12 +28,8 @@ class Ask(Method):
         best: the answer that speaks for a response that is right, or has the label: `yes` or `no`.
     """
 
-    name: str
-    question: str
-    best: str
-    kind: Kind = "prompted"
-    uses_source: bool = False
-    takes_texts: bool = True
+    question: str = ""
+    best: str = VERDICTS[0]
 
     @classmethod
     def named(cls, name: str, question: str, best: str | None = None) -> Ask:
@@ -54,7 +50,7 @@ class Ask(Method):
         best = (FOLLOW_UPS[question].honest or "Yes").lower() if best is None else str(best).lower()
         if best not in VERDICTS:
             raise BadInput(f"method {name!r}: best is {best!r}; give yes or no, whichever speaks for a right response")
-        return cls(name, question, best)
+        return cls(name, question=question, best=best)
 
     @property
     def title(self) -> str:  # type: ignore[override]
@@ -70,11 +66,7 @@ class Ask(Method):
         """The log-probability of each verdict."""
         return tuple(RequiredActivations(get_stimulus(f"{self.question}_{word}")) for word in VERDICTS)
 
-    def reads_of(self, source: Split) -> bool:
-        """Of labelled texts, whose log-odds choose a threshold."""
-        return source.as_texts
-
-    def fit(self, source: Source, note: Note = no_note) -> Verdict:  # noqa: ARG002
-        """Nothing is fitted; the texts of a source of labelled texts choose a threshold and calibrate."""
+    def preference(self) -> Verdict:
+        """By the answer."""
         other = VERDICTS[self.best == VERDICTS[0]]
-        return Verdict(f"{self.question}_{self.best}", f"{self.question}_{other}").on(source)
+        return Verdict(f"{self.question}_{self.best}", f"{self.question}_{other}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from repeng.activations.token_rules import token_rule
 from repeng.distributions.stimuli import Stimulus, get_stimulus
-from repeng.errors import BadInput
+from repeng.errors import BadInput, UnknownParameter
 from repeng.methods.names import parse_name, with_parameters
 from repeng.models.sites import canonical_site
 from repeng.probes.base import Probe
@@ -78,9 +78,7 @@ class NamedProbe:
             )
         try:
             probe = get_probe(name, **{key: value for key, value in parameters.items() if key not in PLACES})
-        except BadInput as error:
-            if "has no parameter" not in str(error):
-                raise
+        except UnknownParameter as error:
             raise BadInput(f"{error}; or from where it reads: {', '.join(PLACES)}") from error
         stimuli = places["stimulus"].split("+") if "stimulus" in places else ()
         # A file's path cannot name a folder of evaluations; the class's own name can.

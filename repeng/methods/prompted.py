@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -30,22 +31,67 @@ from repeng.probes.zero_shot import zero_shot_genies
 
 
 @dataclass(frozen=True)
-class ZeroShot(Method):
+class Prompted(Method):
+    """A method that fits nothing; a source of labelled texts chooses which way round it is, and a threshold."""
+
+    name: str
+    kind: Kind = "prompted"
+    uses_source: bool = False
+    takes_texts: bool = True
+
+    def reads_of(self, source: Split) -> bool:
+        """Of labelled texts, which choose a threshold."""
+        return source.as_texts
+
+    def fit(self, source: Source, note: Note = no_note) -> Preference:  # noqa: ARG002
+        """Nothing is fitted; the texts of a source of labelled texts choose a threshold and calibrate."""
+        return self.preference().on(source)
+
+    @abstractmethod
+    def preference(self) -> Preference:
+        """What scores responses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preference(ABC):
+    """A score of each response from what the store holds, learned from nothing.
+
+    Attributes:
+        sign: -1 where a source of labelled texts says that its label is of what scores low.
+        texts: what that source chose for single texts.
+    """
+
+    sign: float = 1.0
+    texts: TextCalibration | None = None
+    layers: str = ""
+    held_out_accuracy: float | None = None
+
+    @abstractmethod
+    def scores(self, activations: CachedSplit) -> Float[np.ndarray, " response"]:
+        """One score a response; NaN where its text was skipped."""
+
+    def on(self, source: Source) -> Preference:
+        """The same, with what a source of labelled texts chooses."""
+        if not source.split.as_texts:
+            return self
+        sign, texts = calibrated(self.scores(source.cached), source.labels)
+        return replace(self, sign=sign, texts=texts)
+
+    def answer(self, target: Target) -> Answer:
+        """A score of each response: two are compared by the softmax of theirs."""
+        scores = self.sign * self.scores(target.activations)
+        return ResponseScores(scores, texts=None if self.texts is None else (self.texts,))
+
+
+@dataclass(frozen=True)
+class ZeroShot(Prompted):
     """The model's own preference: the response of higher log-probability, with nothing fitted.
 
     `zero-shot` ranks by total log-probability, `zero-shot-mean` by the mean over tokens, `zero-shot-genies` follows
     the released rule (prompt and response tokenized apart, no BOS, EOS appended, total over padded length less one).
     """
 
-    name: str
-    kind: Kind = "prompted"
     title: str = "the model's own preference, by log-probability"
-    uses_source: bool = False
-
-    @property
-    def takes_texts(self) -> bool:  # type: ignore[override]
-        """The released rule divides by the longer of two responses."""
-        return self.name != "zero-shot-genies"
 
     STIMULUS: ClassVar[dict[str, str]] = {
         "zero-shot": "plain",
@@ -53,41 +99,32 @@ class ZeroShot(Method):
         "zero-shot-genies": "zero_shot_genies",
     }
 
+    def __post_init__(self) -> None:
+        # The released rule divides by the longer of two responses.
+        object.__setattr__(self, "takes_texts", self.name != "zero-shot-genies")
+
     def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
         """Log-probabilities alone."""
         return (RequiredActivations(get_stimulus(self.STIMULUS[self.name])),)
 
-    def reads_of(self, source: Split) -> bool:
-        """Of labelled texts, whose log-probabilities choose a threshold."""
-        return source.as_texts
-
-    def fit(self, source: Source, note: Note = no_note) -> LogProbabilities:  # noqa: ARG002
-        """Nothing is fitted; the texts of a source of labelled texts choose a threshold and calibrate."""
-        made = LogProbabilities(self.STIMULUS[self.name], rule=self.name)
-        if not source.split.as_texts:
-            return made
-        sign, texts = calibrated(made.scores(source.cached), source.labels)
-        return replace(made, sign=sign, texts=texts)
+    def preference(self) -> LogProbabilities:
+        """By log-probability."""
+        return LogProbabilities(self.STIMULUS[self.name], rule=self.name)
 
 
 @dataclass(frozen=True)
-class LogProbabilities:
+class LogProbabilities(Preference):
     """Preference by the cached log-probability of the response under one stimulus."""
 
     stimulus: str
     rule: str = "zero-shot"
-    layers: str = ""
-    held_out_accuracy: float | None = None
-    sign: float = 1.0
-    texts: TextCalibration | None = None
 
     def answer(self, target: Target) -> Answer:
-        """A score of each response: two are compared by the softmax of theirs."""
-        scores = self.scores(target.activations)
-        if self.rule == "zero-shot-genies":
-            lengths, pairs = target.activations.text_lengths(self.stimulus), target.pairs
-            return PairProbabilities(zero_shot_genies(scores[pairs], lengths[pairs]), scores)
-        return ResponseScores(self.sign * scores, texts=None if self.texts is None else (self.texts,))
+        """As of any preference; by the released rule a probability of each pair."""
+        if self.rule != "zero-shot-genies":
+            return super().answer(target)
+        scores, lengths = self.scores(target.activations), target.activations.text_lengths(self.stimulus)
+        return PairProbabilities(zero_shot_genies(scores[target.pairs], lengths[target.pairs]), scores)
 
     def scores(self, activations: CachedSplit) -> Float[np.ndarray, " response"]:
         """Of each response its total log-probability, or with `zero-shot-mean` the mean over its tokens."""
@@ -96,57 +133,32 @@ class LogProbabilities:
 
 
 @dataclass(frozen=True)
-class Truthfulness(Method):
+class Truthfulness(Prompted):
     """The truthfulness suffix read as a verdict: how much likelier the model says Yes than No after its question."""
 
     name: str = "truthfulness"
-    kind: Kind = "prompted"
     title: str = "the model's verdict, Yes against No"
-    uses_source: bool = False
-    takes_texts: bool = True
 
     def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
         """The log-probability of each verdict."""
         return tuple(RequiredActivations(get_stimulus(f"truthfulness_{word}")) for word in ("yes", "no"))
 
-    def reads_of(self, source: Split) -> bool:
-        """Of labelled texts, whose log-odds choose a threshold."""
-        return source.as_texts
-
-    def fit(self, source: Source, note: Note = no_note) -> Verdict:  # noqa: ARG002
-        """Nothing is fitted; the texts of a source of labelled texts choose a threshold and calibrate."""
-        return Verdict("truthfulness_yes", "truthfulness_no").on(source)
+    def preference(self) -> Verdict:
+        """By the verdict."""
+        return Verdict("truthfulness_yes", "truthfulness_no")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Preference):
     """The cached log-odds of one answer against another, each under a stimulus that ends with it.
 
     Attributes:
         best: the stimulus of the answer that speaks for a right response.
         other: that of the other answer.
-        sign: -1 where a source of labelled texts says that the other answer speaks for the label.
-        texts: what the source chose for single texts.
     """
 
     best: str
     other: str
-    sign: float = 1.0
-    texts: TextCalibration | None = None
-    layers: str = ""
-    held_out_accuracy: float | None = None
-
-    def on(self, source: Source) -> Verdict:
-        """The same, with what a source of labelled texts chooses."""
-        if not source.split.as_texts:
-            return self
-        sign, texts = calibrated(self.scores(source.cached), source.labels)
-        return replace(self, sign=sign, texts=texts)
-
-    def answer(self, target: Target) -> ResponseScores:
-        """A score of each response: two are compared by the softmax of theirs."""
-        scores = self.sign * self.scores(target.activations)
-        return ResponseScores(scores, texts=None if self.texts is None else (self.texts,))
 
     def scores(self, activations: CachedSplit) -> Float[np.ndarray, " response"]:
         """The log-odds of each response."""

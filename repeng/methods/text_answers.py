@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float, Int
 
 from repeng.distributions.schema import ResponseLabels
 from repeng.errors import RepengError
-from repeng.maths import independent_groups, sigmoid
+from repeng.maths import FALSE_POSITIVE_RATES, independent_groups, sigmoid
 from repeng.methods.base import Answer, NullScores, ResponseScores, Target
-from repeng.metrics import RATES, Evaluation, TextEvaluation, auroc_values, threshold_at
+from repeng.metrics import Evaluation, TextEvaluation, auroc_values, threshold_at
 from repeng.probes.calibration import TextCalibration
 
 
@@ -57,7 +57,7 @@ def benign_thresholds(answer: Answer, target: Target, labels: ResponseLabels) ->
     rows = np.flatnonzero(np.isfinite(scores).all(axis=0) & (labels.labels == 0))
     if not len(rows):
         raise RepengError(f"{target.distribution}: it has no text of label 0 to set a threshold on")
-    return np.array([[threshold_at(own[rows], rate) for rate in RATES] for own in scores])
+    return np.array([[threshold_at(own[rows], rate) for rate in FALSE_POSITIVE_RATES] for own in scores])
 
 
 def two_labels(rows: Int[np.ndarray, " row"], labels: ResponseLabels) -> Int[np.ndarray, " row"]:
@@ -109,11 +109,11 @@ def null_aurocs(
 def _turned(
     positive: Bool[np.ndarray, " row"], place: Int[np.ndarray, " row"], n_groups: int, rng: np.random.Generator
 ) -> Bool[np.ndarray, " row"]:
-    """Labels with those of whole groups turned round by coin, both of which are left."""
+    """Labels, of which both are there, with those of whole groups turned round by coin until both are left."""
     while True:
         turned = positive ^ (rng.random(n_groups) < 0.5)[place]
-        if 0 < turned.sum() < len(turned) or n_groups == 1:
-            return turned if 0 < turned.sum() < len(turned) else positive
+        if 0 < turned.sum() < len(turned):
+            return turned
 
 
 def _auroc(scores: Float[np.ndarray, " row"], positive: Bool[np.ndarray, " row"]) -> float:

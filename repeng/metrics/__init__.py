@@ -38,7 +38,7 @@ from repeng.metrics.text_figures import (
     recall_at_1,
     recall_at_5,
 )
-from repeng.metrics.texts import AUROC, RATES, TextEvaluation
+from repeng.metrics.texts import AUROC, TextEvaluation
 
 __all__ = [
     "AGREES",
@@ -48,7 +48,6 @@ __all__ = [
     "FIGURES",
     "Figures",
     "PAIR_ACCURACY",
-    "RATES",
     "TextEvaluation",
     "TextFigures",
     "accuracy_at_threshold",

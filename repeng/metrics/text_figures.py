@@ -13,12 +13,13 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float
 
+from repeng.maths import FALSE_POSITIVE_RATES
 from repeng.metrics.differences import correlation_of
 from repeng.metrics.intervals import accuracy_interval
 from repeng.metrics.proportions import proportion_ends
 from repeng.metrics.ranking import average_precision_values, class_mean_values
 from repeng.metrics.resampling import LEVEL, Estimate, Units
-from repeng.metrics.texts import RATES, TextEvaluation
+from repeng.metrics.texts import TextEvaluation
 from repeng.metrics.variance import MeanVariance, TargetValues, speaking, variance_of_mean
 
 ByText = Float[np.ndarray, "fit text"]
@@ -59,22 +60,22 @@ def balanced_accuracy(texts: TextEvaluation) -> Estimate | None:
 
 def recall_at_1(texts: TextEvaluation) -> Estimate | None:
     """The share of texts with the label that score above the threshold of 1 % false positives; None without one."""
-    return _recall(texts, RATES.index(0.01))
+    return _recall(texts, FALSE_POSITIVE_RATES.index(0.01))
 
 
 def recall_at_5(texts: TextEvaluation) -> Estimate | None:
     """The share of texts with the label that score above the threshold of 5 % false positives; None without one."""
-    return _recall(texts, RATES.index(0.05))
+    return _recall(texts, FALSE_POSITIVE_RATES.index(0.05))
 
 
 def false_positives_at_1(texts: TextEvaluation) -> float:
     """The share of the target's own texts without the label that the threshold of 1 % flags; nan without one."""
-    return _false_positives(texts, RATES.index(0.01))
+    return _false_positives(texts, FALSE_POSITIVE_RATES.index(0.01))
 
 
 def false_positives_at_5(texts: TextEvaluation) -> float:
     """The share of the target's own texts without the label that the threshold of 5 % flags; nan without one."""
-    return _false_positives(texts, RATES.index(0.05))
+    return _false_positives(texts, FALSE_POSITIVE_RATES.index(0.05))
 
 
 def average_precision_of(texts: TextEvaluation) -> Estimate:

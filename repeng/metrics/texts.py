@@ -11,15 +11,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from repeng.errors import BadInput
-from repeng.maths import pair_wins
+from repeng.maths import FALSE_POSITIVE_RATES, pair_wins
 from repeng.metrics.evaluation import Evaluation, check_probabilities
 from repeng.metrics.ranking import auroc_values, check_labels, placements
 from repeng.metrics.resampling import Units, resampling_units
 
 AUROC = "auroc"
 """The `figure` of an evaluation of labelled texts."""
-RATES = (0.01, 0.05)
-"""Rates of false positives that `thresholds` are set for, in this order."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,7 +96,9 @@ class TextEvaluation(Evaluation):
             if probabilities is not None:
                 check_probabilities(probabilities, of="text")
         limits = self.thresholds
-        if limits is not None and (limits.shape != (self.n_fits, len(RATES)) or not np.isfinite(limits).all()):
+        if limits is not None and (
+            limits.shape != (self.n_fits, len(FALSE_POSITIVE_RATES)) or not np.isfinite(limits).all()
+        ):
             raise BadInput(f"thresholds are of the shape {limits.shape}; give two finite scores for each fit")
         self.check_nulls()
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from repeng.errors import BadInput
-from repeng.maths import sigmoid, threshold_at
+from repeng.maths import FALSE_POSITIVE_RATES, sigmoid, threshold_at
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,7 @@ def fit_text_calibration(scores: Float[np.ndarray, " text"], labels: Float[np.nd
     return TextCalibration(
         slope,
         float(found.x[1]) - slope * centre,
-        threshold_at(negatives, 0.01),
-        threshold_at(negatives, 0.05),
+        *(threshold_at(negatives, rate) for rate in FALSE_POSITIVE_RATES),
     )
 
 

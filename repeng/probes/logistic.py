@@ -85,6 +85,17 @@ class Logistic(LinearProbe):
         directions, offsets, _ = self.solve(features, (swap_signs(swaps).to(features) + 1) / 2)
         return self.with_state({"direction_": directions, "offset_": offsets})
 
+    def fit_relabelled(
+        self,
+        activations: Float[Tensor, "*batch stimulus example d_model"],
+        labels: Float[np.ndarray, "null example"],
+        groups: Int[np.ndarray, " example"],  # noqa: ARG002  (nothing is held out)
+    ) -> Probe:
+        """All labellings of a layer side by side, as in `fit_swapped`."""
+        features = self.features(activations)
+        directions, offsets, _ = self.solve(features, torch.from_numpy(labels).to(features))
+        return self.with_state({"direction_": directions, "offset_": offsets})
+
     def solve(self, features: Float[Tensor, "*batch example d"], targets: Float[Tensor, "labelling example"]) -> Solved:
         """The direction and offset of each labelling, and how many steps they took."""
         shape = features.shape[:-2]

@@ -63,12 +63,10 @@ class MeanOfScores(Logistic):
         self,
         activations: Float[Tensor, "*batch stimulus example d_model"] | Ragged,
         labels: Float[np.ndarray, "null example"],
-        groups: Int[np.ndarray, " example"],  # noqa: ARG002  (nothing is held out)
+        groups: Int[np.ndarray, " example"],
     ) -> Probe:
         """All labellings side by side, on means."""
-        features = self.features(means_of(activations))
-        directions, offsets, _ = self.solve(features, torch.from_numpy(labels).to(features))
-        return self.with_state({"direction_": directions, "offset_": offsets})
+        return super().fit_relabelled(means_of(activations), labels, groups)
 
     def response_scores(
         self, activations: Float[Tensor, "*batch stimulus example d_model"] | Ragged

@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 from inspect import signature
 from typing import Any
 
-from repeng.errors import BadInput, UnknownName
+from repeng.errors import BadInput, UnknownName, UnknownParameter
 from repeng.limits import check_number
 from repeng.probes.attention import Attention
 from repeng.probes.base import Probe
@@ -73,7 +73,7 @@ def get_probe(name: str, **params: Any) -> Probe:
     own = cls._get_param_names()
     if unknown := sorted(set(params) - set(own)):
         known = ", ".join(own) or "(it has none)"
-        raise BadInput(f"probe {cls.name!r} has no parameter {unknown[0]!r}; choose from {known}")
+        raise UnknownParameter(f"probe {cls.name!r} has no parameter {unknown[0]!r}; choose from {known}")
     for parameter, value in params.items():
         default = signature(cls).parameters[parameter].default
         if cls in CLASSES and isinstance(default, int | float):

@@ -113,7 +113,7 @@ class Runner:
     mixtures: Mapping[Split, tuple[Split, ...]] = field(default_factory=dict)
     benign: Split | None = None
     _read: dict[Split, CachedSplit] = field(default_factory=dict, repr=False, compare=False)
-    _thresholds: dict[int, tuple[FittedMethod, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
+    _thresholds: dict[tuple[str, Split], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     _targets: dict[Split, tuple[Target, ResponseLabels]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -340,19 +340,19 @@ class Runner:
         try:
             found = evaluate(answer, *self._target(task.target))
             if isinstance(found, TextEvaluation) and self.benign is not None:
-                found = replace(found, thresholds=self._limits(fitted), benign=self.benign.distribution)
+                found = replace(found, thresholds=self._limits(fitted, task), benign=self.benign.distribution)
             return found
         except RepengError as error:
             return error
 
-    def _limits(self, fitted: FittedMethod) -> Float[np.ndarray, "fit rate"]:
-        """Thresholds that the benign distribution sets for a fitted method, found once."""
+    def _limits(self, fitted: FittedMethod, task: Task) -> Float[np.ndarray, "fit rate"]:
+        """Thresholds that the benign distribution sets for a task's fitted method, found once for all its targets."""
         assert self.benign is not None
-        known = self._thresholds.get(id(fitted))
-        if known is None or known[0] is not fitted:
+        key = task.method, task.source
+        if key not in self._thresholds:
             target, labels = self._target(self.benign)
-            known = self._thresholds[id(fitted)] = fitted, benign_thresholds(fitted.answer(target), target, labels)
-        return known[1]
+            self._thresholds[key] = benign_thresholds(fitted.answer(target), target, labels)
+        return self._thresholds[key]
 
     def by_layer(self, fitted: Fitted, task: Task) -> ByLayer:
         """How every layer does alone; nothing where there is no choice of layers.
