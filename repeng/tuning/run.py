@@ -87,7 +87,7 @@ def plan_tuning(
     """The run that `tune` would do or find again. Nothing is loaded or written.
 
     Args:
-        model: hub id or folder of the base model, or `mini`.
+        model: the base model: hub id, folder, GGUF file, `mini` or `smollm2`.
         source: the split to tune on.
         method: `lora`, `prompt-tuning` or `full`.
         root: folder that holds tuned models, one folder each.
