@@ -20,15 +20,15 @@ from repeng.report.comparisons import model_size
 
 Row = dict[str, Any]
 
-EMBEDDED = {"mini": 0.0032}
-"""Billions of parameters of models whose name does not tell them: the embedded one."""
+KNOWN_BILLIONS = {"mini": 0.0032, "smollm2": 0.135}
+"""Billions of parameters of the models that this toolkit knows by a name of its own."""
 PRESET = "-genies"
 """Ends the name of a method that follows the released rules, as published files do under the plain name."""
 
 
 def billions_of(model: str) -> float | None:
-    """Billions of parameters, of the embedded model or by the name (`7b`, `135m`); None where neither tells."""
-    return EMBEDDED.get(model, model_size(model))
+    """Billions of parameters, of a model known here or by the name (`7b`, `135m`); None where neither tells."""
+    return KNOWN_BILLIONS.get(model, model_size(model))
 
 
 def family_of(method: str) -> str:
