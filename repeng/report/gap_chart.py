@@ -13,6 +13,7 @@ from repeng.report.theme import MUTED, colour_by, shape_by, themed, tooltips
 ACROSS = 3
 LARGE = 30.0
 """Nats; a gap beyond it would press the others together."""
+TICKS = (-1000, -100, -10, 0, 10, 100, 1000)
 
 
 def gap_chart(frame: pd.DataFrame) -> Any:
@@ -22,12 +23,13 @@ def gap_chart(frame: pd.DataFrame) -> Any:
         frame: with `method`, `shift`, `label`, `accuracy`, `zero_shot_of_target`, `gap_of_target`.
     """
     labels = in_order(frame["label"])
-    # Gaps of a few nats and of hundreds stand in one picture: near 0 such a scale is linear, beyond logarithmic.
-    wide = frame["gap_of_target"].abs().max() > LARGE
-    scale = alt.Scale(type="symlog", zero=True) if wide else alt.Scale(zero=True)
     panels = []
     for method, own in frame.groupby("method", sort=False):
-        x = alt.X("gap_of_target:Q", scale=scale, title="gap on the target, nats")
+        # Gaps of a few nats and of hundreds stand in one panel: near 0 such a scale is linear, beyond logarithmic.
+        wide = own["gap_of_target"].abs().max() > LARGE
+        scale = alt.Scale(type="symlog", zero=True) if wide else alt.Scale(zero=True)
+        axis = alt.Axis(values=list(TICKS)) if wide else alt.Axis(tickCount=4, labelOverlap=True)
+        x = alt.X("gap_of_target:Q", scale=scale, axis=axis, title="gap on the target, nats")
         y = alt.Y("accuracy:Q", scale=alt.Scale(domain=[0, 1]), title="accuracy")
         points = (
             alt.Chart(own)

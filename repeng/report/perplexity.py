@@ -137,6 +137,8 @@ def _source_sentence(sources: Sequence[Row]) -> str:
 
 def _kind_sentences(rows: Sequence[Row]) -> list[str]:
     """What is said of accuracy, and of elicitation where that is known."""
+    if all(row["difference"] is None for row in rows):
+        return [f"How probes fitted where low perplexity is not better generalise cannot be told: {_reasons(rows)}."]
     found = []
     for figure, compared in dict.fromkeys((row["figure"], row["compared"]) for row in rows):
         own = [row for row in rows if (row["figure"], row["compared"]) == (figure, compared)]

@@ -36,7 +36,7 @@ ACCURACIES_HOW = (
 
 
 def scale_answer(
-    studies: Sequence[ComparedStudy],  # noqa: ARG001
+    studies: Sequence[ComparedStudy],
     methods: Sequence[ComparedMethod],
     paths: Sequence[Path],
 ) -> Answer:
@@ -52,9 +52,7 @@ def scale_answer(
     """
     pairs = model_pairs(methods)
     if not pairs:
-        held = ", ".join(dict.fromkeys(one.model for one in methods))
-        given = ", ".join(map(str, paths))
-        raise BadInput(f"{given}: no method on two models (there is {held}); give results of two models or more")
+        raise BadInput(f"{', '.join(map(str, paths))}: {_why_no_pair(studies, methods)}")
     compared = list(zip(pairs, correlation_rows(pairs), strict=True))
     families = list(dict.fromkeys(map(_family, compared)))
     of_largest = [_with_the_largest([one for one in compared if _family(one) == family]) for family in families]
@@ -72,6 +70,19 @@ def scale_answer(
     )
     drawn = [pair for own in of_largest for pair, _ in own]
     return Answer("scale", TITLE, tuple(sentences), tables, _pictures(drawn))
+
+
+def _why_no_pair(studies: Sequence[ComparedStudy], methods: Sequence[ComparedMethod]) -> str:
+    """What is there instead of one method on two models, and what to give."""
+    held = list(dict.fromkeys(one.model for one in methods))
+    apart = dict.fromkeys(model for one in studies for model, *_ in one.predictions if model not in held)
+    if apart:
+        # A folder of evaluations takes the shifts of the studies that it is given with.
+        return (
+            f"{', '.join(apart)} and {', '.join(held)} have no shift in common; run a study on shifts that both have, "
+            "as with --benchmark genies"
+        )
+    return f"no method on two models (there is {', '.join(held)}); give results of two models or more"
 
 
 Compared = tuple[ModelPair, Row]

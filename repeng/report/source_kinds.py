@@ -114,7 +114,7 @@ def _kind_row(method: ComparedMethod, figure: str, kinds: Mapping[tuple[str, str
         "not_better_sources": len(_of(NOT_BETTER, of, kind)),
         "better_sources": len(_of(BETTER, of, kind)),
         "targets": len(set(at)),
-        "blank": f"low perplexity is {missing[0]} on none of its sources" if missing else NONE_SHARED,
+        "blank": f"no source of its shifts is of the kind '{missing[0]}'" if missing else NONE_SHARED,
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made_up_models import MadeUp, right_on
+from made_up_study import write_study
 from scipy import stats
 
 from repeng.errors import BadInput
@@ -162,6 +163,15 @@ def test_one_model_alone_is_an_error_that_says_what_to_give() -> None:
     made.add("mms", evaluations(LARGE), model="llama-7b")
     with pytest.raises(BadInput, match=r"made-up: no method on two models \(there is llama-7b\); give results of two"):
         answered(made)
+
+
+def test_models_without_a_shift_in_common_are_an_error_that_says_so(tmp_path: Path) -> None:
+    write_study(tmp_path / "ours", {"mms": (0.9, 0.8, 0.5, 0.4)})
+    other = tmp_path / "evaluations" / "mms" / "llama-7b-code" / "math.json"
+    other.parent.mkdir(parents=True)
+    other.write_text('{"eval_accuracy": 0.5}')
+    with pytest.raises(BadInput, match="llama-7b and tiny have no shift in common; run a study on shifts that both"):
+        answer_question("scale", [tmp_path / "ours", tmp_path / "evaluations"])
 
 
 def test_what_is_too_little_or_constant_is_blank_with_a_reason() -> None:
