@@ -18,7 +18,7 @@ from repeng.metrics.intervals import (
     fits_disagree,
     mean_accuracy_interval,
 )
-from repeng.metrics.nulls import cell_p, null_p
+from repeng.metrics.nulls import cell_p, cosine_null_ends, cosine_p, null_p
 from repeng.metrics.ranking import auroc_values
 from repeng.metrics.ratios import (
     differential_elicitation,
@@ -63,6 +63,8 @@ __all__ = [
     "chance_p",
     "check_same_pairs",
     "correlation",
+    "cosine_null_ends",
+    "cosine_p",
     "debiased_calibration_error",
     "differential_elicitation",
     "differential_elicitation_interval",

@@ -218,9 +218,12 @@ def pooled(evaluations: Iterable[tuple[str, Evaluation]]) -> Evaluation:
     probabilities = [one.probabilities for _, one in listed if one.probabilities is not None]
     if not listed or len(probabilities) < len(listed):
         raise BadInput("a bare accuracy cannot be pooled; give evaluations with the probabilities of their pairs")
-    keys = [(target, int(group)) for target, one in listed if one.group is not None for group in one.group]
     together = np.concatenate(probabilities)
-    return Evaluation(together, group=pd.factorize(pd.Series(keys))[0] if len(keys) == len(together) else None)
+    known = {}
+    for name in ("group", "example"):
+        keys = [(target, number) for target, one in listed for number in (getattr(one, name) if getattr(one, name) is not None else ())]
+        known[name] = pd.factorize(pd.Series(keys))[0] if len(keys) == len(together) else None
+    return Evaluation(together, **known)
 
 
 def _tell_right(one: Evaluation, other: Evaluation) -> bool:
