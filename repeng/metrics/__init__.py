@@ -8,15 +8,19 @@ from repeng.metrics.calibration import (
     rms_calibration_error,
 )
 from repeng.metrics.comparison import correlation, holm, mistake_kappa
+from repeng.metrics.crossed import DifferenceOfKinds, difference_of_kinds
 from repeng.metrics.differences import mean_paired_difference
 from repeng.metrics.evaluation import AGREES, PAIR_ACCURACY, Evaluation
 from repeng.metrics.figures import FIGURES, Figures, TextFigures, auroc, brier, figure_inputs, figures_of
+from repeng.metrics.grouped_correlation import grouped_correlation, grouped_rank_correlation
 from repeng.metrics.intervals import (
     accuracy_interval,
     accuracy_intervals,
     chance_p,
     fits_disagree,
     mean_accuracy_interval,
+    mean_interval,
+    prompt_variance,
 )
 from repeng.metrics.nulls import cell_p, cosine_null_ends, cosine_p, null_p
 from repeng.metrics.ranking import auroc_values
@@ -43,6 +47,7 @@ from repeng.metrics.texts import AUROC, TextEvaluation
 __all__ = [
     "AGREES",
     "AUROC",
+    "DifferenceOfKinds",
     "Estimate",
     "Evaluation",
     "FIGURES",
@@ -66,6 +71,7 @@ __all__ = [
     "cosine_null_ends",
     "cosine_p",
     "debiased_calibration_error",
+    "difference_of_kinds",
     "differential_elicitation",
     "differential_elicitation_interval",
     "elicitation",
@@ -77,11 +83,15 @@ __all__ = [
     "figures_of",
     "fits_disagree",
     "genies_rms_calibration_error",
+    "grouped_correlation",
+    "grouped_rank_correlation",
     "holm",
     "mean_accuracy_interval",
+    "mean_interval",
     "mean_paired_difference",
     "mistake_kappa",
     "null_p",
+    "prompt_variance",
     "recall_at_1",
     "recall_at_5",
     "reliability_bins",

@@ -17,6 +17,9 @@ from repeng.report.pictures import save_chart
 from repeng.report.tables import grid_table
 from repeng.results import write_csv
 
+MOST_ROWS = 60
+"""A longer table is not for a terminal, and folded on a page."""
+
 
 @dataclass(frozen=True)
 class AnswerTable:
@@ -67,7 +70,9 @@ class Answer:
         """For a terminal: the sentences, then each table with what it means."""
         shown: list[Table | str] = [self.title, "", *self.sentences]
         for one in self.tables:
-            if one.rows:
+            if len(one.rows) > MOST_ROWS:
+                shown += ["", f"{one.title}: {len(one.rows)} rows, which --out DIR writes and --json prints."]
+            elif one.rows:
                 shown += ["", grid_table(one.title, _in_one_line(one.grid())), one.how]
         return shown
 
@@ -94,6 +99,7 @@ class Answer:
             sections=titled,
             pictures=draw(self.pictures, out),
             tables=[(one.name, one.title, one.how, one.grid()) for one in tables],
+            most_rows=MOST_ROWS,
             pictures_lie="next to it, as SVG and PNG",
         )
 

@@ -1,0 +1,44 @@
+"""Picture of generalization accuracy against the log-probability gap on the target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from repeng.report.frames import in_order
+from repeng.report.theme import MUTED, colour_by, shape_by, themed, tooltips
+
+ACROSS = 3
+
+
+def gap_chart(frame: pd.DataFrame) -> Any:
+    """Accuracy against the mean gap, a point a shift, one panel a method.
+
+    Args:
+        frame: with `method`, `shift`, `label`, `accuracy`, `zero_shot_of_target`, `gap_of_target`.
+    """
+    labels = in_order(frame["label"])
+    panels = []
+    for method, own in frame.groupby("method", sort=False):
+        # Gaps of a few nats and of hundreds stand in one picture: near 0 the scale is linear, beyond logarithmic.
+        x = alt.X("gap_of_target:Q", scale=alt.Scale(type="symlog"), title="gap on the target, nats")
+        y = alt.Y("accuracy:Q", scale=alt.Scale(domain=[0, 1]), title="accuracy")
+        points = (
+            alt.Chart(own)
+            .mark_point(filled=True, size=60, opacity=0.9)
+            .encode(
+                x=x,
+                y=y,
+                color=colour_by("label", labels),
+                shape=shape_by("label", labels),
+                tooltip=tooltips("shift:N", "label:N", figures=("accuracy", "zero_shot_of_target", "gap_of_target")),
+            )
+        )
+        no_gap = alt.Chart(own.head(1)).mark_rule(strokeDash=[4, 4], color=MUTED).encode(x=alt.datum(0))
+        chance = alt.Chart(own.head(1)).mark_rule(strokeDash=[4, 4], color=MUTED).encode(y=alt.datum(0.5))
+        panels.append(alt.layer(no_gap, chance, points).properties(width=220, height=220, title=str(method)))
+    summary = f"Accuracy on each shift against the log-probability gap on its target, {len(panels)} panels."
+    chart = alt.concat(*panels, columns=ACROSS)
+    return themed(chart, title="Accuracy against the log-probability gap", description=summary)
