@@ -10,6 +10,7 @@ from repeng.metrics.calibration import (
 from repeng.metrics.comparison import correlation, holm, mistake_kappa
 from repeng.metrics.crossed import DifferenceOfKinds, difference_of_kinds
 from repeng.metrics.differences import mean_paired_difference
+from repeng.metrics.draws import mean_of_draws
 from repeng.metrics.evaluation import AGREES, PAIR_ACCURACY, Evaluation
 from repeng.metrics.figures import FIGURES, Figures, TextFigures, auroc, brier, figure_inputs, figures_of
 from repeng.metrics.grouped_correlation import grouped_correlation, grouped_rank_correlation
@@ -88,6 +89,7 @@ __all__ = [
     "holm",
     "mean_accuracy_interval",
     "mean_interval",
+    "mean_of_draws",
     "mean_paired_difference",
     "mistake_kappa",
     "null_p",

@@ -76,7 +76,7 @@ def cosine_p(cosine: float, null: Float[np.ndarray, " null"]) -> float:
     from scipy.special import stdtr
 
     mean, reach = _next_z(null)
-    away = abs(float(_fisher_z(np.array(cosine))) - mean)
+    away = abs(float(_fisher_z(np.array([cosine]))[0]) - mean)
     if reach < SAME:
         return 1.0 if away < SAME else 0.0
     return float(2 * stdtr(len(null) - 1, -away / reach))
@@ -97,6 +97,6 @@ def _next_z(null: Float[np.ndarray, " null"]) -> tuple[float, float]:
     return float(z.mean()), float(z.std(ddof=1)) * math.sqrt(1 + 1 / len(z))
 
 
-def _fisher_z(cosines: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+def _fisher_z(cosines: Float[np.ndarray, " draw"]) -> Float[np.ndarray, " draw"]:
     # 1 itself, of one and the same direction, would be infinite.
     return np.arctanh(np.clip(cosines, -1 + 1e-9, 1 - 1e-9))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from repeng.probes.base import LinearProbe, Probe, projected
 from repeng.probes.fitted import to_numpy
@@ -78,11 +77,13 @@ def fit_directions(
         block_bytes: as in `fit_probe`.
 
     Returns:
-        None where the probe reads along no direction.
+        None where the probe reads along no direction, or learns nothing.
 
     Raises:
         BadInput, NonFinite: as `fit_probe`.
     """
+    if not spec.probe.learns:
+        return None
     plan = FitPlan.of(spec, source, fits)
     fit_of_shuffled = np.sort(np.arange(draws) % len(plan.specs))
     counts = np.bincount(fit_of_shuffled, minlength=len(plan.specs)).tolist()
@@ -130,7 +131,7 @@ def random_directions(
         data: the block.
         pairs: rows (best, worse).
         count: of each kind; none of a probe over tokens, or one that reads along no single direction.
-        seed: further numbers follow for each layer, so that it does not matter in whatever blocks layers are read.
+        seed: of the draws, which are the same for every layer.
     """
     width = data.activations.shape[-1]
     heads = data.activations.shape[1] if data.has_heads else 1
@@ -141,29 +142,18 @@ def random_directions(
     if not isinstance(along, LinearProbe):
         return nothing, nothing
     features = along.features(take(data.activations, pairs.reshape(-1)))
-    centred = features - features.mean(dim=-2, keepdim=True)
     gaps = features[..., 0::2, :] - features[..., 1::2, :]
-    found = [_draw(own, gap, count, [*seed, layer]) for layer, own, gap in zip(data.layers, centred, gaps, strict=True)]
-    even, spread = (
-        np.stack(of_layers, axis=1).reshape(count, -1, heads, width) for of_layers in zip(*found, strict=True)
-    )
-    return even, spread
-
-
-def _draw(
-    centred: Float[Tensor, "*head row d"], gaps: Float[Tensor, "*head pair d"], count: int, seed: Sequence[int]
-) -> list[Float[np.ndarray, "draw *head d"]]:
-    """One layer's random directions of both kinds."""
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-    *heads, n, d = centred.shape
-    even = torch.randn(count, *heads, d, generator=generator).to(centred)
+    # One draw for all layers, since their directions are no more independent than the layers are.
+    even = torch.randn(count, width, generator=generator).to(features)
+    weights = torch.randn(count, features.shape[-2], generator=generator).to(features)
     # A sum of rows with Gaussian weights has their covariance.
-    spread = torch.einsum("k...n,...nd->k...d", torch.randn(count, *heads, n, generator=generator).to(centred), centred)
+    spread = torch.einsum("kn,...nd->k...d", weights, features - features.mean(dim=-2, keepdim=True))
     turned = []
-    for drawn in (even, spread):
+    for drawn in (even.reshape(count, *[1] * (features.ndim - 2), width).expand_as(spread), spread):
         right = projected(gaps, drawn).sign().sum(dim=-1, keepdim=True)
-        turned.append(_of_length_one(to_numpy(torch.where(right < 0, -drawn, drawn))))
-    return turned
+        turned.append(_of_length_one(to_numpy(torch.where(right < 0, -drawn, drawn))).reshape(count, -1, heads, width))
+    return turned[0], turned[1]
 
 
 def _by_head(probe: Probe, has_heads: bool) -> Float[np.ndarray, "*null layer head d"]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation, correlation, holm, mean_paired_difference, mistake_kappa
@@ -219,11 +220,19 @@ def pooled(evaluations: Iterable[tuple[str, Evaluation]]) -> Evaluation:
     if not listed or len(probabilities) < len(listed):
         raise BadInput("a bare accuracy cannot be pooled; give evaluations with the probabilities of their pairs")
     together = np.concatenate(probabilities)
-    known = {}
-    for name in ("group", "example"):
-        keys = [(target, number) for target, one in listed for number in (getattr(one, name) if getattr(one, name) is not None else ())]
-        known[name] = pd.factorize(pd.Series(keys))[0] if len(keys) == len(together) else None
-    return Evaluation(together, **known)
+    targets = [target for target, _ in listed]
+    group, example = (_numbered(targets, [getattr(one, name) for _, one in listed]) for name in ("group", "example"))
+    return Evaluation(together, group=group, example=example)
+
+
+def _numbered(
+    targets: Sequence[str], numbers: Sequence[Int[np.ndarray, " _pair"] | None]
+) -> Int[np.ndarray, " _all"] | None:
+    """Numbers that tell the groups, or examples, of all targets apart; None where those of one are unknown."""
+    known = [
+        (target, number) for target, own in zip(targets, numbers, strict=True) if own is not None for number in own
+    ]
+    return None if any(own is None for own in numbers) else pd.factorize(pd.Series(known))[0]
 
 
 def _tell_right(one: Evaluation, other: Evaluation) -> bool:

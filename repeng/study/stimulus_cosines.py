@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
+from repeng.errors import BadInput
 from repeng.methods.named_probe import PLACES, NamedProbe
 from repeng.methods.names import parse_name, with_parameters
 from repeng.methods.probes import CachedSource
@@ -82,7 +83,10 @@ def truthfulness_of(methods: Iterable[str]) -> list[str]:
         name, parameters = parse_name(method)
         if method in paired or "stimulus" in parameters:
             continue
-        probe = NamedProbe.of(method).probe
+        try:
+            probe = NamedProbe.of(method).probe
+        except BadInput:  # a file of the user's that is no longer there
+            continue
         if probe.learns and probe.rule != "genies":
             stimulus = "truthfulness" if len(probe.stimuli) == 1 else "truthfulness_yes+truthfulness_no"
             found.append(with_parameters(name, {**parameters, "stimulus": stimulus}))
@@ -112,10 +116,12 @@ class CosineFigure:
         shuffled: the mean with labels shuffled by prompt group, in the same way under both stimuli.
         shuffled_ends: 95 % of such cosines lie between these.
         random: root mean square of the cosines of two random directions; None where none are drawn.
+        random_expected: that of directions that are even in all of the space.
         spread: the mean of random directions that are distributed as the activations under either stimulus.
         spread_ends: 95 % of such cosines lie between these.
         p: two-sided p-value of a cosine that shuffled labels would give as well.
         p_spread: the same of those random directions.
+        sign_alone: whether shuffled labels turned the directions round and no more, as those of lat and ccs.
     """
 
     cosine: float
@@ -124,10 +130,12 @@ class CosineFigure:
     shuffled: float
     shuffled_ends: tuple[float, float]
     random: float | None
+    random_expected: float
     spread: float | None
     spread_ends: tuple[float | None, float | None]
     p: float
     p_spread: float | None
+    sign_alone: bool
 
 
 @dataclass(frozen=True)
@@ -138,7 +146,6 @@ class StimulusCosines:
         chosen: at what both choose, the mean over it; None where there is nothing, and `missing` says why.
         layers: each layer by its number, the mean over its heads.
         chosen_layers: those that both choose in some fit.
-        width: of the space that the directions lie in; 0 where there is no angle.
         missing: why there is no figure at what both choose.
     """
 
@@ -147,7 +154,6 @@ class StimulusCosines:
     chosen: CosineFigure | None = None
     layers: tuple[tuple[int, CosineFigure], ...] = ()
     chosen_layers: tuple[int, ...] = ()
-    width: int = 0
     missing: str = ""
 
 
@@ -188,7 +194,7 @@ def compare_directions(pair: StimulusPair, source: str, one: Directions, other: 
     every = np.ones_like(one.chosen)
     layers = tuple((layer, both.figure(every[:, [k]], np.array([k]))) for k, layer in enumerate(one.layers))
     shared = one.chosen & other.chosen
-    found = StimulusCosines(pair, source, layers=layers, width=one.fits.shape[-1])
+    found = StimulusCosines(pair, source, layers=layers)
     if not shared.any():
         return replace(found, missing="the two choose no layer in common")
     chosen = [layer for layer, any_fit in zip(one.layers, shared.any(axis=(0, 2)), strict=True) if any_fit]
@@ -199,6 +205,7 @@ class _Cosines:
     """Every cosine of two methods' directions, `[draw, layer, head]`."""
 
     def __init__(self, one: Directions, other: Directions) -> None:
+        self.width = one.fits.shape[-1]
         self.fits = _cosine(one.fits, other.fits)
         self.between = tuple(_between(each.fits) for each in (one, other))
         self.shuffled, self.fit_of = _cosine(one.shuffled, other.shuffled), one.fit_of_shuffled
@@ -223,10 +230,12 @@ class _Cosines:
             shuffled=float(shuffled.mean()),
             shuffled_ends=cosine_null_ends(shuffled),
             random=float(np.sqrt(np.mean(random**2))) if drawn else None,
+            random_expected=self.width**-0.5,
             spread=float(spread.mean()) if drawn else None,
             spread_ends=cosine_null_ends(spread) if drawn else (None, None),
             p=cosine_p(cosine, shuffled),
             p_spread=cosine_p(cosine, spread) if drawn else None,
+            sign_alone=bool(np.allclose(np.abs(self.shuffled), np.abs(self.fits[self.fit_of]), atol=1e-6)),
         )
 
 
