@@ -13,7 +13,6 @@ from repeng.metrics.differences import mean_paired_difference
 from repeng.metrics.draws import mean_of_draws
 from repeng.metrics.evaluation import AGREES, PAIR_ACCURACY, Evaluation
 from repeng.metrics.figures import FIGURES, Figures, TextFigures, auroc, brier, figure_inputs, figures_of
-from repeng.metrics.grouped_correlation import grouped_correlation, grouped_rank_correlation
 from repeng.metrics.intervals import (
     accuracy_interval,
     accuracy_intervals,
@@ -24,6 +23,7 @@ from repeng.metrics.intervals import (
     prompt_variance,
 )
 from repeng.metrics.nulls import cell_p, cosine_null_ends, cosine_p, null_p
+from repeng.metrics.pair_correlation import grouped_correlation, grouped_rank_correlation
 from repeng.metrics.ranking import auroc_values
 from repeng.metrics.ratios import (
     differential_elicitation,

@@ -14,6 +14,8 @@ from repeng.metrics.resampling import LEVEL, Estimate
 
 FEWEST = 2
 """Sources of each kind, and targets, from which a spread can be told."""
+ROUNDING = 1e-12
+"""A reach under this is no certainty: figures that are all alike have not been seen to vary."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class DifferenceOfKinds:
 
     Attributes:
         first, second: the mean of each kind, over the cells that are compared.
-        difference: first less second; its ends are None where there are under two sources of a kind, or targets.
+        difference: first less second; its ends are None where there are under two sources of a kind, or targets, or
+            none of them differ.
         n_first, n_second: sources of each kind.
         n_targets: how many targets they reach.
     """
@@ -105,7 +108,7 @@ def _paired(
 def _reach(
     terms: Float[np.ndarray, " cell"], of: np.ndarray, at: np.ndarray, is_first: Bool[np.ndarray, " cell"]
 ) -> float | None:
-    """How far the difference may lie off; None where a spread cannot be told."""
+    """How far the difference may lie off; None where a spread cannot be told, or there is none to tell by."""
     from scipy.special import stdtrit
 
     of_first, of_second = _summed(terms[is_first], of[is_first]), _summed(terms[~is_first], of[~is_first])
@@ -117,7 +120,8 @@ def _reach(
         count = len(sums)
         variance = max(0.0, count / (count - 1) * float((sums**2).sum()) - counted)
         square += float(stdtrit(count - 1, (1 + LEVEL) / 2)) ** 2 * variance
-    return math.sqrt(square)
+    reach = math.sqrt(square)
+    return reach if reach > ROUNDING else None
 
 
 def _summed(terms: Float[np.ndarray, " cell"], names: np.ndarray) -> Float[np.ndarray, " name"]:

@@ -12,6 +12,7 @@ import pandas as pd
 from rich.table import Table
 
 from repeng.atomic import write_atomically
+from repeng.metrics import Estimate
 from repeng.report.page import Cell, Grid, Line, Picture, draw, grid_of, write_page
 from repeng.report.pictures import save_chart
 from repeng.report.tables import grid_table
@@ -104,10 +105,24 @@ class Answer:
         )
 
 
+def interval_columns(name: str, found: Estimate | None) -> dict[str, Any]:
+    """A figure and its interval as three columns; blank where there is none."""
+    ends = (None, None, None) if found is None else (found.value, found.low, found.high)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+
+
+def interval_text(row: Mapping[str, Any], name: str) -> str:
+    """`0.53 (0.31 to 0.70)`, or the figure alone where it has no interval."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    ends = "no interval" if low is None or high is None else f"{low:.2f} to {high:.2f}"
+    return f"{row[name]:.2f} ({ends})"
+
+
 def _with_intervals(rows: Sequence[Mapping[str, Any]]) -> Grid:
-    """Rows as a table in which `x_low` and `x_high` stand under `x`."""
+    """Rows as a table in which `x_low` and `x_high` stand under `x`, without columns that are empty throughout."""
     ends = {name for name in rows[0] if f"{name}_low" in rows[0] and f"{name}_high" in rows[0]}
-    grid = grid_of([{name: row[name] for name in row if _figure_of(name) not in ends} for row in rows])
+    said = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
+    grid = grid_of([{name: row[name] for name in said if _figure_of(name) not in ends} for row in rows])
     shown = {name.replace("_", " "): name for name in ends}
     lines = [
         Line(

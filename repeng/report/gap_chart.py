@@ -11,6 +11,8 @@ from repeng.report.frames import in_order
 from repeng.report.theme import MUTED, colour_by, shape_by, themed, tooltips
 
 ACROSS = 3
+LARGE = 30.0
+"""Nats; a gap beyond it would press the others together."""
 
 
 def gap_chart(frame: pd.DataFrame) -> Any:
@@ -20,10 +22,12 @@ def gap_chart(frame: pd.DataFrame) -> Any:
         frame: with `method`, `shift`, `label`, `accuracy`, `zero_shot_of_target`, `gap_of_target`.
     """
     labels = in_order(frame["label"])
+    # Gaps of a few nats and of hundreds stand in one picture: near 0 such a scale is linear, beyond logarithmic.
+    wide = frame["gap_of_target"].abs().max() > LARGE
+    scale = alt.Scale(type="symlog", zero=True) if wide else alt.Scale(zero=True)
     panels = []
     for method, own in frame.groupby("method", sort=False):
-        # Gaps of a few nats and of hundreds stand in one picture: near 0 the scale is linear, beyond logarithmic.
-        x = alt.X("gap_of_target:Q", scale=alt.Scale(type="symlog"), title="gap on the target, nats")
+        x = alt.X("gap_of_target:Q", scale=scale, title="gap on the target, nats")
         y = alt.Y("accuracy:Q", scale=alt.Scale(domain=[0, 1]), title="accuracy")
         points = (
             alt.Chart(own)

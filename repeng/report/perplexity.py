@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from repeng.errors import BadInput
-from repeng.report.answer import Answer, AnswerTable
+from repeng.report.answer import Answer, AnswerTable, interval_text
 from repeng.report.compared_studies import ComparedMethod, ComparedStudy
 from repeng.report.gap_chart import gap_chart
 from repeng.report.page import Picture, grid_of
@@ -90,10 +90,7 @@ def _pictures(shifts: Sequence[Row]) -> tuple[Picture, ...]:
     frame = frame.assign(shift=frame["source"] + " → " + frame["target"], label=frame["label"].replace("", "shift"))
     names = ["method", "shift", "label", "accuracy", "zero_shot_of_target", "gap_of_target"]
     drawn = frame[names].astype({"zero_shot_of_target": float, "gap_of_target": float})
-    caption = (
-        "A point a shift. Right of the dashed line the model finds best responses likelier on average; the scale is "
-        "logarithmic away from 0."
-    )
+    caption = "A point a shift. Right of the upright dashed line the model finds best responses likelier on average."
     table = grid_of([{str(name): value for name, value in row.items()} for row in drawn.to_dict("records")])
     return (Picture("perplexity-gap", "Accuracy against the log-probability gap", caption, gap_chart(drawn), table),)
 
@@ -116,13 +113,6 @@ def _direction(row: Mapping[str, Any], name: str, words: Sequence[str]) -> str:
     if low is None or high is None:
         return words[2]
     return words[0] if low > 0 else words[1] if high < 0 else words[2]
-
-
-def interval_text(row: Mapping[str, Any], name: str) -> str:
-    """`0.53 (0.31 to 0.70)`, or the figure alone where it has no interval."""
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    ends = "no interval" if low is None or high is None else f"{low:.2f} to {high:.2f}"
-    return f"{row[name]:.2f} ({ends})"
 
 
 def _reasons(rows: Iterable[Row]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from repeng.metrics import Estimate, Evaluation, correlation, grouped_correlation, grouped_rank_correlation
+from repeng.report.answer import interval_columns
 from repeng.report.compared_studies import ComparedMethod
 from repeng.report.predictions import same_items
 from repeng.report.zero_shot_baseline import Gap, ZeroShotBaseline, baseline_accuracies, baseline_of, gap_of
@@ -23,14 +24,9 @@ AGAINST = {
 }
 """What generalization accuracy is held against, by the column of `shift_rows`."""
 
+NO_BASELINE = "no zero-shot in this study"
 FEWEST_EXPECTED = 5
 """As of a chi-square test: an interval of phi needs so many prompts in the rarest of its four cells, by chance."""
-
-
-def interval_columns(name: str, found: Estimate | None) -> Row:
-    """A figure and its interval as three columns; blank where there is none."""
-    ends = (None, None, None) if found is None else (found.value, found.low, found.high)
-    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
 
 
 def shift_rows(methods: Sequence[ComparedMethod], every: Sequence[ComparedMethod]) -> list[Row]:
@@ -46,7 +42,9 @@ def shift_rows(methods: Sequence[ComparedMethod], every: Sequence[ComparedMethod
         zero_shot = baseline_accuracies(one, baseline)
         for place, (source, target) in enumerate(one.measured.index):
             own = one.measured.iloc[place]
-            gap, home = (baseline.gap(name) if baseline else Gap(None, "") for name in (target, source))
+            gap, home = (
+                baseline.gap(name, source) if baseline else Gap(None, NO_BASELINE) for name in (target, source)
+            )
             at_home = baseline.accuracy(source) if baseline else None
             rows.append(
                 {
@@ -57,7 +55,7 @@ def shift_rows(methods: Sequence[ComparedMethod], every: Sequence[ComparedMethod
                     "accuracy": float(own["accuracy"]),
                     "zero_shot_of_target": _known(zero_shot.loc[source, target]),
                     **interval_columns("gap_of_target", gap.mean),
-                    "gap_from": gap.origin if baseline else "no zero-shot in this study",
+                    "gap_from": gap.origin,
                     "zero_shot_of_source": at_home and at_home.value,
                     "gap_of_source": home.mean and home.mean.value,
                     **_pair_columns(one, source, target, baseline, gap),

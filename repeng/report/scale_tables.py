@@ -14,21 +14,21 @@ from jaxtyping import Float
 
 from repeng.metrics import Estimate, correlation, prompt_variance
 from repeng.metrics.resampling import LEVEL
+from repeng.report.answer import interval_columns
 from repeng.report.compared_studies import ComparedMethod
 from repeng.report.comparisons import model_size
-from repeng.report.perplexity_tables import interval_columns
 
 Row = dict[str, Any]
 
-EMBEDDED = {"mini": 0.0032}
-"""Billions of parameters of models whose name does not tell them: the embedded one."""
+KNOWN_BILLIONS = {"mini": 0.0032, "smollm2": 0.135}
+"""Billions of parameters of the models that this toolkit knows by a name of its own."""
 PRESET = "-genies"
 """Ends the name of a method that follows the released rules, as published files do under the plain name."""
 
 
 def billions_of(model: str) -> float | None:
-    """Billions of parameters, of the embedded model or by the name (`7b`, `135m`); None where neither tells."""
-    return EMBEDDED.get(model, model_size(model))
+    """Billions of parameters, of a model known here or by the name (`7b`, `135m`); None where neither tells."""
+    return KNOWN_BILLIONS.get(model, model_size(model))
 
 
 def family_of(method: str) -> str:
@@ -56,7 +56,7 @@ def by_size(methods: Sequence[ComparedMethod]) -> list[ComparedMethod]:
 
 
 def model_pairs(methods: Sequence[ComparedMethod]) -> list[ModelPair]:
-    """Every two models of one method, by size.
+    """Every two models of one method, by method and size.
 
     A preset of the released rules is a method of its own. Next to a model that has the plain method and no preset of
     it, as published evaluations have, it is compared with that too, since it is what these files mean by the name.
@@ -71,11 +71,13 @@ def model_pairs(methods: Sequence[ComparedMethod]) -> list[ModelPair]:
         plain = other if is_preset(one.method) else one
         return (plain.study, plain.model, family_of(plain.method)) not in presets
 
-    return [
+    families = list(dict.fromkeys(family_of(one.method) for one in methods))
+    found = [
         ModelPair(one, other)
         for one, other in itertools.combinations(by_size(methods), 2)
         if one.model != other.model and one.figure == other.figure and alike(one, other)
     ]
+    return sorted(found, key=lambda pair: families.index(family_of(pair.small.method)))
 
 
 def accuracy_rows(pairs: Sequence[ModelPair]) -> list[Row]:
@@ -99,8 +101,7 @@ def accuracy_rows(pairs: Sequence[ModelPair]) -> list[Row]:
 def column_of(method: ComparedMethod, methods: Sequence[ComparedMethod]) -> str:
     """What a model's column is called: the model, whether a preset, and its study where several have the model."""
     same = {one.study for one in methods if one.model == method.model}
-    preset = method.method if is_preset(method.method) else ""
-    kind = f"({PRESET.strip('-')})" if preset else ""
+    kind = f"({PRESET.strip('-')})" if is_preset(method.method) else ""
     study = f"of {method.study}" if len(same) > 1 else ""
     return " ".join(filter(None, (method.model.rpartition("/")[2], kind, study)))
 
@@ -133,7 +134,7 @@ def correlation_rows(pairs: Sequence[ModelPair]) -> list[Row]:
                 **interval_columns("ceiling", large),
                 "ceiling_of_both": both,
                 "ceiling_from": origin,
-                "blank": "" if pearson else _why_blank(x, y),
+                "blank": "" if pearson else _why_blank(x),
             }
         )
     return rows
@@ -189,7 +190,7 @@ def _repeated(
     return reliability(accuracies, np.array(noise)), "prompts" if grouped else "pairs, as prompts are unknown"
 
 
-def _why_blank(x: Float[np.ndarray, " shift"], y: Float[np.ndarray, " shift"]) -> str:
+def _why_blank(x: Float[np.ndarray, " shift"]) -> str:
     if len(x) < 2:
         return f"{len(x)} shared shifts"
-    return "the small one's accuracy is the same on all" if np.ptp(x) == 0 else "the large one's is the same on all"
+    return f"the {'small' if np.ptp(x) == 0 else 'large'} one's accuracy is the same on all shifts"

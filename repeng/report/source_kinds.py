@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from repeng.metrics import Estimate, difference_of_kinds
+from repeng.report.answer import interval_columns
 from repeng.report.compared_studies import ComparedMethod
-from repeng.report.perplexity_tables import interval_columns
 from repeng.report.zero_shot_baseline import baseline_of, pair_interval
 from repeng.results import FITTED
 
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 BETTER, NOT_BETTER, UNTOLD = "better", "not better", "cannot be told"
 """What low perplexity is on a source: zero-shot is right more often than not, no more often, or either may be."""
 CHANCE = 0.5
-TOO_FEW = "an interval needs two sources of either kind, and two targets"
+TOO_FEW = "an interval needs two sources of either kind and two targets, not all alike"
 NONE_SHARED = "no target is reached from sources of both kinds"
 ON_SHARED_TARGETS, OVER_ALL_SHIFTS = "on the targets that both reach", "over all shifts"
 FIGURES = ("accuracy", "elicitation")

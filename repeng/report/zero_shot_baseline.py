@@ -96,9 +96,9 @@ class ZeroShotBaseline:
         return known if known is found[0] else replace(known, origin=f"{known.origin}, of another run of zero-shot")
 
     def _on(self, target: str, source: str) -> Iterator[Prediction]:
-        """Evaluations on a target, those that are nearest first; a released folder MODEL has the source ``."""
+        """Evaluations on a target, nearest first; last that of a released folder MODEL, which has no source."""
         own = self.method
-        sources = dict.fromkeys((source, target, *self._sources))
+        sources = dict.fromkeys((*filter(None, (source, target)), *self._sources))
         found = (own.predictions.get((own.model, own.method, name, target)) for name in sources)
         return (one for one in found if one is not None and one.evaluation.figure == PAIR_ACCURACY)
 

@@ -72,7 +72,7 @@ class Study:
     """Settings of a study. Every field is a `repeng run` flag and a key of STUDY.toml by the same name.
 
     Attributes:
-        model: hub id, folder, or `mini`.
+        model: hub id, folder, GGUF file, `mini` or `smollm2`.
         benchmark: `mini`, `genies`, `genies-all`, a category, a label, a shift file; None: `mini`, or with `data`
             every distribution of it against every one.
         data: folder of distributions, a preference file or a hub dataset id; None: the benchmark's own.
@@ -82,6 +82,7 @@ class Study:
         fits: how often each probe and text baseline is fitted, with other splits, draws and starts; a figure is their
             mean. Prompting, tuning and plug-ins are fitted once.
         nulls: how many fits on shuffled labels, and how many random directions, each probe is held against; 0: none.
+        partial: leave out the shifts of a benchmark whose distributions are not in the data, and say which.
         limit: the first so many examples of each split; None: all.
         columns: which column of the data holds which of our fields, as `text=claim,label=truth`, in a file also as a
             table.
@@ -109,6 +110,7 @@ class Study:
     layers: Text = "auto"
     fits: Annotated[int, Field(ge=1, le=MOST_FITS)] = 5
     nulls: Annotated[int, Field(ge=0, le=MOST_NULLS)] = 20
+    partial: bool = False
     limit: Annotated[int, Field(ge=2)] | None = None
     columns: Annotated[Text | None, BeforeValidator(_columns_text)] = None
     positive: Annotated[Text | None, BeforeValidator(_label_text)] = None

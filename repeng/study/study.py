@@ -141,7 +141,14 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
             holds another study.
     """
     study = joined(study)
-    world = load_benchmark(study.benchmark, study.data, limit=study.limit, benign=study.benign, reading=study.reading)
+    world = load_benchmark(
+        study.benchmark,
+        study.data,
+        limit=study.limit,
+        benign=study.benign,
+        reading=study.reading,
+        partial=study.partial,
+    )
     if not world.benchmark.shifts:
         raise BadInput(f"{study.data}: no distribution has a train split, so there is nothing to fit on")
     benign = benign_split(world, study.benign) if study.benign else None

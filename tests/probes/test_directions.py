@@ -1,4 +1,4 @@
-"""Directions of several fits, of fits on shuffled labels, and random ones: against the fits themselves and plain loops."""
+"""Directions of several fits, of shuffled labels, and random ones: against the fits themselves and plain loops."""
 
 from __future__ import annotations
 
