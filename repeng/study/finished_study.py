@@ -52,7 +52,8 @@ class FinishedStudy:
     def command(self, *methods: str) -> str:
         """What captures and evaluates what is missing of the study, with further methods."""
         listed = f' --methods "{",".join(methods)}"' if methods else ""
-        return f"repeng run {self.results / STUDY}{listed}"
+        moved = "" if Path(self.settings.out).resolve() == self.results.resolve() else f" --out {self.results}"
+        return f"repeng run {self.results / STUDY}{listed}{moved}"
 
     def cosines(self, pairs: Sequence[StimulusPair], sources: Sequence[str]) -> Iterator[StimulusCosines]:
         """Source by source and pair by pair, wherever the study has evaluations of both methods.

@@ -77,7 +77,9 @@ def write_planted(folder: Path, axis: int, *, shared: float = 0.0, alike: bool =
             write_evaluation(path, made, {**names, **known, "target_data_hash": "aaaa"})
             rows.append(row_from(made, model="toy", method=method, layers="2", shift=shift, kind="probe"))
     write_results(rows, results / "results.csv")
-    settings = f'model = "toy"\nstore = "{folder / "store"}"\nmethods = ["mms", "{TRUTH}"]\nfits = {FITS}\n'
+    settings = (
+        f'model = "toy"\nout = "{results}"\nstore = "{folder / "store"}"\nmethods = ["mms", "{TRUTH}"]\nfits = {FITS}\n'
+    )
     (results / "study.toml").write_text(settings)
     return results
 
@@ -204,7 +206,7 @@ def test_a_study_of_one_stimulus_is_told_what_adds_the_other(same: Path, tmp_pat
     with pytest.raises(BadInput) as error:
         answer_question("elicited", [results])
     assert "no probe is there under two stimuli" in str(error.value)
-    assert str(error.value).endswith(f'repeng run {results}/study.toml --methods "{TRUTH}"')
+    assert str(error.value).endswith(f'repeng run {results}/study.toml --methods "{TRUTH}" --out {results}')
 
 
 def test_a_store_that_lacks_a_stimulus_is_told_what_captures_it(tmp_path: Path) -> None:
