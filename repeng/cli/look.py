@@ -78,7 +78,8 @@ def compare(
         typer.Option(
             "--question",
             help="Answer one question alone: perplexity (does zero-shot foretell generalization?), scale (does a small "
-            "model foretell a large one?).",
+            "model foretell a large one?), elicited (are a probe's directions and mistakes the same under another "
+            "stimulus?).",
         ),
     ] = None,
     out: o.Out = None,

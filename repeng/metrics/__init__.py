@@ -10,6 +10,7 @@ from repeng.metrics.calibration import (
 from repeng.metrics.comparison import correlation, holm, mistake_kappa
 from repeng.metrics.crossed import DifferenceOfKinds, difference_of_kinds
 from repeng.metrics.differences import mean_paired_difference
+from repeng.metrics.draws import mean_of_draws
 from repeng.metrics.evaluation import AGREES, PAIR_ACCURACY, Evaluation
 from repeng.metrics.figures import FIGURES, Figures, TextFigures, auroc, brier, figure_inputs, figures_of
 from repeng.metrics.intervals import (
@@ -21,7 +22,7 @@ from repeng.metrics.intervals import (
     mean_interval,
     prompt_variance,
 )
-from repeng.metrics.nulls import cell_p, null_p
+from repeng.metrics.nulls import cell_p, cosine_null_ends, cosine_p, null_p
 from repeng.metrics.pair_correlation import grouped_correlation, grouped_rank_correlation
 from repeng.metrics.ranking import auroc_values
 from repeng.metrics.ratios import (
@@ -68,6 +69,8 @@ __all__ = [
     "chance_p",
     "check_same_pairs",
     "correlation",
+    "cosine_null_ends",
+    "cosine_p",
     "debiased_calibration_error",
     "difference_of_kinds",
     "differential_elicitation",
@@ -86,6 +89,7 @@ __all__ = [
     "holm",
     "mean_accuracy_interval",
     "mean_interval",
+    "mean_of_draws",
     "mean_paired_difference",
     "mistake_kappa",
     "null_p",
