@@ -34,6 +34,14 @@ def run(
             "and where a probe reads, as in mms(token=mean:assistant, stimulus=did_you_lie).",
         ),
     ] = None,
+    stimuli: Annotated[
+        str | None,
+        typer.Option(
+            "--stimuli",
+            help="Ask each method with its texts as they are (plain), written with the model's chat template (chat), or "
+            "both, in one table: plain,chat. \\[default: as the methods are named]",
+        ),
+    ] = None,
     layers: Annotated[
         str | None,
         typer.Option("--layers", help="auto, top-k:N, average, all, one-se, 3 or 4-8. \\[default: auto]"),
@@ -113,6 +121,7 @@ def run(
         "benchmark": benchmark,
         "data": data,
         "methods": methods,
+        "stimuli": stimuli,
         "layers": layers,
         "store": str(store) if store else None,
         "out": str(out) if out else None,
@@ -167,8 +176,9 @@ def cache(
         list[str],
         typer.Option(
             "--stimuli",
-            help="plain, contrast_yes, did_you_lie, ...; may be given again, also as a template "
-            "name={prompt}{response}..., or a follow-up question name?=QUESTION.",
+            help="plain, contrast_yes, did_you_lie, ...; chat and chat_NAME write the same with the model's chat "
+            "template; may be given again, also as a template name={prompt}{response}..., or a follow-up question "
+            "name?=QUESTION.",
         ),
     ] = ["plain,contrast_yes,contrast_no"],  # noqa: B006  (typer copies it)
     tokens: Annotated[
@@ -210,7 +220,7 @@ def cache(
 
     from repeng.activations.sizes import check_size, parse_bytes
     from repeng.benchmarks.loaded import load_benchmark
-    from repeng.cli.show import cache_line, captured_lines, caution_lines, size_lines
+    from repeng.cli.show import cache_line, captured_lines, caution_lines, chat_form_lines, size_lines
     from repeng.distributions.cautions import refuse
     from repeng.distributions.stimuli import get_stimulus
     from repeng.errors import BadInput
@@ -230,7 +240,8 @@ def cache(
     splits = [split for distribution in world.distributions.values() for split in distribution.splits.values()]
     settings = ModelSettings(model, device, dtype, too_long, device_map)
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)
-    talk.note(cache_line(plan))
+    for line in (cache_line(plan), *chat_form_lines(plan)):
+        talk.note(line)
     cautions = [*benchmark_cautions(world), *version_cautions(store, settings.capture_id)]
     if strict:
         refuse(cautions, BadInput)

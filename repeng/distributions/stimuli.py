@@ -149,20 +149,24 @@ def _asked(name: str, question: str) -> tuple[Stimulus, ...]:
     return Stimulus(name, question=question), *verdicts
 
 
-def chat_name(name: str) -> str:
-    """What the chat form of a stimulus is named; the stimulus may have none."""
+def in_form(name: str, form: Form) -> str:
+    """What a stimulus is named in a form, by its name in plain form. Not every stimulus has a chat form."""
+    if form == "plain":
+        return name
     return CHAT if name == "plain" else f"{CHAT}_{name}"
 
 
 def _in_chat_form(stimulus: Stimulus) -> Stimulus:
     """The same in chat form: a question after the response is the user's next turn, and what follows it the answer."""
-    chat = replace(stimulus, name=chat_name(stimulus.name), form="chat")
+    chat = replace(stimulus, name=in_form(stimulus.name, "chat"), form="chat")
     asked = ASKED.fullmatch(stimulus.after_response)
-    return chat if asked is None else replace(chat, after_response="", **asked.groupdict())
+    if asked is None:
+        return chat
+    return replace(chat, after_response="", question=asked["question"], answer=asked["answer"])
 
 
 def _by_name(*stimuli: Stimulus) -> dict[str, Stimulus]:
-    """The stimuli and their chat forms. Those that tokenize as GENIES' code does have none: no template stands there."""
+    """The stimuli and their chat forms; those that tokenize as GENIES' code does have none."""
     chats = (_in_chat_form(one) for one in stimuli if one.join == "joint" and not one.eos)
     return {stimulus.name: stimulus for stimulus in (*stimuli, *chats)}
 
@@ -204,7 +208,7 @@ def get_stimulus(name_or_text: str) -> Stimulus:
         if name not in STIMULI:
             verdicts = {f"{asked}_{word}" for asked in FOLLOW_UPS for word in ("yes", "no")}
             plain = {each for each, stimulus in STIMULI.items() if stimulus.form == "plain"} - verdicts
-            raise UnknownName("stimulus", name, (*sorted(plain), CHAT, chat_name("NAME"), *OWN))
+            raise UnknownName("stimulus", name, (*sorted(plain), CHAT, in_form("NAME", "chat"), *OWN))
         return STIMULI[name]
     name, asks, verdict = name.partition("?")
     if name in STIMULI:
