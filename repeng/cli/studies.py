@@ -38,8 +38,8 @@ def run(
         str | None,
         typer.Option(
             "--stimuli",
-            help="Ask each method with its texts as they are (plain), written with the model's chat template (chat), or "
-            "both, in one table: plain,chat. \\[default: as the methods are named]",
+            help="Ask each method with its texts as they are (plain), with the model's chat template (chat), or both, "
+            "in one table: plain,chat. \\[default: as the methods are named]",
         ),
     ] = None,
     layers: Annotated[
@@ -268,9 +268,11 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
     from shlex import quote
 
     from repeng.cli.show import captured_lines, caution_lines
+    from repeng.report.form_section import TITLE, form_rows, form_sentence
     from repeng.report.html import is_current, write_report
+    from repeng.report.page import grid_of
     from repeng.report.sentences import summary_sentences
-    from repeng.report.tables import study_table
+    from repeng.report.tables import grid_table, study_table
     from repeng.report.text_section import text_means
     from repeng.report.text_solved import text_cautions, text_solved_sentence, text_solved_sources
     from repeng.results import record_of
@@ -288,16 +290,19 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
     text_solved = text_solved_sources(result.rows)
     found = [*result.found, *text_cautions(result.rows, text_solved)]
     cautions = [asdict(caution) for caution in (*result.plan.cautions, *found)]
+    forms = form_rows(result.rows, result.evaluations)
     plain = {
         "out": str(result.out),
         "rows": rows,
+        "forms": forms,
         "failures": failed,
         "surface_sources": [asdict(source) for source in text_solved],
         "cautions": cautions,
     }
     texts = text_means(result.rows)
     shown: list[Any] = [study_table(result.rows), "", *([] if texts is None else [texts, ""])]
-    shown.append(summary_sentences(result.rows, result.evaluations))
+    shown += [grid_table(f"{TITLE} (chat minus plain, paired)", grid_of(forms)), ""] if forms else []
+    shown.append(" ".join(filter(None, [summary_sentences(result.rows, result.evaluations), form_sentence(forms)])))
     shown += [text_solved_sentence(result.rows, text_solved)] if text_solved else []
     shown.append("")
     shown.append(

@@ -94,8 +94,8 @@ class Study:
         data: folder of distributions, a preference file or a hub dataset id; None: the benchmark's own.
         methods: names of methods, or `all`; with parameters as `logistic(C=0.1)`, in a file also as a table
             `{ name = "logistic", C = 0.1 }`. A folder with `train.py` and `eval.py` is a method too.
-        stimuli: forms of the texts: `plain`, as they are, and `chat`, by the model's chat template. Each method is asked
-            in each form; None: the methods as they are named. A results folder notes the methods of each form by name.
+        stimuli: forms of the texts: `plain`, as they are, and `chat`, by the model's chat template. Each method is
+            asked in each form; None: as it is named. A results folder notes the methods of each form by their names.
         layers: `auto`, `all`, `top-k:N`, `one-se`, `average`, or layers such as `3` or `4-8`.
         fits: how often each probe and text baseline is fitted, with other splits, draws and starts; a figure is their
             mean. Prompting, tuning and plug-ins are fitted once.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from repeng.distributions.stimuli import STIMULI, Form, in_form
@@ -17,6 +18,8 @@ from repeng.probes.sklearn_probe import is_sklearn_reference
 
 PROMPTED = (*(name for name, stimulus in ZeroShot.STIMULUS.items() if stimulus == "plain"), "few-shot", "truthfulness")
 """Methods that prompt the model and have both forms; follow-up questions do too."""
+MIXED = re.compile(r"\+[\d.e-]+%$")
+"""What the name of a method that is fitted on an augmented source ends with."""
 
 
 def in_chat_form(name: str) -> str | None:
@@ -54,16 +57,21 @@ def methods_in_forms(names: Sequence[str], forms: Sequence[Form]) -> tuple[str, 
 
 
 def form_pairs(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Of some methods those that are there in both forms: the plain one's name and the other's."""
+    """Of some methods those that are there in both forms: the plain one's name and the other's.
+
+    Those fitted on a source with some target examples in it, such as `mms+1%`, are methods of their own.
+    """
     known = dict.fromkeys(names)
     pairs = []
     for name in known:
+        mixed = MIXED.search(name)
+        share = mixed[0] if mixed else ""
         try:
-            chat = in_chat_form(name)
+            chat = in_chat_form(name.removesuffix(share))
         except BadInput:  # such as a probe of the user's own whose file is gone
             continue
-        if chat in known:
-            pairs.append((name, chat))
+        if chat is not None and chat + share in known:
+            pairs.append((name, chat + share))
     return pairs
 
 
