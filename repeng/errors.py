@@ -110,3 +110,8 @@ def sentence(error: BaseException) -> str:
     if number in REMEDIES:
         return f"{file}: {REMEDIES[number]}" if file else REMEDIES[number]
     return f"{type(error).__name__}: {error}"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

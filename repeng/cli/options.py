@@ -13,7 +13,7 @@ from repeng.limits import LARGEST_SEED
 if TYPE_CHECKING:
     from repeng.distributions.reading import Reading
 
-Model = Annotated[str, typer.Option("--model", "-m", help="Hub id, a folder, or mini (embedded).")]
+Model = Annotated[str, typer.Option("--model", "-m", help="Hub id, a folder, a GGUF file, mini (embedded) or smollm2.")]
 MaybeModel = Annotated[
     str | None, typer.Option("--model", "-m", help="Which model's activations, where a store holds several.")
 ]
@@ -84,6 +84,13 @@ TrustStore = Annotated[
 ]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="Run the FILE.py that the probe names as its class.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
+Partial = Annotated[
+    bool | None,
+    typer.Option(
+        "--partial/--whole",
+        help="Leave out shifts whose distributions are not in the data, and say which. \\[default: whole]",
+    ),
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=2, help="Only the first N examples of each split.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 DeviceMap = Annotated[

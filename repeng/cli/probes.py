@@ -256,7 +256,7 @@ def tune(
     from repeng.methods.answers import evaluate_split
     from repeng.methods.base import refuse_texts
     from repeng.methods.weight_tuning import FittedTuning, tell
-    from repeng.models.fingerprint import find_model
+    from repeng.models.source import find_model
     from repeng.results import figure_name
     from repeng.tuning.tuned_model import tune as tune_on
 
@@ -265,7 +265,7 @@ def tune(
     distributions = load_named(data, [source, *(target or ())], limit=limit, reading=meaning)
     refuse_texts([distributions[source].train, *(distributions[name].test for name in target or ())], method)
     found = tune_on(
-        find_model(model).path,
+        find_model(model).place,
         distributions[source].train,
         method=method,
         root=out,

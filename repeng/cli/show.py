@@ -53,7 +53,7 @@ def cache_line(cache: CachePlan) -> str:
         return f"activations: all {cache.n_parts} parts are in {cache.store}"
     line = (
         f"activations: {len(cache.missing)} of {cache.n_parts} parts to capture into {cache.store}: "
-        f"{cache.n_texts:,} texts"
+        f"{cache.n_texts:,} texts, computed in {cache.settings.identity.dtype}"
     )
     if cache.n_tokens is not None:
         line += f", {cache.n_tokens:,} tokens"

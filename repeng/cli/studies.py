@@ -22,7 +22,8 @@ def run(
         Path | None, typer.Argument(help="Study as TOML; flags beat it. \\[default: the embedded one]")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Hub id, a folder, or mini. \\[default: mini]")
+        str | None,
+        typer.Option("--model", "-m", help="Hub id, a folder, a GGUF file, mini or smollm2. \\[default: mini]"),
     ] = None,
     benchmark: o.BenchmarkName = None,
     data: o.Data = None,
@@ -50,6 +51,7 @@ def run(
         Path | None, typer.Option("--store", help="Folder that keeps the activations. \\[default: store]")
     ] = None,
     out: o.Out = None,
+    partial: o.Partial = None,
     limit: o.Limit = None,
     columns: o.Columns = None,
     positive: o.Positive = None,
@@ -66,6 +68,13 @@ def run(
     ] = None,
     augment: Annotated[
         str | None, typer.Option("--augment", help="Also fit with this share of target train examples mixed in: 1%.")
+    ] = None,
+    capability: Annotated[
+        bool | None,
+        typer.Option(
+            "--capability/--no-capability",
+            help="Fit on every target's own train split too, for elicitation. \\[default: capability]",
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Every random choice follows from it. \\[default: 0]")
@@ -125,6 +134,7 @@ def run(
         "layers": layers,
         "store": str(store) if store else None,
         "out": str(out) if out else None,
+        "partial": partial,
         "limit": limit,
         "columns": columns,
         "positive": positive,
@@ -134,6 +144,7 @@ def run(
         "fits": fits,
         "nulls": nulls,
         "augment": augment,
+        "capability": capability,
         "seed": seed,
         "device": device,
         "device_map": device_map,
@@ -192,6 +203,7 @@ def cache(
     ] = "last",
     layers: Annotated[str, typer.Option("--layers", help="all, 3 or 4-8.")] = "all",
     logprob: Annotated[bool, typer.Option(help="Keep each response's log-probability too.")] = True,
+    partial: o.Partial = None,
     limit: o.Limit = None,
     columns: o.Columns = None,
     positive: o.Positive = None,
@@ -236,7 +248,8 @@ def cache(
     needs = cache_needs(
         [get_stimulus(name) for name in o.stimuli(stimuli)], o.names(sites), o.names(tokens), logprob=logprob
     )
-    world = load_benchmark(benchmark, data, limit=limit, reading=o.reading(columns, positive, turn, group, chat))
+    reading = o.reading(columns, positive, turn, group, chat)
+    world = load_benchmark(benchmark, data, limit=limit, reading=reading, partial=bool(partial))
     splits = [split for distribution in world.distributions.values() for split in distribution.splits.values()]
     settings = ModelSettings(model, device, dtype, too_long, device_map)
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)

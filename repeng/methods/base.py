@@ -343,7 +343,7 @@ class MethodSettings:
     """What the methods of one study share: the model under study and how they are to be fitted.
 
     Attributes:
-        model: hub id, folder or `mini`.
+        model: hub id, folder, GGUF file, `mini` or `smollm2`.
         n_layers: blocks of the model.
         max_length: the longest text in tokens that it takes; None where it names no limit.
         capture_id: where its activations are in a store.

@@ -42,7 +42,7 @@ class FewShot(Method):
     that does not fit behind it is treated as every text that is longer than the model takes.
 
     Attributes:
-        model: hub id, folder or `mini`: whose tokenizer counts.
+        model: hub id, folder, GGUF file, `mini` or `smollm2`: whose tokenizer counts.
         max_length: tokens that the model takes; None where it names no limit.
         shots: examples wanted.
         seed: of their choice.

@@ -11,7 +11,7 @@ import numpy as np
 
 from repeng.distributions.schema import Example, Split
 from repeng.methods.base import Kind, Method, MethodSettings, Note, ResponseScores, Source, Target, no_note
-from repeng.models.fingerprint import find_model
+from repeng.models.source import find_model
 from repeng.tuning.reward_model import RewardModel
 from repeng.tuning.run import TuneProgress, TuningRun, plan_tuning
 from repeng.tuning.scoring import load_tuned, score_split
@@ -60,7 +60,7 @@ class Tuning(Method):
     def run(self, source: Split) -> TuningRun:
         """The run that fitting on this source is."""
         return plan_tuning(
-            find_model(self.settings.model).path,
+            find_model(self.settings.model).place,
             source,
             method=self.method,
             root=self.settings.tuned,

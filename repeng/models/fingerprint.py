@@ -1,9 +1,9 @@
 """What determines a model's numbers, found out without loading its weights.
 
-A model from the hub is known by its repository and commit. A model in a folder is known by the content of its files:
-weights are hashed whole (sha256 over the sha256 of each 64 MiB block, blocks side by side on a few threads: about as
-fast as the disk), because a sample would miss an edit of a few rows. Within one process a file of unchanged path,
-size and modification time is hashed once.
+A model from the hub is known by its repository and commit, one in a GGUF file by the file's content. A model in a
+folder is known by the content of its files: weights are hashed whole (sha256 over the sha256 of each 64 MiB block,
+blocks side by side on a few threads: about as fast as the disk), because a sample would miss an edit of a few rows.
+Within one process a file of unchanged path, size and modification time is hashed once.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from repeng.errors import BadInput
+from repeng.models.source import Source, find_model, json_object
 
 BLOCK = 64 << 20
-MINI = Path(__file__).parent / "mini"
-"""The embedded model: what the name `mini` stands for."""
 
 VOLATILE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache", "architectures")
 """Keys of config.json that change no number. The dtype that is computed in is recorded on its own."""
@@ -49,6 +48,15 @@ MOST_FILES = 10_000
 POSITION_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length")
 
 
+@cache
+def cpu_has_bfloat16() -> bool:
+    """Whether this processor multiplies matrices of bfloat16 by instructions of its own, so that it saves time."""
+    import torch
+
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
+
+
 @dataclass(frozen=True)
 class Identity:
     """A model as far as its numbers are concerned, and its size.
@@ -56,7 +64,8 @@ class Identity:
     Attributes:
         model: what the user called it.
         slug: the name as part of a file name.
-        weights: `HUB_ID@COMMIT`, or `sha256:...` over a folder's weights.
+        weights: `HUB_ID@COMMIT`, `sha256:...` over a folder's weights, or `gguf-sha256:...` over a GGUF file. What
+            quantised weights are unpacked to is `dtype`.
         config: hash of config.json without what changes no number.
         tokenizer: hash of the tokenizer's files, or the hub's commit again.
         dtype: that the model computes in: `float32`, `bfloat16` or `float16`.
@@ -86,8 +95,8 @@ class Identity:
 
 
 def slug(name: str) -> str:
-    """A model's name as part of a file name: `org/model` becomes `org--model`, a folder gives its own name."""
-    text = Path(name).resolve().name if os.path.isdir(name) else name
+    """A model's name as part of a file name: `org/model` becomes `org--model`, a folder or file gives its own name."""
+    text = Path(name).resolve().name if os.path.exists(name) else name
     return text.strip("/").replace("/", "--").replace(" ", "_")
 
 
@@ -121,8 +130,9 @@ def resolve_device(device: str) -> str:
 def resolve_dtype(dtype: str, device: str, stored: str | None) -> str:
     """The dtype that `auto` stands for.
 
-    That is float32 on a CPU, and elsewhere the one that the weights are stored in, but bfloat16 where that is
-    float16: float16 overflows on massive activations, bfloat16 does not.
+    On a CPU that is bfloat16 where the weights are stored in it and the processor has instructions for it, else
+    float32. Elsewhere it is the one that the weights are stored in, but bfloat16 where that is float16: float16
+    overflows on massive activations, bfloat16 does not.
 
     Raises:
         BadInput: not a dtype to compute in.
@@ -130,66 +140,18 @@ def resolve_dtype(dtype: str, device: str, stored: str | None) -> str:
     known = ("float32", "bfloat16", "float16")
     if dtype == "auto":
         if (resolve_device(device) if device == "auto" else device).startswith("cpu"):
-            return "float32"
+            return "bfloat16" if stored == "bfloat16" and cpu_has_bfloat16() else "float32"
         return {"float16": "bfloat16"}.get(stored or "float32", stored or "float32")
     if dtype not in known:
         raise BadInput(f"unknown dtype {dtype!r}; choose from auto, {', '.join(known)}")
     return dtype
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a model's files are, and its configuration.
-
-    Attributes:
-        name: what the user called it.
-        path: a folder, or a hub id for the library to fetch.
-        commit: the hub's commit; None for a folder.
-        config: config.json as it stands there.
-    """
-
-    name: str
-    path: str
-    commit: str | None
-    config: Mapping[str, Any]
-
-
-def find_model(name: str) -> Source:
-    """Find a model by hub id, folder, or `mini`. Of a hub model only the configuration is fetched.
-
-    Raises:
-        BadInput: there is no such folder and no such model, the folder has no config.json, or a model of the hub is an
-            adapter.
-    """
-    folder = MINI if name == "mini" else Path(name)
-    # A name that is too long for a file's is none, and no error.
-    if os.path.isdir(folder):
-        if not (folder / "config.json").is_file():
-            raise BadInput(f"{folder}: this folder holds no config.json; give the folder of a model")
-        return Source(name, str(folder), None, _json_object(folder / "config.json"))
-    from transformers.utils.hub import cached_file, extract_commit_hash
-    from transformers.utils.peft_utils import find_adapter_config_file
-
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise BadInput(f"{name}: there is no such folder")
-    try:
-        path = cached_file(name, "config.json")
-    except OSError as error:
-        raise BadInput(f"{name!r} is no folder here, and not to be had from the hub: {first_line(error)}") from error
-    commit = extract_commit_hash(path, None)
-    if find_adapter_config_file(name, revision=commit):
-        raise BadInput(
-            f"{name!r} is an adapter, under which transformers would load another model, whichever version of it is "
-            "the newest; merge them (peft's merge_and_unload), save the result in a folder and give that"
-        )
-    return Source(name, name, commit, _json_object(Path(path)))
-
-
 def identify(name: str, *, dtype: str = "auto", device: str = "auto") -> Identity:
     """What determines a model's numbers, without loading its weights.
 
     Args:
-        name: hub id, folder, or `mini`.
+        name: hub id, folder, GGUF file, or a known name; see `find_model`.
         dtype: to compute in; see `resolve_dtype`.
         device: only says what a dtype of `auto` means.
 
@@ -199,19 +161,7 @@ def identify(name: str, *, dtype: str = "auto", device: str = "auto") -> Identit
     source = find_model(name)
     inner = source.config.get("text_config")
     config = {**source.config, **(inner if isinstance(inner, dict) else {})}
-    other_files = ""
-    if source.commit:
-        weights = tokenizer = f"{source.path}@{source.commit}"
-    else:
-        folder = Path(source.path)
-        if not any(folder.glob("*.safetensors")):
-            raise BadInput(
-                f"{folder}: no *.safetensors here; repeng reads no pickled weights, save them as safetensors"
-            )
-        weights = _hash_of_files(folder, _matching(folder, WEIGHT_FILES))
-        tokenizer = _hash_of_files(folder, _matching(folder, TOKENIZER_FILES))
-        if others := _other_files(folder):
-            other_files = _hash_of_files(folder, others)
+    weights, tokenizer, other_files = _content(source)
     return Identity(
         model=name,
         slug=slug(name),
@@ -221,20 +171,44 @@ def identify(name: str, *, dtype: str = "auto", device: str = "auto") -> Identit
         dtype=resolve_dtype(dtype, device, config.get("dtype") or config.get("torch_dtype")),
         n_layers=_first(config, ("num_hidden_layers", "n_layer", "n_layers", "num_layers"), name),
         d_model=_first(config, ("hidden_size", "n_embd", "d_model", "dim"), name),
-        max_length=max_length(config, Path(source.path)),
+        max_length=max_length(config, None if source.gguf else Path(source.path)),
         other_files=other_files,
     )
 
 
-def max_length(config: Mapping[str, Any], folder: Path) -> int | None:
+def _content(source: Source) -> tuple[str, str, str]:
+    """What tells weights, tokenizer, and whatever else lies with them from any other.
+
+    Raises:
+        BadInput: a folder without safetensors.
+    """
+    if source.gguf is not None:
+        file = f"gguf-sha256:{file_hash(source.gguf)[:12]}"
+        return file, file, ""
+    if source.commit:
+        commit = f"{source.path}@{source.commit}"
+        return commit, commit, ""
+    folder = Path(source.path)
+    if not any(folder.glob("*.safetensors")):
+        raise BadInput(f"{folder}: no *.safetensors here; repeng reads no pickled weights, save them as safetensors")
+    others = _other_files(folder)
+    return (
+        _hash_of_files(folder, _matching(folder, WEIGHT_FILES)),
+        _hash_of_files(folder, _matching(folder, TOKENIZER_FILES)),
+        _hash_of_files(folder, others) if others else "",
+    )
+
+
+def max_length(config: Mapping[str, Any], folder: Path | None) -> int | None:
     """The longest text in tokens: the least of what the configuration and the tokenizer name, or None.
 
-    Of a hub model only the configuration is asked; positions that a model merely was trained with (BLOOM's) count too.
+    Of a hub model or a GGUF file only the configuration is asked; positions that a model merely was trained with
+    (BLOOM's) count too.
     """
     limits = [config.get(key) for key in POSITION_KEYS]
-    settings = folder / "tokenizer_config.json"
-    if settings.is_file():
-        limits.append(_json_object(settings).get("model_max_length"))
+    settings = folder and folder / "tokenizer_config.json"
+    if settings and settings.is_file():
+        limits.append(json_object(settings).get("model_max_length"))
     # Tokenizers without a limit say 1e30.
     known = [int(limit) for limit in limits if isinstance(limit, int | float) and 0 < limit < 1e9]
     return min(known) if known else None
@@ -285,28 +259,13 @@ def _says_no_more(index: Path) -> bool:
                 places.update(dict.fromkeys(opened.keys(), file.name))
     except SafetensorError:
         return False
-    return bool(_json_object(index).get("weight_map") == places)
+    return bool(json_object(index).get("weight_map") == places)
 
 
 def _hash_of_files(folder: Path, files: Iterable[Path]) -> str:
     """A hash of the names and contents of some files of a folder."""
     named = sorted((file.relative_to(folder).as_posix(), file) for file in files)
     return "sha256:" + short_hash([[name, file_hash(file)] for name, file in named])
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    """A JSON file of a model.
-
-    Raises:
-        BadInput: it cannot be read, or holds no object.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: no readable JSON: {first_line(error)}") from error
-    if not isinstance(found, dict):
-        raise BadInput(f"{path}: this should be a JSON object")
-    return found
 
 
 def file_hash(path: Path) -> str:
@@ -329,11 +288,6 @@ def _file_hash(path: str, size: int, modified: int) -> str:  # noqa: ARG001  (th
     starts = range(0, size, BLOCK)
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         return hashlib.sha256(b"".join(pool.map(block_hash, starts))).hexdigest()
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _first(config: Mapping[str, Any], keys: Sequence[str], name: str) -> int:

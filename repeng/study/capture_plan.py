@@ -132,6 +132,7 @@ class CachePlan:
         """As plain values."""
         return {
             "capture_id": self.settings.capture_id,
+            "dtype": self.settings.identity.dtype,
             "parts": self.n_parts,
             "parts_missing": len(self.missing),
             "texts_to_capture": self.n_texts,

@@ -30,7 +30,7 @@ def capture(model: str | LanguageModel, data: Any, **options: Any) -> TextActiva
         cached = repeng.capture("mini", "mini", store="store", limit=40)     # for repeng.fit and the rest
 
     Args:
-        model: hub id, folder or `mini`; or what `load_model` gives.
+        model: hub id, folder, GGUF file, `mini` or `smollm2`; or what `load_model` gives.
         data: texts, or chats as lists of messages: their activations are given as tensors. Or `mini`, `genies`, a
             folder or file of data, a hub dataset, distributions or splits: their activations are kept in a store.
         options: for texts those of `repeng.study.text_activations.capture_texts`: layers, token, site, stimulus, store,

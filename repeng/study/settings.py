@@ -88,7 +88,7 @@ class Study:
     """Settings of a study. Every field is a `repeng run` flag and a key of STUDY.toml by the same name.
 
     Attributes:
-        model: hub id, folder, or `mini`.
+        model: hub id, folder, GGUF file, `mini` or `smollm2`.
         benchmark: `mini`, `genies`, `genies-all`, a category, a label, a shift file; None: `mini`, or with `data`
             every distribution of it against every one.
         data: folder of distributions, a preference file or a hub dataset id; None: the benchmark's own.
@@ -100,6 +100,7 @@ class Study:
         fits: how often each probe and text baseline is fitted, with other splits, draws and starts; a figure is their
             mean. Prompting, tuning and plug-ins are fitted once.
         nulls: how many fits on shuffled labels, and how many random directions, each probe is held against; 0: none.
+        partial: leave out the shifts of a benchmark whose distributions are not in the data, and say which.
         limit: the first so many examples of each split; None: all.
         columns: which column of the data holds which of our fields, as `text=claim,label=truth`, in a file also as a
             table.
@@ -108,6 +109,8 @@ class Study:
         chat: how chats become text: `template`, or `plain` for a model without a chat template.
         group: column of what is never parted, such as a scenario or an author.
         augment: share of target train examples mixed into each source, between 0 and 1.
+        capability: fit on every target's own train split too, for elicitation; without, targets' train splits are not
+            captured.
         too_long: what happens to a text longer than the model takes: `skip`, `refuse` or `cut`.
         device_map: how transformers spreads the captured model over devices, as `auto`; in place of `device`.
         drop_overlap: leave out of what is scored for a source the test examples whose prompt stands in its train split.
@@ -128,6 +131,7 @@ class Study:
     layers: Text = "auto"
     fits: Annotated[int, Field(ge=1, le=MOST_FITS)] = 5
     nulls: Annotated[int, Field(ge=0, le=MOST_NULLS)] = 20
+    partial: bool = False
     limit: Annotated[int, Field(ge=2)] | None = None
     columns: Annotated[Text | None, BeforeValidator(_columns_text)] = None
     positive: Annotated[Text | None, BeforeValidator(_label_text)] = None
@@ -139,6 +143,7 @@ class Study:
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
     device: Text = "auto"
     dtype: Text = "auto"
+    capability: bool = True
     too_long: Literal["skip", "refuse", "cut"] = "skip"
     augment: Annotated[float, BeforeValidator(parse_share), Field(ge=0, lt=1)] = 0.0
     tune_preset: Text = "default"

@@ -58,7 +58,8 @@ def capture(
     """Run a model once over some data and keep its activations. What the store holds already is not done again.
 
     Args:
-        model: hub id, folder or `mini`, loaded only where something is missing; or what `load_model` gives.
+        model: hub id, folder, GGUF file, `mini` or `smollm2`, loaded only where something is missing; or what
+            `load_model` gives.
         data: `mini`, `genies`, a folder or file of data, or a hub dataset; or distributions or splits.
         store: folder that keeps the activations.
         limit: only the first so many examples of each split.

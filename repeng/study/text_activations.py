@@ -140,7 +140,7 @@ def capture_texts(
     template's opening of the assistant's turn.
 
     Args:
-        model: hub id, folder or `mini`; or what `load_model` gives.
+        model: hub id, folder, GGUF file, `mini` or `smollm2`; or what `load_model` gives.
         texts: the texts; or chats, each a list of `{"role": ..., "content": ...}`.
         layers: 0-based blocks, one or several; None for all.
         token: where in a text: `last`, `last:-2`, `response_mean`, `mean:user`, `all`, ...; the response is the whole

@@ -16,7 +16,9 @@ def texts_of(results: Path) -> dict[str, Distribution]:
         return {}
     study = Study.read(results / "study.toml", {})
     try:
-        world = load_benchmark(study.benchmark, study.data, limit=study.limit, reading=study.reading)
+        world = load_benchmark(
+            study.benchmark, study.data, limit=study.limit, reading=study.reading, partial=study.partial
+        )
         return world.distributions
     except BadInput:
         return {}

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from repeng.errors import BadInput
-from repeng.models.fingerprint import find_model, first_line, resolve_device
+from repeng.errors import BadInput, first_line
+from repeng.models.fingerprint import resolve_device
 from repeng.models.load import LOADING
+from repeng.models.pretrained import REFUSALS, read_model, read_tokenizer
+from repeng.models.source import find_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -26,7 +28,7 @@ def load_classifier(
     """A base model with a head of two logits, randomly initialised from the seed where the weights hold none.
 
     Args:
-        source: hub id, folder or `mini`.
+        source: as `find_model` takes it.
         seed: of the head.
         device: where to put it.
         dtype: of its weights.
@@ -38,8 +40,8 @@ def load_classifier(
     from transformers import AutoModelForSequenceClassification
 
     found = find_model(source)
-    options: dict[str, Any] = {"num_labels": 2, "dtype": dtype, "use_safetensors": True, "revision": found.commit}
-    options["trust_remote_code"] = False
+    # False and not left out: transformers would ask at a terminal.
+    options: dict[str, Any] = {"num_labels": 2, "dtype": dtype, "trust_remote_code": False}
     if quantization == "nf4":
         require_bitsandbytes(device)
         from transformers import BitsAndBytesConfig
@@ -53,8 +55,8 @@ def load_classifier(
         options["device_map"] = {"": device}
     with forked_rng(seed), quiet_transformers(), LOADING:
         try:
-            model = AutoModelForSequenceClassification.from_pretrained(found.path, **options)
-        except (OSError, ValueError) as error:
+            model = read_model(AutoModelForSequenceClassification, found, **options)
+        except REFUSALS as error:
             raise BadInput(f"{source}: cannot be loaded as a reward model: {first_line(error)}") from error
     if quantization == "nf4":
         from peft import prepare_model_for_kbit_training
@@ -83,14 +85,10 @@ def require_bitsandbytes(device: torch.device) -> None:
 
 
 def load_tokenizer(source: str) -> Any:
-    """The tokenizer of a hub id, folder or `mini`."""
-    from transformers import AutoTokenizer
-
+    """The tokenizer of a model, as `find_model` takes it."""
     try:
-        found = find_model(source)
-        # False and not left out: transformers would ask at a terminal.
-        return AutoTokenizer.from_pretrained(found.path, revision=found.commit, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        return read_tokenizer(find_model(source), trust_remote_code=False)
+    except REFUSALS as error:
         raise BadInput(f"{source}: no tokenizer can be loaded: {first_line(error)}") from error
 
 

@@ -14,7 +14,8 @@ import torch
 
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput
-from repeng.models.fingerprint import find_model, identify
+from repeng.models.fingerprint import identify
+from repeng.models.source import find_model
 from repeng.tuning.loading import compute_dtype, torch_device
 from repeng.tuning.settings import TuneSettings, preset_settings
 
@@ -86,7 +87,7 @@ def plan_tuning(
     """The run that `tune` would do or find again. Nothing is loaded or written.
 
     Args:
-        model: hub id or folder of the base model, or `mini`.
+        model: the base model: hub id, folder, GGUF file, `mini` or `smollm2`.
         source: the split to tune on.
         method: `lora`, `prompt-tuning` or `full`.
         root: folder that holds tuned models, one folder each.
@@ -117,10 +118,4 @@ def plan_tuning(
     key = hashlib.sha256(json.dumps(determined, sort_keys=True).encode()).hexdigest()[:16]
     name = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{method}-{identity.slug}-{source.distribution}-{key}")
     folder = Path(root).resolve() / name
-    return TuningRun(place_of(model), source, chosen, seed, where, compute, folder, determined | {"key": key})
-
-
-def place_of(name: str) -> str:
-    """A folder as an absolute path, so that an adapter's base is found from anywhere; a hub id as it is."""
-    path = find_model(name).path
-    return str(Path(path).resolve()) if Path(path).is_dir() else path
+    return TuningRun(find_model(model).place, source, chosen, seed, where, compute, folder, determined | {"key": key})

@@ -13,10 +13,10 @@ from jaxtyping import Float
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput
 from repeng.maths import sigmoid
+from repeng.models.source import find_model
 from repeng.tuning.data import encode_split
 from repeng.tuning.loading import compute_dtype, load_classifier, load_tokenizer, quiet_transformers, torch_device
 from repeng.tuning.reward_model import RewardModel
-from repeng.tuning.run import place_of
 from repeng.tuning.tuned_model import TunedModel
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -43,7 +43,7 @@ def published(adapter: str | Path, *, model: str | None = None, dtype: str = "au
     if task != "SEQ_CLS":
         raise BadInput(f"{adapter}: its task type is {task}; a reward model's is SEQ_CLS")
     try:
-        base = place_of(model or config.base_model_name_or_path or "")
+        base = find_model(model or config.base_model_name_or_path or "").place
     except BadInput as error:
         raise BadInput(f"{adapter}: its base model: {error}; say which one it is with model=...") from error
     files = sorted(Path(adapter).glob("adapter_*")) if Path(adapter).is_dir() else []

@@ -20,9 +20,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from repeng.atomic import sync_tree
-from repeng.errors import BadInput, NonFinite, RepengError
+from repeng.errors import BadInput, NonFinite, RepengError, first_line
 from repeng.maths import pair_accuracy
-from repeng.models.fingerprint import first_line
 from repeng.tuning.adapters import new_reward_model
 from repeng.tuning.data import PairStream, encode_split, example_rows, hold_out
 from repeng.tuning.reward_model import pair_loss

@@ -74,6 +74,23 @@ def test_one_pass_over_both_forms_is_two_passes_and_each_text_alone(lm: Language
     assert checked == 3 * len(NAMES) * SPLIT.n_responses
 
 
+def test_the_tokens_of_a_turn_are_there_in_chat_form_alone(lm: LanguageModel, tmp_path: Path) -> None:
+    wanted = Request(
+        (STIMULI["chat"],), sites=("resid_post",), tokens=("mean:user", "turn_end", "last"), layers=(1,), logprob=False
+    )
+    done, store = capture(lm, [SPLIT.first(3)], wanted, Store(tmp_path)), Store(tmp_path)
+    stored = store.capture(done.capture_id)
+    rows = {token: stored.open(SPLIT.first(3), "chat", "resid_post", token).layer(1) for token in wanted.tokens}
+    assert all(values.abs().sum(1).min() > 0 for values in rows.values())
+    # The user's turn is the same for every response of an example.
+    assert_close(rows["mean:user"][0], rows["mean:user"][1], rtol=0.02, atol=0.02)
+    assert not torch.allclose(rows["turn_end"], rows["last"])
+    for token in ("mean:user", "turn_end"):
+        mixed = Request((STIMULI["chat"], STIMULI["plain"]), tokens=(token,), layers=(1,), logprob=False)
+        with pytest.raises(BadInput, match=f"the token {token!r}: poems/train, example 0 .*, or the stimulus chat, or"):
+            capture(lm, [SPLIT.first(3)], mixed, store)
+
+
 def texts_of(lm: LanguageModel, name: str, **options: bool) -> list[TokenizedText]:
     found = tokenize(SPLIT.first(3), STIMULI[name], lm, **options)
     return [text for text in found if text is not None]

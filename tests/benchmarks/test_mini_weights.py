@@ -10,7 +10,7 @@ import torch
 
 from repeng.benchmarks.mini import mini_distributions
 from repeng.distributions.schema import Split
-from repeng.models.fingerprint import MINI
+from repeng.models.source import MINI
 from tools.mini.gate import measure
 
 LAYER = 3

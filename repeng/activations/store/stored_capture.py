@@ -38,7 +38,7 @@ class StoredCapture:
         folder: that holds them.
         id: the folder's name.
         record: the content of capture.json.
-        model: what the model was called: a hub id, a folder, or `mini`.
+        model: what the model was called: a hub id, a folder, a GGUF file, `mini` or `smollm2`.
         model_slug: that, as part of a file name.
         dtype: that the model computed in.
         storage_dtype: that activations are stored in.

@@ -25,7 +25,8 @@ from repeng.methods.base import Kind, Method, MethodSettings, Note, Source, no_n
 from repeng.methods.code_hash import files_hash
 from repeng.methods.plugins.processes import TIME_LIMIT, run_script
 from repeng.metrics import Evaluation
-from repeng.models.fingerprint import find_model, identify
+from repeng.models.fingerprint import identify
+from repeng.models.source import find_model
 from repeng.results import read_evaluation
 
 
@@ -85,11 +86,11 @@ class FolderPlugin:
         trained = TrainedPlugin(self, place / f"{identity.slug}-{source.name}", place)
         if (place / "trained.json").is_file():
             return trained
-        path = find_model(model).path
+        model_dir = find_model(model).folder_for_others()
         folders = [write_distribution(each, work) for each in (source, *targets)]
         arguments = train_arguments(
             (self.directory / "train.py").read_text(encoding="utf-8", errors="replace"),
-            model_dir=str(Path(path).resolve()) if Path(path).is_dir() else path,
+            model_dir=model_dir,
             source=folders[0],
             targets=folders,
             output_dir=trained.model_dir,

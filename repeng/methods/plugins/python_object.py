@@ -21,7 +21,8 @@ from repeng.errors import BadInput, RepengError
 from repeng.methods.base import Answer, Kind, Method, MethodSettings, Note, ResponseScores, Source, Target, no_note
 from repeng.methods.code_hash import files_hash
 from repeng.methods.plugins.processes import TIME_LIMIT, last_words, run_script
-from repeng.models.fingerprint import file_hash, find_model
+from repeng.models.fingerprint import file_hash
+from repeng.models.source import find_model
 
 ENTRY_POINTS = ("repeng.methods", "repeng.interventions")
 """Groups in which installed packages offer methods; the second is what the first was called in earlier versions."""
@@ -161,7 +162,7 @@ class FittedObject:
     def _request(self) -> dict[str, Any]:
         return {
             "object": self.method.reference,
-            "model": find_model(self.method.settings.model).path,
+            "model": find_model(self.method.settings.model).place,
             "seed": self.method.settings.seed,
             "distribution": self.source.distribution,
             "split": self.source.name,
