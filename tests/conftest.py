@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_samples import UNMARKED
 from made_up import made_up
 from small_world import silent, world, write_world
 from tiny_models import make_model
@@ -60,6 +61,14 @@ def model_of(folder_of: Callable[[str], Path]) -> Callable[[str], LanguageModel]
 @pytest.fixture(scope="session")
 def llama(model_of: Callable[[str], LanguageModel]) -> LanguageModel:
     return model_of("llama")
+
+
+@pytest.fixture
+def chat_lm(folder_of: Callable[[str], Path]) -> LanguageModel:
+    """A model of its own, for templates to be set on its tokenizer."""
+    lm = load_model(str(folder_of("llama")), device="cpu")
+    lm.tokenizer.chat_template = UNMARKED
+    return lm
 
 
 @pytest.fixture

@@ -134,7 +134,8 @@ def capture(
     if empty:
         raise BadInput(f"{empty[0].distribution}/{empty[0].name} has no examples; there is nothing to capture")
     for split in splits:
-        check_tokens(split, dict.fromkeys(key.token for key in request.layers_by_key(identity.n_layers)))
+        for form, names in request.tokens_by_form(identity.n_layers).items():
+            check_tokens(split, names, form)
     copied = sum(_without_model(store.root / record.id, split, identity.n_layers, request, store) for split in splits)
     missing = needed(record.id, identity.n_layers, splits, request, store)
     n_asked = len(splits) * len(request.layers_by_key(identity.n_layers))

@@ -84,7 +84,8 @@ def activation_sizes(
     missing = {(item.split, item.key): item for item in needed(record.id, lm.n_layers, splits, request, store)}
     sizes = []
     for split in dict.fromkeys(splits):
-        check_tokens(split, dict.fromkeys(key.token for key in wanted))
+        for form, names in request.tokens_by_form(lm.n_layers).items():
+            check_tokens(split, names, form)
         lacking = [missing[place] for key in wanted if (place := (split_key(split), key)) in missing]
         texts = _texts(lm, split, request, record, lacking)
         for key in wanted:

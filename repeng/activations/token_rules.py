@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from repeng.distributions.chat_form import chat_prompt
 from repeng.distributions.schema import Split
+from repeng.distributions.stimuli import Form
 from repeng.distributions.turns import ASSISTANT
 from repeng.errors import BadInput, UnknownName
 from repeng.models.tokens import TokenizedText
@@ -121,8 +123,8 @@ def token_rule(name: str) -> TokenRule:
     return TokenRule(name, kinds[name], place)
 
 
-def check_tokens(split: Split, names: Iterable[str]) -> None:
-    """See that the texts of a split can have the tokens of some names.
+def check_tokens(split: Split, names: Iterable[str], form: Form = "plain") -> None:
+    """See that the texts of a split can have the tokens of some names, in a form in which every prompt may be a chat.
 
     Raises:
         BadInput: a name needs turns that a plain prompt does not have, or a role that no message has.
@@ -131,14 +133,15 @@ def check_tokens(split: Split, names: Iterable[str]) -> None:
     for rule in map(token_rule, names):
         if rule.needs_chat:
             plain = [number for number, example in enumerate(split.examples) if isinstance(example.prompt, str)]
-            if plain:
+            if plain and form == "plain":
                 way_out = "take last" if rule.is_closed else f"take {rule.place}:{ASSISTANT}, which is the response"
                 raise BadInput(
                     f"the token {rule.name!r}: {place}, example {plain[0]} has a text as its prompt and no chat, so it "
-                    f"has no such turn; {way_out}, or data whose prompts are messages"
+                    f"has no such turn; {way_out}, or the stimulus chat, or data whose prompts are messages"
                 )
         known = {ASSISTANT}
-        for example in split.examples:
-            known |= {message.role for message in example.prompt if not isinstance(message, str)}
+        for example in split.examples if rule.roles else ():
+            prompt = example.prompt if form == "plain" else chat_prompt(example.prompt)
+            known |= {message.role for message in prompt if not isinstance(message, str)}
         if unknown := {*rule.roles} - known:
             raise UnknownName(f"role in {place} (of the token {rule.name!r})", min(unknown), known)

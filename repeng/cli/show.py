@@ -62,6 +62,12 @@ def cache_line(cache: CachePlan) -> str:
     return line
 
 
+def chat_form_lines(cache: CachePlan) -> list[str]:
+    """What the chat form makes of the prompts, where texts are wanted in it."""
+    counts = cache.chat_form
+    return [] if counts is None else [counts.sentence]
+
+
 def size_lines(sizes: Sequence[ActivationsSize]) -> list[Any]:
     """What activations take on disk: a table with a row for each stimulus, site and token, and the sum."""
     from repeng.activations.sizes import bytes_text
@@ -84,6 +90,7 @@ def plan_lines(plan: Plan) -> list[str]:
         f"{benchmark.name}: {len(benchmark.shifts)} shifts over {len(benchmark.distributions)} distributions; "
         f"model {plan.study.model}; methods {', '.join(plan.asked)}",
         cache_line(plan.cache),
+        *chat_form_lines(plan.cache),
         f"evaluations: {len(plan.tasks) - len(plan.known)} to make, {len(plan.known)} done already",
         *(
             f"tuning: {one.method} on {one.sources} sources, {one.found} of them tuned already"

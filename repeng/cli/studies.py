@@ -35,6 +35,14 @@ def run(
             "and where a probe reads, as in mms(token=mean:assistant, stimulus=did_you_lie).",
         ),
     ] = None,
+    stimuli: Annotated[
+        str | None,
+        typer.Option(
+            "--stimuli",
+            help="Ask each method with its texts as they are (plain), with the model's chat template (chat), or both, "
+            "in one table: plain,chat. \\[default: as the methods are named]",
+        ),
+    ] = None,
     layers: Annotated[
         str | None,
         typer.Option("--layers", help="auto, top-k:N, average, all, one-se, 3 or 4-8. \\[default: auto]"),
@@ -122,6 +130,7 @@ def run(
         "benchmark": benchmark,
         "data": data,
         "methods": methods,
+        "stimuli": stimuli,
         "layers": layers,
         "store": str(store) if store else None,
         "out": str(out) if out else None,
@@ -178,8 +187,9 @@ def cache(
         list[str],
         typer.Option(
             "--stimuli",
-            help="plain, contrast_yes, did_you_lie, ...; may be given again, also as a template "
-            "name={prompt}{response}..., or a follow-up question name?=QUESTION.",
+            help="plain, contrast_yes, did_you_lie, ...; chat and chat_NAME write the same with the model's chat "
+            "template; may be given again, also as a template name={prompt}{response}..., or a follow-up question "
+            "name?=QUESTION.",
         ),
     ] = ["plain,contrast_yes,contrast_no"],  # noqa: B006  (typer copies it)
     tokens: Annotated[
@@ -222,7 +232,7 @@ def cache(
 
     from repeng.activations.sizes import check_size, parse_bytes
     from repeng.benchmarks.loaded import load_benchmark
-    from repeng.cli.show import cache_line, captured_lines, caution_lines, size_lines
+    from repeng.cli.show import cache_line, captured_lines, caution_lines, chat_form_lines, size_lines
     from repeng.distributions.cautions import refuse
     from repeng.distributions.stimuli import get_stimulus
     from repeng.errors import BadInput
@@ -243,7 +253,8 @@ def cache(
     splits = [split for distribution in world.distributions.values() for split in distribution.splits.values()]
     settings = ModelSettings(model, device, dtype, too_long, device_map)
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)
-    talk.note(cache_line(plan))
+    for line in (cache_line(plan), *chat_form_lines(plan)):
+        talk.note(line)
     cautions = [*benchmark_cautions(world), *version_cautions(store, settings.capture_id)]
     if strict:
         refuse(cautions, BadInput)
@@ -270,9 +281,11 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
     from shlex import quote
 
     from repeng.cli.show import captured_lines, caution_lines
+    from repeng.report.form_section import TITLE, form_rows, form_sentence
     from repeng.report.html import is_current, write_report
+    from repeng.report.page import grid_of
     from repeng.report.sentences import summary_sentences
-    from repeng.report.tables import study_table
+    from repeng.report.tables import grid_table, study_table
     from repeng.report.text_section import text_means
     from repeng.report.text_solved import text_cautions, text_solved_sentence, text_solved_sources
     from repeng.results import record_of
@@ -290,16 +303,19 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
     text_solved = text_solved_sources(result.rows)
     found = [*result.found, *text_cautions(result.rows, text_solved)]
     cautions = [asdict(caution) for caution in (*result.plan.cautions, *found)]
+    forms = form_rows(result.rows, result.evaluations)
     plain = {
         "out": str(result.out),
         "rows": rows,
+        "forms": forms,
         "failures": failed,
         "surface_sources": [asdict(source) for source in text_solved],
         "cautions": cautions,
     }
     texts = text_means(result.rows)
     shown: list[Any] = [study_table(result.rows), "", *([] if texts is None else [texts, ""])]
-    shown.append(summary_sentences(result.rows, result.evaluations))
+    shown += [grid_table(f"{TITLE} (chat minus plain, paired)", grid_of(forms)), ""] if forms else []
+    shown.append(" ".join(filter(None, [summary_sentences(result.rows, result.evaluations), form_sentence(forms)])))
     shown += [text_solved_sentence(result.rows, text_solved)] if text_solved else []
     shown.append("")
     shown.append(

@@ -12,8 +12,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from repeng.distributions.chat import RenderChat
+from repeng.distributions.chat_form import chat_prompt
 from repeng.distributions.follow_ups import FOLLOW_UPS, chat_question, plain_question
-from repeng.distributions.schema import Example, Prompt
+from repeng.distributions.schema import Example, Message, Prompt
 from repeng.errors import BadInput, UnknownName
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -26,8 +27,15 @@ CONTRAST_TIGHT = "\n\n###Does the responder successfully follow the instruction?
 TRUTHFULNESS = plain_question(
     "Is it true that the response above successfully follows the instruction? Answer Yes or No."
 )
-FORMS = ("NAME={prompt}...{response}...", "NAME?=QUESTION", "NAME?VERDICT=QUESTION")
+ASKED = re.compile(r"\n\n### (?:Question:\n)?(?P<question>[^\n]+)(?:\n\n### Answer:)?\n(?P<answer>[^\n]*)")
+"""A question under a heading after a response, and what its answer begins with: a turn each in chat form."""
+OWN = ("NAME={prompt}...{response}...", "NAME?=QUESTION", "NAME?VERDICT=QUESTION")
 """How a stimulus of one's own is written."""
+CHAT = "chat"
+"""The name of `plain` in chat form; before the names of others it names theirs."""
+Form = Literal["plain", "chat"]
+FORMS: tuple[Form, ...] = ("plain", "chat")
+"""How texts are written: as they are, or as chats by the tokenizer's chat template."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +67,13 @@ class Stimulus:
         verdict: the end of the text, whose log-probability is kept instead of the response's: `Yes` after a question.
         question: asked after the response, in the place of `after_response`: of a prompt that is text as
             `plain_question` has it, of a chat as the user's next turn. The text ends where the answer would begin.
+        form: `chat` makes a chat of a prompt that is text (`chat_prompt`); a chat is a chat in either form.
+        answer: what the answer to the question begins with, and the text ends with.
+        shots: in chat form, turns before the prompt's own: worked examples.
 
     Raises:
-        BadInput: a name that a store cannot use, an unknown join, or something before or after the response and a
-            question too.
+        BadInput: a name that a store cannot use, an unknown join or form, something before or after the response and a
+            question too, an answer without a question, or shots in plain form.
     """
 
     name: str
@@ -73,23 +84,31 @@ class Stimulus:
     eos: bool = False
     preamble: str = ""
     verdict: str = ""
-    # Files written before there were questions, and those of stimuli without one, do not hold the key.
+    # Files written before there were these, and those of stimuli without them, do not hold their keys.
     question: Annotated[str, Field(exclude_if=operator.not_)] = ""
+    form: Annotated[Form, Field(exclude_if=lambda form: form == "plain")] = "plain"
+    answer: Annotated[str, Field(exclude_if=operator.not_)] = ""
+    shots: Annotated[tuple[Message, ...], Field(exclude_if=operator.not_)] = ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise BadInput(f"a stimulus named {self.name!r}: a name has letters, digits, '-' and '_'")
         if self.join not in ("joint", "apart"):
             raise UnknownName("join of a stimulus", self.join, ("joint", "apart"))
+        if self.form not in FORMS:
+            raise UnknownName("form of a stimulus", self.form, FORMS)
         if self.question and (self.before_response or self.after_response):
             raise BadInput(f"the stimulus {self.name!r} has a question and text around the response; give one of them")
+        if self.answer and not self.question:
+            raise BadInput(f"the stimulus {self.name!r} has an answer and no question; give both")
+        if self.shots and self.form == "plain":
+            raise BadInput(f"the stimulus {self.name!r} has turns before the prompt, which a plain text has none of")
 
     @property
     def fingerprint(self) -> str:
         """Six hex digits over everything but the name: two stimuli that differ anywhere differ here."""
-        content = {key: value for key, value in asdict(self).items() if key != "name"}
-        if not self.question:
-            del content["question"]
+        new = {"question": self.question, "form": self.form != "plain", "answer": self.answer, "shots": self.shots}
+        content = {key: value for key, value in asdict(self).items() if key != "name" and new.get(key, True)}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:6]
 
     def parts(self, example: Example, render_chat: RenderChat | None = None) -> list[StimulusText]:
@@ -100,23 +119,27 @@ class Stimulus:
             render_chat: turns a prompt that is a chat into text: `chat_renderer(tokenizer)`.
 
         Raises:
-            BadInput: the prompt is a chat and there is nothing to render it.
+            BadInput: the prompt is a chat, or the form is, and there is nothing to render it.
         """
-        before, after = self._around(example.prompt, render_chat)
+        before, after = self._around(self.prompt_of(example), render_chat)
         if self.verdict:
             return [StimulusText(before + text + after, self.verdict) for text in example.responses]
         return [StimulusText(before, text, after) for text in example.responses]
 
+    def prompt_of(self, example: Example) -> Prompt:
+        """The example's prompt as it is put to the model: in chat form a chat, whatever it is in the data."""
+        return example.prompt if self.form == "plain" else (*self.shots, *chat_prompt(example.prompt))
+
     def _around(self, prompt: Prompt, render_chat: RenderChat | None) -> tuple[str, str]:
         """What stands before a response, and what after it."""
-        after = plain_question(self.question) if self.question else self.after_response
+        after = plain_question(self.question) + self.answer if self.question else self.after_response
         if isinstance(prompt, str):
             return self.preamble + prompt + self.before_response, after
         if render_chat is None:
             raise BadInput("the prompt is a chat; it needs a tokenizer that has a chat template to become text")
         if self.question:
             before, after = chat_question(prompt, self.question, render_chat)
-            return self.preamble + before, after
+            return self.preamble + before, after + self.answer
         return self.preamble + render_chat(prompt) + self.before_response, after
 
 
@@ -126,22 +149,42 @@ def _asked(name: str, question: str) -> tuple[Stimulus, ...]:
     return Stimulus(name, question=question), *verdicts
 
 
-STIMULI: dict[str, Stimulus] = {
-    stimulus.name: stimulus
-    for stimulus in (
-        Stimulus("plain"),
-        Stimulus("lat2", before_response=LAT2_BEFORE, after_response=LAT2_AFTER),
-        Stimulus("contrast_yes", after_response=CONTRAST + "Yes"),
-        Stimulus("contrast_no", after_response=CONTRAST + "No"),
-        Stimulus("contrast_yes_eos", after_response=CONTRAST + "Yes", eos=True),
-        Stimulus("contrast_no_genies", after_response=CONTRAST_TIGHT + "No", eos=True),
-        Stimulus("truthfulness", after_response=TRUTHFULNESS),
-        Stimulus("truthfulness_yes", after_response=TRUTHFULNESS, verdict="Yes"),
-        Stimulus("truthfulness_no", after_response=TRUTHFULNESS, verdict="No"),
-        Stimulus("zero_shot_genies", join="apart", bos=False, eos=True),
-        *(stimulus for name, asked in FOLLOW_UPS.items() for stimulus in _asked(name, asked.text)),
-    )
-}
+def in_form(name: str, form: Form) -> str:
+    """What a stimulus is named in a form, by its name in plain form. Not every stimulus has a chat form."""
+    if form == "plain":
+        return name
+    return CHAT if name == "plain" else f"{CHAT}_{name}"
+
+
+def _in_chat_form(stimulus: Stimulus) -> Stimulus:
+    """The same in chat form: a question after the response is the user's next turn, and what follows it the answer."""
+    chat = replace(stimulus, name=in_form(stimulus.name, "chat"), form="chat")
+    asked = ASKED.fullmatch(stimulus.after_response)
+    if asked is None:
+        return chat
+    return replace(chat, after_response="", question=asked["question"], answer=asked["answer"])
+
+
+def _by_name(*stimuli: Stimulus) -> dict[str, Stimulus]:
+    """The stimuli and their chat forms; those that tokenize as GENIES' code does have none."""
+    chats = (_in_chat_form(one) for one in stimuli if one.join == "joint" and not one.eos)
+    return {stimulus.name: stimulus for stimulus in (*stimuli, *chats)}
+
+
+STIMULI = _by_name(
+    Stimulus("plain"),
+    Stimulus("lat2", before_response=LAT2_BEFORE, after_response=LAT2_AFTER),
+    Stimulus("contrast_yes", after_response=CONTRAST + "Yes"),
+    Stimulus("contrast_no", after_response=CONTRAST + "No"),
+    Stimulus("contrast_yes_eos", after_response=CONTRAST + "Yes", eos=True),
+    Stimulus("contrast_no_genies", after_response=CONTRAST_TIGHT + "No", eos=True),
+    Stimulus("truthfulness", after_response=TRUTHFULNESS),
+    Stimulus("truthfulness_yes", after_response=TRUTHFULNESS, verdict="Yes"),
+    Stimulus("truthfulness_no", after_response=TRUTHFULNESS, verdict="No"),
+    Stimulus("zero_shot_genies", join="apart", bos=False, eos=True),
+    *(stimulus for name, asked in FOLLOW_UPS.items() for stimulus in _asked(name, asked.text)),
+)
+"""Stimuli by name: those of the literature, the follow-up questions, and the chat form of each that can have one."""
 
 
 def get_stimulus(name_or_text: str) -> Stimulus:
@@ -164,7 +207,8 @@ def get_stimulus(name_or_text: str) -> Stimulus:
     if not is_own:
         if name not in STIMULI:
             verdicts = {f"{asked}_{word}" for asked in FOLLOW_UPS for word in ("yes", "no")}
-            raise UnknownName("stimulus", name, (*sorted(STIMULI.keys() - verdicts), *FORMS))
+            plain = {each for each, stimulus in STIMULI.items() if stimulus.form == "plain"} - verdicts
+            raise UnknownName("stimulus", name, (*sorted(plain), CHAT, in_form("NAME", "chat"), *OWN))
         return STIMULI[name]
     name, asks, verdict = name.partition("?")
     if name in STIMULI:

@@ -59,7 +59,7 @@ def prompt_turns(messages: tuple[Message, ...], tokenizer: Any) -> tuple[TurnCha
 def text_turns(example: Example, stimulus: Stimulus, tokenizer: Any) -> list[tuple[TurnCharacters, ...]]:
     """The turns of the text of each response of an example under a stimulus.
 
-    The response is the assistant's; the prompt, where it is no chat, nobody's.
+    The response is the assistant's; the prompt, where it is no chat and not put as one, nobody's.
 
     Raises:
         BadInput: as of `prompt_turns`; or the stimulus writes the chat before the response in another way.
@@ -68,9 +68,10 @@ def text_turns(example: Example, stimulus: Stimulus, tokenizer: Any) -> list[tup
     # The response itself, where a stimulus has a verdict scored in its place.
     texts = replace(stimulus, verdict="").parts(example, render)
     before: tuple[TurnCharacters, ...] = ()
-    if not isinstance(example.prompt, str):
-        before = tuple(turn.moved(len(stimulus.preamble)) for turn in prompt_turns(example.prompt, tokenizer))
-        chat = stimulus.preamble + render(example.prompt)
+    prompt = stimulus.prompt_of(example)
+    if prompt and not isinstance(prompt, str):
+        before = tuple(turn.moved(len(stimulus.preamble)) for turn in prompt_turns(prompt, tokenizer))
+        chat = stimulus.preamble + render(prompt)
         if before and not all(text.prefix.startswith(chat[: before[-1].stop]) for text in texts):
             raise BadInput(f"under the stimulus {stimulus.name!r} a chat is written in another way; {WAY_OUT}")
     starts = [len(text.prefix) for text in texts]
@@ -92,7 +93,7 @@ def example_texts(example: Example, stimulus: Stimulus, tokenizer: Any) -> list[
     texts = stimulus.parts(example, chat_renderer(tokenizer))
     if example.region != "all" or stimulus.verdict:
         return texts
-    if isinstance(example.prompt, str):
+    if isinstance(stimulus.prompt_of(example), str):
         start, stop = len(stimulus.preamble), None
     else:
         *before, _ = text_turns(example, stimulus, tokenizer)[0]

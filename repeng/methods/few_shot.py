@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from repeng.distributions.chat import RenderChat, chat_renderer
-from repeng.distributions.schema import Prompt, Split
-from repeng.distributions.stimuli import STIMULI, Stimulus
+from repeng.distributions.chat_form import chat_prompt, require_chat_template
+from repeng.distributions.schema import Message, Prompt, Split
+from repeng.distributions.stimuli import STIMULI, Form, Stimulus, in_form
 from repeng.errors import BadInput
 from repeng.limits import check_number
 from repeng.methods.base import Kind, Method, Note, RequiredActivations, Source, no_note
@@ -28,6 +29,8 @@ CONTEXT = 2048
 
 CountTokens = Callable[[str], int]
 """Number of tokens of a text, special tokens included."""
+Shot = tuple[Prompt, str]
+"""A worked example: a prompt, and its right response."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class FewShot(Method):
         max_length: tokens that the model takes; None where it names no limit.
         shots: examples wanted.
         seed: of their choice.
+        form: how the texts are written; in chat form the examples are turns of the same chat.
     """
 
     name: str
@@ -52,6 +56,7 @@ class FewShot(Method):
     seed: int = 0
     kind: Kind = "prompted"
     title: str = "the model's own preference after worked examples of the source"
+    form: Form = "plain"
 
     def __post_init__(self) -> None:
         check_number("few-shot: shots", self.shots, SHOTS)
@@ -80,26 +85,33 @@ class FewShot(Method):
 def _stimulus(method: FewShot, source: Split) -> Stimulus:
     """Tokenizing a source's texts takes a while, and every task of a study asks for it."""
     context = method.max_length or CONTEXT
+    if method.form == "chat":
+        require_chat_template(_tokenizer(method.model), method.name)
     count, render = _tokens_of(method.model, context)
-    room = room_for_shots(source, context, count, render)
+    base = STIMULI[in_form("plain", method.form)]
+    room = room_for_shots(source, context, count, render, base=base)
     return few_shot_stimulus(
-        source, shots=method.shots, seed=method.seed, count_tokens=count, room=room, render_chat=render
+        source, shots=method.shots, seed=method.seed, count_tokens=count, room=room, base=base, render_chat=render
     )
 
 
 @cache
 def _tokens_of(model: str, context: int) -> tuple[CountTokens, RenderChat]:
     """How a model counts tokens, as far as they matter, and writes a chat."""
-    from repeng.tuning.loading import load_tokenizer
-
-    tokenizer = load_tokenizer(model)
-
+    tokenizer = _tokenizer(model)
     fewest = FewestTokens(tokenizer)
 
     def count(text: str) -> int:
         return context + 1 if fewest.exceed(text, context) else len(tokenizer(text)["input_ids"])
 
     return count, chat_renderer(tokenizer)
+
+
+@cache
+def _tokenizer(model: str) -> Any:
+    from repeng.tuning.loading import load_tokenizer
+
+    return load_tokenizer(model)
 
 
 def few_shot_stimulus(
@@ -112,9 +124,10 @@ def few_shot_stimulus(
     base: Stimulus = STIMULI["plain"],
     render_chat: RenderChat | None = None,
 ) -> Stimulus:
-    """A stimulus whose preamble is some source examples, each a prompt with its first right response.
+    """A stimulus that begins with some source examples, each a prompt with its first right response.
 
-    Examples are taken in an order that the seed gives; one that would overfill the room is passed over for the next.
+    They are its preamble, and in chat form earlier turns of the chat. They are taken in an order that the seed gives;
+    one that would overfill the room is passed over for the next.
 
     Args:
         source: train split that the examples come from.
@@ -122,20 +135,20 @@ def few_shot_stimulus(
         seed: of the order.
         count_tokens: the model's.
         room: tokens that the preamble may fill.
-        base: stimulus that the preamble is put before.
-        render_chat: for prompts that are chats.
+        base: stimulus that they are put before.
+        render_chat: for prompts that are chats, and stimuli in chat form.
 
     Raises:
         BadInput: not one example fits.
     """
-    taken: list[str] = []
+    taken: list[Shot] = []
     for number in np.random.default_rng([seed, shots]).permutation(len(source.examples)):
         if len(taken) == shots:
             break
         example = source.examples[int(number)]
-        shot = SEPARATOR + _text(example.prompt, render_chat) + example.responses[example.right[0]]
-        if count_tokens("".join([*taken, shot, SEPARATOR])) <= room:
-            taken.append(shot)
+        more = [*taken, (example.prompt, example.responses[example.right[0]])]
+        if count_tokens(_shots_text(more, base, render_chat)) <= room:
+            taken = more
     if not taken:
         raise BadInput(
             f"few-shot: no example of {source.distribution} fits in {room} tokens, which is what the model's context "
@@ -143,12 +156,20 @@ def few_shot_stimulus(
         )
     if len(taken) < shots:
         log.warning("few-shot: only %d of %d examples of %s fit", len(taken), shots, source.distribution)
-    stimulus = replace(base, preamble="".join(taken) + SEPARATOR + base.preamble)
+    if base.form == "chat":
+        stimulus = replace(base, shots=_turns(taken))
+    else:
+        stimulus = replace(base, preamble=_shots_text(taken, base, render_chat) + base.preamble)
     return replace(stimulus, name=f"few_shot_{len(taken)}-{stimulus.fingerprint}")
 
 
 def room_for_shots(
-    source: Split, max_length: int, count_tokens: CountTokens, render_chat: RenderChat | None = None
+    source: Split,
+    max_length: int,
+    count_tokens: CountTokens,
+    render_chat: RenderChat | None = None,
+    *,
+    base: Stimulus = STIMULI["plain"],
 ) -> int:
     """Tokens that a preamble may fill so that every text of the source that fits the model alone still does.
 
@@ -156,14 +177,27 @@ def room_for_shots(
         source: its responses are counted with their prompts.
         max_length: tokens that the model takes.
         count_tokens: the model's.
-        render_chat: for prompts that are chats.
+        render_chat: for prompts that are chats, and stimuli in chat form.
+        base: stimulus that the preamble is put before.
     """
     lengths = [
-        count_tokens(_text(example.prompt, render_chat) + response)
+        count_tokens(_text(base.prompt_of(example), render_chat) + response)
         for example in source.examples
         for response in example.responses
     ]
     return max_length - max((length for length in lengths if length <= max_length), default=0)
+
+
+def _turns(shots: Sequence[Shot]) -> tuple[Message, ...]:
+    """Worked examples as turns of a chat."""
+    return tuple(turn for prompt, response in shots for turn in (*chat_prompt(prompt), Message("assistant", response)))
+
+
+def _shots_text(shots: Sequence[Shot], base: Stimulus, render_chat: RenderChat | None) -> str:
+    """Worked examples as the text that stands before a prompt."""
+    if base.form == "chat":
+        return _text(_turns(shots), render_chat)
+    return "".join(SEPARATOR + _text(prompt, render_chat) + response for prompt, response in shots) + SEPARATOR
 
 
 def _text(prompt: Prompt, render_chat: RenderChat | None) -> str:

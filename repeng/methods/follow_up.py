@@ -8,7 +8,7 @@ from typing import Any
 
 from repeng.distributions.follow_ups import FOLLOW_UPS
 from repeng.distributions.schema import Split
-from repeng.distributions.stimuli import get_stimulus
+from repeng.distributions.stimuli import Form, get_stimulus, in_form
 from repeng.errors import BadInput, UnknownName
 from repeng.methods.base import RequiredActivations
 from repeng.methods.prompted import Prompted, Verdict
@@ -32,13 +32,14 @@ class Ask(Prompted):
     best: str = VERDICTS[0]
 
     @classmethod
-    def named(cls, name: str, question: str, best: str | None = None) -> Ask:
+    def named(cls, name: str, question: str, best: str | None = None, form: Form = "plain") -> Ask:
         """The method of a question's name.
 
         Args:
             name: the method's.
             question: with or without `ask:` before it.
             best: None for the answer that follows an honest response, or Yes where that is open.
+            form: how the texts are written.
 
         Raises:
             UnknownName: there is no such question.
@@ -50,7 +51,7 @@ class Ask(Prompted):
         best = (FOLLOW_UPS[question].honest or "Yes").lower() if best is None else str(best).lower()
         if best not in VERDICTS:
             raise BadInput(f"method {name!r}: best is {best!r}; give yes or no, whichever speaks for a right response")
-        return cls(name, question=question, best=best)
+        return cls(name, question=question, best=best, form=form)
 
     @property
     def title(self) -> str:  # type: ignore[override]
@@ -64,9 +65,12 @@ class Ask(Prompted):
 
     def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
         """The log-probability of each verdict."""
-        return tuple(RequiredActivations(get_stimulus(f"{self.question}_{word}")) for word in VERDICTS)
+        return tuple(RequiredActivations(get_stimulus(self._stimulus(word))) for word in VERDICTS)
 
     def preference(self) -> Verdict:
         """By the answer."""
         other = VERDICTS[self.best == VERDICTS[0]]
-        return Verdict(f"{self.question}_{self.best}", f"{self.question}_{other}")
+        return Verdict(self._stimulus(self.best), self._stimulus(other))
+
+    def _stimulus(self, verdict: str) -> str:
+        return in_form(f"{self.question}_{verdict}", self.form)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from repeng.activations.store.cached_split import CachedSplit
 from repeng.distributions.schema import ResponseLabels, Split
-from repeng.distributions.stimuli import get_stimulus
+from repeng.distributions.stimuli import Form, get_stimulus, in_form
 from repeng.errors import BadInput
 from repeng.methods.base import (
     Answer,
@@ -32,12 +32,17 @@ from repeng.probes.zero_shot import zero_shot_genies
 
 @dataclass(frozen=True)
 class Prompted(Method):
-    """A method that fits nothing; a source of labelled texts chooses which way round it is, and a threshold."""
+    """A method that fits nothing; a source of labelled texts chooses which way round it is, and a threshold.
+
+    Attributes:
+        form: how the texts are written that the model is given.
+    """
 
     name: str
     kind: Kind = "prompted"
     uses_source: bool = False
     takes_texts: bool = True
+    form: Form = "plain"
 
     def reads_of(self, source: Split) -> bool:
         """Of labelled texts, which choose a threshold."""
@@ -89,9 +94,16 @@ class ZeroShot(Prompted):
 
     `zero-shot` ranks by total log-probability, `zero-shot-mean` by the mean over tokens, `zero-shot-genies` follows
     the released rule (prompt and response tokenized apart, no BOS, EOS appended, total over padded length less one).
+
+    Attributes:
+        rule: which of these; the name by default, which may also say the form.
+
+    Raises:
+        BadInput: the released rule in chat form, of which the released code knows nothing.
     """
 
     title: str = "the model's own preference, by log-probability"
+    rule: str = ""
 
     STIMULUS: ClassVar[dict[str, str]] = {
         "zero-shot": "plain",
@@ -100,16 +112,24 @@ class ZeroShot(Prompted):
     }
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "rule", self.rule or self.name)
+        if self.rule == "zero-shot-genies" and self.form != "plain":
+            raise BadInput(f"method {self.name!r}: zero-shot-genies reads what GENIES' code reads; take zero-shot")
         # The released rule divides by the longer of two responses.
-        object.__setattr__(self, "takes_texts", self.name != "zero-shot-genies")
+        object.__setattr__(self, "takes_texts", self.rule != "zero-shot-genies")
+
+    @property
+    def stimulus(self) -> str:
+        """The stimulus whose log-probabilities it reads."""
+        return in_form(self.STIMULUS[self.rule], self.form)
 
     def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
         """Log-probabilities alone."""
-        return (RequiredActivations(get_stimulus(self.STIMULUS[self.name])),)
+        return (RequiredActivations(get_stimulus(self.stimulus)),)
 
     def preference(self) -> LogProbabilities:
         """By log-probability."""
-        return LogProbabilities(self.STIMULUS[self.name], rule=self.name)
+        return LogProbabilities(self.stimulus, rule=self.rule)
 
 
 @dataclass(frozen=True)
@@ -141,11 +161,12 @@ class Truthfulness(Prompted):
 
     def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
         """The log-probability of each verdict."""
-        return tuple(RequiredActivations(get_stimulus(f"truthfulness_{word}")) for word in ("yes", "no"))
+        verdict = self.preference()
+        return tuple(RequiredActivations(get_stimulus(name)) for name in (verdict.best, verdict.other))
 
     def preference(self) -> Verdict:
         """By the verdict."""
-        return Verdict("truthfulness_yes", "truthfulness_no")
+        return Verdict(*(in_form(f"truthfulness_{word}", self.form) for word in ("yes", "no")))
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from repeng.distributions.follow_ups import FOLLOW_UPS
+from repeng.distributions.stimuli import FORMS, Form
 from repeng.errors import BadInput, UnknownName
 from repeng.methods.base import Method, MethodSettings
 from repeng.methods.few_shot import FewShot
@@ -55,27 +57,39 @@ def make_method(text: str, settings: MethodSettings) -> Method:
     name, parameters = parse_name(text)
     full = with_parameters(name, parameters)
     if name == "few-shot":
-        _check(full, parameters, ("shots",))
-        return FewShot(full, settings.model, settings.max_length, seed=settings.seed, **parameters)
+        _check(full, parameters, ("shots", "stimulus"))
+        form = _form(full, parameters)
+        return FewShot(full, settings.model, settings.max_length, seed=settings.seed, form=form, **parameters)
     if name.startswith(PREFIX):
-        _check(full, parameters, ("best",))
-        return Ask.named(full, name, **parameters)
+        _check(full, parameters, ("best", "stimulus"))
+        return Ask.named(full, name, form=_form(full, parameters), **parameters)
     if name in TUNING:
         return Tuning(full, name, settings, parameters)
     if name in known_probes() or is_probe_reference(name) or is_sklearn_reference(name):
         return ProbeMethod(NamedProbe.made(name, parameters), settings)
+    if name in ZeroShot.STIMULUS:
+        _check(full, parameters, ("stimulus",))
+        return ZeroShot(full, rule=name, form=_form(full, parameters))
+    if name == "truthfulness":
+        _check(full, parameters, ("stimulus",))
+        return Truthfulness(full, form=_form(full, parameters))
     _check(full, parameters, ())
     if name in SCORERS:
         return TextMethod(name, settings.seed, settings.fits)
-    if name in ZeroShot.STIMULUS:
-        return ZeroShot(name)
-    if name == "truthfulness":
-        return Truthfulness()
     if Path(name).is_dir():
         return GeniesFolder(FolderPlugin.at(name), settings)
     if ":" in name or name in entry_point_references():
         return PythonObject.at(name, settings)
     raise UnknownName("method", name, (*method_names(), "all", "a folder with train.py and eval.py"))
+
+
+def _form(name: str, parameters: dict[str, Any]) -> Form:
+    """The form of the texts, taken out of a prompted method's parameters."""
+    given = parameters.pop("stimulus", "plain")
+    for form in FORMS:
+        if given == form:
+            return form
+    raise BadInput(f"method {name!r}: its stimulus is {given!r}; choose from {', '.join(FORMS)}")
 
 
 def _check(name: str, given: Mapping[str, object], known: tuple[str, ...]) -> None:

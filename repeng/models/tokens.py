@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from repeng.distributions.chat_form import require_chat_template
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus, StimulusText
 from repeng.distributions.turns import TurnCharacters, example_texts, text_turns, turn_close
@@ -107,7 +108,7 @@ def tokenize(
     wanted = [text for text, is_endless in zip(texts, endless, strict=True) if not is_endless]
     whole = iter((_joint if stimulus.join == "joint" else _apart)(wanted, stimulus, lm.tokenizer))
     marks = [mark for number in numbers for mark in _turns_of(split, number, stimulus, lm)] if turns else None
-    close = {number: _close_of(split, number, lm) for number in numbers} if closed else None
+    close = {number: _close_of(split, number, stimulus, lm) for number in numbers} if closed else None
     result: list[TokenizedText | None] = []
     for row, (owner, text, is_endless) in enumerate(zip(owners, texts, endless, strict=True)):
         if is_endless and too_long == "skip":
@@ -139,7 +140,13 @@ def tokenize(
 
 
 def stimulus_texts(split: Split, numbers: Sequence[int], stimulus: Stimulus, tokenizer: Any) -> list[StimulusText]:
-    """The text of every response of some examples, in order."""
+    """The text of every response of some examples, in order.
+
+    Raises:
+        BadInput: a prompt is a chat, or the stimulus writes chats, and the tokenizer has no chat template.
+    """
+    if stimulus.form == "chat":
+        require_chat_template(tokenizer, stimulus.name)
     return [text for number in numbers for text in example_texts(split.examples[number], stimulus, tokenizer)]
 
 
@@ -157,11 +164,13 @@ def _turns_of(split: Split, number: int, stimulus: Stimulus, lm: LanguageModel) 
         return text_turns(split.examples[number], stimulus, lm.tokenizer)
 
 
-def _close_of(split: Split, number: int, lm: LanguageModel) -> str:
-    prompt = split.examples[number].prompt
+def _close_of(split: Split, number: int, stimulus: Stimulus, lm: LanguageModel) -> str:
+    prompt = stimulus.prompt_of(split.examples[number])
     with _naming(split, number):
         if isinstance(prompt, str):
-            raise BadInput("its prompt is a text and no chat, so nothing closes its response's turn; take last")
+            raise BadInput(
+                "its prompt is a text and no chat, so nothing closes its response's turn; take last, or chat"
+            )
         return turn_close(prompt, lm.tokenizer)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from repeng.distributions.schema import Example
@@ -81,11 +81,12 @@ def closing_ids(text: str, ids: Sequence[int], close: str, stimulus: Stimulus, t
     Raises:
         BadInput: the stimulus writes something else after the response.
     """
-    alone = stimulus.parts(ALONE)[0]
+    # What follows the response is the same in both forms; the plain one needs no template.
+    alone = replace(stimulus, form="plain", shots=()).parts(ALONE)[0]
     if alone.suffix or alone.response != ALONE.responses[0] or stimulus.eos:
         raise BadInput(
             f"the stimulus {stimulus.name!r} goes on after the response, so its turn is not closed; take turn_end with "
-            "plain, or last"
+            "plain or chat, or last"
         )
     whole = list(tokenizer(text + close, add_special_tokens=stimulus.bos)["input_ids"])
     if whole[: len(ids)] == list(ids) and len(whole) > len(ids):

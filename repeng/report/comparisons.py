@@ -107,6 +107,11 @@ def paired_tests(pairs: Sequence[MethodPair]) -> list[Row]:
             found = mean_paired_difference(one, other, targets)
             figures = {"difference": found.value, "low": found.low, "high": found.high, "p": found.p, "p_holm": None}
             rows.append({"a": a.title, "b": b.title, "shifts": len(shared), **figures})
+    return with_holm(rows)
+
+
+def with_holm(rows: list[Row]) -> list[Row]:
+    """The rows, with `p_holm` of each that has a `p`: corrected for all of them."""
     tested = [row for row in rows if row["p"] is not None]
     for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = adjusted

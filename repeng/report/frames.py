@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from repeng.distributions.stimuli import CHAT
 from repeng.results import (
     AUROC,
     CAPABILITY,
@@ -26,9 +27,10 @@ def shift_frame(rows: Iterable[ResultRow]) -> pd.DataFrame:
     Without the rows of target-tuned capability, which are no method to compare.
 
     Returns:
-        The frame, with `shift` (`source → target`); `name` (the method, and the model's last name where there are
-        several); `figure` filled in where a row does not say it; `kind_of_shift`, which no mean goes across: the label,
-        and of a study of pairs and of texts what the accuracies are; and `section`, that and the category.
+        The frame, with `shift` (`source → target`); `name` (the method as `shown_methods` has it, and the model's last
+        name where there are several); `figure` filled in where a row does not say it; `kind_of_shift`, which no mean
+        goes across: the label, and of a study of pairs and of texts what the accuracies are; and `section`, that and
+        the category.
     """
     frame = results_frame(row for row in rows if not row.method.startswith(CAPABILITY))
     frame = frame.fillna({"label": "", "category": ""})
@@ -38,11 +40,12 @@ def shift_frame(rows: Iterable[ResultRow]) -> pd.DataFrame:
     models = frame["model"].str.split("/").str[-1]
     if models.nunique() < frame["model"].nunique():
         models = frame["model"]
+    methods = frame["method"].replace(shown_methods(frame["method"]))
     frame = frame.assign(
         shift=frame["source"] + " → " + frame["target"],
         kind_of_shift=_joined(titles[["label", "figure"]]),
         section=[title or "shifts" for title in _joined(titles)],
-        name=frame["method"] + " · " + models if models.nunique() > 1 else frame["method"],
+        name=methods + " · " + models if models.nunique() > 1 else methods,
     )
     places = pd.DataFrame(
         {
@@ -54,6 +57,17 @@ def shift_frame(rows: Iterable[ResultRow]) -> pd.DataFrame:
         }
     )
     return frame.loc[places.sort_values(list(places.columns)).index].reset_index(drop=True)
+
+
+def shown_methods(methods: Iterable[str]) -> dict[str, str]:
+    """How the methods are shown that are another's chat form: `cra (chat)` next to `cra`. Others go by their names."""
+    names = in_order(methods)
+    if not any(CHAT in name for name in names):
+        return {}
+    # Its methods bring torch, which a table of others needs not.
+    from repeng.study.text_forms import form_pairs
+
+    return {chat: f"{plain} ({CHAT})" for plain, chat in form_pairs(names)}
 
 
 def accuracy_name(frame: pd.DataFrame, *, pairs: str = "accuracy") -> str:

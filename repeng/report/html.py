@@ -20,6 +20,7 @@ from repeng.errors import BadInput
 from repeng.metrics import TextEvaluation
 from repeng.report.contradictions import settle
 from repeng.report.fit_section import fit_pictures, tie_table
+from repeng.report.form_section import TITLE, form_caption, form_rows, form_sentence
 from repeng.report.frames import (
     accuracy_name,
     in_order,
@@ -115,7 +116,9 @@ def write_report(
     tied = [("ties", "Ties between layers")] if ties else []
     texts = text_table(frame)
     judged = [("texts", "Labelled texts")] if texts else []
-    head = [*warned, ("headline", "Headline"), *judged, *denied, *overlapping]
+    forms = form_rows(rows, evaluations_of(predictions))
+    both = [("forms", "Plain and chat form")] if forms else []
+    head = [*warned, ("headline", "Headline"), *both, *judged, *denied, *overlapping]
     sections = [*head, *drawn, *tied, ("mistakes", "Mistakes")]
     figures = in_order(frame["figure"])
     write_page(
@@ -136,6 +139,10 @@ def write_report(
         right=" or of ".join(RIGHT[one] for one in RIGHT if one in figures),
         headline=_headline(frame, predictions),
         headline_caption=_headline_caption(frame),
+        forms=grid_of(forms) if forms else None,
+        forms_title=TITLE,
+        forms_sentence=form_sentence(forms),
+        forms_caption=form_caption(rows),
         texts=texts,
         thresholds=thresholds_note(frame),
         published=_published(frame) if is_genies(shifts) else None,

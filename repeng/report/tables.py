@@ -9,7 +9,7 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from repeng.report.frames import in_order, once_each, same_figure_at_home, shift_frame, units_of
+from repeng.report.frames import in_order, once_each, same_figure_at_home, shift_frame, shown_methods, units_of
 from repeng.report.page import Grid
 from repeng.results import AUROC, CONTRADICTED, ResultRow, figure_name, figure_names
 from repeng.results.verdicts import NOTHING_OVER_CHANCE, NOTHING_OVER_NULL
@@ -29,6 +29,7 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
     frame = shift_frame(rows)
     models, methods = in_order(frame["model"]), in_order(frame["method"])
     intervals = len(methods) <= MOST_METHODS_WITH_INTERVALS
+    marked = max(map(len, marks_of(frame)), default=0)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", caption_justify="left")
     repeated = frame["n_fits"].max() > 1
     figures = in_order(frame["figure"])
@@ -47,11 +48,16 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
         table.caption += f"; ~ fits disagree by more than {over.removesuffix(' and fits')} explain"
     if CONTRADICTED in frame:
         table.caption += "; ! its own probabilities deny it"
+    shown_as = shown_methods(methods)
+    if shown_as:
+        table.caption += "; (chat): texts written with the model's chat template"
     table.add_column("shift", min_width=16)
     for method in methods:
-        title = method.replace("-", "-\n", 1)
+        title = _head(shown_as.get(method, method))
         widest = max(len(line) for line in title.split("\n"))
-        table.add_column(title, justify="right", overflow="fold", width=max(7 if intervals else 4, min(widest, 9)))
+        table.add_column(
+            title, justify="right", overflow="fold", width=max(7 if intervals else 4 + marked, min(widest, 9))
+        )
     for section, chosen in once_each(frame).groupby("section", sort=False):
         table.add_row(_line(str(section), style="bold underline"))
         for (source, target), own in chosen.groupby(["source", "target"], sort=False):
@@ -72,6 +78,12 @@ def study_table(rows: Sequence[ResultRow]) -> Table:
         _add_means(table, at_home, same_figure_at_home(own), models, methods, figure="source_id_accuracy")
         _add_means(table, "mean selectivity", own, models, methods, figure="selectivity")
     return table
+
+
+def _head(method: str) -> str:
+    """A method over its column: its parameters and its form on lines of their own."""
+    name, *rest = method.replace(" (", "(").split("(")
+    return "\n(".join([name.replace("-", "-\n", 1), *rest])
 
 
 def grid_table(title: str, grid: Grid) -> Table:

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property, reduce
 from importlib.util import find_spec
 from operator import add
@@ -18,8 +18,9 @@ from repeng.activations.capture import CaptureSummary, capture, keep_house
 from repeng.activations.store.files import LOGPROB, ActivationKey, SplitKey, split_key
 from repeng.activations.store.request import MissingActivations, Request, capture_record, needed
 from repeng.activations.store.store import Store
+from repeng.distributions.chat_form import ChatFormCounts, require_chat_template
 from repeng.distributions.schema import Split
-from repeng.distributions.stimuli import Stimulus
+from repeng.distributions.stimuli import CHAT, Stimulus
 from repeng.errors import BadInput
 from repeng.methods.base import RequiredActivations
 from repeng.models.fingerprint import Identity, identify
@@ -137,7 +138,19 @@ class CachePlan:
             "texts_to_capture": self.n_texts,
             "tokens_to_capture": self.n_tokens,
             "capture_seconds_estimate": self.seconds,
+            "chat_form": None if (counts := self.chat_form) is None else asdict(counts),
         }
+
+    @property
+    def chat_form(self) -> ChatFormCounts | None:
+        """What the chat form makes of the prompts; None where no text is wanted in it."""
+        splits = {
+            split: None
+            for job in self.jobs
+            if any(stimulus.form == "chat" for stimulus in job.request.stimuli)
+            for split in job.splits
+        }
+        return ChatFormCounts.of(splits) if splits else None
 
     def carry_out(
         self,
@@ -232,11 +245,15 @@ def plan_cache(
         wanted: for each split the parts that somebody reads.
         layers: of every site; None for all.
         trial: load the model and time it on a few of the missing texts.
+
+    Raises:
+        BadInput: texts are missing that the model's chat template is to write, and it has none.
     """
     jobs = _jobs(wanted, layers)
     n_layers = settings.identity.n_layers
     opened = Store(store)
     missing = [lack for job in jobs for lack in needed(settings.capture_id, n_layers, job.splits, job.request, opened)]
+    _check_template(settings.model, jobs, missing)
     of = {split_key(split): split for split in wanted}
     texts = {(lack.split, lack.key.stimulus) for lack in missing}
     plan = CachePlan(
@@ -248,6 +265,17 @@ def plan_cache(
         n_texts=sum(of[key].n_responses for key, _ in texts),
     )
     return _with_trial(plan) if trial and missing else plan
+
+
+def _check_template(model: str, jobs: Sequence[Job], missing: Sequence[MissingActivations]) -> None:
+    """Say before the model runs that it has no chat template, where texts are to be written with one."""
+    lacking = {lack.key.stimulus for lack in missing}
+    forms = {stimulus.name: stimulus.form for job in jobs for stimulus in job.request.stimuli}
+    chats = sorted(name for name in lacking if forms[name] == "chat")
+    if chats:
+        from repeng.tuning.loading import load_tokenizer
+
+        require_chat_template(load_tokenizer(model), chats[0])
 
 
 def _jobs(wanted: Mapping[Split, frozenset[RequiredActivations]], layers: tuple[int, ...] | None) -> tuple[Job, ...]:
@@ -280,7 +308,9 @@ def request_of(needs: frozenset[RequiredActivations], layers: tuple[int, ...] | 
 def cache_needs(
     stimuli: Sequence[Stimulus], sites: Sequence[str], tokens: Sequence[str], *, logprob: bool
 ) -> frozenset[RequiredActivations]:
-    """Every stimulus at every site and token, and the log-probabilities of the first stimulus where they are wanted.
+    """Every stimulus at every site and token, and where they are wanted log-probabilities.
+
+    These are of the first stimulus, and of the plain text in chat form: zero-shot reads them in either form.
 
     Raises:
         BadInput: no stimulus.
@@ -288,7 +318,8 @@ def cache_needs(
     if not stimuli:
         raise BadInput("no stimulus to capture; name one or more, as plain")
     needs = {RequiredActivations(stimulus, site, token) for stimulus in stimuli for site in sites for token in tokens}
-    return frozenset(needs | ({RequiredActivations(stimuli[0])} if logprob else set()))
+    scored = [each for each in stimuli if each == stimuli[0] or each.name == CHAT] if logprob else []
+    return frozenset(needs | set(map(RequiredActivations, scored)))
 
 
 def _with_trial(plan: CachePlan) -> CachePlan:

@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from repeng.distributions.known import PREFIX, data_name
 from repeng.distributions.reading import Reading, class_name
+from repeng.distributions.stimuli import FORMS, Form
 from repeng.errors import BadData, BadInput
 from repeng.limits import LARGEST_SEED, SETTINGS_BYTES, read_bounded
 from repeng.methods.names import split_names, with_parameters
@@ -44,6 +45,21 @@ def _method_names(methods: Any) -> Any:
     """`mms,lat`, a list of names, or one with tables in it: each table becomes a name with parameters."""
     listed = split_names(methods) if isinstance(methods, str) else methods
     return tuple(map(_named, listed)) if isinstance(listed, (list, tuple)) else listed
+
+
+def _forms(forms: Any) -> Any:
+    """`plain,chat`, or a list of these, as the forms.
+
+    Raises:
+        ValueError: one is neither, or there is none.
+    """
+    listed = forms.split(",") if isinstance(forms, str) else forms
+    if not isinstance(listed, (list, tuple)):
+        return listed
+    names = [str(form).strip() for form in listed]
+    if not names or not set(names) <= set(FORMS):
+        raise ValueError(f"the forms of texts are {' and '.join(FORMS)}; give one of them, or both as plain,chat")
+    return tuple(form for form in FORMS if form in names)
 
 
 def _columns_text(columns: Any) -> Any:
@@ -78,6 +94,8 @@ class Study:
         data: folder of distributions, a preference file or a hub dataset id; None: the benchmark's own.
         methods: names of methods, or `all`; with parameters as `logistic(C=0.1)`, in a file also as a table
             `{ name = "logistic", C = 0.1 }`. A folder with `train.py` and `eval.py` is a method too.
+        stimuli: forms of the texts: `plain`, as they are, and `chat`, by the model's chat template. Each method is
+            asked in each form; None: as it is named. A results folder notes the methods of each form by their names.
         layers: `auto`, `all`, `top-k:N`, `one-se`, `average`, or layers such as `3` or `4-8`.
         fits: how often each probe and text baseline is fitted, with other splits, draws and starts; a figure is their
             mean. Prompting, tuning and plug-ins are fitted once.
@@ -109,6 +127,7 @@ class Study:
     benchmark: Text | None = None
     data: Text | None = None
     methods: Annotated[tuple[Text, ...], BeforeValidator(_method_names), Field(min_length=1)] = DEFAULT_METHODS
+    stimuli: Annotated[tuple[Form, ...] | None, BeforeValidator(_forms)] = None
     layers: Text = "auto"
     fits: Annotated[int, Field(ge=1, le=MOST_FITS)] = 5
     nulls: Annotated[int, Field(ge=0, le=MOST_NULLS)] = 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from repeng.distributions.overlap import Overlap, find_overlaps
 from repeng.distributions.schema import Shift, Split
 from repeng.errors import BadInput, sentence
 from repeng.methods.base import Kind, Method, MethodSettings, RequiredActivations
-from repeng.methods.registry import BASELINE, make_method, make_methods
+from repeng.methods.registry import make_method, make_methods
 from repeng.metrics import Evaluation
 from repeng.models.fingerprint import slug
 from repeng.probes.selection import check_layers
@@ -45,6 +46,7 @@ from repeng.study.overlap import with_overlap, with_overlap_figures, write_overl
 from repeng.study.results_folder import CAPABILITIES, PREDICTIONS, STUDY, TABLE, joined, written_alone
 from repeng.study.settings import Study
 from repeng.study.text_cautions import benign_split, threshold_cautions, unequal_texts
+from repeng.study.text_forms import baseline_of, methods_in_forms
 from repeng.study.tuning_plan import TuningPlan, plan_tunings
 
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
@@ -55,7 +57,7 @@ class Plan:
     """What a study will do, before it does it.
 
     Attributes:
-        methods: the methods asked for, and zero-shot, whose figures are everybody's baseline.
+        methods: the methods asked for, and the baseline.
         asked: names of the methods asked for.
         tasks: every evaluation.
         known: those of them that lie on disk already.
@@ -80,6 +82,11 @@ class Plan:
     impossible: tuple[Failure, ...]
     overlaps: tuple[Overlap, ...]
     cautions: tuple[Caution, ...]
+
+    @cached_property
+    def baseline(self) -> str:
+        """The method whose accuracy on a target is everybody's baseline."""
+        return baseline_of(self.asked)
 
     def kind_of(self, method: str) -> Kind:
         """What the method of a name works with."""
@@ -140,7 +147,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
         BadInput, BadData, UnknownName: the settings name something that is wrong or not there, or the results folder
             holds another study.
     """
-    study = joined(study)
+    study = joined(_in_forms(study))
     world = load_benchmark(
         study.benchmark,
         study.data,
@@ -173,7 +180,8 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     )
     asked = make_methods(study.methods, shared)
     names = tuple(method.name for method in asked)
-    methods = asked if BASELINE in names else (*asked, make_method(BASELINE, shared))
+    baseline = baseline_of(names)
+    methods = asked if baseline in names else (*asked, make_method(baseline, shared))
     mixed = _mixtures(world, study) if study.augment else {}
     tasks = _tasks(world, methods, mixed, capability=study.capability)
     members = {mixture: (_train(world, shift.source), _train(world, shift.target)) for shift, mixture in mixed.items()}
@@ -269,6 +277,13 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
     return StudyOutcome(
         plan, tuple(rows), tuple(failures), found_out, evaluations, captured, answers.computed, answers.reused
     )
+
+
+def _in_forms(study: Study) -> Study:
+    """The study with the methods of each form of the texts by their own names, so that those of several runs add up."""
+    if study.stimuli is None:
+        return study
+    return replace(study, methods=methods_in_forms(study.methods, study.stimuli), stimuli=None)
 
 
 def _rows(plan: Plan, answers: StudyEvaluations, capable: Mapping[str, Capability]) -> list[ResultRow]:
@@ -387,7 +402,7 @@ def _row(
     source = mixture.distribution if mixture else shift.source
     answer = answers.get(method, source, shift.target)
     source_id = answers.get(method, source, shift.source)
-    baseline = answers.get(BASELINE, shift.source, shift.target)
+    baseline = answers.get(plan.baseline, shift.source, shift.target)
     capability = capable.get(shift.target_reference)
     row = row_from(
         answer.evaluation if answer else None,

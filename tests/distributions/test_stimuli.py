@@ -143,7 +143,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones_and_the_form_of_a_templ
 def test_every_stimulus_stands_under_its_name_and_makes_one_text_a_response() -> None:
     for name, stimulus in STIMULI.items():
         assert stimulus.name == name and get_stimulus(name) is stimulus
-        parts = stimulus.parts(EXAMPLE)
+        parts = stimulus.parts(EXAMPLE, lambda messages: "".join(message.content for message in messages))
         assert len(parts) == 3
         for part, response in zip(parts, EXAMPLE.responses, strict=True):
             assert part.text.startswith("P") and response in part.text

@@ -71,7 +71,7 @@ def test_other_parameters_are_other_methods_and_equal_ones_the_same(settings: Me
     ("text", "message"),
     [
         ("logistic(D=1)", "no parameter 'D'; choose from C, max_iter, standardize"),
-        ("zero-shot(C=1)", "no parameter 'C'; it has none"),
+        ("length(C=1)", "no parameter 'C'; it has none"),
         ("few-shot(shots=0)", "shots is 0; give 1 or more"),
         ("lora(ranks=4)", "unknown tuning setting 'ranks'; choose from"),
     ],

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from chat_samples import CHAT, CLOSE, MARKED, SHORT, TEMPLATES, UNMARKED, conversations, written
+from chat_samples import CHAT, CLOSE, FAMILIES, MARKED, SHORT, TEMPLATES, UNMARKED, conversations, written
 
 from repeng.distributions.chat import RenderChat, chat_renderer
 from repeng.distributions.schema import Example, Message, Split
 from repeng.distributions.stimuli import Stimulus, StimulusText, get_stimulus
 from repeng.distributions.turns import example_texts, prompt_turns, text_turns, turn_close
 from repeng.errors import BadInput
-from repeng.models.load import LanguageModel, load_model
+from repeng.models.load import LanguageModel
 from repeng.models.tokens import TokenizedText, tokenize
 from repeng.models.turns import Turn, spans_of_roles
 
 PLAIN = get_stimulus("plain")
-
-
-@pytest.fixture
-def chat_lm(folder_of: Callable[[str], Path]) -> LanguageModel:
-    """A model of its own, for templates to be set on its tokenizer."""
-    lm = load_model(str(folder_of("llama")), device="cpu")
-    lm.tokenizer.chat_template = UNMARKED
-    return lm
 
 
 def one(lm: LanguageModel, messages: tuple[Message, ...], response: str, **options: object) -> TokenizedText:
@@ -80,43 +70,6 @@ def test_a_system_message_that_is_written_into_the_user_s_turn_is_found_there(ch
     messages = (CHAT[0], *SHORT)
     text, turns = chat_renderer(chat_lm.tokenizer)(messages), prompt_turns(messages, chat_lm.tokenizer)
     assert [text[turn.start : turn.stop] for turn in turns] == [message.content for message in messages]
-
-
-FAMILIES = {
-    # As Qwen 2.5 writes: a system message of its own where there is none.
-    "chatml": (
-        "{%- if messages[0]['role'] != 'system' %}{{- '<|im_start|>system\nYou are helpful.<|im_end|>\n' }}{%- endif %}"
-        "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{%- endfor %}"
-        "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}",
-        "<|im_end|>",
-    ),
-    # As Qwen 3: the last assistant turn is given thoughts that earlier ones are not.
-    "thinking": (
-        "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\n' }}{%- if m.role == 'assistant' and loop.last %}"
-        "{{- '<think>\n\n</think>\n\n' }}{%- endif %}{{- m.content + '<|im_end|>\n' }}{%- endfor %}"
-        "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}",
-        "<|im_end|>",
-    ),
-    "llama3": (
-        "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' "
-        "+ m.content | trim + '<|eot_id|>' }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
-        "<|eot_id|>",
-    ),
-    "gemma": (
-        "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
-        "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
-        "{{ raise_exception('roles must alternate') }}{% endif %}"
-        "{{ '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\n' + m.content | trim "
-        "+ '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}",
-        "<end_of_turn>",
-    ),
-    "mistral": (
-        "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + ' [/INST]' }}"
-        "{% else %}{{ ' ' + m.content | trim + eos_token }}{% endif %}{% endfor %}",
-        "</s>",
-    ),
-}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -12,7 +12,7 @@ from repeng.activations.store.records import FORMAT, WAY_OUT, CaptureRecord, rea
 from repeng.activations.store.store import Store
 from repeng.activations.token_rules import token_rule
 from repeng.distributions.schema import Split
-from repeng.distributions.stimuli import Stimulus
+from repeng.distributions.stimuli import Form, Stimulus
 from repeng.errors import BadInput, StoreError, UnknownName
 from repeng.models.fingerprint import Identity, short_hash
 from repeng.models.sites import Layers, canonical_site, site_layers
@@ -54,6 +54,12 @@ class Request:
             token_rule(token)
         if len({stimulus.name for stimulus in self.stimuli}) < len(set(self.stimuli)):
             raise BadInput("two different stimuli have one name; rename one, a store keeps activations under it")
+
+    def tokens_by_form(self, n_layers: int) -> dict[Form, tuple[str, ...]]:
+        """The tokens that are read of texts in each form; empty names of log-probabilities among them."""
+        forms = {stimulus.name: stimulus.form for stimulus in self.stimuli}
+        wanted = [(forms[key.stimulus], key.token) for key in self.layers_by_key(n_layers)]
+        return {form: tuple(dict.fromkeys(t for own, t in wanted if own == form)) for form, _ in wanted}
 
     def layers_by_key(self, n_layers: int) -> dict[ActivationKey, tuple[int, ...]]:
         """Every stimulus, site and token that this asks for, and its layers (none of log-probabilities).

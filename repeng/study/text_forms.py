@@ -1,0 +1,91 @@
+"""Methods in two forms of their texts: as they are, and as chats by the model's chat template."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from repeng.distributions.stimuli import STIMULI, Form, in_form
+from repeng.errors import BadInput
+from repeng.methods.follow_up import PREFIX
+from repeng.methods.named_probe import NamedProbe
+from repeng.methods.names import parse_name, with_parameters
+from repeng.methods.prompted import ZeroShot
+from repeng.methods.registry import ALL, BASELINE
+from repeng.probes.own_file import is_probe_reference
+from repeng.probes.registry import known_probes
+from repeng.probes.sklearn_probe import is_sklearn_reference
+
+PROMPTED = (*(name for name, stimulus in ZeroShot.STIMULUS.items() if stimulus == "plain"), "few-shot", "truthfulness")
+"""Methods that prompt the model and have both forms; follow-up questions do too."""
+MIXED = re.compile(r"\+[\d.e-]+%$")
+"""What the name of a method that is fitted on an augmented source ends with."""
+
+
+def in_chat_form(name: str) -> str | None:
+    """The name of a method in chat form: `mms(stimulus='chat')` of `mms`.
+
+    None of a method that has none: it reads no texts (`length`, tuning, plug-ins), reads what GENIES' code reads, reads
+    a template of the user's own, or is in chat form already.
+
+    Raises:
+        BadInput: a probe of that name cannot be made.
+    """
+    bare, parameters = parse_name(name)
+    if bare in PROMPTED or bare.startswith(PREFIX):
+        given = parameters.get("stimulus", "plain")
+        return with_parameters(bare, {**parameters, "stimulus": in_form("plain", "chat")}) if given == "plain" else None
+    if not (bare in known_probes() or is_probe_reference(bare) or is_sklearn_reference(bare)):
+        return None
+    named = NamedProbe.made(bare, parameters)
+    chats = [in_form(stimulus.name, "chat") for stimulus in named.reads]
+    if named.probe.rule == "genies" or not named.probe.learns or not STIMULI.keys() >= set(chats):
+        return None
+    return with_parameters(named.probe.name, {**parameters, "stimulus": "+".join(chats)})
+
+
+def methods_in_forms(names: Sequence[str], forms: Sequence[Form]) -> tuple[str, ...]:
+    """The names of some methods in each of some forms, one after the other; once, as it is, what has one form alone."""
+    if tuple(forms) == ("plain",):
+        return tuple(names)
+    found: dict[str, None] = {}
+    for name in (each for given in names for each in (ALL if given == "all" else (given,))):
+        chat = in_chat_form(name)
+        both: dict[Form, str] = {"plain": name, "chat": chat or name}
+        found |= dict.fromkeys(both[form] for form in forms)
+    return tuple(found)
+
+
+def form_pairs(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Of some methods those that are there in both forms: the plain one's name and the other's.
+
+    Those fitted on a source with some target examples in it, such as `mms+1%`, are methods of their own.
+    """
+    known = dict.fromkeys(names)
+    pairs = []
+    for name in known:
+        mixed = MIXED.search(name)
+        share = mixed[0] if mixed else ""
+        try:
+            chat = in_chat_form(name.removesuffix(share))
+        except BadInput:  # such as a probe of the user's own whose file is gone
+            continue
+        if chat is not None and chat + share in known:
+            pairs.append((name, chat + share))
+    return pairs
+
+
+def baseline_of(names: Sequence[str]) -> str:
+    """The method whose accuracy on a target is everybody's baseline: zero-shot, in chat form where nothing is plain.
+
+    Args:
+        names: of the methods asked for.
+    """
+    chat = in_chat_form(BASELINE)
+    only_chat = any(map(_is_in_chat_form, names)) and all(in_chat_form(name) is None for name in names)
+    return chat if chat is not None and only_chat else BASELINE
+
+
+def _is_in_chat_form(name: str) -> bool:
+    read = str(parse_name(name)[1].get("stimulus", "")).split("+")
+    return any(STIMULI[stimulus].form == "chat" for stimulus in read if stimulus in STIMULI)
