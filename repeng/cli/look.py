@@ -73,6 +73,15 @@ def compare(
     against: Annotated[
         str | None, typer.Option("--against", help="Test every method against this one alone, as lora.")
     ] = None,
+    question: Annotated[
+        str | None,
+        typer.Option(
+            "--question",
+            help="Answer one question alone: perplexity (does zero-shot foretell generalization?), scale (does a small "
+            "model foretell a large one?), elicited (are a probe's directions and mistakes the same under another "
+            "stimulus?).",
+        ),
+    ] = None,
     out: o.Out = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -84,8 +93,15 @@ def compare(
     One study's folder compares its methods: repeng compare RESULTS --against lora
     """
     from repeng.report.compare import compare_results
+    from repeng.report.questions import answer_question
 
     talk = Talk(json=json, quiet=quiet)
+    if question is not None:
+        if against is not None:
+            raise BadInput("--against and --question conflict: give only one")
+        answer = answer_question(question, results, out)
+        talk.result(answer.as_dict(), *answer.renderables())
+        return
     found = compare_results(results, out, against=against)
     talk.result(found.as_dict(), *found.renderables())
 

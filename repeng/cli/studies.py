@@ -61,6 +61,13 @@ def run(
     augment: Annotated[
         str | None, typer.Option("--augment", help="Also fit with this share of target train examples mixed in: 1%.")
     ] = None,
+    capability: Annotated[
+        bool | None,
+        typer.Option(
+            "--capability/--no-capability",
+            help="Fit on every target's own train split too, for elicitation. \\[default: capability]",
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Every random choice follows from it. \\[default: 0]")
     ] = None,
@@ -128,6 +135,7 @@ def run(
         "fits": fits,
         "nulls": nulls,
         "augment": augment,
+        "capability": capability,
         "seed": seed,
         "device": device,
         "device_map": device_map,

@@ -8,7 +8,9 @@ from repeng.metrics.calibration import (
     rms_calibration_error,
 )
 from repeng.metrics.comparison import correlation, holm, mistake_kappa
+from repeng.metrics.crossed import DifferenceOfKinds, difference_of_kinds
 from repeng.metrics.differences import mean_paired_difference
+from repeng.metrics.draws import mean_of_draws
 from repeng.metrics.evaluation import AGREES, PAIR_ACCURACY, Evaluation
 from repeng.metrics.figures import FIGURES, Figures, TextFigures, auroc, brier, figure_inputs, figures_of
 from repeng.metrics.intervals import (
@@ -17,8 +19,11 @@ from repeng.metrics.intervals import (
     chance_p,
     fits_disagree,
     mean_accuracy_interval,
+    mean_interval,
+    prompt_variance,
 )
-from repeng.metrics.nulls import cell_p, null_p
+from repeng.metrics.nulls import cell_p, cosine_null_ends, cosine_p, null_p
+from repeng.metrics.pair_correlation import grouped_correlation, grouped_rank_correlation
 from repeng.metrics.ranking import auroc_values
 from repeng.metrics.ratios import (
     differential_elicitation,
@@ -43,6 +48,7 @@ from repeng.metrics.texts import AUROC, TextEvaluation
 __all__ = [
     "AGREES",
     "AUROC",
+    "DifferenceOfKinds",
     "Estimate",
     "Evaluation",
     "FIGURES",
@@ -63,7 +69,10 @@ __all__ = [
     "chance_p",
     "check_same_pairs",
     "correlation",
+    "cosine_null_ends",
+    "cosine_p",
     "debiased_calibration_error",
+    "difference_of_kinds",
     "differential_elicitation",
     "differential_elicitation_interval",
     "elicitation",
@@ -75,11 +84,16 @@ __all__ = [
     "figures_of",
     "fits_disagree",
     "genies_rms_calibration_error",
+    "grouped_correlation",
+    "grouped_rank_correlation",
     "holm",
     "mean_accuracy_interval",
+    "mean_interval",
+    "mean_of_draws",
     "mean_paired_difference",
     "mistake_kappa",
     "null_p",
+    "prompt_variance",
     "recall_at_1",
     "recall_at_5",
     "reliability_bins",

@@ -6,6 +6,7 @@ Pairs of one prompt are not independent, and fits of one method answer the same 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
@@ -15,7 +16,7 @@ from jaxtyping import Float
 
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.proportions import inverted_p, proportion_ends
-from repeng.metrics.resampling import Estimate, check_same_length
+from repeng.metrics.resampling import LEVEL, Estimate, check_same_length
 from repeng.metrics.variance import MeanVariance, fit_credit, gathered, variance_of_mean
 
 CHANCE = 0.5
@@ -91,6 +92,21 @@ def mean_accuracy_interval(
     return Estimate(value, float(low[0]), float(high[0]), _chance_p(found))
 
 
+def mean_interval(values: Float[np.ndarray, " pair"], of: Evaluation) -> Estimate:
+    """The mean of any figure over the pairs of one target, with its interval over prompts, by Student's t.
+
+    Args:
+        values: of each pair.
+        of: an evaluation of these pairs, which says what belongs to which prompt; unknown prompts leave no interval.
+    """
+    found = gathered([values[None, None]], [of], ["the target"])
+    if found is None:
+        return Estimate(float(values.mean()))
+    varies = variance_of_mean(found)
+    mean, reach = float(varies.mean[0]), math.sqrt(float(varies.reach(1 - LEVEL)[0]))
+    return Estimate(mean, mean - reach, mean + reach)
+
+
 def accuracy_variance(
     evaluations: Sequence[Evaluation], targets: Sequence[str], *, shifts: Shifts = "fixed"
 ) -> MeanVariance | None:
@@ -106,6 +122,20 @@ def accuracy_variance(
 def variance_of(evaluation: Evaluation) -> MeanVariance | None:
     """`accuracy_variance` of one evaluation; a row of results asks for it several times."""
     return accuracy_variance([evaluation], ["the target"])
+
+
+def prompt_variance(evaluation: Evaluation) -> float | None:
+    """The variance of an accuracy over draws of the prompts, with the fits as they are; None where it is unknown.
+
+    Where prompts are unknown it is that of independent pairs, which is too low where a prompt's pairs agree.
+    """
+    found = variance_of(evaluation)
+    if found is not None:
+        return float(found.prompts[0])
+    credit = evaluation.credit
+    if credit is None or len(credit) < 2:
+        return None
+    return float(credit.var(ddof=1) / len(credit))
 
 
 def fits_disagree(evaluation: Evaluation) -> bool:

@@ -1,4 +1,4 @@
-"""What a method reaches on labels that say nothing, and how far an accuracy is from that."""
+"""What a method reaches on labels that say nothing, and how far an accuracy, or a cosine, is from that."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from jaxtyping import Float
 
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.intervals import CHANCE, chance_p
+from repeng.metrics.resampling import LEVEL
+
+SAME = 1e-6
+"""Cosines this close, in Fisher's z, are one and the same."""
 
 
 def null_sd(shuffled: Float[np.ndarray, " null"]) -> float:
@@ -58,3 +62,41 @@ def selectivity(accuracy: float, shuffled: Float[np.ndarray, " null"]) -> float:
         nan where there is no such accuracy.
     """
     return accuracy - float(np.mean(shuffled)) if len(shuffled) else math.nan
+
+
+def cosine_p(cosine: float, null: Float[np.ndarray, " null"]) -> float:
+    """Two-sided p-value of a cosine being one more draw of a null, whose mean need not be 0.
+
+    By Student's t of Fisher's z, with one degree of freedom fewer than there are draws.
+
+    Args:
+        cosine: between -1 and 1.
+        null: two draws or more.
+    """
+    from scipy.special import stdtr
+
+    mean, reach = _next_z(null)
+    away = abs(float(_fisher_z(np.array([cosine]))[0]) - mean)
+    if reach < SAME:
+        return 1.0 if away < SAME else 0.0
+    return float(2 * stdtr(len(null) - 1, -away / reach))
+
+
+def cosine_null_ends(null: Float[np.ndarray, " null"]) -> tuple[float, float]:
+    """Where one more draw of a null of cosines lies, 95 % of the time: beyond it `cosine_p` is under 0.05."""
+    from scipy.special import stdtrit
+
+    mean, reach = _next_z(null)
+    far = reach * float(stdtrit(len(null) - 1, (1 + LEVEL) / 2))
+    return math.tanh(mean - far), math.tanh(mean + far)
+
+
+def _next_z(null: Float[np.ndarray, " null"]) -> tuple[float, float]:
+    """The mean of a null's Fisher z, and the standard error of one more draw about it."""
+    z = _fisher_z(null)
+    return float(z.mean()), float(z.std(ddof=1)) * math.sqrt(1 + 1 / len(z))
+
+
+def _fisher_z(cosines: Float[np.ndarray, " draw"]) -> Float[np.ndarray, " draw"]:
+    # 1 itself, of one and the same direction, would be infinite.
+    return np.arctanh(np.clip(cosines, -1 + 1e-9, 1 - 1e-9))

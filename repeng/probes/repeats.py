@@ -14,8 +14,8 @@ from repeng.probes.fitted import FittedProbe
 from repeng.probes.fitting import RULES, ProbeSpec, check_source, chosen, fit_on_pairs, judge
 from repeng.probes.members import Members
 from repeng.probes.nulls import NullBlock, NullPairs, ShuffledPairs, ShuffledTexts, choose_members, random_block
-from repeng.probes.selection import Curves
-from repeng.probes.source import BLOCK_BYTES, LayerSource, layer_blocks, split_of
+from repeng.probes.selection import Curves, HeldOut
+from repeng.probes.source import BLOCK_BYTES, LayerSource, SourceData, SourceSplit, layer_blocks, split_of
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,57 @@ def fit_seeds(seed: int, count: int) -> tuple[int, ...]:
     """The seeds of so many fits: the given one, then numbers that follow from it and meet no neighbour's."""
     others = np.random.SeedSequence([seed, 5]).generate_state(count - 1).tolist() if count > 1 else []
     return (seed, *others)
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """Several fits of a probe on one source: what each is fitted with, and its split.
+
+    Attributes:
+        specs: of each fit; the first has the seed itself.
+        splits: of the source, one a fit.
+        rule: which pairs a fit learns from, and which choose its layers.
+    """
+
+    specs: tuple[ProbeSpec, ...]
+    splits: tuple[SourceSplit, ...]
+    rule: HeldOut
+
+    @classmethod
+    def of(cls, spec: ProbeSpec, source: LayerSource, fits: int) -> FitPlan:
+        """As many fits as are asked for; 1 of a probe that learns nothing.
+
+        Raises:
+            BadInput: the source is too small, of one class, or lacks a layer that was asked for.
+        """
+        check_source(spec, source)
+        rule = RULES[spec.probe.rule]
+        seeds = fit_seeds(spec.seed, fits if spec.probe.learns else 1)
+        specs = [
+            replace(spec, probe=reseeded(spec.probe, seed) if place else spec.probe, seed=seed)
+            for place, seed in enumerate(seeds)
+        ]
+        rule.check(spec.probe, source.labels, source.examples)
+        return cls(tuple(specs), tuple(split_of(source, seed=seed) for seed in seeds), rule)
+
+    def pairs(self, fit: int) -> NullPairs:
+        """The pairs of a fit, and those that choose its layers."""
+        return NullPairs(self.rule.fitted_on(self.splits[fit]), self.rule.validation(self.splits[fit]))
+
+    def toss(self, fit: int, count: int, source: LayerSource) -> ShuffledPairs | ShuffledTexts:
+        """So many labellings by coin of what a fit learns from."""
+        split = self.splits[fit]
+        toss = ShuffledTexts.toss if split.as_texts else ShuffledPairs.toss
+        return toss(count, self.specs[fit].seed, source, self.pairs(fit), split.unpaired)
+
+    def fit(self, data: SourceData) -> list[Probe]:
+        """Every fit on a block of layers."""
+        return fit_on_pairs(
+            [one.probe for one in self.specs],
+            data,
+            [self.rule.fitted_on(split) for split in self.splits],
+            [split.unpaired for split in self.splits],
+        )
 
 
 def fit_repeatedly(
@@ -65,39 +116,23 @@ def fit_repeatedly(
     Raises:
         BadInput, NonFinite: as `fit_probe`.
     """
-    check_source(spec, source)
-    rule = RULES[spec.probe.rule]
-    learns = spec.probe.learns
-    seeds = fit_seeds(spec.seed, fits if learns else 1)
-    specs = [
-        replace(spec, probe=reseeded(spec.probe, seed) if place else spec.probe, seed=seed)
-        for place, seed in enumerate(seeds)
-    ]
-    rule.check(spec.probe, source.labels, source.examples)
-    splits = [split_of(source, seed=seed) for seed in seeds]
-    pairs = NullPairs(rule.fitted_on(splits[0]), rule.validation(splits[0]))
-    toss = ShuffledTexts.toss if splits[0].as_texts else ShuffledPairs.toss
-    null = toss(nulls, spec.seed, source, pairs, splits[0].unpaired)
-    blocks: list[list[tuple[Probe, Curves]]] = [[] for _ in seeds]
+    plan = FitPlan.of(spec, source, fits)
+    rule, learns = plan.rule, spec.probe.learns
+    null = plan.toss(0, nulls, source)
+    blocks: list[list[tuple[Probe, Curves]]] = [[] for _ in plan.specs]
     shuffled: list[NullBlock] = []
     random: list[NullBlock] = []
     for data in layer_blocks(source, block_bytes):
-        made = fit_on_pairs(
-            [one.probe for one in specs],
-            data,
-            [rule.fitted_on(split) for split in splits],
-            [split.unpaired for split in splits],
-        )
-        for own, fitted, split in zip(blocks, made, splits, strict=True):
+        made = plan.fit(data)
+        for own, fitted, split in zip(blocks, made, plan.splits, strict=True):
             own.append((fitted, judge(rule, fitted, data, split)))
         if nulls and learns:
-            first, _ = blocks[0][-1]
-            shuffled.append(null.block(first, data))
-            along = random_block(first, data, pairs, count=nulls, seed=spec.seed)
+            shuffled.append(null.block(made[0], data))
+            along = random_block(made[0], data, plan.pairs(0), count=nulls, seed=spec.seed)
             random += [along] if along is not None else []
     how = (rule, spec.layers, spec.probe.keeps)
     return ProbeFits(
-        fits=tuple(chosen(one, own, provenance) for one, own in zip(specs, blocks, strict=True)),
+        fits=tuple(chosen(one, own, provenance) for one, own in zip(plan.specs, blocks, strict=True)),
         shuffled=choose_members(shuffled, *how) if shuffled else None,
         random=choose_members(random, *how) if random else None,
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation, correlation, holm, mean_paired_difference, mistake_kappa
@@ -218,9 +219,20 @@ def pooled(evaluations: Iterable[tuple[str, Evaluation]]) -> Evaluation:
     probabilities = [one.probabilities for _, one in listed if one.probabilities is not None]
     if not listed or len(probabilities) < len(listed):
         raise BadInput("a bare accuracy cannot be pooled; give evaluations with the probabilities of their pairs")
-    keys = [(target, int(group)) for target, one in listed if one.group is not None for group in one.group]
     together = np.concatenate(probabilities)
-    return Evaluation(together, group=pd.factorize(pd.Series(keys))[0] if len(keys) == len(together) else None)
+    targets = [target for target, _ in listed]
+    group, example = (_numbered(targets, [getattr(one, name) for _, one in listed]) for name in ("group", "example"))
+    return Evaluation(together, group=group, example=example)
+
+
+def _numbered(
+    targets: Sequence[str], numbers: Sequence[Int[np.ndarray, " _pair"] | None]
+) -> Int[np.ndarray, " _all"] | None:
+    """Numbers that tell the groups, or examples, of all targets apart; None where those of one are unknown."""
+    known = [
+        (target, number) for target, own in zip(targets, numbers, strict=True) if own is not None for number in own
+    ]
+    return None if any(own is None for own in numbers) else pd.factorize(pd.Series(known))[0]
 
 
 def _tell_right(one: Evaluation, other: Evaluation) -> bool:

@@ -13,6 +13,7 @@ from repeng.errors import BadInput
 from repeng.methods.answers import by_layer
 from repeng.methods.base import Target
 from repeng.methods.probes import FittedOnCache
+from repeng.probes.directions import unit_directions
 from repeng.probes.fitted import NO_HEAD, FittedProbe
 from repeng.probes.source import BLOCK_BYTES
 from repeng.results import AUROC, PAIR_ACCURACY, LayerRow, layer_rows
@@ -158,12 +159,6 @@ def _figure(question: Target) -> str:
 
 def _unit_direction(fitted: FittedProbe, place: int) -> Float[np.ndarray, " d"] | None:
     """The direction at a layer (and its best head), of length 1, towards what scores higher; None if there is none."""
-    state = fitted.probe.state()
-    if "direction_" not in state:
-        return None
+    units = unit_directions(fitted.probe)
     head = fitted.layer_heads[place]
-    index = (place,) if head == NO_HEAD else (place, head)
-    # CCS keeps the sign that labels gave it apart from a direction that knew none.
-    direction = state["direction_"][index] * (state["sign_"][index] if "sign_" in state else 1)
-    values: Float[np.ndarray, " d"] = direction.double().numpy()
-    return values / max(float(np.linalg.norm(values)), 1e-12)
+    return None if units is None else units[place if head == NO_HEAD else (place, head)]

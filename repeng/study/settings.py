@@ -91,6 +91,8 @@ class Study:
         chat: how chats become text: `template`, or `plain` for a model without a chat template.
         group: column of what is never parted, such as a scenario or an author.
         augment: share of target train examples mixed into each source, between 0 and 1.
+        capability: fit on every target's own train split too, for elicitation; without, targets' train splits are not
+            captured.
         too_long: what happens to a text longer than the model takes: `skip`, `refuse` or `cut`.
         device_map: how transformers spreads the captured model over devices, as `auto`; in place of `device`.
         drop_overlap: leave out of what is scored for a source the test examples whose prompt stands in its train split.
@@ -122,6 +124,7 @@ class Study:
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
     device: Text = "auto"
     dtype: Text = "auto"
+    capability: bool = True
     too_long: Literal["skip", "refuse", "cut"] = "skip"
     augment: Annotated[float, BeforeValidator(parse_share), Field(ge=0, lt=1)] = 0.0
     tune_preset: Text = "default"

@@ -175,7 +175,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     names = tuple(method.name for method in asked)
     methods = asked if BASELINE in names else (*asked, make_method(BASELINE, shared))
     mixed = _mixtures(world, study) if study.augment else {}
-    tasks = _tasks(world, methods, mixed)
+    tasks = _tasks(world, methods, mixed, capability=study.capability)
     members = {mixture: (_train(world, shift.source), _train(world, shift.target)) for shift, mixture in mixed.items()}
     wanted, possible, impossible = _wanted(tasks, methods, members, benign)
     cache = plan_cache(settings, Path(study.store), wanted, trial=trial)
@@ -237,7 +237,7 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
         whole = plan.runner.evaluate(tasks, plan.methods, known=known, progress=advance, note=note)
     answers, nothing_left = with_overlap(whole, plan.overlaps, drop=plan.study.drop_overlap)
     references = sorted({shift.target_reference for shift in plan.world.benchmark.shifts})
-    able = [method.name for method in plan.methods if method.counts_towards_capability]
+    able = [one.name for one in plan.methods if plan.study.capability and one.counts_towards_capability]
     competing = [name for name in able if name in plan.asked]
     capable = target_tuned_capability(answers, competing, references)
     rows = with_verdicts(_rows(plan, answers, capable))
@@ -299,8 +299,10 @@ def _mixtures(world: LoadedBenchmark, study: Study) -> dict[Shift, Split]:
     }
 
 
-def _tasks(world: LoadedBenchmark, methods: Sequence[Method], mixed: Mapping[Shift, Split]) -> tuple[Task, ...]:
-    """Each method on each shift, on its source's own test split, and on each reference for the capability."""
+def _tasks(
+    world: LoadedBenchmark, methods: Sequence[Method], mixed: Mapping[Shift, Split], *, capability: bool
+) -> tuple[Task, ...]:
+    """Each method on each shift, on its source's own test split, and where capability is wanted, on each reference."""
     of = world.distributions
     tasks: dict[Task, None] = {}
     for method in methods:
@@ -313,7 +315,7 @@ def _tasks(world: LoadedBenchmark, methods: Sequence[Method], mixed: Mapping[Shi
                 tasks[Task(method.name, source, of[shift.source].test)] = None
             reference = of[shift.target_reference]
             # What has only a test split can be asked about, and not tuned on.
-            if method.counts_towards_capability and "train" in reference.splits:
+            if capability and method.counts_towards_capability and "train" in reference.splits:
                 tasks[Task(method.name, reference.train, reference.test)] = None
     return tuple(tasks)
 

@@ -1,0 +1,136 @@
+"""A finished study's results folder, whose probes are fitted again from its store to see their directions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from repeng.activations.store.cached_split import CachedSplit
+from repeng.activations.store.store import Store
+from repeng.errors import BadInput, StoreError, UnknownName
+from repeng.methods.named_probe import NamedProbe
+from repeng.methods.probes import CachedSource
+from repeng.models.fingerprint import slug
+from repeng.probes.directions import Directions
+from repeng.results import read_provenance
+from repeng.study.results_folder import PREDICTIONS, STUDY
+from repeng.study.settings import Study
+from repeng.study.steps import labels_of
+from repeng.study.stimulus_cosines import StimulusCosines, StimulusPair, compare_directions, directions_of
+
+FEWEST_DRAWS = 20
+"""Of each control, also where the study had fewer nulls."""
+
+Fitted = dict[tuple[str, bytes], Directions | None]
+"""By a method's name and the texts that count."""
+
+
+@dataclass(frozen=True)
+class FinishedStudy:
+    """The results folder of a study whose store is still there.
+
+    Raises:
+        BadInput: the folder holds no study.
+    """
+
+    results: Path
+
+    def __post_init__(self) -> None:
+        if not (self.results / STUDY).is_file():
+            raise BadInput(
+                f"{self.results}: no {STUDY}, which names the store that directions are fitted from; give the results "
+                "folder of a `repeng run`"
+            )
+
+    @cached_property
+    def settings(self) -> Study:
+        """As the folder's study.toml has them."""
+        return Study.read(self.results / STUDY, {})
+
+    def command(self, *methods: str) -> str:
+        """What captures and evaluates what is missing of the study, with further methods."""
+        listed = f' --methods "{",".join(methods)}"' if methods else ""
+        moved = "" if Path(self.settings.out).resolve() == self.results.resolve() else f" --out {self.results}"
+        return f"repeng run {self.results / STUDY}{listed}{moved}"
+
+    def cosines(self, pairs: Sequence[StimulusPair], sources: Sequence[str]) -> Iterator[StimulusCosines]:
+        """Source by source and pair by pair, wherever the study has evaluations of both methods.
+
+        Each method is fitted as the study fitted it, with its seeds and choice of layers, on the texts that the model
+        took under both stimuli.
+
+        Raises:
+            StoreError: the store lacks what a probe reads, or is damaged.
+            NonFinite: an activation is infinite or not a number.
+        """
+        for source in sources:
+            opened: dict[tuple[str, str], CachedSplit] = {}
+            fitted: Fitted = {}
+            for pair in pairs:
+                one, other = (self._fitted_on(named.name, source) for named in pair.both)
+                if one is None or other is None:
+                    continue
+                if reason := pair.two_spaces or ("" if one == other else "the two were fitted on different data"):
+                    yield StimulusCosines(pair, source, missing=reason)
+                    continue
+                if one not in opened:
+                    opened[one] = self._open(source, *one)
+                yield self._compared(pair, opened[one], fitted)
+
+    def _fitted_on(self, method: str, source: str) -> tuple[str, str] | None:
+        """The capture and the data hash that a method was fitted on; None where no evaluation says it."""
+        folder = self.results / PREDICTIONS / method / f"{slug(self.settings.model)}-{source}"
+        for path in sorted(folder.glob("*.json")):
+            stated = read_provenance(path)
+            if "capture" in stated and "source_data_hash" in stated:
+                return str(stated["capture"]), str(stated["source_data_hash"])
+        return None
+
+    def _open(self, source: str, capture_id: str, data_hash: str) -> CachedSplit:
+        try:
+            capture = Store(self.settings.store, trust=self.settings.trust_store).capture(capture_id)
+            return CachedSplit(capture, *capture.find(source, "train", data_hash=data_hash))
+        except UnknownName as error:
+            raise self._lacking(f"{source}/train ({data_hash}) of {capture_id}") from error
+
+    def _lacking(self, what: str) -> StoreError:
+        store = Path(self.settings.store).expanduser()
+        elsewhere = "" if store.is_absolute() else "run this in the folder in which the study ran, or "
+        return StoreError(
+            f"{store.resolve()} does not hold {what}, from which directions are fitted; {elsewhere}capture what is "
+            f"missing with: {self.command()}"
+        )
+
+    def _compared(self, pair: StimulusPair, split: CachedSplit, fitted: Fitted) -> StimulusCosines:
+        one, other = (self._read(named, split) for named in pair.both)
+        kept = one.kept & other.kept
+        found = []
+        for named, source in zip(pair.both, (one, other), strict=True):
+            key = named.name, kept.tobytes()
+            if key not in fitted:
+                draws = max(FEWEST_DRAWS, self.settings.nulls)
+                fitted[key] = directions_of(named, source, kept, fits=self.settings.fits, draws=draws)
+            found.append(fitted[key])
+        if found[0] is None or found[1] is None:
+            return StimulusCosines(pair, split.distribution, missing=f"{pair.one.probe.name} reads along no direction")
+        return compare_directions(pair, split.distribution, found[0], found[1])
+
+    def _read(self, named: NamedProbe, split: CachedSplit) -> CachedSource:
+        """What a probe reads of a train split.
+
+        Raises:
+            StoreError: the store lacks some of it.
+        """
+        spec, n_layers = named.spec(self.settings.layers, seed=self.settings.seed), split.capture.n_layers
+        for stimulus in spec.stimuli:
+            for reading in spec.readings(n_layers):
+                what = f"{stimulus} at {reading.site} ({spec.token}) of {split.name}"
+                try:
+                    held = split.stored(stimulus, reading.site, spec.token)
+                except StoreError as error:
+                    raise self._lacking(what) from error
+                if reading.block not in held.layers:
+                    raise self._lacking(f"layer {reading.block} of {what}")
+        return CachedSource.of(spec, n_layers, split, labels_of(split))
