@@ -72,8 +72,9 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if {"--quiet", "-q"} & set(arguments) or not sys.stderr.isatty():
-        # Read when transformers is imported: its bars are for a terminal, and for who wants to see them.
+        # Read when transformers and tqdm are imported: bars are for a terminal, and for who wants to see them.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TQDM_DISABLE", "1")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:

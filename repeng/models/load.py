@@ -211,7 +211,7 @@ def load_model(
         resolve_device(device_map)
     identity = identify(name, dtype=dtype, device=device if device_map is None else "auto")
     source = find_model(name)
-    placement = {} if device_map is None else {"device_map": device_map}
+    placement: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
     try:
         tokenizer = read_tokenizer(source, trust_remote_code=trust_remote_code)
         with LOADING:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
 
 from repeng.errors import BadInput, first_line
-from repeng.models.gguf import read_header
+from repeng.models.gguf import left_aside, read_header
 from repeng.models.source import Source
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ REFUSALS = (OSError, ValueError, KeyError, ImportError, NotImplementedError)
 """What transformers raises of a model that it cannot load."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def reading(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
     """The name and the options to call `from_pretrained` with.
 
@@ -36,49 +37,91 @@ def reading(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
         yield folder, {"gguf_file": source.gguf.name}
 
 
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without transformers' bars and warnings: of a head that is new on purpose, of padding that it will not find, of
+    what peft still calls by an old name."""
+    from transformers.utils import logging as hf_logging
+
+    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
 def read_tokenizer(source: Source, **options: Any) -> Any:
     """The tokenizer of a source."""
     with reading(source) as (path, own):
         tokenizer = AutoTokenizer.from_pretrained(path, **own, **options)
     if source.gguf is not None:
+        # Else the folder that was made for the reader, which is gone by now.
         tokenizer.name_or_path = str(source.gguf)
     return tokenizer
 
 
-def read_model(auto_class: Any, source: Source, **options: Any) -> Any:
+def read_model(auto_class: Any, source: Source, *, num_labels: int | None = None, **options: Any) -> Any:
     """A model of a source by one of transformers' auto classes, with its weights.
 
     Quantised weights of a GGUF file are unpacked to the dtype asked for; the result is a model as any other, that can
     be saved and tuned.
 
+    Args:
+        auto_class: such as `AutoModelForCausalLM`.
+        source: where the model's files are.
+        num_labels: outputs of a classifier's head.
+        options: for the class's `from_pretrained`.
+
     Raises:
         BadInput: a GGUF file whose quantisation transformers cannot undo, or that lacks weights.
     """
+    of_config = {} if num_labels is None else {"num_labels": num_labels}
     if source.gguf is None:
         with reading(source) as (path, own):
-            return auto_class.from_pretrained(path, use_safetensors=True, **own, **options)
+            return auto_class.from_pretrained(path, use_safetensors=True, **own, **of_config, **options)
     from transformers import AutoConfig, GgufConfig
 
     if options.get("quantization_config") is not None:
         raise BadInput(f"{source.name} is a GGUF file, whose weights cannot be quantised anew; use quantization 'none'")
-    quantisation = read_header(source.gguf).quantisation
-    with reading(source) as (path, own):
+    header = read_header(source.gguf)
+    # What it would report of weights that are missing, or of another size, is told in one line below.
+    with reading(source) as (path, own), quiet_transformers():
         try:
-            config = AutoConfig.from_pretrained(path, **own)
+            config = AutoConfig.from_pretrained(path, **own, **of_config)
             model, found = auto_class.from_pretrained(
                 path,
                 config=config,
                 quantization_config=GgufConfig(dequantize=True),
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,
                 **own,
                 **options,
             )
         except REFUSALS as error:
-            raise BadInput(f"{source.gguf}: cannot be read ({quantisation}): {first_line(error)}") from error
+            raise BadInput(f"{source.gguf}: cannot be read ({header.quantisation}): {first_line(error)}") from error
     if missing := _missing(found["missing_keys"], model):
         raise BadInput(f"{source.gguf}: the file lacks weights of the model, such as {missing[0]}")
+    if found["mismatched_keys"]:
+        name, held, wanted = sorted(found["mismatched_keys"])[0]
+        raise BadInput(
+            f"{source.gguf}: weights are not of the size that the file's own header says, such as {name}, "
+            f"{tuple(held)} where the model has {tuple(wanted)}"
+        )
+    if aside := left_aside(header, model):
+        log.warning(
+            "%s: transformers leaves aside what this file holds, so numbers differ from those of the model that it was "
+            "made from: %s",
+            source.gguf,
+            ", ".join(aside),
+        )
     model.config._name_or_path = model.name_or_path = str(source.gguf)
-    log.info("unpacked %s (%s)", source.gguf, quantisation)
+    log.info("unpacked %s (%s)", source.gguf, header.quantisation)
     return model
 
 

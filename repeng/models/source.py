@@ -89,9 +89,9 @@ def find_model(name: str) -> Source:
     try:
         path = cached_file(name, "config.json")
     except OSError as error:
-        hint = "; of a repository of GGUF files name one, as ORG/MODEL/FILE.gguf" if "gguf" in name.lower() else ""
+        hint = " (of a repository of GGUF files name one: ORG/MODEL/FILE.gguf)" if "gguf" in name.lower() else ""
         raise BadInput(
-            f"{name!r} is no folder here, and not to be had from the hub: {first_line(error)}{hint}"
+            f"{name!r} is no folder here, and not to be had from the hub{hint}: {first_line(error)}"
         ) from error
     commit = extract_commit_hash(path, None)
     if find_adapter_config_file(name, revision=commit):

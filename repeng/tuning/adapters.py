@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from repeng.errors import BadInput
-from repeng.tuning.loading import forked_rng, load_classifier, load_tokenizer, quiet_transformers
+from repeng.models.pretrained import quiet_transformers
+from repeng.tuning.loading import forked_rng, load_classifier, load_tokenizer
 from repeng.tuning.reward_model import RewardModel
 from repeng.tuning.settings import TuneSettings
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import random
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import nn
 from repeng.errors import BadInput, first_line
 from repeng.models.fingerprint import resolve_device
 from repeng.models.load import LOADING
-from repeng.models.pretrained import REFUSALS, read_model, read_tokenizer
+from repeng.models.pretrained import REFUSALS, quiet_transformers, read_model, read_tokenizer
 from repeng.models.source import find_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -116,22 +115,3 @@ def forked_rng(seed: int) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
-
-
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Without transformers' bars and warnings: of a head that is new on purpose, of padding that it will not find, of
-    what peft still calls by an old name."""
-    from transformers.utils import logging as hf_logging
-
-    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        hf_logging.set_verbosity(level)
-        if bars:
-            hf_logging.enable_progress_bar()

@@ -7,7 +7,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from repeng.tuning.loading import forked_rng, quiet_transformers
+from repeng.models.pretrained import quiet_transformers
+from repeng.tuning.loading import forked_rng
 from repeng.tuning.run import TuningRun
 
 STEPS = 4

@@ -19,7 +19,8 @@ from pydantic_core import from_json
 from repeng.atomic import clear_temporaries, make_folder, sync_tree, write_atomically
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput
-from repeng.tuning.loading import forked_rng, quiet_transformers
+from repeng.models.pretrained import quiet_transformers
+from repeng.tuning.loading import forked_rng
 from repeng.tuning.run import MARKER, TuneProgress, TuningRun, plan_tuning
 from repeng.tuning.settings import TuneSettings
 

@@ -139,3 +139,32 @@ def test_an_interrupted_run_says_that_its_work_is_kept(place: Path, tmp_path: Pa
     assert process.returncode == 130
     assert "what was finished is kept" in err
     assert out == "" and "Traceback" not in err
+
+
+def test_a_study_of_the_shifts_whose_data_are_there_says_what_it_leaves_out(
+    repeng: Repeng, place: Path, tmp_path: Path
+) -> None:
+    write_world(tmp_path, world(8))
+    for file in (tmp_path / "data" / "terse").iterdir():
+        file.unlink()
+    (tmp_path / "data" / "terse").rmdir()
+    data = ("--benchmark", tmp_path / "shifts.json", "--data", tmp_path / "data", "--store", tmp_path / "store")
+    flags = ("--model", place / "tiny", *data, "--device", "cpu")
+    study = ("--out", tmp_path / "out", "--methods", "length", "--json")
+    for command in (("run", *flags, *study), ("cache", *flags)):
+        said = repeng(*command)
+        assert said.code == 2 and said.out == ""
+        assert said.err.endswith("are not there: terse; --partial takes the 2 shifts that have their data\n")
+        assert not (tmp_path / "store").exists() and not (tmp_path / "out").exists()
+    said = repeng("run", *flags, *study, "--partial")
+    assert said.code == 0
+    assert "1 of 3 shifts are left out: " in said.err and "are not there: terse" in said.err
+    rows = {(row["source"], row["target"]) for row in said.json["rows"] if row["method"] == "length"}
+    assert rows == {("easy", "hard"), ("easy", "polite")}
+    # The study's file remembers it; the same with its data whole is another study.
+    assert repeng("run", tmp_path / "out" / "study.toml").code == 0
+    for again in (("run", *flags, *study), ("run", tmp_path / "out" / "study.toml", "--whole")):
+        assert "partial is True there and False here" in repeng(*again).err
+    cached = repeng("cache", *flags, "--partial", "--json")
+    assert cached.code == 0 and "left out" in cached.err
+    assert {path.name for path in (tmp_path / "store").glob("*/*")} >= {"easy", "hard", "polite"}
