@@ -137,7 +137,7 @@ def check_tokens(split: Split, names: Iterable[str], form: Form = "plain") -> No
                 way_out = "take last" if rule.is_closed else f"take {rule.place}:{ASSISTANT}, which is the response"
                 raise BadInput(
                     f"the token {rule.name!r}: {place}, example {plain[0]} has a text as its prompt and no chat, so it "
-                    f"has no such turn; {way_out}, or the stimulus chat, or data whose prompts are messages"
+                    f"has no such turn; {way_out}, or data whose prompts are messages, or the stimulus chat"
                 )
         known = {ASSISTANT}
         for example in split.examples if rule.roles else ():
