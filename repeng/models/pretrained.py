@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import tempfile
 import warnings
@@ -91,9 +90,8 @@ def read_model(auto_class: Any, source: Source, *, num_labels: int | None = None
     if options.get("quantization_config") is not None:
         raise BadInput(f"{source.name} is a GGUF file, whose weights cannot be quantised anew; use quantization 'none'")
     header = read_header(source.gguf)
-    # What it would report of weights that are missing, or of another size, is told in one line below; its bar of
-    # unpacked tensors heeds no setting.
-    with reading(source) as (path, own), quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+    # What it would report of weights that are missing, or of another size, is told in one line below.
+    with reading(source) as (path, own), quiet_transformers():
         try:
             config = AutoConfig.from_pretrained(path, **own, **of_config)
             model, found = auto_class.from_pretrained(
