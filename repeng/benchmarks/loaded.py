@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,8 +17,6 @@ from repeng.distributions.schema import Benchmark, Distribution, Shift
 from repeng.distributions.statements import write_statements
 from repeng.errors import BadInput, UnknownName
 
-log = logging.getLogger(__name__)
-
 FORMS: Mapping[str, Callable[[Distribution, Path], None]] = {"genies": write_genies, "statements": write_statements}
 """How distributions can be written."""
 
@@ -30,11 +27,15 @@ class LoadedBenchmark:
 
     Attributes:
         every_pair: True where no shifts were named, and every distribution is set against every one, itself too.
+        left_out: shifts that the benchmark has too, and of which a distribution is not there.
+        missing: these distributions.
     """
 
     benchmark: Benchmark
     distributions: dict[str, Distribution]
     every_pair: bool = False
+    left_out: int = 0
+    missing: tuple[str, ...] = ()
 
 
 def load_benchmark(
@@ -56,7 +57,7 @@ def load_benchmark(
         limit: only this many examples of each split, from the first.
         benign: a distribution to be loaded besides, which no shift may ask about; empty for none.
         reading: what the columns and labels of `data` mean, where their names do not say it.
-        partial: leave out shifts whose distributions are not in the data, and say which, where there are others.
+        partial: leave out shifts whose distributions are not in the data, where there are others.
 
     Raises:
         BadInput: a distribution that a shift names is not in the data, or there is no data; a shift's target is the
@@ -95,26 +96,22 @@ def load_benchmark(
     available = list_distributions(folder)
     if benign and benign not in available:
         raise UnknownName("distribution (--benign)", benign, available)
-    missing = sorted(set(wanted) - set(available))
-    if missing:
-        chosen = _with_data(chosen, missing, str(folder), partial=partial)
-        wanted = tuple(name for name in wanted if name in {*chosen.distributions, benign})
-    return LoadedBenchmark(chosen, load_distributions(folder, wanted, limit=limit, reading=reading))
-
-
-def _with_data(benchmark: Benchmark, missing: Sequence[str], folder: str, *, partial: bool) -> Benchmark:
-    """The shifts of a benchmark that need none of the missing distributions.
-
-    Raises:
-        BadInput: that is not asked for, or no shift is left.
-    """
-    left = tuple(one for one in benchmark.shifts if not {one.source, one.target, one.target_reference} & set(missing))
-    lack = f"{len(missing)} distribution(s) of benchmark {benchmark.name} are not there: {', '.join(missing)}"
-    if not partial or not left:
+    missing = tuple(sorted(set(wanted) - set(available)))
+    left = tuple(one for one in chosen.shifts if not {one.source, one.target, one.target_reference} & set(missing))
+    if missing and not (partial and left):
         way_out = f"; --partial takes the {len(left)} shifts that have their data" if left else ""
-        raise BadInput(f"{folder}: {lack}{way_out}")
-    log.warning("%s of %s shifts are left out: %s", len(benchmark.shifts) - len(left), len(benchmark.shifts), lack)
-    return replace(benchmark, shifts=left)
+        raise BadInput(
+            f"{folder}: {len(missing)} distribution(s) of benchmark {chosen.name} are not there: "
+            f"{', '.join(missing)}{way_out}"
+        )
+    if missing:
+        wanted = tuple(name for name in wanted if name in {*replace(chosen, shifts=left).distributions, benign})
+    return LoadedBenchmark(
+        replace(chosen, shifts=left),
+        load_distributions(folder, wanted, limit=limit, reading=reading),
+        left_out=len(chosen.shifts) - len(left),
+        missing=missing,
+    )
 
 
 def load_named(

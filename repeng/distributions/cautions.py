@@ -22,6 +22,10 @@ OVERLAPS: Mapping[Kind, str] = {"exact": "shared_prompts", "near": "near_prompts
 """The caution of each kind of overlap of texts."""
 
 KINDS: Mapping[str, tuple[str, str]] = {
+    "left_out": (
+        "shifts that are left out, since data of theirs are not there (--partial)",
+        "means are over the others, and are no figures of the whole benchmark",
+    ),
     "shared_prompts": (
         "test prompts that a method is also fitted on",
         "it may remember them, so accuracy there says less about generalising: take them out of train or test, or "

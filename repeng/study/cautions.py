@@ -51,7 +51,9 @@ def benchmark_cautions(world: LoadedBenchmark) -> list[Caution]:
     fitted = [(of[source].train, of[target].test) for source, target in dict.fromkeys(names)]
     trains, tests = [train for train, _ in fitted], [test for _, test in fitted]
     found = data_cautions(trains, tests, find_overlaps(fitted))
-    return [*found, *own_sources(() if world.every_pair else shifts)]
+    named = f"{world.left_out} of the {world.left_out + len(shifts)} shifts of {world.benchmark.name}"
+    left_out = [Caution("left_out", named, "no " + ", ".join(world.missing))] if world.left_out else []
+    return [*left_out, *found, *own_sources(() if world.every_pair else shifts)]
 
 
 def null_cautions(own: Mapping[tuple[str, str], Evaluation]) -> list[Caution]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +11,10 @@ import pytest
 from small_world import SHIFTS, world, write_world
 
 from repeng.benchmarks.loaded import load_benchmark
+from repeng.distributions.cautions import Caution
 from repeng.distributions.schema import Shift
 from repeng.errors import BadInput, UnknownName
+from repeng.study.cautions import benchmark_cautions
 
 
 def lacking(folder: Path, *names: str) -> tuple[str, str]:
@@ -33,17 +34,16 @@ def lacking(folder: Path, *names: str) -> tuple[str, str]:
     ],
 )
 def test_the_shifts_are_left_whose_every_distribution_is_there(
-    gone: str, left: tuple[Shift, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    gone: str, left: tuple[Shift, ...], tmp_path: Path
 ) -> None:
     shifts, data = lacking(tmp_path, gone)
-    caplog.set_level(logging.WARNING, "repeng")
     found = load_benchmark(shifts, data, partial=True)
     assert found.benchmark.shifts == left
     assert found.benchmark.name == "shifts" and not found.every_pair
     assert set(found.distributions) == {name for one in left for name in (one.source, one.target, one.target_reference)}
-    assert caplog.messages == [
-        f"{3 - len(left)} of 3 shifts are left out: 1 distribution(s) of benchmark shifts are not there: {gone}"
-    ]
+    assert found.left_out == 3 - len(left) and found.missing == (gone,)
+    cautions = [one for one in benchmark_cautions(found) if one.kind == "left_out"]
+    assert cautions == [Caution("left_out", f"{3 - len(left)} of the 3 shifts of shifts", f"no {gone}")]
 
 
 def test_without_it_the_error_says_how_many_shifts_could_be_had(tmp_path: Path) -> None:
@@ -59,10 +59,11 @@ def test_where_no_shift_is_left_that_is_an_error_and_no_way_out_is_shown(partial
         load_benchmark(shifts, data, partial=partial)
 
 
-def test_where_everything_is_there_it_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_where_everything_is_there_it_changes_nothing(tmp_path: Path) -> None:
     shifts, data = lacking(tmp_path)
-    assert load_benchmark(shifts, data, partial=True) == load_benchmark(shifts, data)
-    assert caplog.messages == []
+    found = load_benchmark(shifts, data, partial=True)
+    assert found == load_benchmark(shifts, data)
+    assert not [one for one in benchmark_cautions(found) if one.kind == "left_out"]
 
 
 def test_a_benign_distribution_is_never_left_out(tmp_path: Path) -> None:

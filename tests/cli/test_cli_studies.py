@@ -158,7 +158,7 @@ def test_a_study_of_the_shifts_whose_data_are_there_says_what_it_leaves_out(
         assert not (tmp_path / "store").exists() and not (tmp_path / "out").exists()
     said = repeng("run", *flags, *study, "--partial")
     assert said.code == 0
-    assert "1 of 3 shifts are left out: " in said.err and "are not there: terse" in said.err
+    assert "caution: shifts that are left out" in said.err and "1 of the 3 shifts of shifts (no terse)" in said.err
     rows = {(row["source"], row["target"]) for row in said.json["rows"] if row["method"] == "length"}
     assert rows == {("easy", "hard"), ("easy", "polite")}
     # The study's file remembers it; the same with its data whole is another study.
