@@ -10,6 +10,7 @@ from repeng.activations.store.cached_split import CachedSplit
 from repeng.activations.store.files import SplitKey
 from repeng.activations.store.store import Store, StoredCapture
 from repeng.benchmarks.loaded import load_benchmark, load_named
+from repeng.benchmarks.shift_lists import get_benchmark
 from repeng.distributions.reading import Reading
 from repeng.distributions.schema import Distribution, Split
 from repeng.errors import BadInput, CaptureMismatch, UnknownName
@@ -22,22 +23,36 @@ class CachedData(StoredCapture):
 
     Attributes:
         versions: the data hash of some (distribution, split).
+        missing: distributions that are asked for of data that lacks them, so that none of their versions is meant.
     """
 
     def __init__(
-        self, folder: Path, versions: Mapping[tuple[str, str], str] | None = None, *, trust: bool = False
+        self,
+        folder: Path,
+        versions: Mapping[tuple[str, str], str] | None = None,
+        *,
+        missing: Iterable[str] = (),
+        trust: bool = False,
     ) -> None:
         super().__init__(folder, trust=trust)
         self.versions = versions or {}
+        self.missing = frozenset(missing)
 
     def find(self, distribution: str, split: str = "train", *, data_hash: str | None = None) -> SplitKey:
         """Which data a distribution's split means.
 
         Raises:
             UnknownName: nothing of that name is here.
-            BadInput: what is here is of other data than is meant; or of several, and none is meant.
+            BadInput: what is here is of other data than is meant; or of several, and none is meant; or the data that
+                is meant lacks the distribution.
         """
         meant = data_hash or self.versions.get((distribution, split))
+        if meant is None and distribution in self.missing:
+            raise BadInput(
+                f"the benchmark names {distribution}, and its data (--data) lacks it, so that no version of it in "
+                f"{self.id} is the one that is meant; give data that holds it, or say which version is meant by its "
+                "hash (--data-hash; in Python data_hash)"
+            )
         here = [key for key in self.splits() if key[:2] == (distribution, split)]
         if meant and here and meant not in {key.data_hash for key in here}:
             raise BadInput(
@@ -89,10 +104,14 @@ def open_data(
         UnknownName: nothing here has such a hash.
     """
     versions: dict[tuple[str, str], str] = {}
+    missing: tuple[str, ...] = ()
     if benchmark is not None:
-        versions = versions_of(
-            load_benchmark(benchmark, data, limit=limit, reading=reading, partial=True).distributions.values()
-        )
+        world = load_benchmark(benchmark, data, limit=limit, reading=reading, partial=True)
+        missing = world.missing
+        # Of a shift that is left out, one distribution may be there.
+        rest = sorted({*get_benchmark(benchmark).distributions} - {*world.distributions, *missing})
+        others = load_named(data, rest, limit=limit, reading=reading) if rest else {}
+        versions = versions_of((*world.distributions.values(), *others.values()))
     elif data is not None or limit is not None:
         versions = versions_of(load_named(data, limit=limit, reading=reading).values())
     keys = cached.splits()
@@ -105,7 +124,7 @@ def open_data(
                 if len(hashes_of) == 1:
                     versions.setdefault((key.distribution, name), hashes_of[0])
             versions[key.distribution, key.split] = data_hash
-    return CachedData(cached.folder, versions, trust=cached.trust)
+    return CachedData(cached.folder, versions, missing=missing, trust=cached.trust)
 
 
 def open_store(store: str | Path | Store, model: str | None = None) -> CachedData:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from made_up import made_up
 from planted_store import PAIRS, planted, two_worlds, write_store
+from small_world import world, write_world
 
 from repeng.activations.store import cached_split as cached
 from repeng.activations.store.store import Store
@@ -269,6 +271,30 @@ def test_of_two_versions_of_the_data_none_is_taken_until_one_is_meant(tmp_path: 
         open_data(found, hashes=["0000"])
     with pytest.raises(BadInput, match="of other data than is meant"):
         CachedData(found.folder, {("near", "train"): "0000"}).labels("near")
+
+
+@pytest.mark.parametrize(
+    ("gone", "complaint"),
+    [
+        ("terse", "the benchmark names terse, and its data .* lacks it"),
+        ("hard", "terse/train of other data than is meant"),
+    ],
+)
+def test_of_data_that_is_meant_and_lacks_a_distribution_no_other_version_is_taken(
+    gone: str, complaint: str, tmp_path: Path
+) -> None:
+    """Also where the data holds it, and lacks another distribution of its only shift."""
+    folder = write_world(tmp_path / "world", world(6))
+    shutil.rmtree(folder / "data" / gone)
+    write_store(tmp_path, {("terse", "train", "plain", "resid_post"): planted({2: (0, 4.0)}, seed=0)})
+    found = open_store(tmp_path)
+    data, benchmark = str(folder / "data"), str(folder / "shifts.json")
+    meant = open_data(found, data=data, benchmark=benchmark)
+    for ask in (lambda: fit(meant, "terse", "mms"), lambda: meant.activations("terse")):
+        with pytest.raises(BadInput, match=complaint):
+            ask()
+    by_hash = open_data(found, data=data, benchmark=benchmark, hashes=["0123456789ab"])
+    assert fit(by_hash, "terse", "mms").provenance["data_hash"] == "0123456789ab"
 
 
 @pytest.fixture
