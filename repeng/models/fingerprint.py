@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from repeng.errors import BadInput
+from repeng.models.gguf import SIZES
 from repeng.models.source import Source, find_model, json_object
 
 BLOCK = 64 << 20
@@ -41,6 +42,8 @@ NO_NUMBERS = ("generation_config.json", "README*", "*.md", "LICENSE*", ".*")
 """What else a folder may hold that changes no number: nothing is sampled."""
 OUR_FILES = ("capture.json", "study.toml", "tuned.json")
 """A folder within a model's folder that holds one of these is a capture, a study's results, or a tuned model."""
+GGUF_HASH = "gguf-sha256:"
+"""What the hash of a GGUF file's content begins with."""
 LARGEST = 1_000_000
 """More layers, or more dimensions, than any model has."""
 MOST_FILES = 10_000
@@ -86,6 +89,11 @@ class Identity:
     d_model: int
     max_length: int | None
     other_files: str = ""
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether the model is a GGUF file."""
+        return self.weights.startswith(GGUF_HASH)
 
     @property
     def content(self) -> tuple[str, ...]:
@@ -169,8 +177,8 @@ def identify(name: str, *, dtype: str = "auto", device: str = "auto") -> Identit
         config=short_hash({key: value for key, value in source.config.items() if key not in VOLATILE}),
         tokenizer=tokenizer,
         dtype=resolve_dtype(dtype, device, config.get("dtype") or config.get("torch_dtype")),
-        n_layers=_first(config, ("num_hidden_layers", "n_layer", "n_layers", "num_layers"), name),
-        d_model=_first(config, ("hidden_size", "n_embd", "d_model", "dim"), name),
+        n_layers=_size(source, config, ("num_hidden_layers", "n_layer", "n_layers", "num_layers")),
+        d_model=_size(source, config, ("hidden_size", "n_embd", "d_model", "dim")),
         max_length=max_length(config, None if source.gguf else Path(source.path)),
         other_files=other_files,
     )
@@ -183,7 +191,7 @@ def _content(source: Source) -> tuple[str, str, str]:
         BadInput: a folder without safetensors.
     """
     if source.gguf is not None:
-        file = f"gguf-sha256:{file_hash(source.gguf)[:12]}"
+        file = f"{GGUF_HASH}{file_hash(source.gguf)[:12]}"
         return file, file, ""
     if source.commit:
         commit = f"{source.path}@{source.commit}"
@@ -290,10 +298,21 @@ def _file_hash(path: str, size: int, modified: int) -> str:  # noqa: ARG001  (th
         return hashlib.sha256(b"".join(pool.map(block_hash, starts))).hexdigest()
 
 
-def _first(config: Mapping[str, Any], keys: Sequence[str], name: str) -> int:
-    for key in keys:
+def _size(source: Source, config: Mapping[str, Any], keys: Sequence[str]) -> int:
+    """The first of some sizes that a model's configuration names.
+
+    Raises:
+        BadInput: it names none, or one that no model has.
+    """
+    file, names = "config.json", {key: key for key in keys}
+    if source.gguf is not None:
+        file, names = "header", {key: f"{config['model_type']}.{SIZES[key]}" for key in keys if key in SIZES}
+    for key, named in names.items():
         if value := config.get(key):
             if isinstance(value, int) and 0 < value <= LARGEST:
                 return value
-            raise BadInput(f"{name}: its config.json says that {key} is {value!r}; it is a number up to {LARGEST:,}")
-    raise BadInput(f"{name}: its config.json names none of {', '.join(keys)}; this architecture is not known")
+            raise BadInput(
+                f"{source.name}: its {file} says that {named} is {value!r}; it is a number up to {LARGEST:,}"
+            )
+    unknown = "fetch it again, or convert the model anew" if source.gguf else "this architecture is not known"
+    raise BadInput(f"{source.name}: its {file} names none of {', '.join(names.values())}; {unknown}")

@@ -82,9 +82,12 @@ def _read_header(file: Path, size: int, modified: int) -> Header:  # noqa: ARG00
     except (ValueError, IndexError, struct.error, OverflowError, MemoryError) as error:
         raise BadInput(f"{file}: no readable GGUF file: {first_line(error)}") from error
     architecture = str(found["general.architecture"])
-    if (parts := found.get("split.count", 1)) > 1:
+    files = found.get("split.count", 1)
+    if not isinstance(files, int):
+        raise BadInput(f"{file}: no readable GGUF file: its header says that split.count is {files!r}; it is a number")
+    if files > 1:
         raise BadInput(
-            f"{file}: one of {parts} files of a model, and transformers reads single files; join them with llama.cpp's "
+            f"{file}: one of {files} files of a model, and transformers reads single files; join them with llama.cpp's "
             "llama-gguf-split --merge"
         )
     if architecture not in readable_architectures():
@@ -123,7 +126,7 @@ def _unread(found: Mapping[str, Any], architecture: str) -> tuple[str, ...]:
 
     read = GGUF_TO_TRANSFORMERS_MAPPING["config"].get(architecture, {})
     scaling = f"{architecture}.rope.scaling.type"
-    rule = found.get("tokenizer.ggml.pre", "default")
+    rule = str(found.get("tokenizer.ggml.pre", "default"))
     unread = []
     if found.get(scaling, "none") != "none" and architecture != "gpt-oss" and "rope.scaling.type" not in read:
         unread.append(f"{scaling} = {found[scaling]}")
@@ -132,7 +135,7 @@ def _unread(found: Mapping[str, Any], architecture: str) -> tuple[str, ...]:
     return tuple(unread)
 
 
-def left_aside(header: Header, model: Any) -> tuple[str, ...]:
+def unused_by_transformers(header: Header, model: Any) -> tuple[str, ...]:
     """What of a file transformers puts nowhere in the model that it makes of it: tensors, and values it passes over.
 
     A Llama 3.1's `rope_freqs.weight` is one, and so are biases that the architecture's module does not have.

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from repeng.errors import BadInput, first_line
 from repeng.models.fingerprint import identify
 from repeng.models.load import LanguageModel
-from repeng.models.pretrained import REFUSALS, read_tokenizer, reading
+from repeng.models.pretrained import REFUSALS, pretrained_arguments, read_tokenizer
 from repeng.models.source import find_model
 
 
@@ -27,7 +27,7 @@ def load_outline(name: str, *, dtype: str = "auto", device: str = "auto") -> Lan
     source = find_model(name)
     try:
         tokenizer = read_tokenizer(source)
-        with reading(source) as (path, options):
+        with pretrained_arguments(source) as (path, options):
             config = AutoConfig.from_pretrained(path, **options)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)

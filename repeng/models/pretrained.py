@@ -13,8 +13,8 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from repeng.errors import BadInput, first_line
-from repeng.models.gguf import left_aside, read_header
-from repeng.models.source import Source
+from repeng.models.gguf import read_header, unused_by_transformers
+from repeng.models.source import Source, find_model
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +23,8 @@ REFUSALS = (OSError, ValueError, KeyError, ImportError, NotImplementedError)
 
 
 @contextlib.contextmanager
-def reading(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The name and the options to call `from_pretrained` with.
+def pretrained_arguments(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The name and the options to call `from_pretrained` with, while the context is open.
 
     A GGUF file is shown in a folder of its own, since transformers reads tokenizer files that lie next to it too, and
     what a model is should not hang on its neighbours.
@@ -58,12 +58,24 @@ def quiet_transformers() -> Iterator[None]:
 
 def read_tokenizer(source: Source, **options: Any) -> Any:
     """The tokenizer of a source."""
-    with reading(source) as (path, own):
+    with pretrained_arguments(source) as (path, own):
         tokenizer = AutoTokenizer.from_pretrained(path, **own, **options)
     if source.gguf is not None:
         # Else the folder that was made for the reader, which is gone by now.
         tokenizer.name_or_path = str(source.gguf)
     return tokenizer
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a model, as `find_model` takes it; no code of the model's own is run.
+
+    Raises:
+        BadInput: there is no such model, or its tokenizer cannot be loaded.
+    """
+    try:
+        return read_tokenizer(find_model(name), trust_remote_code=False)
+    except REFUSALS as error:
+        raise BadInput(f"{name}: no tokenizer can be loaded: {first_line(error)}") from error
 
 
 def read_model(auto_class: Any, source: Source, *, num_labels: int | None = None, **options: Any) -> Any:
@@ -83,7 +95,7 @@ def read_model(auto_class: Any, source: Source, *, num_labels: int | None = None
     """
     of_config = {} if num_labels is None else {"num_labels": num_labels}
     if source.gguf is None:
-        with reading(source) as (path, own):
+        with pretrained_arguments(source) as (path, own):
             return auto_class.from_pretrained(path, use_safetensors=True, **own, **of_config, **options)
     from transformers import AutoConfig, GgufConfig
 
@@ -91,7 +103,7 @@ def read_model(auto_class: Any, source: Source, *, num_labels: int | None = None
         raise BadInput(f"{source.name} is a GGUF file, whose weights cannot be quantised anew; use quantization 'none'")
     header = read_header(source.gguf)
     # What it would report of weights that are missing, or of another size, is told in one line below.
-    with reading(source) as (path, own), quiet_transformers():
+    with pretrained_arguments(source) as (path, own), quiet_transformers():
         try:
             config = AutoConfig.from_pretrained(path, **own, **of_config)
             model, found = auto_class.from_pretrained(
@@ -113,12 +125,12 @@ def read_model(auto_class: Any, source: Source, *, num_labels: int | None = None
             f"{source.gguf}: weights are not of the size that the file's own header says, such as {name}, "
             f"{tuple(held)} where the model has {tuple(wanted)}"
         )
-    if aside := left_aside(header, model):
+    if unused := unused_by_transformers(header, model):
         log.warning(
             "%s: transformers leaves aside what this file holds, so numbers differ from those of the model that it was "
             "made from: %s",
             source.gguf,
-            ", ".join(aside),
+            ", ".join(unused),
         )
     model.config._name_or_path = model.name_or_path = str(source.gguf)
     log.info("unpacked %s (%s)", source.gguf, header.quantisation)

@@ -25,10 +25,10 @@ class Source:
 
     Attributes:
         name: what the user called it.
-        path: a folder, or a hub id for the library to fetch; of a GGUF file the folder that it lies in.
+        path: a folder, a hub id for the library to fetch, or a GGUF file.
         commit: the hub's commit; None for a folder or a file.
         config: config.json as it stands there; of a GGUF file what its header says, by config.json's names.
-        gguf: the GGUF file that holds everything; None where there is none.
+        gguf: the GGUF file, which holds everything; None where the model is none.
     """
 
     name: str
@@ -118,7 +118,7 @@ def smollm2_file() -> Path:
 def _gguf(name: str, file: Path) -> Source:
     from repeng.models.gguf import read_header
 
-    return Source(name, str(file.parent), None, read_header(file).config, file)
+    return Source(name, str(file), None, read_header(file).config, file)
 
 
 def _gguf_file(name: str) -> Path:

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from repeng.errors import BadInput
-from repeng.models.pretrained import quiet_transformers
-from repeng.tuning.loading import forked_rng, load_classifier, load_tokenizer
+from repeng.models.pretrained import load_tokenizer, quiet_transformers
+from repeng.tuning.loading import forked_rng, load_classifier
 from repeng.tuning.reward_model import RewardModel
 from repeng.tuning.settings import TuneSettings
 

@@ -15,7 +15,7 @@ from torch import nn
 from repeng.errors import BadInput, first_line
 from repeng.models.fingerprint import resolve_device
 from repeng.models.load import LOADING
-from repeng.models.pretrained import REFUSALS, quiet_transformers, read_model, read_tokenizer
+from repeng.models.pretrained import REFUSALS, quiet_transformers, read_model
 from repeng.models.source import find_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -81,14 +81,6 @@ def require_bitsandbytes(device: torch.device) -> None:
         )
     if importlib.util.find_spec("bitsandbytes") is None:
         raise BadInput("quantization 'nf4' needs bitsandbytes; pip install bitsandbytes, or use quantization 'none'")
-
-
-def load_tokenizer(source: str) -> Any:
-    """The tokenizer of a model, as `find_model` takes it."""
-    try:
-        return read_tokenizer(find_model(source), trust_remote_code=False)
-    except REFUSALS as error:
-        raise BadInput(f"{source}: no tokenizer can be loaded: {first_line(error)}") from error
 
 
 def compute_dtype(dtype: str, device: torch.device) -> torch.dtype:

@@ -13,10 +13,10 @@ from jaxtyping import Float
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput
 from repeng.maths import sigmoid
-from repeng.models.pretrained import quiet_transformers
+from repeng.models.pretrained import load_tokenizer, quiet_transformers
 from repeng.models.source import find_model
 from repeng.tuning.data import encode_split
-from repeng.tuning.loading import compute_dtype, load_classifier, load_tokenizer, torch_device
+from repeng.tuning.loading import compute_dtype, load_classifier, torch_device
 from repeng.tuning.reward_model import RewardModel
 from repeng.tuning.tuned_model import TunedModel
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,25 @@ def test_libraries_that_changed_are_told_by_name() -> None:
     versions = {name: version for name, version in record.versions.items() if name != "peft"}
     older = record.model_copy(update={"versions": versions | {"torch": "2.0.0"}})
     assert changed_versions(older) == {"torch": ("2.0.0", record.versions["torch"])}
+
+
+def test_of_a_gguf_file_the_library_that_unpacks_it_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = capture_record(identify("mini", device="cpu"))
+    record = capture_record(replace(identify("mini", device="cpu"), weights="gguf-sha256:0123456789ab"))
+    assert set(record.versions) - set(folder.versions) == {"gguf"}
+    assert changed_versions(record) == {}
+    older = record.model_copy(update={"versions": record.versions | {"gguf": "0.1"}})
+    assert changed_versions(older) == {"gguf": ("0.1", version("gguf"))}
+    # Neither captures of before it was recorded nor a reader who has not installed it are warned.
+    assert changed_versions(record.model_copy(update={"versions": folder.versions})) == {}
+
+    def without(name: str) -> str:
+        if name == "gguf":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr("repeng.activations.store.request.version", without)
+    assert changed_versions(older) == changed_versions(record) == changed_versions(folder) == {}
 
 
 @pytest.mark.parametrize(

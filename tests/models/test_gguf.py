@@ -149,6 +149,17 @@ def test_the_architectures_are_named_as_llama_cpp_names_them() -> None:
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("a part", {"metadata": {"split.count": 3}}, "one of 3 files of a model.*llama-gguf-split --merge"),
+    (
+        "a count in words",
+        {"metadata": {"split.count": "three"}},
+        "header says that split.count is 'three'; it is a number",
+    ),
+    (
+        "no layers",
+        {"metadata": {"llama.block_count": 0}},
+        r"its header names none of llama\.block_count; fetch it again",
+    ),
+    ("layers in words", {"metadata": {"llama.block_count": "two"}}, r"header says that llama\.block_count is 'two'"),
     ("its architecture", {"architecture": "plamo"}, "architecture 'plamo' cannot be read from GGUF files"),
     ("its blocks", {"kind": "Q1_0"}, r"cannot be read \(MOSTLY_Q1_0\): .*Q1_0"),
     ("a lost matrix", {"leave_out": "blk.1.ffn_up.weight"}, r"lacks weights of the model, .*layers\.1\.mlp\.up_proj"),

@@ -100,6 +100,7 @@ def test_a_model_s_place_finds_it_from_any_working_directory(
     monkeypatch.chdir("/")
     assert places == [str(file), str(file), str(tmp_path / "saved")]
     assert find_model("mini").place == str(MINI)
+    assert find_model(str(file)).path == str(find_model(str(file)).gguf) == str(file)
 
 
 def test_a_folder_of_gguf_files_alone_names_them(file: Path, folder: Path) -> None:

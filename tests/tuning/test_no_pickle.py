@@ -18,7 +18,8 @@ from tiny_models import make_model
 from repeng.errors import BadInput, RepengError
 from repeng.methods import few_shot
 from repeng.models.load import load_model
-from repeng.tuning.loading import load_classifier, load_tokenizer
+from repeng.models.pretrained import load_tokenizer
+from repeng.tuning.loading import load_classifier
 from repeng.tuning.run import TuneProgress
 from repeng.tuning.scoring import load_tuned, published
 from repeng.tuning.settings import preset_settings

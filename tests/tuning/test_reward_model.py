@@ -12,8 +12,9 @@ import torch
 from tiny_models import make_model
 
 from repeng.errors import BadInput
+from repeng.models.pretrained import load_tokenizer
 from repeng.tuning.adapters import new_reward_model
-from repeng.tuning.loading import compute_dtype, forked_rng, load_classifier, load_tokenizer, require_bitsandbytes
+from repeng.tuning.loading import compute_dtype, forked_rng, load_classifier, require_bitsandbytes
 from repeng.tuning.reward_model import RewardModel, pair_loss, response_scores
 from repeng.tuning.settings import preset_settings
 

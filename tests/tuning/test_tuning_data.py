@@ -7,9 +7,9 @@ import pytest
 
 from repeng.distributions.schema import Example, Split
 from repeng.errors import BadInput, UnknownName
+from repeng.models.pretrained import load_tokenizer
 from repeng.tuning.batches import length_batches
 from repeng.tuning.data import PairStream, encode_split, example_rows, hold_out
-from repeng.tuning.loading import load_tokenizer
 from repeng.tuning.settings import TuneSettings, preset_settings
 
 

@@ -21,6 +21,9 @@ from repeng.models.tokens import TOO_LONG
 STORAGE = ("bfloat16", "float32", "float16")
 LIBRARIES = ("repeng-toolkit", "torch", "transformers", "tokenizers", "safetensors", "peft")
 """What takes part in computing activations."""
+UNPACKS_GGUF = "gguf"
+"""The library that also takes part where the model is a GGUF file: it unpacks the weights."""
+NOT_INSTALLED = "not installed"
 JOINING = 1
 """Version of the rules by which texts become tokens and tokens become a response's (`tokens`)."""
 
@@ -131,28 +134,30 @@ def capture_record(
         joining=JOINING,
         max_length=max_length,
         too_long=too_long,
-        versions=library_versions(),
+        versions=library_versions(identity),
     )
 
 
-def library_versions() -> dict[str, str]:
-    """The versions of Python and of the installed libraries that compute activations."""
+def library_versions(identity: Identity) -> dict[str, str]:
+    """The versions of Python and of the installed libraries that compute a model's activations."""
     found = {"python": platform.python_version()}
-    for name in LIBRARIES:
+    for name in (*LIBRARIES, *([UNPACKS_GGUF] if identity.is_gguf else [])):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
+            found[name] = NOT_INSTALLED
     return found
 
 
 def changed_versions(record: CaptureRecord) -> dict[str, tuple[str, str]]:
     """The libraries that are not here in the version that a capture was begun with: name to (then, now).
 
-    A library of which an older repeng recorded nothing is left out.
+    A library of which an older repeng recorded nothing is left out, and so is one that was not or is not installed: it
+    can have computed nothing.
     """
-    now = library_versions()
-    return {name: (then, now[name]) for name, then in record.versions.items() if now.get(name, then) != then}
+    now = library_versions(record.model)
+    both = {name: (then, now.get(name, then)) for name, then in record.versions.items()}
+    return {name: pair for name, pair in both.items() if pair[0] != pair[1] and NOT_INSTALLED not in pair}
 
 
 def needed(
