@@ -96,6 +96,21 @@ def plain_chat(messages: tuple[Message, ...], *, opens: bool) -> str:
     return "\n\n".join([*turns, *(["### Assistant:\n"] if opens else [])])
 
 
+def require_chat_template(tokenizer: Any) -> None:
+    """Refuse a tokenizer that cannot write chats.
+
+    Raises:
+        BadInput: it has no chat template.
+    """
+    if getattr(tokenizer, "chat_template", None):
+        return
+    name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
+    raise BadInput(
+        f"chats are written with the tokenizer's chat template, and that of {name!r} has none; take a chat model, or "
+        "plain text: leave the chat form out (--stimuli plain), and read prompts that are chats as text (--chat plain)"
+    )
+
+
 def chat_renderer(tokenizer: Any) -> RenderChat:
     """A function that turns a chat into text with this tokenizer's chat template.
 
@@ -111,12 +126,7 @@ def chat_renderer(tokenizer: Any) -> RenderChat:
     """
 
     def render(messages: tuple[Message, ...]) -> str:
-        if not getattr(tokenizer, "chat_template", None):
-            name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
-            raise BadInput(
-                f"the prompts are chats, and the tokenizer of {name!r} has no chat template; "
-                "take a chat model, or write the chats as plain text with --chat plain (in Python, as texts)"
-            )
+        require_chat_template(tokenizer)
         if not messages:  # transformers renders no empty chat, but the opening of one that the assistant begins
             return render((Message("assistant", BEGUN),)).removesuffix(BEGUN)
         continued = messages[-1].role == "assistant"

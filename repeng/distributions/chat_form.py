@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from itertools import takewhile
 
 from repeng.distributions.schema import Message, Prompt, Split
 from repeng.errors import BadInput
 
 OPENING = re.compile(r"^### Instruction:[ \t]*\n", re.MULTILINE)
 INPUT = re.compile(r"^### (?:Input:|Post Content)[ \t]*\n", re.MULTILINE)
-CLOSING = re.compile(r"#{2,3} ?(?:Your )?(?:response|comment):[ \t]*\n?\Z", re.IGNORECASE)
-"""A GENIES heading under which the response is to be written: at the very end, once (`pursue_goals`) with no line
-break before it. Some prompts of GENIES end without one."""
+CLOSING = re.compile(r"^#{2,3} ?(?i:(?:Your )?(?:response|comment)):[ \t]*\n?\Z|### Response:[ \t]*\n\Z", re.MULTILINE)
+"""A GENIES heading under which the response is to be written: the last line of a prompt. Of `pursue_goals` it stands
+with no line break before it, as `### Response:` and a line break alone. Some prompts of GENIES end without one."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class ChatFormCounts:
     Attributes:
         unwrapped: texts whose headings are taken off.
         whole: texts that have no such headings and stay whole as the user's turn.
-        alone: texts that stand alone, without a prompt: the assistant's turn, with nothing before it.
+        alone: texts that stand alone, without a prompt: the assistant's turn, with nothing before it but what
+            the template writes of itself.
         chats: prompts that are chats already.
     """
 
@@ -76,19 +77,24 @@ def chat_prompt(prompt: Prompt) -> tuple[Message, ...]:
     return (Message("user", unwrap(prompt) or prompt),) if prompt else ()
 
 
-def require_chat_template(tokenizer: Any, stimulus: str) -> None:
-    """Refuse a tokenizer that cannot write texts in chat form.
+def continued(chat: tuple[Message, ...], further: tuple[Message, ...]) -> tuple[Message, ...]:
+    """A chat, and behind it another, as one conversation.
+
+    System messages that the other begins with are said once: they are left out where they are those that hold already.
+    Others stay where they are, in the middle of the conversation, which is the template's to take or to refuse.
 
     Raises:
-        BadInput: it has no chat template.
+        BadInput: nothing of the other stands between the assistant's last turn and the one that follows.
     """
-    if getattr(tokenizer, "chat_template", None):
-        return
-    name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
-    raise BadInput(
-        f"the stimulus {stimulus!r} is written with the tokenizer's chat template, and that of {name!r} has none; take "
-        "a chat model, or leave the chat form out (--stimuli plain)"
-    )
+    own = tuple(takewhile(lambda message: message.role == "system", further))
+    holding = tuple(message for message in chat if message.role == "system")[-len(own) :]
+    rest = further[len(own) :]
+    if not rest or rest[0].role == "assistant":
+        raise BadInput(
+            "a prompt in which no user speaks before the assistant, such as an empty one, cannot stand among worked "
+            "examples in a chat: its response would go on with the last example's; leave few-shot in chat form out"
+        )
+    return (*chat, *(rest if own == holding else further))
 
 
 def _kind(prompt: Prompt) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from repeng.distributions.chat import RenderChat
-from repeng.distributions.chat_form import chat_prompt
+from repeng.distributions.chat_form import chat_prompt, continued
 from repeng.distributions.follow_ups import FOLLOW_UPS, chat_question, plain_question
 from repeng.distributions.schema import Example, Message, Prompt
 from repeng.errors import BadInput, UnknownName
@@ -127,8 +127,15 @@ class Stimulus:
         return [StimulusText(before, text, after) for text in example.responses]
 
     def prompt_of(self, example: Example) -> Prompt:
-        """The example's prompt as it is put to the model: in chat form a chat, whatever it is in the data."""
-        return example.prompt if self.form == "plain" else (*self.shots, *chat_prompt(example.prompt))
+        """The example's prompt as it is put to the model: in chat form a chat, whatever it is in the data.
+
+        Raises:
+            BadInput: there are shots, and no user speaks in it before the assistant, as in an empty one.
+        """
+        if self.form == "plain":
+            return example.prompt
+        chat = chat_prompt(example.prompt)
+        return continued(self.shots, chat) if self.shots else chat
 
     def _around(self, prompt: Prompt, render_chat: RenderChat | None) -> tuple[str, str]:
         """What stands before a response, and what after it."""

@@ -6,18 +6,18 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from repeng.distributions.chat import RenderChat, chat_renderer
-from repeng.distributions.chat_form import chat_prompt, require_chat_template
+from repeng.distributions.chat_form import chat_prompt, continued
 from repeng.distributions.schema import Message, Prompt, Split
 from repeng.distributions.stimuli import STIMULI, Form, Stimulus, in_form
 from repeng.errors import BadInput
 from repeng.limits import check_number
-from repeng.methods.base import Kind, Method, Note, RequiredActivations, Source, no_note
-from repeng.methods.prompted import LogProbabilities
+from repeng.methods.base import Kind, Note, RequiredActivations, Source, no_note
+from repeng.methods.prompted import InForms, LogProbabilities, NamedMethod
 from repeng.models.token_width import FewestTokens
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ Shot = tuple[Prompt, str]
 
 
 @dataclass(frozen=True)
-class FewShot(Method):
+class FewShot(InForms):
     """Some source examples, each with its best response, before every prompt.
 
     One preamble serves all prompts of all targets, so that its tokens are computed once where prompts share them. (As
@@ -57,6 +57,14 @@ class FewShot(Method):
     kind: Kind = "prompted"
     title: str = "the model's own preference after worked examples of the source"
     form: Form = "plain"
+
+    PARAMETERS: ClassVar[tuple[str, ...]] = ("shots",)
+
+    @classmethod
+    def named(cls, asked: NamedMethod) -> FewShot:
+        """With the study's model and seed."""
+        shared = asked.settings
+        return cls(asked.full, shared.model, shared.max_length, seed=shared.seed, form=asked.form, **asked.parameters)
 
     def __post_init__(self) -> None:
         check_number("few-shot: shots", self.shots, SHOTS)
@@ -85,8 +93,6 @@ class FewShot(Method):
 def _stimulus(method: FewShot, source: Split) -> Stimulus:
     """Tokenizing a source's texts takes a while, and every task of a study asks for it."""
     context = method.max_length or CONTEXT
-    if method.form == "chat":
-        require_chat_template(_tokenizer(method.model), method.name)
     count, render = _tokens_of(method.model, context)
     base = STIMULI[in_form("plain", method.form)]
     room = room_for_shots(source, context, count, render, base=base)
@@ -98,20 +104,15 @@ def _stimulus(method: FewShot, source: Split) -> Stimulus:
 @cache
 def _tokens_of(model: str, context: int) -> tuple[CountTokens, RenderChat]:
     """How a model counts tokens, as far as they matter, and writes a chat."""
-    tokenizer = _tokenizer(model)
+    from repeng.models.pretrained import load_tokenizer
+
+    tokenizer = load_tokenizer(model)
     fewest = FewestTokens(tokenizer)
 
     def count(text: str) -> int:
         return context + 1 if fewest.exceed(text, context) else len(tokenizer(text)["input_ids"])
 
     return count, chat_renderer(tokenizer)
-
-
-@cache
-def _tokenizer(model: str) -> Any:
-    from repeng.tuning.loading import load_tokenizer
-
-    return load_tokenizer(model)
 
 
 def few_shot_stimulus(
@@ -139,7 +140,7 @@ def few_shot_stimulus(
         render_chat: for prompts that are chats, and stimuli in chat form.
 
     Raises:
-        BadInput: not one example fits.
+        BadInput: not one example fits; or, in chat form, no user speaks in the prompt of one.
     """
     taken: list[Shot] = []
     for number in np.random.default_rng([seed, shots]).permutation(len(source.examples)):
@@ -189,8 +190,18 @@ def room_for_shots(
 
 
 def _turns(shots: Sequence[Shot]) -> tuple[Message, ...]:
-    """Worked examples as turns of a chat."""
-    return tuple(turn for prompt, response in shots for turn in (*chat_prompt(prompt), Message("assistant", response)))
+    """Worked examples as turns of a chat; an assistant's turn that a prompt ends with goes on with the response.
+
+    Raises:
+        BadInput: in some prompt no user speaks before the assistant.
+    """
+    turns: tuple[Message, ...] = ()
+    for prompt, response in shots:
+        *before, last = continued(turns, chat_prompt(prompt))
+        begun = last.role == "assistant"
+        answer = Message("assistant", last.content + response if begun else response)
+        turns = (*before, answer) if begun else (*before, last, answer)
+    return turns
 
 
 def _shots_text(shots: Sequence[Shot], base: Stimulus, render_chat: RenderChat | None) -> str:

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from repeng.distributions.chat_form import require_chat_template
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus, StimulusText
 from repeng.distributions.turns import TurnCharacters, example_texts, text_turns, turn_close
@@ -145,8 +144,6 @@ def stimulus_texts(split: Split, numbers: Sequence[int], stimulus: Stimulus, tok
     Raises:
         BadInput: a prompt is a chat, or the stimulus writes chats, and the tokenizer has no chat template.
     """
-    if stimulus.form == "chat":
-        require_chat_template(tokenizer, stimulus.name)
     return [text for number in numbers for text in example_texts(split.examples[number], stimulus, tokenizer)]
 
 

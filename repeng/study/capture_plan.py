@@ -18,7 +18,8 @@ from repeng.activations.capture import CaptureSummary, capture, keep_house
 from repeng.activations.store.files import LOGPROB, ActivationKey, SplitKey, split_key
 from repeng.activations.store.request import MissingActivations, Request, capture_record, needed
 from repeng.activations.store.store import Store
-from repeng.distributions.chat_form import ChatFormCounts, require_chat_template
+from repeng.distributions.chat import require_chat_template
+from repeng.distributions.chat_form import ChatFormCounts
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import CHAT, Stimulus
 from repeng.errors import BadInput
@@ -271,11 +272,10 @@ def _check_template(model: str, jobs: Sequence[Job], missing: Sequence[MissingAc
     """Say before the model runs that it has no chat template, where texts are to be written with one."""
     lacking = {lack.key.stimulus for lack in missing}
     forms = {stimulus.name: stimulus.form for job in jobs for stimulus in job.request.stimuli}
-    chats = sorted(name for name in lacking if forms[name] == "chat")
-    if chats:
-        from repeng.tuning.loading import load_tokenizer
+    if any(forms[name] == "chat" for name in lacking):
+        from repeng.models.pretrained import load_tokenizer
 
-        require_chat_template(load_tokenizer(model), chats[0])
+        require_chat_template(load_tokenizer(model))
 
 
 def _jobs(wanted: Mapping[Split, frozenset[RequiredActivations]], layers: tuple[int, ...] | None) -> tuple[Job, ...]:

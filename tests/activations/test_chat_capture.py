@@ -117,9 +117,9 @@ def test_the_response_s_tokens_are_the_response_and_the_turns_are_the_chat_s(fam
     assert lm.tokenizer.decode(texts_of(lm, "chat_contrast_no")[0].ids).endswith("No")
 
 
-def test_a_tokenizer_without_a_template_is_told_of_by_the_stimulus_s_name(lm: LanguageModel, tmp_path: Path) -> None:
+def test_a_tokenizer_without_a_template_is_told_of_before_the_model_runs(lm: LanguageModel, tmp_path: Path) -> None:
     lm.tokenizer.chat_template = None
-    with pytest.raises(BadInput, match=r"the stimulus 'chat_lat2' is written with .* has none; .*--stimuli plain"):
+    with pytest.raises(BadInput, match=r"chats are written with .* has none; .*--stimuli plain"):
         capture(lm, [SPLIT], request("chat_lat2"), Store(tmp_path))
     with pytest.raises(BadInput, match="its prompt is a text and no chat, .* take last, or chat"):
         texts_of(lm, "plain", closed=True)

@@ -47,6 +47,9 @@ def said(prompt: str) -> list[str]:
         ("S.\n\n### Instruction:\nBot.\n\n## User input:Hi\n\n## Your response:\n", "S.\n\nBot.\n\n## User input:Hi"),
         # What is the text's own stays: other headings, a second input, indented code.
         ("### Instruction:\nA\n\n### Input:\n    x\n### Eg\ny\n### Input:\nz", "A\n\n    x\n### Eg\ny\n### Input:\nz"),
+        ("### Instruction:\nEnd it with ## Response:", "End it with ## Response:"),
+        ("### Instruction:\nEnd it with ### Response:", "End it with ### Response:"),
+        ("### Instruction:\nSay # or ## comment:\n\n### Response:\n", "Say # or ## comment:"),
         ("### Instruction:\n### Response: is a heading\n\n### Response:\n", "### Response: is a heading"),
     ],
 )  # fmt: skip

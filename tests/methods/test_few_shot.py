@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from repeng.distributions.chat import RenderChat
 from repeng.distributions.schema import Example, Message, Split
-from repeng.distributions.stimuli import STIMULI
+from repeng.distributions.stimuli import STIMULI, Stimulus
 from repeng.errors import BadInput
 from repeng.methods.few_shot import few_shot_stimulus, room_for_shots
 
@@ -70,3 +71,71 @@ def test_a_chat_without_a_template_is_refused() -> None:
     chat = Split("c", "train", (Example((Message("user", "hi"),), ("a", "b"), 0),))
     with pytest.raises(BadInput, match="chat template"):
         few_shot_stimulus(chat, count_tokens=words, room=99)
+
+
+SAYS = Message("system", "Be brief.")
+OTHER = Message("system", "Be long.")
+
+
+def strict(messages: tuple[Message, ...]) -> str:
+    """As a template that takes one system message, at the start, and then user and assistant in turn."""
+    turns = messages[messages[:1] == (SAYS,) :]
+    if [turn.role for turn in turns] != ["user", "assistant"] * (len(turns) // 2) + ["user"] * (len(turns) % 2):
+        raise BadInput("roles must alternate")
+    return loose(messages)
+
+
+def loose(messages: tuple[Message, ...]) -> str:
+    """As a template that takes every message, and lets the last one go on where it is the assistant's."""
+    text = "".join(f"<{message.role}>{message.content};" for message in messages)
+    return text.removesuffix(";") if messages[-1].role == "assistant" else f"{text}<assistant>"
+
+
+def chats(*prompts: tuple[Message, ...] | str) -> Split:
+    return Split("chats", "train", tuple(Example(prompt, ("no", "yes"), 1) for prompt in prompts))
+
+
+def in_chat(source: Split, render: RenderChat) -> Stimulus:
+    return few_shot_stimulus(source, count_tokens=words, room=99, base=STIMULI["chat"], render_chat=render)
+
+
+def user(text: str) -> Message:
+    return Message("user", text)
+
+
+def test_in_chat_form_a_system_message_that_is_repeated_is_said_once() -> None:
+    stimulus = in_chat(chats(*((SAYS, user(f"{n}?")) for n in range(4))), strict)
+    text = stimulus.parts(Example((SAYS, user("9?")), ("a", "b"), 0), strict)[0].text
+    shots = sorted(f"<user>{n}?;<assistant>yes;" for n in range(4))
+    assert text.startswith("<system>Be brief.;<user>") and text.endswith(";<user>9?;<assistant>a")
+    assert all(shot in text for shot in shots) and text.count("system") == 1
+    # A prompt without one follows in the same chat.
+    assert stimulus.parts(Example("9?", ("a", "b"), 0), strict)[0].text == text
+
+
+def test_in_chat_form_another_system_message_stays_for_the_template_to_take_or_refuse() -> None:
+    stimulus = in_chat(chats((SAYS, user("1?"))), strict)
+    other = Example((OTHER, user("9?")), ("a", "b"), 0)
+    assert stimulus.parts(other, loose)[0].text == (
+        "<system>Be brief.;<user>1?;<assistant>yes;<system>Be long.;<user>9?;<assistant>a"
+    )
+    with pytest.raises(BadInput, match="must alternate"):
+        stimulus.parts(other, strict)
+
+
+def test_in_chat_form_a_response_goes_on_with_the_turn_that_its_prompt_ends_with() -> None:
+    stimulus = in_chat(chats((user("1?"), Message("assistant", "Well, "))), strict)
+    assert stimulus.shots == (user("1?"), Message("assistant", "Well, yes"))
+    begun = Example((user("9?"), Message("assistant", "So ")), ("a", "b"), 0)
+    assert stimulus.parts(begun, strict)[0].text == "<user>1?;<assistant>Well, yes;<user>9?;<assistant>So a"
+
+
+@pytest.mark.parametrize("prompt", ["", (SAYS,), (Message("assistant", "So "),)], ids=["empty", "system", "begun"])
+def test_in_chat_form_a_prompt_without_a_user_s_turn_is_refused_before_and_behind_others(
+    prompt: tuple[Message, ...] | str,
+) -> None:
+    stimulus = in_chat(chats((SAYS, user("1?"))), loose)
+    with pytest.raises(BadInput, match="no user speaks before the assistant, .* leave few-shot in chat form out"):
+        stimulus.parts(Example(prompt, ("a", "b"), 0), loose)
+    with pytest.raises(BadInput, match="no user speaks before the assistant"):
+        in_chat(chats(prompt), loose)
