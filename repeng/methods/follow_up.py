@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from repeng.distributions.follow_ups import FOLLOW_UPS
 from repeng.distributions.schema import Split
-from repeng.distributions.stimuli import Form, get_stimulus, in_form
+from repeng.distributions.stimuli import get_stimulus, in_form
 from repeng.errors import BadInput, UnknownName
 from repeng.methods.base import RequiredActivations
-from repeng.methods.prompted import Prompted, Verdict
+from repeng.methods.prompted import NamedMethod, Prompted, Verdict
 
 PREFIX = "ask:"
 """Of the method's name, before the question's."""
@@ -31,27 +31,25 @@ class Ask(Prompted):
     question: str = ""
     best: str = VERDICTS[0]
 
-    @classmethod
-    def named(cls, name: str, question: str, best: str | None = None, form: Form = "plain") -> Ask:
-        """The method of a question's name.
+    PARAMETERS: ClassVar[tuple[str, ...]] = ("best",)
 
-        Args:
-            name: the method's.
-            question: with or without `ask:` before it.
-            best: None for the answer that follows an honest response, or Yes where that is open.
-            form: how the texts are written.
+    @classmethod
+    def named(cls, asked: NamedMethod) -> Ask:
+        """The method of `ask:QUESTION`; `best` is by default what an honest response is followed by, or Yes if open.
 
         Raises:
             UnknownName: there is no such question.
             BadInput: `best` is neither yes nor no.
         """
-        question = question.removeprefix(PREFIX)
+        question, best = asked.name.removeprefix(PREFIX), asked.parameters.get("best")
         if question not in FOLLOW_UPS:
             raise UnknownName("follow-up question", question, FOLLOW_UPS)
         best = (FOLLOW_UPS[question].honest or "Yes").lower() if best is None else str(best).lower()
         if best not in VERDICTS:
-            raise BadInput(f"method {name!r}: best is {best!r}; give yes or no, whichever speaks for a right response")
-        return cls(name, question=question, best=best, form=form)
+            raise BadInput(
+                f"method {asked.full!r}: best is {best!r}; give yes or no, whichever speaks for a right response"
+            )
+        return cls(asked.full, question=question, best=best, form=asked.form)
 
     @property
     def title(self) -> str:  # type: ignore[override]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +18,7 @@ from repeng.methods.base import (
     Answer,
     Kind,
     Method,
+    MethodSettings,
     Note,
     PairProbabilities,
     RequiredActivations,
@@ -25,18 +27,65 @@ from repeng.methods.base import (
     Target,
     no_note,
 )
+from repeng.methods.names import with_parameters
 from repeng.metrics import auroc_values
 from repeng.probes.calibration import TextCalibration, fit_text_calibration
 from repeng.probes.zero_shot import zero_shot_genies
 
 
 @dataclass(frozen=True)
-class Prompted(Method):
-    """A method that fits nothing; a source of labelled texts chooses which way round it is, and a threshold.
+class NamedMethod:
+    """A method that prompts the model, as a user named it.
+
+    Attributes:
+        name: without parameters.
+        form: how the texts are written that the model is given.
+        parameters: the others.
+        settings: what the methods of a study share.
+    """
+
+    name: str
+    form: Form
+    parameters: Mapping[str, Any]
+    settings: MethodSettings
+
+    @property
+    def full(self) -> str:
+        """The name with parameters; the plain form, being the default, is none of them."""
+        form = {} if self.form == "plain" else {"stimulus": self.form}
+        return with_parameters(self.name, {**self.parameters, **form})
+
+
+class InForms(Method):
+    """A method that prompts the model with texts in either form, as the parameter `stimulus` of its name says.
 
     Attributes:
         form: how the texts are written that the model is given.
+        PARAMETERS: what else its name may say in parentheses.
     """
+
+    kind: Kind = "prompted"
+    form: Form = "plain"
+    PARAMETERS: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    @abstractmethod
+    def named(cls, asked: NamedMethod) -> InForms:
+        """The method of a name.
+
+        Raises:
+            BadInput: a parameter has a value that it cannot have, or the method of this name has no such form.
+        """
+
+    @classmethod
+    def has_chat_form(cls, name: str) -> bool:  # noqa: ARG003
+        """Whether the method of a name without parameters has a chat form."""
+        return True
+
+
+@dataclass(frozen=True)
+class Prompted(InForms):
+    """A method that fits nothing; a source of labelled texts chooses which way round it is, and a threshold."""
 
     name: str
     kind: Kind = "prompted"
@@ -111,9 +160,19 @@ class ZeroShot(Prompted):
         "zero-shot-genies": "zero_shot_genies",
     }
 
+    @classmethod
+    def named(cls, asked: NamedMethod) -> ZeroShot:
+        """The name without the form is the rule."""
+        return cls(asked.full, rule=asked.name, form=asked.form)
+
+    @classmethod
+    def has_chat_form(cls, name: str) -> bool:
+        """Of every rule but the released one."""
+        return cls.STIMULUS[name] == "plain"
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "rule", self.rule or self.name)
-        if self.rule == "zero-shot-genies" and self.form != "plain":
+        if self.form == "chat" and not self.has_chat_form(self.rule):
             raise BadInput(f"method {self.name!r}: zero-shot-genies reads what GENIES' code reads; take zero-shot")
         # The released rule divides by the longer of two responses.
         object.__setattr__(self, "takes_texts", self.rule != "zero-shot-genies")
@@ -158,6 +217,11 @@ class Truthfulness(Prompted):
 
     name: str = "truthfulness"
     title: str = "the model's verdict, Yes against No"
+
+    @classmethod
+    def named(cls, asked: NamedMethod) -> Truthfulness:
+        """There is one, in two forms."""
+        return cls(asked.full, form=asked.form)
 
     def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
         """The log-probability of each verdict."""

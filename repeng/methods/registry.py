@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from repeng.distributions.follow_ups import FOLLOW_UPS
 from repeng.distributions.stimuli import FORMS, Form
@@ -17,7 +16,7 @@ from repeng.methods.names import parse_name, with_parameters
 from repeng.methods.plugins.genies_folder import FolderPlugin, GeniesFolder
 from repeng.methods.plugins.python_object import PythonObject, entry_point_references
 from repeng.methods.probes import ProbeMethod
-from repeng.methods.prompted import Truthfulness, ZeroShot
+from repeng.methods.prompted import InForms, NamedMethod, Truthfulness, ZeroShot
 from repeng.methods.text import SCORERS, TextMethod
 from repeng.methods.weight_tuning import Tuning
 from repeng.probes.own_file import is_probe_reference
@@ -25,6 +24,13 @@ from repeng.probes.registry import known_probes
 from repeng.probes.sklearn_probe import is_sklearn_reference
 from repeng.tuning.settings import METHODS as TUNING
 
+PROMPTED: Mapping[str, type[InForms]] = {
+    **dict.fromkeys(ZeroShot.STIMULUS, ZeroShot),
+    "few-shot": FewShot,
+    "truthfulness": Truthfulness,
+    **{PREFIX + question: Ask for question in FOLLOW_UPS},
+}
+"""Methods that prompt the model with texts in either form, by name."""
 BASELINE = "zero-shot"
 """Whose accuracy on a target stands as the baseline."""
 ALL = (
@@ -36,8 +42,7 @@ ALL = (
 
 def method_names() -> tuple[str, ...]:
     """Every name that `--methods` takes, besides folders and `module:name`."""
-    named = {*known_probes(), *TUNING, *ZeroShot.STIMULUS, "few-shot", "truthfulness", *SCORERS}
-    return tuple(sorted(named | {PREFIX + question for question in FOLLOW_UPS} | set(entry_point_references())))
+    return tuple(sorted({*known_probes(), *TUNING, *PROMPTED, *SCORERS, *entry_point_references()}))
 
 
 def make_methods(names: tuple[str, ...], settings: MethodSettings) -> tuple[Method, ...]:
@@ -56,23 +61,14 @@ def make_method(text: str, settings: MethodSettings) -> Method:
     """The method of one name, with its parameters."""
     name, parameters = parse_name(text)
     full = with_parameters(name, parameters)
-    if name == "few-shot":
-        _check(full, parameters, ("shots", "stimulus"))
-        form = _form(full, parameters)
-        return FewShot(full, settings.model, settings.max_length, seed=settings.seed, form=form, **parameters)
-    if name.startswith(PREFIX):
-        _check(full, parameters, ("best", "stimulus"))
-        return Ask.named(full, name, form=_form(full, parameters), **parameters)
+    if (prompted := prompted_class(name)) is not None:
+        _check(full, parameters, (*prompted.PARAMETERS, "stimulus"))
+        form = _form(full, parameters.pop("stimulus", "plain"))
+        return prompted.named(NamedMethod(name, form, parameters, settings))
     if name in TUNING:
         return Tuning(full, name, settings, parameters)
     if name in known_probes() or is_probe_reference(name) or is_sklearn_reference(name):
         return ProbeMethod(NamedProbe.made(name, parameters), settings)
-    if name in ZeroShot.STIMULUS:
-        _check(full, parameters, ("stimulus",))
-        return ZeroShot(full, rule=name, form=_form(full, parameters))
-    if name == "truthfulness":
-        _check(full, parameters, ("stimulus",))
-        return Truthfulness(full, form=_form(full, parameters))
     _check(full, parameters, ())
     if name in SCORERS:
         return TextMethod(name, settings.seed, settings.fits)
@@ -83,9 +79,12 @@ def make_method(text: str, settings: MethodSettings) -> Method:
     raise UnknownName("method", name, (*method_names(), "all", "a folder with train.py and eval.py"))
 
 
-def _form(name: str, parameters: dict[str, Any]) -> Form:
-    """The form of the texts, taken out of a prompted method's parameters."""
-    given = parameters.pop("stimulus", "plain")
+def prompted_class(name: str) -> type[InForms] | None:
+    """The class of a method that prompts the model, by its name without parameters; None of another."""
+    return Ask if name.startswith(PREFIX) else PROMPTED.get(name)
+
+
+def _form(name: str, given: object) -> Form:
     for form in FORMS:
         if given == form:
             return form

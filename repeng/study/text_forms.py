@@ -7,17 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from repeng.distributions.stimuli import STIMULI, Form, in_form
 from repeng.errors import BadInput
-from repeng.methods.follow_up import PREFIX
 from repeng.methods.named_probe import NamedProbe
 from repeng.methods.names import parse_name, with_parameters
-from repeng.methods.prompted import ZeroShot
-from repeng.methods.registry import ALL, BASELINE
+from repeng.methods.registry import ALL, BASELINE, prompted_class
 from repeng.probes.own_file import is_probe_reference
 from repeng.probes.registry import known_probes
 from repeng.probes.sklearn_probe import is_sklearn_reference
 
-PROMPTED = (*(name for name, stimulus in ZeroShot.STIMULUS.items() if stimulus == "plain"), "few-shot", "truthfulness")
-"""Methods that prompt the model and have both forms; follow-up questions do too."""
 MIXED = re.compile(r"\+[\d.e-]+%$")
 """What the name of a method that is fitted on an augmented source ends with."""
 
@@ -32,9 +28,10 @@ def in_chat_form(name: str) -> str | None:
         BadInput: a probe of that name cannot be made.
     """
     bare, parameters = parse_name(name)
-    if bare in PROMPTED or bare.startswith(PREFIX):
-        given = parameters.get("stimulus", "plain")
-        return with_parameters(bare, {**parameters, "stimulus": in_form("plain", "chat")}) if given == "plain" else None
+    if (prompted := prompted_class(bare)) is not None:
+        is_plain = parameters.get("stimulus", "plain") == "plain"
+        chat = with_parameters(bare, {**parameters, "stimulus": in_form("plain", "chat")})
+        return chat if is_plain and prompted.has_chat_form(bare) else None
     if not (bare in known_probes() or is_probe_reference(bare) or is_sklearn_reference(bare)):
         return None
     named = NamedProbe.made(bare, parameters)

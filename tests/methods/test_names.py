@@ -67,6 +67,17 @@ def test_other_parameters_are_other_methods_and_equal_ones_the_same(settings: Me
     assert [method.name for method in made] == ["logistic(C=0.1)", "mms"]
 
 
+def test_the_plain_form_being_the_default_is_not_in_a_name(settings: MethodSettings) -> None:
+    names = ("zero-shot", "truthfulness", "few-shot(shots=2)", "ask:is_false(best='no')")
+    said = [
+        make_method(f"{name.removesuffix(')')}{', ' if '(' in name else '('}stimulus=plain)", settings)
+        for name in names
+    ]
+    assert [method.name for method in said] == list(names)
+    assert [method.identity() for method in said] == [make_method(name, settings).identity() for name in names]
+    assert len(make_methods(("zero-shot", "zero-shot(stimulus=plain)", "zero-shot(stimulus=chat)"), settings)) == 2
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

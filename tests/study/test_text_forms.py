@@ -14,7 +14,8 @@ from transformers import AutoTokenizer
 
 from repeng.distributions.follow_ups import FOLLOW_UPS
 from repeng.errors import BadInput
-from repeng.methods.registry import ALL
+from repeng.methods.base import MethodSettings
+from repeng.methods.registry import ALL, PROMPTED, make_method
 from repeng.study.settings import Study
 from repeng.study.study import StudyOutcome, plan_study, run_study
 from repeng.study.text_forms import baseline_of, form_pairs, in_chat_form, methods_in_forms
@@ -170,7 +171,7 @@ def test_a_model_without_a_template_is_refused_before_it_runs(
     study_of: StudyOf, small_world: Path, tmp_path: Path
 ) -> None:
     study = study_of(small_world, tmp_path, methods=("mms",), stimuli=("plain", "chat"))
-    with pytest.raises(BadInput, match=r"the stimulus 'chat' is written with .* has none; take a chat model, or leave"):
+    with pytest.raises(BadInput, match=r"chats are written with .* has none; take a chat model, or plain text: leave"):
         plan_study(study)
     assert not (tmp_path / "store").exists()
 
@@ -207,3 +208,17 @@ def test_a_method_that_has_no_such_form_says_so(
 
 def test_every_follow_up_question_has_a_chat_form() -> None:
     assert all(in_chat_form(f"ask:{name}") == f"ask:{name}(stimulus='chat')" for name in FOLLOW_UPS)
+
+
+@pytest.mark.parametrize("name", PROMPTED)
+def test_every_method_that_prompts_has_the_forms_that_its_class_says(name: str, tmp_path: Path) -> None:
+    settings = MethodSettings("toy", 3, 256, "toy-0", tmp_path / "plugins", tmp_path / "tuned")
+    asked = f"{name}(stimulus=chat)"
+    assert (in_chat_form(name) is not None) == PROMPTED[name].has_chat_form(name)
+    if not PROMPTED[name].has_chat_form(name):
+        with pytest.raises(BadInput, match="reads what GENIES' code reads"):
+            make_method(asked, settings)
+        return
+    made = make_method(asked, settings)
+    assert isinstance(made, PROMPTED[name]) and made.form == "chat"
+    assert make_method(str(in_chat_form(name)), settings).identity() == made.identity()
