@@ -51,9 +51,15 @@ def benchmark_cautions(world: LoadedBenchmark) -> list[Caution]:
     fitted = [(of[source].train, of[target].test) for source, target in dict.fromkeys(names)]
     trains, tests = [train for train, _ in fitted], [test for _, test in fitted]
     found = data_cautions(trains, tests, find_overlaps(fitted))
-    named = f"{world.left_out} of the {world.left_out + len(shifts)} shifts of {world.benchmark.name}"
-    left_out = [Caution("left_out", named, "no " + ", ".join(world.missing))] if world.left_out else []
-    return [*left_out, *found, *own_sources(() if world.every_pair else shifts)]
+    return [*left_out_cautions(world), *found, *own_sources(() if world.every_pair else shifts)]
+
+
+def left_out_cautions(world: LoadedBenchmark) -> list[Caution]:
+    """That of shifts whose data are not there, if there are any."""
+    if not world.left_out:
+        return []
+    named = f"{world.left_out} of the {world.left_out + len(world.benchmark.shifts)} shifts of {world.benchmark.name}"
+    return [Caution("left_out", named, "no " + ", ".join(world.missing))]
 
 
 def null_cautions(own: Mapping[tuple[str, str], Evaluation]) -> list[Caution]:

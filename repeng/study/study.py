@@ -35,7 +35,14 @@ from repeng.results import (
 from repeng.study.augment import augment
 from repeng.study.capability import Capability, target_tuned_capability, write_capability
 from repeng.study.capture_plan import CachePlan, Job, ModelSettings, plan_cache
-from repeng.study.cautions import Failure, failure_cautions, null_cautions, version_cautions, write_cautions
+from repeng.study.cautions import (
+    Failure,
+    failure_cautions,
+    left_out_cautions,
+    null_cautions,
+    version_cautions,
+    write_cautions,
+)
 from repeng.study.evaluations import (
     MethodEvaluation,
     Runner,
@@ -195,6 +202,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     fitted = list(dict.fromkeys((task.source, task.target) for task in learns))
     overlaps = tuple(find_overlaps(fitted))
     cautions = (
+        *left_out_cautions(world),
         *data_cautions([train for train, _ in fitted], list(dict.fromkeys(task.target for task in tasks)), overlaps),
         *own_sources(() if world.every_pair else world.benchmark.shifts),
         *threshold_cautions(world, benign),

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from small_world import SHIFTS, silent
 
 from repeng.metrics import Evaluation
 from repeng.study.capability import target_tuned_capability, write_capability
 from repeng.study.evaluations import MethodEvaluation, StudyEvaluations
+from repeng.study.settings import Study
+from repeng.study.study import StudyOutcome, plan_study, run_study
 
 
 def answer(accuracy: float, held_out: float | None) -> MethodEvaluation:
@@ -46,3 +51,26 @@ def test_a_capability_is_written_as_genies_has_it(tmp_path: Path) -> None:
         "target": "t",
         "target_reference": "t",
     }
+
+
+def test_without_capability_accuracies_are_the_same_and_targets_are_not_learned_from(
+    small_world: Path, study_of: Callable[..., Study], tmp_path: Path
+) -> None:
+    def run(place: Path, **settings: Any) -> StudyOutcome:
+        study = study_of(small_world, place, methods=("mms", "zero-shot"), **settings)
+        return run_study(plan_study(study), progress=silent, note=lambda _line: None)
+
+    whole, without = run(tmp_path / "whole"), run(tmp_path / "without", capability=False)
+    sources = {shift.source for shift in SHIFTS}
+    assert {task.source.distribution for task in without.plan.tasks} == sources
+    assert {task.source.distribution for task in whole.plan.tasks} > sources
+    captured = {place.parent.name for place in (tmp_path / "without" / "store").glob("*/*/train.*")}
+    assert captured == sources
+    figures = ("accuracy", "accuracy_low", "accuracy_high", "source_id_accuracy", "baseline_accuracy")
+    shifts = [[row for row in one.rows if not row.method.startswith("target-tuned")] for one in (whole, without)]
+    assert len(shifts[0]) == len(shifts[1]) == 2 * len(SHIFTS)
+    for row, bare in zip(*shifts, strict=True):
+        assert [getattr(row, name) for name in figures] == [getattr(bare, name) for name in figures]
+        assert row.elicitation is not None
+        assert bare.elicitation is None and bare.target_tuned_capability is None
+    assert not (tmp_path / "without" / "out" / "target_tuned_capability").exists()
