@@ -108,5 +108,5 @@ def _has_another_form(name: str) -> bool:
     """Whether a method is plain and could be asked in chat form."""
     try:
         return in_chat_form(name) is not None
-    except BadInput:  # such as a probe of the user's own whose file is gone
+    except BadInput:  # such as a probe of another version's, with parameters that are not known here
         return form_of(name) == "plain"

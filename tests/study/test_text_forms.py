@@ -68,7 +68,7 @@ def test_the_baseline_is_plain_zero_shot_unless_nothing_is_plain() -> None:
     assert baseline_method(("mms", CHATS[0], "length")) == "zero-shot"
     assert baseline_method((CHATS[0], "length")) == "zero-shot(stimulus='chat')"
     assert baseline_method(("length", "lora")) == "zero-shot"
-    assert baseline_method((CHATS[0], "gone.py:Probe")) == "zero-shot"
+    assert baseline_method((CHATS[0], "mms(of_another_version=1)")) == "zero-shot"
 
 
 @pytest.mark.parametrize(
