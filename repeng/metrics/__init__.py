@@ -8,9 +8,8 @@ from repeng.metrics.calibration import (
     rms_calibration_error,
 )
 from repeng.metrics.comparison import correlation, holm, mistake_kappa
-from repeng.metrics.crossed import DifferenceOfKinds, difference_of_kinds
 from repeng.metrics.differences import mean_paired_difference
-from repeng.metrics.draws import mean_of_draws
+from repeng.metrics.draw_means import mean_of_draws
 from repeng.metrics.evaluation import AGREES, PAIR_ACCURACY, Evaluation
 from repeng.metrics.figures import FIGURES, Figures, TextFigures, auroc, brier, figure_inputs, figures_of
 from repeng.metrics.intervals import (
@@ -22,6 +21,7 @@ from repeng.metrics.intervals import (
     mean_interval,
     prompt_variance,
 )
+from repeng.metrics.kind_differences import DifferenceOfKinds, difference_of_kinds
 from repeng.metrics.nulls import cell_p, cosine_null_ends, cosine_p, null_p
 from repeng.metrics.pair_correlation import grouped_correlation, grouped_rank_correlation
 from repeng.metrics.ranking import auroc_values

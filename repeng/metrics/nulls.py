@@ -7,6 +7,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
+from repeng.errors import BadInput
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.intervals import CHANCE, chance_p
 from repeng.metrics.resampling import LEVEL
@@ -72,6 +73,9 @@ def cosine_p(cosine: float, null: Float[np.ndarray, " null"]) -> float:
     Args:
         cosine: between -1 and 1.
         null: two draws or more.
+
+    Raises:
+        BadInput: there are fewer.
     """
     from scipy.special import stdtr
 
@@ -83,7 +87,11 @@ def cosine_p(cosine: float, null: Float[np.ndarray, " null"]) -> float:
 
 
 def cosine_null_ends(null: Float[np.ndarray, " null"]) -> tuple[float, float]:
-    """Where one more draw of a null of cosines lies, 95 % of the time: beyond it `cosine_p` is under 0.05."""
+    """Where one more draw of a null of cosines lies, 95 % of the time: beyond it `cosine_p` is under 0.05.
+
+    Raises:
+        BadInput: there are fewer than two draws.
+    """
     from scipy.special import stdtrit
 
     mean, reach = _next_z(null)
@@ -93,6 +101,8 @@ def cosine_null_ends(null: Float[np.ndarray, " null"]) -> tuple[float, float]:
 
 def _next_z(null: Float[np.ndarray, " null"]) -> tuple[float, float]:
     """The mean of a null's Fisher z, and the standard error of one more draw about it."""
+    if len(null) < 2:
+        raise BadInput(f"{len(null)} draws of a null, whose spread needs two; draw more")
     z = _fisher_z(null)
     return float(z.mean()), float(z.std(ddof=1)) * math.sqrt(1 + 1 / len(z))
 

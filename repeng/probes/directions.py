@@ -17,6 +17,9 @@ from repeng.probes.repeats import FitPlan
 from repeng.probes.selection import Curves
 from repeng.probes.source import BLOCK_BYTES, LayerSource, SourceData, layer_blocks, take
 
+FEWEST_OF_A_FIT = 2
+"""Shuffled labellings of each fit: fits that are asked alone must have a null whose spread can be told."""
+
 
 @dataclass(frozen=True, eq=False)
 class Directions:
@@ -66,13 +69,13 @@ def fit_directions(
     stream: int = 0,
     block_bytes: int = BLOCK_BYTES,
 ) -> Directions | None:
-    """The directions of the fits of `fit_repeatedly`, with as many draws of each control.
+    """The directions of the fits of `fit_repeatedly`, with draws of each control.
 
     Args:
         spec: the probe and how it is fitted.
         source: the labelled activations.
         fits: how many fits.
-        draws: how many of each control; those of shuffled labels are shared out among the fits.
+        draws: how many of each control; those of shuffled labels are shared out among the fits, two or more to each.
         stream: of the random directions, which of two streams are independent.
         block_bytes: as in `fit_probe`.
 
@@ -85,8 +88,8 @@ def fit_directions(
     if not spec.probe.learns:
         return None
     plan = FitPlan.of(spec, source, fits)
-    fit_of_shuffled = np.sort(np.arange(draws) % len(plan.specs))
-    counts = np.bincount(fit_of_shuffled, minlength=len(plan.specs)).tolist()
+    fit_of_shuffled = np.sort(np.arange(max(draws, FEWEST_OF_A_FIT * len(plan.specs))) % len(plan.specs))
+    counts = np.bincount(fit_of_shuffled).tolist()
     tosses = [plan.toss(fit, count, source) for fit, count in enumerate(counts)]
     blocks: list[list[tuple[Probe, Curves]]] = [[] for _ in plan.specs]
     shuffled: list[list[Probe]] = []
@@ -97,9 +100,7 @@ def fit_directions(
             return None
         for own, fitted, split in zip(blocks, made, plan.splits, strict=True):
             own.append((fitted, judge(plan.rule, fitted, data, split)))
-        shuffled.append(
-            [toss.block(one, data).probe for toss, one, count in zip(tosses, made, counts, strict=True) if count]
-        )
+        shuffled.append([toss.block(one, data).probe for toss, one in zip(tosses, made, strict=True)])
         random.append(random_directions(made[0], data, plan.pairs(0).train, count=draws, seed=[spec.seed, stream]))
     found = [chosen(one, own) for one, own in zip(plan.specs, blocks, strict=True)]
     layers, has_heads = found[0].fitted_layers, found[0].has_heads

@@ -18,6 +18,9 @@ from repeng.report.pictures import save_chart
 from repeng.report.tables import grid_table
 from repeng.results import write_csv
 
+Row = dict[str, Any]
+"""Of a table: what stands in it, by column."""
+
 MOST_ROWS = 60
 """A longer table is not for a terminal, and folded on a page."""
 
@@ -105,7 +108,7 @@ class Answer:
         )
 
 
-def interval_columns(name: str, found: Estimate | None) -> dict[str, Any]:
+def interval_columns(name: str, found: Estimate | None) -> Row:
     """A figure and its interval as three columns; blank where there is none."""
     ends = (None, None, None) if found is None else (found.value, found.low, found.high)
     return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))

@@ -13,9 +13,10 @@ import pandas as pd
 from rich.table import Table
 
 from repeng.atomic import write_atomically
+from repeng.report.answer import Row
 from repeng.report.compare_charts import agreement_chart, scatter_chart, size_chart
 from repeng.report.compared_studies import compared_methods, method_pairs, read_compared_studies
-from repeng.report.comparisons import QUESTIONS, Row, scatter_rows
+from repeng.report.comparisons import QUESTIONS, scatter_rows
 from repeng.report.frames import items_of
 from repeng.report.meaning import MEANING
 from repeng.report.page import Grid, Picture, draw, grid_of, write_page

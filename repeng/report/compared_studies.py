@@ -20,6 +20,7 @@ from repeng.report.frames import with_figures
 from repeng.report.predictions import Key, Prediction, read_predictions, same_items
 from repeng.results import AUROC, CAPABILITY, ResultRow, figure_name, read_results, results_frame, row_from
 from repeng.study.rescore import read_capability
+from repeng.study.text_forms import baseline_method
 
 log = logging.getLogger(__name__)
 
@@ -195,6 +196,8 @@ def _rows_of_evaluations(path: Path, known: Mapping[Key, Prediction], shifts: Se
         if source not in ("", target)
     ]
     evaluations = {key: one.evaluation for key, one in known.items()}
+    methods = list(dict.fromkeys(key[:2] for key in known))
+    baselines = {model: baseline_method(name for of, name in methods if of == model) for model, _ in methods}
     return [
         row_from(
             evaluations[model, method, shift.source, shift.target],
@@ -203,11 +206,11 @@ def _rows_of_evaluations(path: Path, known: Mapping[Key, Prediction], shifts: Se
             layers="",
             shift=shift,
             source_id=evaluations.get((model, method, shift.source, shift.source)),
-            baseline=evaluations.get((model, "zero-shot", shift.source, shift.target)),
+            baseline=evaluations.get((model, baselines[model], shift.source, shift.target)),
             capability=_capability(path, model, shift.target),
             kind=known[model, method, shift.source, shift.target].kind,
         )
-        for model, method in dict.fromkeys(key[:2] for key in known)
+        for model, method in methods
         for shift in wanted
         if (model, method, shift.source, shift.target) in known
     ]

@@ -15,21 +15,23 @@ from jaxtyping import Int
 
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation, correlation, holm, mean_paired_difference, mistake_kappa
+from repeng.report.answer import Row
 from repeng.report.compared_studies import ComparedMethod, MethodPair, shared_evaluations
-from repeng.results import FITTED, figure_name
+from repeng.report.zero_shot_baseline import zero_shot_of
+from repeng.results import figure_name
+from repeng.study.text_forms import zero_shot_form
 
 RESAMPLES = 1000
 
-Row = dict[str, Any]
-
 
 def scatter_rows(methods: Sequence[ComparedMethod]) -> list[Row]:
-    """Accuracy of two on each shift that both have: models of one method, else every method against zero-shot."""
+    """Accuracy of two on each shift that both have: models of one method, else every method against its zero-shot."""
     pairs = _of_one_method(methods)
     for figure in dict.fromkeys(one.figure for one in methods) if not pairs else ():
         alike = [one for one in methods if one.figure == figure]
-        first = next((one for one in alike if one.method == "zero-shot"), alike[0])
-        pairs += [(first, one) for one in alike if one is not first]
+        first = next((one for one in alike if zero_shot_form(one.method)), alike[0])
+        against = [(own.method if (own := zero_shot_of(one, alike)) else first, one) for one in alike]
+        pairs += [(other, one) for other, one in against if other is not one]
     rows = []
     for a, b in pairs:
         shared = a.measured.join(b.measured["accuracy"], rsuffix="_of_b", how="inner").reset_index()
@@ -53,14 +55,6 @@ def _of_one_method(methods: Sequence[ComparedMethod]) -> list[MethodPair]:
     """Every two models, or studies, of one method."""
     both = itertools.combinations(methods, 2)
     return [(a, b) for a, b in both if (a.method, a.figure) == (b.method, b.figure)]
-
-
-def zero_shot_correlations(methods: Sequence[ComparedMethod]) -> list[Row]:
-    """Does zero-shot accuracy on the target foretell generalization accuracy? By fitted method, over shifts."""
-    known = {
-        one.title: one.measured[["baseline_accuracy", "accuracy"]].dropna() for one in methods if one.kind in FITTED
-    }
-    return [{"method": title, **_correlations(figures)} for title, figures in known.items() if len(figures)]
 
 
 def elicitation_by_size(methods: Sequence[ComparedMethod]) -> list[Row]:
@@ -173,13 +167,6 @@ QUESTIONS = (
         "Accuracy over shifts, one model against another",
         "Does one model's accuracy foretell another's? Pearson's coefficient with its interval, and Spearman's.",
         "needs one method on two models or in two studies.",
-    ),
-    Question(
-        zero_shot_correlations,
-        "Accuracy against zero-shot accuracy, over shifts",
-        "Does zero-shot accuracy on the target foretell generalization? Pearson's coefficient with its interval, and "
-        "Spearman's.",
-        "needs a fitted method and a zero-shot baseline.",
     ),
     Question(
         paired_tests,

@@ -12,6 +12,7 @@ from repeng.metrics import AGREES, Evaluation
 from repeng.metrics import FIGURES as COMPUTED
 from repeng.report.predictions import Key, Prediction, evaluations_of
 from repeng.results import CAPABILITY, ResultRow, accuracy_of_probabilities, row_from
+from repeng.study.text_forms import baseline_method
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +73,13 @@ def settle(
         for row in rows
         if row.method.startswith(CAPABILITY) and _key(row) in evaluations
     }
+    held = dict.fromkeys((*(_key(row)[:2] for row in rows), *(key[:2] for key in predictions)))
+    baselines = {model: baseline_method(name for of, name in held if of == model) for model, _ in held}
     settled, found = [], []
     for row in rows:
         if _key(row) in evaluations:
             capability = capabilities.get((row.model, row.target_reference), row.target_tuned_capability)
-            derived = _derive(row, evaluations, capability)
+            derived = _derive(row, evaluations, capability, baselines[row.model])
             denied = {name: getattr(derived, name) for name in FIGURES if _differ(row, derived, name)}
             found += [
                 Contradiction(*_names(row), name, getattr(row, name), value, "derived", str(table))
@@ -102,7 +105,9 @@ def settle(
     return settled, found + stated_contradictions(settled, table)
 
 
-def _derive(row: ResultRow, evaluations: Mapping[Key, Evaluation], capability: Evaluation | float | None) -> ResultRow:
+def _derive(
+    row: ResultRow, evaluations: Mapping[Key, Evaluation], capability: Evaluation | float | None, baseline: str
+) -> ResultRow:
     model, method, source, target = _key(row)
     return row_from(
         evaluations[model, method, source, target],
@@ -111,7 +116,7 @@ def _derive(row: ResultRow, evaluations: Mapping[Key, Evaluation], capability: E
         layers=row.layers,
         shift=Shift(source, target, row.target_reference, row.label, row.category),
         source_id=evaluations.get((model, method, source, source)),
-        baseline=evaluations.get((model, "zero-shot", source, target)),
+        baseline=evaluations.get((model, baseline, source, target)),
         capability=capability,
         kind=row.kind,
     )

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from repeng.errors import BadInput
-from repeng.report.answer import Answer, AnswerTable
+from repeng.report.answer import Answer, AnswerTable, Row, interval_text
 from repeng.report.compared_studies import ComparedMethod, ComparedStudy
 from repeng.report.cosine_chart import cosine_chart
-from repeng.report.elicited_tables import HIGHER, LOWER, AskedPair, Row, direction_rows, layer_rows, mean_row
+from repeng.report.elicited_tables import HIGHER, LOWER, AskedPair, direction_rows, layer_rows, mean_row
 from repeng.report.page import Picture, grid_of
 from repeng.report.shared_failures import failure_rows, failures_by_shift
 
@@ -125,7 +125,8 @@ def _of_directions(one: AskedPair, means: Sequence[Row]) -> str:
     begin = f"Directions of {one.title}, {one.pair.stimuli[0]} and {one.pair.stimuli[1]}"
     if not means:
         reasons = "; ".join(dict.fromkeys(found.missing for found in one.cosines if found.missing))
-        return f"{begin}: nothing can be said ({reasons or 'no source has both'})."
+        nowhere = "no source has evaluations of both that say what they were fitted on"
+        return f"{begin}: nothing can be said ({reasons or nowhere})."
     (row,) = means
     low, high, count = row["difference_low"], row["difference_high"], row["sources"]
     if low is None or low <= 0 <= high:
@@ -152,12 +153,12 @@ def _of_failures(one: AskedPair, row: Row) -> str:
         return f"{begin}: nothing can be said, as one of the two is always right, or always wrong."
     ceilings = [row[name] for name in ("fits_kappa", "other_fits_kappa") if row[name] is not None]
     figures = [
-        f"kappa {_with_ends(row, 'kappa')}",
+        f"Kappa {interval_text(row, 'kappa')}",
         f"{row['kappa_possible']:.2f} is possible at these accuracies",
         *([f"two fits of one reach {' and '.join(f'{value:.2f}' for value in ceilings)}"] if ceilings else []),
-        *([f"within shifts {_with_ends(row, 'within_shifts')}"] if row["within_shifts"] is not None else []),
+        *([f"within shifts {interval_text(row, 'within_shifts')}"] if row["within_shifts"] is not None else []),
     ]
-    return f"{begin}: {_agreement(row)} ({'; '.join(figures)})."
+    return f"{begin}: {_agreement(row)}. {'; '.join(figures)}."
 
 
 def _agreement(row: Row) -> str:
@@ -172,11 +173,6 @@ def _agreement(row: Row) -> str:
         return said
     less = "less often than two fits of one do"
     return f"{said}, {less}" if high < min(ceilings) else f"{said}; whether {less} cannot be told"
-
-
-def _with_ends(row: Row, name: str) -> str:
-    value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
-    return f"{value:.2f}" if low is None else f"{value:.2f}, {low:.2f} to {high:.2f}"
 
 
 def _count(number: int, noun: str) -> str:

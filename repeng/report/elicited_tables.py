@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repeng.metrics import holm, mean_of_draws
+from repeng.report.answer import Row
 from repeng.report.compared_studies import ComparedMethod
+from repeng.results.verdicts import LEVEL
 
 if TYPE_CHECKING:
     from repeng.study.stimulus_cosines import CosineFigure, StimulusCosines, StimulusPair
 
-Row = dict[str, Any]
 
 HIGHER, LOWER, UNTOLD = "higher", "lower", "cannot be told"
 """What a cosine is, held against those of shuffled labels."""
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)

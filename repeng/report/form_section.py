@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from repeng.metrics import Evaluation, mean_paired_difference
-from repeng.report.comparisons import Row, with_holm
+from repeng.report.answer import Row
+from repeng.report.comparisons import with_holm
 from repeng.report.frames import in_order, items_of, shift_frame, units_of
 from repeng.report.predictions import Key, same_items
 from repeng.results import ResultRow, figure_name

@@ -1,4 +1,4 @@
-"""Does low perplexity foretell generalization, and do probes fitted where it does not help generalise differently?"""
+"""Does zero-shot foretell generalization, and do probes fitted where it is below chance generalise differently?"""
 
 from __future__ import annotations
 
@@ -9,31 +9,33 @@ from typing import Any
 import pandas as pd
 
 from repeng.errors import BadInput
-from repeng.report.answer import Answer, AnswerTable, interval_text
+from repeng.report.answer import Answer, AnswerTable, Row, interval_text
 from repeng.report.compared_studies import ComparedMethod, ComparedStudy
 from repeng.report.gap_chart import gap_chart
 from repeng.report.page import Picture, grid_of
-from repeng.report.perplexity_tables import AGAINST, Row, correlation_rows, shift_rows
-from repeng.report.source_kinds import BETTER, NOT_BETTER, UNTOLD, kind_rows, source_rows
-from repeng.report.zero_shot_baseline import NAMES
+from repeng.report.perplexity_tables import AGAINST, correlation_rows, shift_rows
+from repeng.report.source_kinds import ABOVE, BELOW, UNTOLD, kind_rows, source_rows
 from repeng.results import PAIR_ACCURACY
+from repeng.study.text_forms import zero_shot_form
 
 TITLE = (
-    "Does what the model finds likely foretell how a method generalises, and do probes fitted where low perplexity is "
-    "not better generalise differently?"
+    "Does what the model finds likely foretell how a method generalises, and do probes generalise differently if "
+    "zero-shot is below chance on their source?"
 )
 CORRELATIONS_HOW = (
     "Over the shifts of a method: its accuracy against zero-shot accuracy, and against the mean over pairs of the "
-    "best response's log-probability less the worse one's. Intervals take shifts as independent; those that share a "
-    "source or target are less."
+    "best response's log-probability less the worse one's. baseline: which zero-shot. Intervals take shifts as "
+    "independent; those that share a source or target are less."
 )
 KINDS_HOW = (
-    "Mean over targets of probes fitted on sources where low perplexity is not better, and where it is better; the "
-    "interval of their difference counts sources and targets as draws. No correction for the number of methods."
+    "zero shot below, zero shot above: mean over targets of probes fitted on sources on which zero-shot is below "
+    "chance, and above; sources below, sources above: how many. The interval of their difference counts sources and "
+    "targets as draws. No correction for the number of methods."
 )
 SOURCES_HOW = (
-    "Zero-shot on the source's own test split: low perplexity is better where the interval lies above 1/2, not better "
-    "where it lies at or below, and cannot be told where it holds 1/2 inside."
+    "Zero-shot on the source's own test split: above chance (the better response has the lower perplexity more often "
+    "than not) where the interval lies above 1/2, below chance where it lies at or below 1/2; where it holds 1/2 "
+    "inside, that cannot be told."
 )
 SHIFTS_HOW = (
     "right together: correlation over pairs of the method's being right with zero-shot's being right (phi). margin "
@@ -57,7 +59,7 @@ def perplexity_answer(
         BadInput: no method of pairs, or nothing is known of zero-shot.
     """
     of_pairs = [one for one in methods if one.figure == PAIR_ACCURACY]
-    asked = [one for one in of_pairs if one.method not in NAMES and one.kind != "chance"]
+    asked = [one for one in of_pairs if zero_shot_form(one.method) is None and one.kind != "chance"]
     shifts = shift_rows(asked, of_pairs)
     if all(row["zero_shot_of_target"] is None for row in shifts):
         given = ", ".join(map(str, paths))
@@ -70,14 +72,14 @@ def perplexity_answer(
     kinds = kind_rows(of_pairs, sources)
     sentences = [
         *(_foretold(correlations, against) for against in AGAINST.values()),
-        _source_sentence(sources),
+        *_source_sentences(sources),
         *_kind_sentences(kinds),
         *_notes(shifts, [one.title for one in methods if one.figure != PAIR_ACCURACY]),
     ]
     tables = (
         AnswerTable("correlations", "Accuracy against zero-shot, over shifts", CORRELATIONS_HOW, correlations),
-        AnswerTable("kinds", "Probes fitted where low perplexity is not better, and where it is", KINDS_HOW, kinds),
-        AnswerTable("sources", "What low perplexity is on each source", SOURCES_HOW, sources),
+        AnswerTable("kinds", "Probes by whether zero-shot is below or above chance on their source", KINDS_HOW, kinds),
+        AnswerTable("sources", "Zero-shot on each source", SOURCES_HOW, sources),
         AnswerTable("shifts", "Shift by shift, and pair by pair", SHIFTS_HOW, shifts),
     )
     return Answer("perplexity", TITLE, tuple(filter(None, sentences)), tables, _pictures(shifts))
@@ -119,31 +121,47 @@ def _reasons(rows: Iterable[Row]) -> str:
     return "; ".join(dict.fromkeys(row["blank"] for row in rows if row["blank"])) or "there is nothing to compare"
 
 
-def _source_sentence(sources: Sequence[Row]) -> str:
+def _source_sentences(sources: Sequence[Row]) -> list[str]:
+    """By zero-shot that sources were held against: on how many it is above chance, and on which it is not."""
     if not sources:
-        return "Which sources have low perplexity for better is not known: no study has zero-shot among its methods."
-    many = len({(row["study"], row["model"]) for row in sources}) > 1
-    said = []
-    for kind in (BETTER, NOT_BETTER, UNTOLD):
-        own = [
-            f"{row['source']}{' of ' + row['model'] if many else ''}"
-            for row in sources
-            if row["low_perplexity_is"] == kind
+        return [
+            "On which sources the better response has the lower perplexity is not known: no study has zero-shot among "
+            "its methods."
         ]
-        named = f" ({', '.join(own)})" if own and kind != BETTER else ""
-        said.append(f"{kind} on {len(own)}{named}")
-    return f"Of {len(sources)} sources, low perplexity is {'; '.join(said)}."
+    many = len({(row["study"], row["model"]) for row in sources}) > 1
+    baselines = list(dict.fromkeys(row["baseline"] for row in sources))
+    found = []
+    for baseline in baselines:
+        rows = [row for row in sources if row["baseline"] == baseline]
+        kinds = {kind: [row for row in rows if row["zero_shot_is"] == kind] for kind in (ABOVE, BELOW, UNTOLD)}
+        below, untold = (_sources_named(kinds[kind], many) for kind in (BELOW, UNTOLD))
+        by = f" By {baseline}." if baselines != ["zero-shot"] else ""
+        found.append(
+            f"The better response has the lower perplexity more often than not on {len(kinds[ABOVE])} of "
+            f"{_counted(rows)}, no more often than not on {below}; on {untold} that cannot be told.{by}"
+        )
+    return found
+
+
+def _counted(rows: Sequence[Row]) -> str:
+    return f"{len(rows)} source{'' if len(rows) == 1 else 's'}"
+
+
+def _sources_named(rows: Sequence[Row], many: bool) -> str:
+    """`2 (facts, code)`: how many, and which; of which model where there are several models or studies."""
+    named = ", ".join(f"{row['source']}{' of ' + row['model'] if many else ''}" for row in rows)
+    return f"{len(rows)} ({named})" if rows else "0"
 
 
 def _kind_sentences(rows: Sequence[Row]) -> list[str]:
     """What is said of accuracy, and of elicitation where that is known."""
     if all(row["difference"] is None for row in rows):
-        return [f"How probes fitted where low perplexity is not better generalise cannot be told: {_reasons(rows)}."]
+        return [f"How probes generalise if zero-shot is below chance on their source cannot be told: {_reasons(rows)}."]
     found = []
     for figure, compared in dict.fromkeys((row["figure"], row["compared"]) for row in rows):
         own = [row for row in rows if (row["figure"], row["compared"]) == (figure, compared)]
         known = [row for row in own if row["difference"] is not None]
-        begin = f"Probes fitted where low perplexity is not better, {figure} less that of the others, {compared}. "
+        begin = f"Probes with zero-shot below chance on their source, {figure} less that of the others, {compared}. "
         if not known:
             found.append(f"{begin}Cannot be told: {_reasons(own)}.")
             continue
@@ -162,8 +180,12 @@ def _grouped(groups: Mapping[str, Sequence[str]]) -> str:
 
 
 def _notes(shifts: Sequence[Row], texts: Sequence[str]) -> list[str]:
-    """What the gaps were made of, and what was left out."""
-    found = []
+    """What methods were held against, what the gaps were made of, and what was left out."""
+    found = [
+        f"Held against {baseline}: {', '.join(dict.fromkeys(own))}."
+        for baseline in dict.fromkeys(row["baseline"] for row in shifts)
+        if baseline not in ("", "zero-shot") and (own := [r["method"] for r in shifts if r["baseline"] == baseline])
+    ]
     hidden = [row for row in shifts if row["gap_of_target"] is None]
     if hidden:
         first = f"{hidden[0]['source']} → {hidden[0]['target']}: {hidden[0]['gap_from']}"

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from repeng.metrics import Estimate, Evaluation, correlation, grouped_correlation, grouped_rank_correlation
-from repeng.report.answer import interval_columns
+from repeng.report.answer import Row, interval_columns
 from repeng.report.compared_studies import ComparedMethod
 from repeng.report.predictions import same_items
-from repeng.report.zero_shot_baseline import Gap, ZeroShotBaseline, baseline_accuracies, baseline_of, gap_of
-
-Row = dict[str, Any]
+from repeng.report.zero_shot_baseline import Gap, ZeroShotBaseline, baseline_accuracies, gap_of, zero_shot_of
 
 AGAINST = {
     "zero_shot_of_target": "zero-shot accuracy on the target",
@@ -25,6 +22,7 @@ AGAINST = {
 """What generalization accuracy is held against, by the column of `shift_rows`."""
 
 NO_BASELINE = "no zero-shot in this study"
+OF_TABLE = "baseline_accuracy of results.csv"
 FEWEST_EXPECTED = 5
 """As of a chi-square test: an interval of phi needs so many prompts in the rarest of its four cells, by chance."""
 
@@ -38,8 +36,9 @@ def shift_rows(methods: Sequence[ComparedMethod], every: Sequence[ComparedMethod
     """
     rows = []
     for one in methods:
-        baseline = baseline_of(one, every)
+        baseline = zero_shot_of(one, every)
         zero_shot = baseline_accuracies(one, baseline)
+        named = baseline.method.method if baseline else OF_TABLE if zero_shot.notna().any() else ""
         for place, (source, target) in enumerate(one.measured.index):
             own = one.measured.iloc[place]
             gap, home = (
@@ -53,6 +52,7 @@ def shift_rows(methods: Sequence[ComparedMethod], every: Sequence[ComparedMethod
                     "target": target,
                     "label": own["label"] or "",
                     "accuracy": float(own["accuracy"]),
+                    "baseline": named,
                     "zero_shot_of_target": _known(zero_shot.loc[source, target]),
                     **interval_columns("gap_of_target", gap.mean),
                     "gap_from": gap.origin,
@@ -144,6 +144,7 @@ def correlation_rows(shifts: Sequence[Row]) -> list[Row]:
                 {
                     "method": method,
                     "against": against,
+                    "baseline": own["baseline"].iloc[0],
                     "shifts": len(known),
                     **interval_columns("pearson", pearson),
                     **interval_columns("spearman", spearman),

@@ -8,13 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from repeng.errors import BadInput
-from repeng.report.answer import Answer, AnswerTable, interval_text
+from repeng.report.answer import Answer, AnswerTable, Row, interval_text
 from repeng.report.compare_charts import scatter_chart
 from repeng.report.compared_studies import ComparedMethod, ComparedStudy
 from repeng.report.page import Picture, grid_of
 from repeng.report.scale_tables import (
     ModelPair,
-    Row,
     accuracy_rows,
     billions_of,
     by_size,

@@ -5,20 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from repeng.metrics import Estimate, correlation, prompt_variance
+from repeng.metrics import Estimate, correlation, mean_of_draws, prompt_variance
 from repeng.metrics.resampling import LEVEL
-from repeng.report.answer import interval_columns
+from repeng.report.answer import Row, interval_columns
 from repeng.report.compared_studies import ComparedMethod
 from repeng.report.comparisons import model_size
-
-Row = dict[str, Any]
 
 KNOWN_BILLIONS = {"mini": 0.0032, "smollm2": 0.135}
 """Billions of parameters of the models that this toolkit knows by a name of its own."""
@@ -142,14 +139,11 @@ def correlation_rows(pairs: Sequence[ModelPair]) -> list[Row]:
 
 def mean_absolute_difference(x: Float[np.ndarray, " shift"], y: Float[np.ndarray, " shift"]) -> Estimate | None:
     """Mean over shifts of how far two accuracies lie apart, with Student's t interval over shifts."""
-    from scipy.special import stdtrit
-
-    off = np.abs(x - y)
-    if len(off) < 2:
-        return Estimate(float(off.mean())) if len(off) else None
-    mean = float(off.mean())
-    reach = float(stdtrit(len(off) - 1, (1 + LEVEL) / 2)) * float(off.std(ddof=1)) / math.sqrt(len(off))
-    return Estimate(mean, max(0.0, mean - reach), mean + reach)
+    if not len(x):
+        return None
+    found = mean_of_draws(np.abs(x - y).tolist())
+    # Student's t does not know that a mean distance is never below 0.
+    return found if found.low is None else replace(found, low=max(0.0, found.low))
 
 
 def reliability(accuracies: Float[np.ndarray, " shift"], noise: Float[np.ndarray, " shift"]) -> Estimate | None:

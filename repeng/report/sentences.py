@@ -13,6 +13,7 @@ from repeng.report.frames import fitted, shift_frame, units_of
 from repeng.report.predictions import Key, same_items
 from repeng.results import AUROC, ResultRow, figure_name
 from repeng.results.verdicts import ABOVE, BELOW, LEVEL
+from repeng.study.text_forms import baseline_method
 
 MOST_NAMED = 4
 
@@ -56,6 +57,7 @@ def summary_sentences(rows: Sequence[ResultRow], evaluations: Mapping[Key, Evalu
     if pool.empty:
         return "No accuracy was measured."
     found = []
+    baseline = baseline_method(frame["method"].unique())
     everywhere = "all" if pool["label"].nunique() == 1 else "the other"
     mixed = pool["figure"].nunique() > 1
     for (label, figure), own in pool.groupby(["label", "figure"], sort=False):
@@ -64,19 +66,19 @@ def summary_sentences(rows: Sequence[ResultRow], evaluations: Mapping[Key, Evalu
         of = f" of {'labelled texts' if figure == AUROC else 'pairs'}" if mixed else ""
         where = f"On the {count} {shifts}s{of}" if count > 1 else f"On the one {shifts}{of}"
         shown = figure_name(str(figure)) if mixed or figure == AUROC else "accuracy"
-        found.append(f"{where} {_of_label(own, evaluations or {}, shown)}.")
+        found.append(f"{where} {_of_label(own, evaluations or {}, shown, baseline)}.")
     return " ".join([*found, *_below_chance(pool), *_disagreeing(pool)])
 
 
-def _of_label(rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation], figure: str) -> str:
+def _of_label(rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation], figure: str, baseline: str) -> str:
     means = [_mean(str(name), own, evaluations, figure) for name, own in rows.groupby("name", sort=False)]
     means.sort(key=lambda mean: -mean.estimate.value)
     first = means[0]
     prompts = rows["n_prompts"].max()
     said = _alone(first) if len(means) == 1 else _among(means)
     notes = [_pattern(first, alone=len(means) == 1)]
-    if first.rows["baseline_accuracy"].notna().any() and set(first.rows["method"]) != {"zero-shot"}:
-        notes.append(f"zero-shot has {first.rows['baseline_accuracy'].mean():.2f}")
+    if first.rows["baseline_accuracy"].notna().any() and set(first.rows["method"]) != {baseline}:
+        notes.append(f"{baseline} has {first.rows['baseline_accuracy'].mean():.2f}")
     if prompts < FEWEST_GROUPS:
         units = units_of(rows["figure"])
         groups = units if prompts > 1 else units.removesuffix("s")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -18,11 +17,11 @@ from repeng.metrics import (
     mean_paired_difference,
     mistake_kappa,
 )
+from repeng.report.answer import Row, interval_columns
 from repeng.report.compared_studies import ComparedMethod
 from repeng.report.comparisons import RESAMPLES, pooled
 from repeng.report.predictions import same_items
 
-Row = dict[str, Any]
 Shared = tuple[str, str, Evaluation, Evaluation]
 """Source, target, and the evaluation under either stimulus."""
 
@@ -48,10 +47,10 @@ def failure_rows(names: Row, one: ComparedMethod, other: ComparedMethod, by_shif
             **names,
             "shifts": len(shared),
             **kappas(shared),
-            **_columns("within_shifts", mean_of_draws(within) if within else None),
-            **_columns("accuracy", mean_accuracy_interval(a, targets)),
-            **_columns("other_accuracy", mean_accuracy_interval(b, targets)),
-            **_columns("difference", gap),
+            **interval_columns("within_shifts", mean_of_draws(within) if within else None),
+            **interval_columns("accuracy", mean_accuracy_interval(a, targets)),
+            **interval_columns("other_accuracy", mean_accuracy_interval(b, targets)),
+            **interval_columns("difference", gap),
             "p": gap.p,
             "figure": one.figure,
         }
@@ -63,8 +62,8 @@ def failures_by_shift(names: Row, one: ComparedMethod, other: ComparedMethod) ->
     rows = []
     for source, target, a, b in shared_shifts(one, other):
         accuracies = {
-            **_columns("accuracy", Estimate(a.accuracy, *(accuracy_interval(a) or (None, None)))),
-            **_columns("other_accuracy", Estimate(b.accuracy, *(accuracy_interval(b) or (None, None)))),
+            **interval_columns("accuracy", Estimate(a.accuracy, *(accuracy_interval(a) or (None, None)))),
+            **interval_columns("other_accuracy", Estimate(b.accuracy, *(accuracy_interval(b) or (None, None)))),
         }
         shift = {**names, "source": source, "target": target}
         rows.append({**shift, **kappas([(source, target, a, b)]), **accuracies, "figure": one.figure})
@@ -97,10 +96,10 @@ def kappas(shared: Sequence[Shared]) -> Row:
     one = [(target, a) for _, target, a, _ in shared]
     other = [(target, b) for _, target, _, b in shared]
     return {
-        **_columns("kappa", _kappa(one, other)),
+        **interval_columns("kappa", _kappa(one, other)),
         "kappa_possible": _highest(*(np.concatenate([each.right for _, each in own]).mean() for own in (one, other))),
-        **_columns("fits_kappa", _kappa(one, one)),
-        **_columns("other_fits_kappa", _kappa(other, other)),
+        **interval_columns("fits_kappa", _kappa(one, one)),
+        **interval_columns("other_fits_kappa", _kappa(other, other)),
     }
 
 
@@ -125,12 +124,3 @@ def _highest(a: float, b: float) -> float | None:
     """The highest kappa of two that are right this often; None where chance alone gives full agreement."""
     chance = a * b + (1 - a) * (1 - b)
     return None if chance == 1 else float((min(a, b) + min(1 - a, 1 - b) - chance) / (1 - chance))
-
-
-def _columns(name: str, found: Estimate | None) -> Row:
-    """A figure with its interval."""
-    return {
-        name: found and found.value,
-        f"{name}_low": found and found.low,
-        f"{name}_high": found and found.high,
-    }

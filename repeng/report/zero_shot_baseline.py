@@ -14,9 +14,10 @@ from repeng.metrics.resampling import LEVEL
 from repeng.report.compared_studies import ComparedMethod
 from repeng.report.predictions import Prediction
 from repeng.results import PAIR_ACCURACY
+from repeng.study.text_forms import form_of, zero_shot_form
 
-NAMES = ("zero-shot", "zero-shot-genies")
-"""Methods that rank by total log-probability, the first that a study has is its baseline."""
+RULES = ("zero-shot", "zero-shot-genies")
+"""Rules that rank by total log-probability, the first that a study has of one form is its baseline in that form."""
 LARGEST_GAP = 53 * float(np.log(2))
 """Nats: a probability of a double that is nearer to 1 than at this gap is 1."""
 MOST_SATURATED = 0.05
@@ -127,24 +128,34 @@ def pair_interval(evaluation: Evaluation) -> tuple[float, float] | None:
     return low, high
 
 
-def baseline_of(method: ComparedMethod, methods: Sequence[ComparedMethod]) -> ZeroShotBaseline | None:
-    """Zero-shot of a method's own model and study; None where there is none."""
-    own = [
-        one
-        for name in NAMES
-        for one in methods
-        if (one.study, one.model, one.method, one.figure) == (method.study, method.model, name, method.figure)
-    ]
+def zero_shot_of(method: ComparedMethod, methods: Sequence[ComparedMethod]) -> ZeroShotBaseline | None:
+    """Zero-shot of a method's own model, study and form, else in plain form, else in any; None where there is none."""
+    alike = (method.study, method.model, method.figure)
+    own = [one for one in methods if (one.study, one.model, one.figure) == alike and _rule(one) in RULES]
+    order = (form_of(method.method), "plain", "chat")
+    own.sort(key=lambda one: (order.index(form_of(one.method)), RULES.index(_rule(one))))
     return ZeroShotBaseline(own[0]) if own else None
 
 
+def _rule(method: ComparedMethod) -> str:
+    """The rule of zero-shot that a method is; empty of every other method."""
+    return "" if zero_shot_form(method.method) is None else method.method.partition("(")[0].strip()
+
+
 def baseline_accuracies(method: ComparedMethod, baseline: ZeroShotBaseline | None) -> pd.Series:
-    """Zero-shot accuracy on the target of each of a method's shifts, by (source, target); nan where unknown."""
+    """Zero-shot accuracy on the target of each of a method's shifts, by (source, target); nan where unknown.
+
+    Without a baseline the table's own baseline accuracy, whose form it does not say.
+    """
     found = method.measured["baseline_accuracy"].astype(float)
     if baseline is None:
         return found
-    for source, target in found.index[found.isna()]:
+    listed = baseline.method.measured["accuracy"].astype(float)
+    for source, target in found.index:
         held = baseline.evaluation(target, source)
-        other = Estimate(held.accuracy) if held else baseline.accuracy(target)
-        found.loc[(source, target)] = other.value if other else float("nan")
+        if (source, target) in listed.index:
+            found.loc[(source, target)] = listed.loc[(source, target)]
+        else:
+            other = Estimate(held.accuracy) if held else baseline.accuracy(target)
+            found.loc[(source, target)] = other.value if other else float("nan")
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 KINDS = {
     "probe": ("mms", "lat", "lat-stimulus-2", "ccs", "cra", "logistic", "lda"),
     "prompted": ("zero-shot", "zero-shot-mean", "few-shot", "truthfulness"),
@@ -10,7 +12,7 @@ KINDS = {
     "chance": ("random",),
 }
 """Kinds and the names that we gave to methods of them before files said a method's kind.
-`-genies` marks a preset and `+10%` an augmented source: they change no kind."""
+`-genies` marks a preset, `+10%` an augmented source and parentheses parameters: they change no kind."""
 FITTED = ("probe", "tuned", "plugin", "published")
 """Kinds of what is fitted on a source's activations or weights, and must beat the others."""
 CAPABILITY = "target-tuned:"
@@ -27,7 +29,7 @@ PUBLISHED_NAMES = {
 
 def kind_of(method: str) -> str:
     """The kind that a method of this name has where its file does not say: `published` for a name that is not ours."""
-    name = method.removeprefix(CAPABILITY).partition("+")[0].removesuffix("-genies")
+    name = re.split(r"[+(]", method.removeprefix(CAPABILITY))[0].removesuffix("-genies")
     return next((kind for kind, names in KINDS.items() if name in names), "published")
 
 

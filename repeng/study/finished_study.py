@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,6 @@ from repeng.activations.store.store import Store
 from repeng.errors import BadInput, StoreError, UnknownName
 from repeng.methods.named_probe import NamedProbe
 from repeng.methods.probes import CachedSource
-from repeng.models.fingerprint import slug
 from repeng.probes.directions import Directions
 from repeng.results import read_provenance
 from repeng.study.results_folder import PREDICTIONS, STUDY
@@ -50,10 +50,11 @@ class FinishedStudy:
         return Study.read(self.results / STUDY, {})
 
     def command(self, *methods: str) -> str:
-        """What captures and evaluates what is missing of the study, with further methods."""
-        listed = f' --methods "{",".join(methods)}"' if methods else ""
-        moved = "" if Path(self.settings.out).resolve() == self.results.resolve() else f" --out {self.results}"
-        return f"repeng run {self.results / STUDY}{listed}{moved}"
+        """What captures and evaluates what is missing of the study, with further methods; to be typed into a shell."""
+        listed = f" --methods {_quoted(','.join(methods))}" if methods else ""
+        moved = Path(self.settings.out).resolve() != self.results.resolve()
+        out = f" --out {_quoted(str(self.results))}" if moved else ""
+        return f"repeng run {_quoted(str(self.results / STUDY))}{listed}{out}"
 
     def cosines(self, pairs: Sequence[StimulusPair], sources: Sequence[str]) -> Iterator[StimulusCosines]:
         """Source by source and pair by pair, wherever the study has evaluations of both methods.
@@ -81,10 +82,12 @@ class FinishedStudy:
 
     def _fitted_on(self, method: str, source: str) -> tuple[str, str] | None:
         """The capture and the data hash that a method was fitted on; None where no evaluation says it."""
-        folder = self.results / PREDICTIONS / method / f"{slug(self.settings.model)}-{source}"
-        for path in sorted(folder.glob("*.json")):
+        # Not by the model's name, which stood for a file or folder only where the study ran.
+        for path in sorted((self.results / PREDICTIONS / method).glob("*/*.json")):
+            if not path.parent.name.endswith(f"-{source}"):
+                continue
             stated = read_provenance(path)
-            if "capture" in stated and "source_data_hash" in stated:
+            if stated.get("source", source) == source and {"capture", "source_data_hash"} <= stated.keys():
                 return str(stated["capture"]), str(stated["source_data_hash"])
         return None
 
@@ -134,3 +137,8 @@ class FinishedStudy:
                 if reading.block not in held.layers:
                     raise self._lacking(f"layer {reading.block} of {what}")
         return CachedSource.of(spec, n_layers, split, labels_of(split))
+
+
+def _quoted(text: str) -> str:
+    """As one word of a shell; in double quotes where these keep it as it is, as most names of methods."""
+    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)

@@ -27,6 +27,7 @@ from repeng.results import (
     with_verdicts,
     write_csv,
 )
+from repeng.study.text_forms import baseline_method
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,8 @@ def rescore(
     if methods is not None:
         chosen = [_folder_of_model(method, model, folders) for method in methods]
     capabilities = evaluations.resolve().parent / "target_tuned_capability" / model
-    files = _Files(evaluations, capabilities, model, _folder_of("zero-shot", folders), groups or {})
+    baseline = baseline_method(map(our_name, folders))
+    files = _Files(evaluations, capabilities, model, _folder_of(baseline, folders), groups or {})
     found = [_score(files, folder, shift) for folder in chosen for shift in shifts.shifts]
     _warn_of_missing(found, files)
     rows = with_verdicts([one.row for one in found])

@@ -53,7 +53,7 @@ from repeng.study.overlap import with_overlap, with_overlap_figures, write_overl
 from repeng.study.results_folder import CAPABILITIES, PREDICTIONS, STUDY, TABLE, joined, written_alone
 from repeng.study.settings import Study
 from repeng.study.text_cautions import benign_split, threshold_cautions, unequal_texts
-from repeng.study.text_forms import baseline_of, methods_in_forms
+from repeng.study.text_forms import baseline_method, methods_in_forms
 from repeng.study.tuning_plan import TuningPlan, plan_tunings
 
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
@@ -93,7 +93,7 @@ class Plan:
     @cached_property
     def baseline(self) -> str:
         """The method whose accuracy on a target is everybody's baseline."""
-        return baseline_of(self.asked)
+        return baseline_method(self.asked)
 
     def kind_of(self, method: str) -> Kind:
         """What the method of a name works with."""
@@ -187,7 +187,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     )
     asked = make_methods(study.methods, shared)
     names = tuple(method.name for method in asked)
-    baseline = baseline_of(names)
+    baseline = baseline_method(names)
     methods = asked if baseline in names else (*asked, make_method(baseline, shared))
     mixed = _mixtures(world, study) if study.augment else {}
     tasks = _tasks(world, methods, mixed, capability=study.capability)

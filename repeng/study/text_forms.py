@@ -72,17 +72,38 @@ def form_pairs(names: Iterable[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def baseline_of(names: Sequence[str]) -> str:
+def form_of(method: str) -> Form:
+    """The form of the texts that a method reads, as its name says it; plain of a name that says nothing."""
+    try:
+        read = str(parse_name(method)[1].get("stimulus", "")).split("+")
+    except BadInput:  # a folder of evaluations may have any name
+        return "plain"
+    return "chat" if any(STIMULI[name].form == "chat" for name in read if name in STIMULI) else "plain"
+
+
+def zero_shot_form(method: str) -> Form | None:
+    """The form in which a method is zero-shot, whichever its rule; None of every other method.
+
+    `chat` of `zero-shot(stimulus='chat')`; `plain` of `zero-shot`, `zero-shot-mean` and `zero-shot-genies`.
+    """
+    return form_of(method) if method.partition("(")[0].strip() in ZeroShot.STIMULUS else None
+
+
+def baseline_method(names: Iterable[str]) -> str:
     """The method whose accuracy on a target is everybody's baseline: zero-shot, in chat form where nothing is plain.
 
     Args:
-        names: of the methods asked for.
+        names: of the methods of a study.
     """
+    names = tuple(names)
     chat = in_chat_form(BASELINE)
-    only_chat = any(map(_is_in_chat_form, names)) and all(in_chat_form(name) is None for name in names)
+    only_chat = "chat" in map(form_of, names) and not any(map(_has_another_form, names))
     return chat if chat is not None and only_chat else BASELINE
 
 
-def _is_in_chat_form(name: str) -> bool:
-    read = str(parse_name(name)[1].get("stimulus", "")).split("+")
-    return any(STIMULI[stimulus].form == "chat" for stimulus in read if stimulus in STIMULI)
+def _has_another_form(name: str) -> bool:
+    """Whether a method is plain and could be asked in chat form."""
+    try:
+        return in_chat_form(name) is not None
+    except BadInput:  # such as a probe of another version's, with parameters that are not known here
+        return form_of(name) == "plain"

@@ -35,6 +35,13 @@ def test_a_cosine_among_its_own_negatives_does_not_stand_out() -> None:
     assert cosine_p(0.9, np.array([0.9, -0.9] * 10)) > 0.2
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_null_of_under_two_draws_has_no_spread_and_is_refused(count: int) -> None:
+    for asked in (cosine_null_ends, lambda null: cosine_p(0.3, null)):
+        with pytest.raises(BadInput, match=f"{count} draws of a null, whose spread needs two"):
+            asked(np.full(count, 0.1))
+
+
 def test_a_mean_of_draws_has_the_interval_of_a_one_sample_t_test() -> None:
     values = np.random.default_rng(1).normal(0.2, 0.3, 12).tolist()
     expected = stats.ttest_1samp(values, 0.0)

@@ -141,3 +141,11 @@ def test_labelled_texts_have_directions_too() -> None:
 @pytest.mark.parametrize("probe", [MLP(), Random()], ids=lambda probe: probe.name)
 def test_a_probe_without_a_direction_has_none(probe: Probe) -> None:
     assert fit_directions(ProbeSpec(probe), planted().source(), fits=1) is None
+
+
+@pytest.mark.parametrize(("fits", "draws"), [(1, 20), (3, 20), (12, 20), (25, 20), (4, 1)])
+def test_every_fit_has_shuffled_labellings_of_its_own_however_many_fits_there_are(fits: int, draws: int) -> None:
+    found = directions(MMS(), planted(layers=1).source(), fits=fits, draws=draws)
+    counts = np.bincount(found.fit_of_shuffled, minlength=fits)
+    assert counts.min() >= 2 and counts.max() - counts.min() <= 1
+    assert len(found.shuffled) == counts.sum() >= draws

@@ -19,7 +19,7 @@ from repeng.errors import BadInput, UnknownName
 from repeng.metrics import Evaluation, holm, mean_paired_difference
 from repeng.report.compare import Comparison, compare_results
 from repeng.report.compared_studies import ComparedStudy, compared_methods, read_compared_studies
-from repeng.report.comparisons import QUESTIONS, capability_measures, model_size, pooled, zero_shot_correlations
+from repeng.report.comparisons import QUESTIONS, capability_measures, model_size, pooled, scatter_rows
 from repeng.report.predictions import Prediction, read_predictions
 from repeng.results import evaluation_path, write_evaluation, write_results
 
@@ -100,13 +100,20 @@ def test_two_methods_that_fail_alike_have_a_kappa_of_one(tmp_path: Path) -> None
     assert comparison.tables["paired_tests"][0]["p"] == 1.0
 
 
-def test_zero_shot_accuracy_is_held_against_generalization() -> None:
-    rows = [
-        make_row(target=str(i), accuracy=0.5 + 0.1 * i, baseline_accuracy=0.2 + 0.05 * i, label="extreme")
-        for i in range(4)
-    ]
-    methods = compared_methods([ComparedStudy("s", tuple(rows), {})])
-    assert zero_shot_correlations(methods)[0]["pearson"] == pytest.approx(1.0)
+def test_methods_of_a_study_in_chat_form_are_shown_against_zero_shot_in_that_form() -> None:
+    names = ("mms(stimulus='chat')", "zero-shot(stimulus='chat')")
+    rows = [make_row(method=name, accuracy=share) for name, share in zip(names, (0.7, 0.4), strict=True)]
+    (row,) = scatter_rows(compared_methods([ComparedStudy("s", tuple(rows), {})]))
+    assert (row["x"], row["y"], row["x_accuracy"], row["y_accuracy"]) == (names[1], names[0], 0.4, 0.7)
+
+
+def test_a_folder_of_evaluations_in_chat_form_has_zero_shot_in_that_form_for_its_baseline(tmp_path: Path) -> None:
+    for name, share in (("mms(stimulus='chat')", 0.7), ("zero-shot(stimulus='chat')", 0.4)):
+        evaluation = Evaluation(np.where(np.arange(100) < 100 * share, 0.9, 0.1))
+        write_evaluation(evaluation_path(tmp_path, name, "tiny", "easy", "hard"), evaluation, {"method": name})
+        write_evaluation(evaluation_path(tmp_path, name, "tiny", "easy", "easy"), evaluation, {"method": name})
+    (study,) = read_compared_studies([tmp_path])
+    assert {row.baseline_accuracy for row in study.rows} == {0.4}
 
 
 def test_capability_is_measured_by_probe_or_tuning_on_target_or_reference() -> None:
@@ -174,7 +181,7 @@ def test_the_page_answers_every_question_and_has_a_table_for_every_picture(studi
     assert "<script" not in text
     assert not re.search(r"""(src|href)=["'](?!#)""", text)
     assert text.count("<figure>") == text.count("<summary>The same as a table</summary>") == 3
-    for question in QUESTIONS[:4]:
+    for question in QUESTIONS[:3]:
         assert question.title in text
     for where in re.findall(r'<a href="#([^"]+)">', text):
         assert f'id="{where}"' in text

@@ -152,3 +152,12 @@ def test_a_row_of_a_contradictory_file_is_marked_wherever_it_goes(study: Path) -
     assert [cell.plain for column in table.columns for cell in column.cells if "!" in getattr(cell, "plain", "")] == [
         "0.12!\n"
     ]
+
+
+def test_the_baseline_of_a_study_in_chat_form_is_held_against_zero_shot_in_that_form(tmp_path: Path) -> None:
+    names = {"mms(stimulus='chat')": ACCURACIES["mms"], "zero-shot(stimulus='chat')": ACCURACIES["zero-shot"]}
+    write_study(tmp_path, names)
+    rows = [replace(row, baseline_accuracy=0.123) for row in read_results(tmp_path / "results.csv")]
+    settled, found = settle(rows, read_predictions(tmp_path), tmp_path / "results.csv")
+    assert [row.baseline_accuracy for row in settled] == pytest.approx([*ACCURACIES["zero-shot"]] * 2)
+    assert "baseline_accuracy" in {one.figure for one in found}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from repeng.report.answer import Answer
 from repeng.report.questions import answer_question
 from repeng.report.shared_failures import kappas
 from repeng.results import evaluation_path, row_from, write_evaluation, write_results
+from repeng.study.finished_study import FinishedStudy
 
 SOURCES = ("one", "two", "three", "four")
 TRUTH = "mms(stimulus='truthfulness')"
@@ -207,6 +209,35 @@ def test_a_study_of_one_stimulus_is_told_what_adds_the_other(same: Path, tmp_pat
         answer_question("elicited", [results])
     assert "no probe is there under two stimuli" in str(error.value)
     assert str(error.value).endswith(f'repeng run {results}/study.toml --methods "{TRUTH}" --out {results}')
+
+
+def test_a_command_that_is_shown_can_be_pasted_into_a_shell(same: Path, tmp_path: Path) -> None:
+    results = tmp_path / "my results; $HOME"
+    shutil.copytree(same, results)
+    methods = ("mms", TRUTH, "logistic(C=0.1)", "a$b.py:Mine(word='\"')")
+    words = shlex.split(FinishedStudy(results).command(*methods))
+    assert words == [
+        *("repeng", "run", f"{results}/study.toml"),
+        *("--methods", ",".join(methods), "--out", str(results)),
+    ]
+
+
+def test_a_model_that_was_a_folder_where_the_study_ran_is_found_from_any_folder(same: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(same, results)
+    settings = (results / "study.toml").read_text()
+    (results / "study.toml").write_text(settings.replace('model = "toy"', 'model = "models/toy"'))
+    assert [row["higher"] for row in rows_of(answer_question("elicited", [results]), "means")] == [4]
+
+
+def test_where_no_evaluation_says_what_it_was_fitted_on_that_is_said(same: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(same, results)
+    for path in (results / "predictions" / TRUTH).glob("*/*.json"):
+        path.write_text(path.read_text().replace('"capture"', '"captured"'))
+    answer = answer_question("elicited", [results])
+    said = "nothing can be said (no source has evaluations of both that say what they were fitted on)"
+    assert any(said in sentence for sentence in answer.sentences)
 
 
 def test_a_store_that_lacks_a_stimulus_is_told_what_captures_it(tmp_path: Path) -> None:

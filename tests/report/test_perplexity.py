@@ -17,7 +17,7 @@ from repeng.report.answer import Answer
 from repeng.report.perplexity import perplexity_answer
 from repeng.report.perplexity_tables import AGAINST
 from repeng.report.questions import answer_question
-from repeng.report.source_kinds import BETTER, NOT_BETTER, UNTOLD
+from repeng.report.source_kinds import ABOVE, BELOW, UNTOLD
 from repeng.report.zero_shot_baseline import LARGEST_GAP, gap_of, pair_interval
 
 SOURCES = [f"s{number}" for number in range(8)]
@@ -118,11 +118,12 @@ def test_of_several_fits_each_verdict_counts_and_each_margin_in_its_own_units(fo
 
 
 def test_a_source_is_of_the_kind_that_its_interval_says(found: Answer) -> None:
-    kinds = {row["source"]: row["low_perplexity_is"] for row in rows_of(found, "sources")}
-    assert [kinds[source] for source in SOURCES] == [BETTER] * 4 + [NOT_BETTER] * 3 + [UNTOLD]
-    assert "Of 8 sources, low perplexity is better on 4; not better on 3 (s4, s5, s6); cannot be told on 1 (s7)." in (
-        found.sentences
-    )
+    kinds = {row["source"]: row["zero_shot_is"] for row in rows_of(found, "sources")}
+    assert [kinds[source] for source in SOURCES] == [ABOVE] * 4 + [BELOW] * 3 + [UNTOLD]
+    assert (
+        "The better response has the lower perplexity more often than not on 4 of 8 sources, no more often than not on "
+        "3 (s4, s5, s6); on 1 (s7) that cannot be told."
+    ) in found.sentences
     row = rows_of(found, "sources", source="s4")[0]
     low, high = accuracy_interval(right_on(0.1, seed=50)) or (None, None)
     assert (row["zero_shot_low"], row["zero_shot_high"]) == (low, high)
@@ -137,10 +138,10 @@ def test_probes_of_the_two_kinds_are_held_against_each_other(
     table = np.array(
         [[made.predictions["tiny-1b", "lat", s, t].evaluation.accuracy / scale for t in TARGETS] for s in SOURCES]
     )
-    assert (row["not_better"], row["better"]) == pytest.approx((table[4:7].mean(), table[:4].mean()))
-    assert row["difference_low"] < row["difference"] == pytest.approx(row["not_better"] - row["better"])
+    assert (row["zero_shot_below"], row["zero_shot_above"]) == pytest.approx((table[4:7].mean(), table[:4].mean()))
+    assert row["difference_low"] < row["difference"] == pytest.approx(row["zero_shot_below"] - row["zero_shot_above"])
     assert row["difference_high"] < 0
-    assert (row["not_better_sources"], row["better_sources"], row["targets"]) == (3, 4, 4)
+    assert (row["sources_below"], row["sources_above"], row["targets"]) == (3, 4, 4)
     said = f"{figure} less that of the others, {compared}. Lower: lat"
     assert any(said in sentence and "cannot be told: mms" in sentence for sentence in found.sentences)
 
@@ -151,8 +152,8 @@ def test_where_no_source_is_of_one_kind_nothing_is_claimed(made: MadeUp) -> None
     few.predictions.update(kept)
     answer = answered(few)
     row = rows_of(answer, "kinds", method="lat", figure="accuracy", compared="over all shifts")[0]
-    assert (row["difference"], row["blank"]) == (None, "no source of its shifts is of the kind 'not better'")
-    said = "cannot be told: no source of its shifts is of the kind 'not better'."
+    assert (row["difference"], row["blank"]) == (None, "zero-shot is below chance on no source of its shifts")
+    said = "cannot be told: zero-shot is below chance on no source of its shifts."
     assert [one.endswith(said) for one in answer.sentences].count(True) == 1
 
 
@@ -218,6 +219,45 @@ def test_where_prompts_are_unknown_three_pairs_count_as_one() -> None:
     assert pair_interval(Evaluation(reported_accuracy=0.3)) is None
 
 
+CHAT, CHAT_MMS = "zero-shot(stimulus='chat')", "mms(stimulus='chat')"
+
+
+def test_zero_shot_in_chat_form_is_the_baseline_of_a_study_in_chat_form(made: MadeUp) -> None:
+    chat = MadeUp()
+    names = {"zero-shot": CHAT, "lat": CHAT_MMS}
+    for (_, method, source, target), one in made.predictions.items():
+        if method in names:
+            chat.add(names[method], {(source, target): one.evaluation})
+    answer = answered(chat)
+    assert {row["method"] for row in rows_of(answer, "shifts")} == {CHAT_MMS}
+    for table in ("shifts", "correlations", "sources", "kinds"):
+        plain = [row for row in rows_of(answered(made), table) if row.get("method", "lat") == "lat"]
+        changed = {"method": CHAT_MMS, "baseline": CHAT}
+        assert rows_of(answer, table) == [row | {k: v for k, v in changed.items() if k in row} for row in plain]
+    assert f"Held against {CHAT}: {CHAT_MMS}." in answer.sentences
+    assert any(f"that cannot be told. By {CHAT}." in sentence for sentence in answer.sentences)
+    assert not any("no study has zero-shot" in sentence for sentence in answer.sentences)
+
+
+def test_each_method_is_held_against_zero_shot_of_its_own_form_else_plain() -> None:
+    shares = {"zero-shot": 0.3, "zero-shot-mean": 0.35, CHAT: 0.9, "mms": 0.6, CHAT_MMS: 0.7, "length": 0.5}
+    made = MadeUp()
+    for seed, (method, share) in enumerate(shares.items()):
+        made.add(method, {(s, t): right_on(share, seed=seed) for s, t in (("a", "b"), ("b", "a"), ("a", "a"))})
+    answer = answered(made)
+    held = {row["method"]: (row["baseline"], row["zero_shot_of_target"]) for row in rows_of(answer, "shifts")}
+    # The table's own baseline accuracy is that of plain zero-shot in every row.
+    assert held == {"mms": ("zero-shot", 0.3), "length": ("zero-shot", 0.3), CHAT_MMS: (CHAT, 0.9)}
+    sources = {(row["baseline"], row["source"]): row["zero_shot_is"] for row in rows_of(answer, "sources")}
+    assert (sources["zero-shot", "a"], sources[CHAT, "a"]) == (BELOW, ABOVE)
+    kinds = {row["method"]: row for row in rows_of(answer, "kinds", figure="accuracy", compared="over all shifts")}
+    assert (kinds["mms"]["sources_below"], kinds["mms"]["sources_above"]) == (2, 0)
+    assert (kinds[CHAT_MMS]["sources_below"], kinds[CHAT_MMS]["sources_above"]) == (0, 2)
+    del made.predictions["tiny-1b", "zero-shot", "a", "b"], made.predictions["tiny-1b", "zero-shot", "b", "a"]
+    alone = {row["method"]: row["baseline"] for row in rows_of(answered(made), "shifts")}
+    assert alone == {"mms": CHAT, "length": CHAT, CHAT_MMS: CHAT}
+
+
 def test_without_zero_shot_the_error_says_what_to_run() -> None:
     made = MadeUp()
     made.add("mms", {("a", "b"): right_on(0.6)})
@@ -244,6 +284,6 @@ def test_the_published_files_give_the_published_correlation(genies_root: Path) -
             y.append(json.loads(other.read_text())["eval_accuracy"])
     assert (row["shifts"], row["pearson"]) == (len(x), pytest.approx(stats.pearsonr(x, y).statistic))
     kinds = {(row["model"], row["source"]): row for row in rows_of(answer, "sources")}
-    assert kinds["llama-30b", "change_my_view"]["low_perplexity_is"] == NOT_BETTER
-    assert kinds["llama-30b", "alpaca_easy"]["low_perplexity_is"] == BETTER
+    assert kinds["llama-30b", "change_my_view"]["zero_shot_is"] == BELOW
+    assert kinds["llama-30b", "alpaca_easy"]["zero_shot_is"] == ABOVE
     assert "exactly 0 or 1" in kinds["llama-30b", "alpaca_easy"]["gap_from"]

@@ -104,6 +104,15 @@ def test_each_label_has_a_sentence_and_zero_shot_stands_beside() -> None:
     assert "it is below chance on all of them; zero-shot has 0.60. Of 8 results 4 are below chance" in said
 
 
+def test_zero_shot_in_chat_form_is_called_so_and_does_not_stand_beside_itself() -> None:
+    mms, zero_shot = "mms(stimulus='chat')", "zero-shot(stimulus='chat')"
+    rows, known = study({mms: [0.95] * 4, zero_shot: [0.6] * 4})
+    kinds = {mms: "probe", zero_shot: "prompted"}
+    rows = [replace(row, baseline_accuracy=0.6, kind=kinds[row.method]) for row in rows]
+    assert f"; {zero_shot} has 0.60" in summary_sentences(rows, known)
+    assert "has 0.60" not in summary_sentences([row for row in rows if row.method == zero_shot], known)
+
+
 def test_without_evaluations_nothing_is_called_higher() -> None:
     rows, _ = study({"mms": [0.95] * 4, "lat": [0.6] * 4})
     said = summary_sentences(rows)

@@ -219,6 +219,14 @@ def test_our_own_files_are_rescored_with_intervals_and_layers(small: Path, caplo
     assert (mms.baseline_intervention, mms.capability_intervention) == ("zero-shot", "mms")
 
 
+def test_of_a_study_in_chat_form_the_baseline_is_zero_shot_in_chat_form(small: Path) -> None:
+    for name in ("mms", "zero-shot"):
+        (small / name).rename(small / f"{name}(stimulus='chat')")
+    mms, zero_shot = rescore(small, ONE, "tiny")
+    assert mms.row.baseline_accuracy == zero_shot.row.accuracy
+    assert mms.baseline_intervention == "zero-shot(stimulus='chat')"
+
+
 def test_a_missing_file_is_named_and_leaves_its_figures_blank(small: Path, caplog: pytest.LogCaptureFixture) -> None:
     gone = evaluation_path(small, "mms", "tiny", "a", "b")
     gone.unlink()

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, replace
+
 import numpy as np
 import pytest
+import torch
 
 from repeng.metrics import cosine_null_ends, cosine_p
-from repeng.probes.directions import Directions
+from repeng.probes.directions import Directions, fit_directions
+from repeng.probes.fitting import ProbeSpec
+from repeng.probes.mms import MMS
+from repeng.probes.source import SourceData
 from repeng.study.stimulus_cosines import (
     StimulusPair,
     compare_directions,
@@ -148,3 +155,21 @@ def test_no_layer_in_common_leaves_the_figure_blank_and_says_why() -> None:
     found = compare_directions(PAIR, "facts", made_up(0, [[(0, 0)]] * 3), made_up(1, [[(1, 0)]] * 3))
     assert found.chosen is None and found.missing == "the two choose no layer in common"
     assert len(found.layers) == 3
+
+
+def test_with_more_fits_than_draws_a_fit_that_alone_has_layers_in_common_still_has_a_p_value() -> None:
+    """As `repeng run --fits 25` with 20 nulls leaves it, of which the last fit alone chooses what the other does."""
+    pairs = np.repeat(np.arange(60), 2)
+    both = []
+    for seed in (0, 1):
+        activations = torch.randn(2, 1, 120, 8, generator=torch.Generator().manual_seed(seed))
+        source = SourceData(activations, np.tile([1.0, 0.0], 60), pairs, pairs, (0, 1))
+        found = fit_directions(ProbeSpec(MMS()), source, fits=25, draws=20)
+        assert found is not None
+        both.append(replace(found, chosen=np.zeros_like(found.chosen)))
+    both[0].chosen[:, 0], both[1].chosen[:24, 1], both[1].chosen[24, 0] = True, True, True
+    figure = compare_directions(PAIR, "facts", *both).chosen
+    assert figure is not None and 0 <= figure.p <= 1
+    own = [float(a[0, 0] @ b[0, 0]) for a, b in zip(both[0].shuffled[-2:], both[1].shuffled[-2:], strict=True)]
+    assert figure.shuffled == pytest.approx(np.mean(own))
+    json.dumps(asdict(figure), allow_nan=False)

@@ -18,7 +18,7 @@ from repeng.methods.base import MethodSettings
 from repeng.methods.registry import ALL, PROMPTED, make_method
 from repeng.study.settings import Study
 from repeng.study.study import StudyOutcome, plan_study, run_study
-from repeng.study.text_forms import baseline_of, form_pairs, in_chat_form, methods_in_forms
+from repeng.study.text_forms import baseline_method, form_pairs, in_chat_form, methods_in_forms, zero_shot_form
 
 METHODS = ("mms", "cra", "zero-shot", "zero-shot-mean", "few-shot(shots=2)", "truthfulness", "ask:is_false", "length")
 FIGURES = ("source", "target", "accuracy", "source_id_accuracy", "n_pairs", "layers")
@@ -66,9 +66,28 @@ def test_pairs_of_forms_are_found_by_name_also_of_augmented_sources() -> None:
 
 
 def test_the_baseline_is_plain_zero_shot_unless_nothing_is_plain() -> None:
-    assert baseline_of(("mms", CHATS[0], "length")) == "zero-shot"
-    assert baseline_of((CHATS[0], "length")) == "zero-shot(stimulus='chat')"
-    assert baseline_of(("length", "lora")) == "zero-shot"
+    assert baseline_method(("mms", CHATS[0], "length")) == "zero-shot"
+    assert baseline_method((CHATS[0], "length")) == "zero-shot(stimulus='chat')"
+    assert baseline_method(("length", "lora")) == "zero-shot"
+    assert baseline_method((CHATS[0], "mms(of_another_version=1)")) == "zero-shot"
+
+
+@pytest.mark.parametrize(
+    ("method", "form"),
+    [
+        ("zero-shot", "plain"),
+        ("zero-shot(stimulus='plain')", "plain"),
+        ("zero-shot-mean", "plain"),
+        ("zero-shot-genies", "plain"),
+        ("zero-shot(stimulus='chat')", "chat"),
+        ("zero-shot-mean(stimulus=chat)", "chat"),
+        ("mms(stimulus='chat')", None),
+        ("few-shot", None),
+        ("a folder (1)", None),
+    ],
+)
+def test_zero_shot_is_known_in_every_form_and_by_every_rule(method: str, form: str | None) -> None:
+    assert zero_shot_form(method) == form
 
 
 @pytest.fixture(scope="module")
