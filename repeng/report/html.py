@@ -56,10 +56,17 @@ from repeng.study.overlap import read_overlaps
 from repeng.version import __version__
 
 RIGHT = {PAIR_ACCURACY: "the best response", AUROC: "their own label"}
-MEANS = (
-    *("elicitation", "differential_elicitation", "source_id_accuracy", "selectivity"),
-    *("rms_calibration_error", "rms_calibration_error_debiased"),
-)
+MEANS = {
+    "elicitation": "elicitation",
+    "differential_elicitation": "diff. elicitation",
+    "source_id_accuracy": "source-ID",
+    "selectivity": "selectivity",
+    "rms_calibration_error": "RMS calibration error",
+    "rms_calibration_error_debiased": "debiased",
+}
+"""Columns of the headline's means, and what stands over them."""
+OF_CAPABILITY = ("elicitation", "differential_elicitation")
+"""Those that a study without capability does not have."""
 
 
 def write_report(
@@ -178,6 +185,8 @@ def _headline(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> Gri
     labels = in_order(frame["label"])
     labels = labels if len(labels) > 1 else []
     kinds = list(frame.groupby("figure", sort=False))
+    without = OF_CAPABILITY if frame["target_tuned_capability"].isna().all() else ()
+    heads = {column: head for column, head in MEANS.items() if column not in without}
     lines = []
     for kind, rows in kinds:
         lines += [Line(figure_name(str(kind)))] if len(kinds) > 1 else []
@@ -186,17 +195,17 @@ def _headline(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> Gri
             means = [mean_estimate(one, predictions) for one in parts]
             cells = [figure(None) if one is None else figure(one.value, one.low, one.high) for one in means]
             known = own.assign(source_id_accuracy=same_figure_at_home(own)["source_id_accuracy"])
-            lines.append(Line(str(name), (*cells, *(figure(known[column].mean()) for column in MEANS))))
-    names = ["method", *(label or "other" for label in labels), "all", "elicitation", "diff. elicitation", "source-ID"]
-    return Grid((*names, "selectivity", "RMS calibration error", "debiased"), tuple(lines))
+            lines.append(Line(str(name), (*cells, *(figure(known[column].mean()) for column in heads))))
+    return Grid(("method", *(label or "other" for label in labels), "all", *heads.values()), tuple(lines))
 
 
 def _headline_caption(frame: pd.DataFrame) -> str:
     at_home = "source-ID AUROC" if accuracy_name(frame) == "AUROC" else "source-ID accuracy"
     if frame["figure"].nunique() > 1:
         at_home = "the same figure on the source's own test split (source-ID)"
+    elicitation = "" if frame["target_tuned_capability"].isna().all() else "elicitation, "
     return (
-        f"Mean {accuracy_name(frame)} over shifts, by label; mean elicitation, {at_home}, selectivity and calibration "
+        f"Mean {accuracy_name(frame)} over shifts, by label; mean {elicitation}{at_home}, selectivity and calibration "
         "error, as it is and debiased."
     )
 
@@ -253,24 +262,27 @@ def _shift_pictures(frame: pd.DataFrame) -> list[Picture]:
         intervals = own[["elicitation", "elicitation_low", "elicitation_high"]].to_numpy()
         return [*(figure(value) for value in marks), *(figure(*row) for row in intervals)]
 
-    return [
+    pictures = [
         Picture(
             "heat-map",
             f"{_capital(accuracy_name(frame))} by shift and method",
             f"Orange is below chance, blue above; every cell holds its {accuracy_name(frame)}.",
             heat_map(frame),
             _grid_of_shifts(frame, names, accuracies),
-        ),
-        Picture(
-            "elicitation",
-            "Elicitation",
-            "The nearer a point to the solid mark, the more of what the model can do was elicited.",
-            elicitation_plot(frame),
-            _grid_of_shifts(
-                frame, ["baseline", "capability", *(f"elicitation, {name}" for name in names)], elicitations
-            ),
-        ),
+        )
     ]
+    if frame["target_tuned_capability"].notna().any():
+        heads = ["baseline", "capability", *(f"elicitation, {name}" for name in names)]
+        pictures.append(
+            Picture(
+                "elicitation",
+                "Elicitation",
+                "The nearer a point to the solid mark, the more of what the model can do was elicited.",
+                elicitation_plot(frame),
+                _grid_of_shifts(frame, heads, elicitations),
+            )
+        )
+    return pictures
 
 
 def _grid_of_shifts(

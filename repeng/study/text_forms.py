@@ -9,6 +9,7 @@ from repeng.distributions.stimuli import STIMULI, Form, in_form
 from repeng.errors import BadInput
 from repeng.methods.named_probe import NamedProbe
 from repeng.methods.names import parse_name, with_parameters
+from repeng.methods.prompted import ZeroShot
 from repeng.methods.registry import ALL, BASELINE, prompted_class
 from repeng.probes.own_file import is_probe_reference
 from repeng.probes.registry import known_probes
