@@ -16,9 +16,10 @@ TABLE = re.compile(r"\(smollm2/(\w+\.csv)\)[^\n]*\n\n(\|.*?\n)(?:\n|\Z)", re.DOT
 
 def tables() -> list[tuple[str, list[list[str]]]]:
     """Of each table its results and its rows of cells, without the line under the heads."""
+    found = [(name, text.splitlines()) for name, text in TABLE.findall(PAGE.read_text())]
     return [
-        (name, [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "---" not in line])
-        for name, text in TABLE.findall(PAGE.read_text())
+        (name, [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "---" not in line])
+        for name, lines in found
     ]
 
 
