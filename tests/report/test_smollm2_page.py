@@ -10,7 +10,7 @@ import pytest
 from repeng.results import read_results
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "smollm2.md"
-TABLE = re.compile(r"\(smollm2/(\w+\.csv)\)[^\n]*\n\n(\|.*?\n)(?:\n|\Z)", re.DOTALL)
+TABLE = re.compile(r"\(smollm2/([\w-]+\.csv)\)[^|]*?\n\n(\|.*?\n)(?:\n|\Z)", re.DOTALL)
 """A link to a results.csv, and the first table after it."""
 
 
