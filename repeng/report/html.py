@@ -185,7 +185,7 @@ def _headline(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> Gri
     labels = in_order(frame["label"])
     labels = labels if len(labels) > 1 else []
     kinds = list(frame.groupby("figure", sort=False))
-    without = OF_CAPABILITY if frame["target_tuned_capability"].isna().all() else ()
+    without = () if _has_capability(frame) else OF_CAPABILITY
     heads = {column: head for column, head in MEANS.items() if column not in without}
     lines = []
     for kind, rows in kinds:
@@ -199,11 +199,16 @@ def _headline(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> Gri
     return Grid(("method", *(label or "other" for label in labels), "all", *heads.values()), tuple(lines))
 
 
+def _has_capability(frame: pd.DataFrame) -> bool:
+    """Whether what the model can do on a target is known of any, so that there is elicitation to show."""
+    return bool(frame["target_tuned_capability"].notna().any())
+
+
 def _headline_caption(frame: pd.DataFrame) -> str:
     at_home = "source-ID AUROC" if accuracy_name(frame) == "AUROC" else "source-ID accuracy"
     if frame["figure"].nunique() > 1:
         at_home = "the same figure on the source's own test split (source-ID)"
-    elicitation = "" if frame["target_tuned_capability"].isna().all() else "elicitation, "
+    elicitation = "elicitation, " if _has_capability(frame) else ""
     return (
         f"Mean {accuracy_name(frame)} over shifts, by label; mean {elicitation}{at_home}, selectivity and calibration "
         "error, as it is and debiased."
@@ -271,7 +276,7 @@ def _shift_pictures(frame: pd.DataFrame) -> list[Picture]:
             _grid_of_shifts(frame, names, accuracies),
         )
     ]
-    if frame["target_tuned_capability"].notna().any():
+    if _has_capability(frame):
         heads = ["baseline", "capability", *(f"elicitation, {name}" for name in names)]
         pictures.append(
             Picture(
