@@ -92,6 +92,15 @@ Partial = Annotated[
     ),
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=2, help="Only the first N examples of each split.")]
+TrainLimit = Annotated[
+    int | None,
+    typer.Option(
+        "--train-limit",
+        min=2,
+        help="Fit on at most N train examples of each source, the first; of a union a+b N in all, evenly of its "
+        "members.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 DeviceMap = Annotated[
     str | None,

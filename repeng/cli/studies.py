@@ -52,7 +52,24 @@ def run(
     ] = None,
     out: o.Out = None,
     partial: o.Partial = None,
+    shift: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shift",
+            help="A shift in place of the benchmark's, as SOURCE:TARGET; may be given again. A source a+b is the union "
+            "of two, all-but-a that of all others.",
+        ),
+    ] = None,
+    leave_one_out: Annotated[
+        bool | None,
+        typer.Option(
+            "--leave-one-out/--as-listed",
+            help="In place of the benchmark's shifts: on each distribution every other one alone, and the union of all "
+            "the others. \[default: as-listed]",
+        ),
+    ] = None,
     limit: o.Limit = None,
+    train_limit: o.TrainLimit = None,
     columns: o.Columns = None,
     positive: o.Positive = None,
     turn: o.Turn = None,
@@ -135,7 +152,10 @@ def run(
         "store": str(store) if store else None,
         "out": str(out) if out else None,
         "partial": partial,
+        "shift": shift or None,
+        "leave_one_out": leave_one_out,
         "limit": limit,
+        "train_limit": train_limit,
         "columns": columns,
         "positive": positive,
         "turn": turn,
@@ -234,6 +254,7 @@ def cache(
     from repeng.benchmarks.loaded import load_benchmark
     from repeng.cli.show import cache_line, captured_lines, caution_lines, chat_form_lines, size_lines
     from repeng.distributions.cautions import refuse
+    from repeng.distributions.mixture import members_of
     from repeng.distributions.stimuli import get_stimulus
     from repeng.errors import BadInput
     from repeng.probes.selection import parse_layers
@@ -250,7 +271,12 @@ def cache(
     )
     reading = o.reading(columns, positive, turn, group, chat)
     world = load_benchmark(benchmark, data, limit=limit, reading=reading, partial=bool(partial))
-    splits = [split for distribution in world.distributions.values() for split in distribution.splits.values()]
+    splits = [
+        member
+        for distribution in world.distributions.values()
+        for split in distribution.splits.values()
+        for member in members_of(split)
+    ]
     settings = ModelSettings(model, device, dtype, too_long, device_map)
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)
     for line in (cache_line(plan), *chat_form_lines(plan)):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from repeng.distributions.label_cautions import contradictions, mixed_forms, one_label
-from repeng.distributions.overlap import Kind, Overlap, find_overlaps, said, shared_groups
+from repeng.distributions.overlap import Kind, Overlap, find_overlaps, named_groups, said, shared_groups
 from repeng.distributions.schema import Distribution, Example, Shift, Split
 from repeng.errors import RepengError
 from repeng.maths import FEWEST_GROUPS
@@ -207,10 +207,10 @@ def group_cautions(trains: Iterable[Split], tests: Sequence[Split]) -> list[Caut
     for train, test in product(dict.fromkeys(trains), dict.fromkeys(tests)):
         shared = shared_groups(train, test)
         if shared:
-            count = sum(example.group in shared for example in test.examples)
+            count = sum(group in shared for group in named_groups(test))
             groups = f"{len(shared)} group{'s' * (len(shared) > 1)}"
             found.append(Caution("shared_groups", test.distribution, f"{count} of {len(test.examples)}, of {groups}"))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def label_cautions(trains: Iterable[Split], tests: Sequence[Split]) -> list[Caution]:

@@ -123,25 +123,34 @@ def find_overlaps(fitted: Iterable[tuple[Split, Split]]) -> list[Overlap]:
     return sorted(found, key=lambda one: -len(one.matches) / len(one.test.examples))
 
 
-def shared_groups(train: Split, test: Split) -> dict[str, int]:
-    """The named groups that are in both splits of one distribution, each with the number of its first train example."""
-    if train.distribution != test.distribution:
-        return {}
-    first: dict[str, int] = {}
-    for number, example in enumerate(train.examples):
-        if example.group is not None:
-            first.setdefault(example.group, number)
-    asked = {example.group for example in test.examples}
+def shared_groups(train: Split, test: Split) -> dict[tuple[str, str], int]:
+    """The named groups that are in both splits, each with the number of its first train example.
+
+    A group is its distribution's own, and known by that and its name.
+    """
+    first: dict[tuple[str, str], int] = {}
+    for number, group in enumerate(named_groups(train)):
+        if group is not None:
+            first.setdefault(group, number)
+    asked = {*named_groups(test)}
     return {group: number for group, number in first.items() if group in asked}
+
+
+def named_groups(split: Split) -> list[tuple[str, str] | None]:
+    """The named group of each example, with its distribution; None where it has none."""
+    return [
+        None if example.group is None else (owner, example.group)
+        for owner, example in zip(split.owners, split.examples, strict=True)
+    ]
 
 
 def _of_shared_groups(train: Split, test: Split, known: Sequence[Match]) -> list[Match]:
     """The test examples of shared groups, besides those that stand there by their texts."""
     shared, taken = shared_groups(train, test), {match.test for match in known}
     return [
-        Match("group", number, shared[example.group], 0.0, False)
-        for number, example in enumerate(test.examples)
-        if example.group is not None and example.group in shared and number not in taken
+        Match("group", number, shared[group], 0.0, False)
+        for number, group in enumerate(named_groups(test))
+        if group is not None and group in shared and number not in taken
     ]
 
 

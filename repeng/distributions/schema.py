@@ -187,20 +187,33 @@ class Split:
         """1.0 for each right response, 0.0 for the others."""
         return np.array([label for example in self.examples for label in example.labels])
 
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """The distribution of each example, whose own a named group is."""
+        return (self.distribution,) * len(self.examples)
+
+    @cached_property
+    def _shared(self) -> list[tuple[Any, ...]]:
+        """What each example shares with those of its group."""
+        return [
+            (owner if example.group is not None else "", *example.own_group)
+            for owner, example in zip(self.owners, self.examples, strict=True)
+        ]
+
     @cached_property
     def groups(self) -> Int[np.ndarray, " example"]:
         """Group of each example, numbered by first appearance: `Example.own_group`, such as prompts of equal text."""
         seen: dict[Any, int] = {}
-        return np.array([seen.setdefault(example.own_group, len(seen)) for example in self.examples], dtype=np.int64)
+        return np.array([seen.setdefault(shared, len(seen)) for shared in self._shared], dtype=np.int64)
 
     @cached_property
     def units(self) -> Int[np.ndarray, " response"]:
         """What is never parted, of each response: its explicit group, known by the number of the group's first
         example; its example where it has none."""
-        first: dict[str, int] = {}
+        first: dict[tuple[str, str], int] = {}
         found = [
-            number if example.group is None else first.setdefault(example.group, number)
-            for number, example in enumerate(self.examples)
+            number if example.group is None else first.setdefault((owner, example.group), number)
+            for number, (owner, example) in enumerate(zip(self.owners, self.examples, strict=True))
         ]
         return np.array(found, dtype=np.int64)[self.response_example]
 
@@ -235,15 +248,9 @@ class Split:
     @cached_property
     def prompt_hashes(self) -> tuple[str, ...]:
         """Sixteen hex digits over what each group shares, by its number; an explicit group is its distribution's."""
-        groups = dict.fromkeys(example.own_group for example in self.examples)
         texts = (
-            json.dumps(
-                prompt_value(shared)  # type: ignore[arg-type]
-                if kind == "prompt"
-                else [kind, self.distribution if kind == "group" else "", shared],
-                ensure_ascii=True,
-            )
-            for kind, shared in groups
+            json.dumps(prompt_value(shared) if kind == "prompt" else [kind, owner, shared], ensure_ascii=True)
+            for owner, kind, shared in dict.fromkeys(self._shared)
         )
         return tuple(hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts)
 
@@ -294,6 +301,21 @@ class ResponseLabels:
         groups = split.groups[split.response_example]
         name = f"{split.distribution}/{split.name}"
         return cls(name, split.labels, split.units, split.rivals, groups, split.as_texts)
+
+    @classmethod
+    def of_rows(
+        cls,
+        name: str,
+        labels: Float[np.ndarray, " response"],
+        *,
+        examples: Int[np.ndarray, " response"],
+        units: Int[np.ndarray, " response"],
+        groups: Int[np.ndarray, " response"],
+    ) -> ResponseLabels:
+        """Those of a split that is only known from a store; examples are numbered from 0, none left out."""
+        right, of_all = np.bincount(examples, labels), np.bincount(examples)
+        as_texts = bool(((right == 0) | (right == of_all)).any())
+        return cls(name, labels, units, rivals_of(units, examples), groups, as_texts)
 
     @cached_property
     def pairs(self) -> Int[np.ndarray, "pair 2"]:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from repeng.activations.store.cached_split import Activations, CachedSplit
+from repeng.activations.store.cached_split import Activations
 from repeng.distributions.schema import Question, ResponseLabels, Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.errors import BadInput
@@ -65,17 +65,6 @@ class Source:
         """The cached activations of the split's responses."""
         return self.opened()
 
-    @property
-    def cached(self) -> CachedSplit:
-        """The same, where the split is one of the store's and no mixture.
-
-        Raises:
-            BadInput: it is a mixture.
-        """
-        if not isinstance(self.activations, CachedSplit):
-            raise BadInput(f"{self.split.distribution} is a mixture of splits, which has no log-probabilities")
-        return self.activations
-
     @cached_property
     def labels(self) -> ResponseLabels:
         """Labels, examples and prompt groups of the split's responses."""
@@ -102,17 +91,17 @@ class Target:
     rivals: Int[np.ndarray, " response"]
     as_texts: bool
     questions: tuple[Question, ...]
-    opened: Callable[[], CachedSplit]
+    opened: Callable[[], Activations]
 
     @classmethod
-    def of(cls, split: Split, opened: Callable[[], CachedSplit]) -> Target:
+    def of(cls, split: Split, opened: Callable[[], Activations]) -> Target:
         """A split without its labels."""
         questions = tuple(Question(example.prompt, example.responses) for example in split.examples)
         structure = (split.units, split.rivals, split.as_texts)
         return cls(split.distribution, split.data_hash, *structure, questions, opened)
 
     @cached_property
-    def activations(self) -> CachedSplit:
+    def activations(self) -> Activations:
         """The cached activations of the responses."""
         return self.opened()
 

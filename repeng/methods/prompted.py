@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from repeng.activations.store.cached_split import CachedSplit
+from repeng.activations.store.cached_split import Activations
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.distributions.stimuli import Form, get_stimulus, in_form
 from repeng.errors import BadInput
@@ -121,14 +121,14 @@ class Preference(ABC):
     held_out_accuracy: float | None = None
 
     @abstractmethod
-    def scores(self, activations: CachedSplit) -> Float[np.ndarray, " response"]:
+    def scores(self, activations: Activations) -> Float[np.ndarray, " response"]:
         """One score a response; NaN where its text was skipped."""
 
     def on(self, source: Source) -> Preference:
         """The same, with what a source of labelled texts chooses."""
         if not source.split.as_texts:
             return self
-        sign, texts = calibrated(self.scores(source.cached), source.labels)
+        sign, texts = calibrated(self.scores(source.activations), source.labels)
         return replace(self, sign=sign, texts=texts)
 
     def answer(self, target: Target) -> Answer:
@@ -205,7 +205,7 @@ class LogProbabilities(Preference):
         scores, lengths = self.scores(target.activations), target.activations.text_lengths(self.stimulus)
         return PairProbabilities(zero_shot_genies(scores[target.pairs], lengths[target.pairs]), scores)
 
-    def scores(self, activations: CachedSplit) -> Float[np.ndarray, " response"]:
+    def scores(self, activations: Activations) -> Float[np.ndarray, " response"]:
         """Of each response its total log-probability, or with `zero-shot-mean` the mean over its tokens."""
         scores, token_count = activations.logprobs(self.stimulus)
         return scores / np.maximum(token_count, 1) if self.rule == "zero-shot-mean" else scores
@@ -245,7 +245,7 @@ class Verdict(Preference):
     best: str
     other: str
 
-    def scores(self, activations: CachedSplit) -> Float[np.ndarray, " response"]:
+    def scores(self, activations: Activations) -> Float[np.ndarray, " response"]:
         """The log-odds of each response."""
         best, other = (activations.logprobs(stimulus)[0] for stimulus in (self.best, self.other))
         return best - other

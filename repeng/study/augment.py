@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from repeng.distributions.mixture import Mixture, mixed
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput
 
 
-def augment(source: Split, target: Split, share: float, *, seed: int = 0) -> Split:
+def augment(source: Split, target: Split, share: float, *, seed: int = 0) -> Mixture:
     """The source's examples with a share of the target's among them, in the places that the seed gives.
 
     Args:
@@ -30,9 +31,8 @@ def augment(source: Split, target: Split, share: float, *, seed: int = 0) -> Spl
     draw = np.random.default_rng([seed, int(target.data_hash, 16)])
     count = max(1, round(share * len(target.examples)))
     taken = draw.choice(len(target.examples), size=count, replace=False)
-    examples = list(source.examples)
+    examples = [(source, number) for number in range(len(source.examples))]
     places = np.sort(draw.choice(len(examples) + count, size=count, replace=False))
     for place, number in zip(places.tolist(), taken.tolist(), strict=True):
-        examples.insert(place, target.examples[number])
-    name = f"{source.distribution}+{share * 100:g}pct-of-{target.distribution}"
-    return Split(name, source.name, tuple(examples))
+        examples.insert(place, (target, number))
+    return mixed(f"{source.distribution}+{share * 100:g}pct-of-{target.distribution}", source.name, examples)

@@ -10,7 +10,6 @@ from repeng.activations.store.cached_split import CachedSplit
 from repeng.activations.store.files import SplitKey
 from repeng.activations.store.store import Store, StoredCapture
 from repeng.benchmarks.loaded import load_benchmark, load_named
-from repeng.benchmarks.shift_lists import get_benchmark
 from repeng.distributions.reading import Reading
 from repeng.distributions.schema import Distribution, Split
 from repeng.errors import BadInput, CaptureMismatch, UnknownName
@@ -109,8 +108,7 @@ def open_data(
         world = load_benchmark(benchmark, data, limit=limit, reading=reading, partial=True)
         missing = world.missing
         # Of a shift that is left out, one distribution may be there.
-        rest = sorted({*get_benchmark(benchmark).distributions} - {*world.distributions, *missing})
-        others = load_named(data, rest, limit=limit, reading=reading) if rest else {}
+        others = load_named(data, world.unused, limit=limit, reading=reading) if world.unused else {}
         versions = versions_of((*world.distributions.values(), *others.values()))
     elif data is not None or limit is not None:
         versions = versions_of(load_named(data, limit=limit, reading=reading).values())

@@ -21,6 +21,7 @@ from repeng.activations.store.files import INDEX, LOGPROB, ActivationKey, split_
 from repeng.activations.store.records import read_index
 from repeng.activations.store.store import Store, StoredCapture
 from repeng.activations.store.stored_activations import StoredActivations
+from repeng.distributions.mixture import Mixture, members_of
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.errors import NonFinite, RepengError, StoreError, sentence
 from repeng.methods.answers import ByLayer, by_layer, evaluate
@@ -103,14 +104,12 @@ class Runner:
         settings: what the study's methods share.
         store: where the activations are.
         predictions: folder of the evaluations.
-        mixtures: splits that were mixed from others, and these.
         benign: whose texts of label 0 set thresholds for labelled texts; None where the source's own do.
     """
 
     settings: MethodSettings
     store: Store
     predictions: Path
-    mixtures: Mapping[Split, tuple[Split, ...]] = field(default_factory=dict)
     benign: Split | None = None
     _read: dict[Split, CachedSplit] = field(default_factory=dict, repr=False, compare=False)
     _thresholds: dict[tuple[str, Split], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
@@ -131,13 +130,14 @@ class Runner:
 
     def _target(self, split: Split) -> tuple[Target, ResponseLabels]:
         if split not in self._targets:
-            self._targets[split] = Target.of(split, lambda: self._cached(split)), ResponseLabels.of(split)
+            self._targets[split] = Target.of(split, lambda: self._activations(split)), ResponseLabels.of(split)
         return self._targets[split]
 
     def _activations(self, split: Split) -> Activations:
-        if split not in self.mixtures:
+        if not isinstance(split, Mixture):
             return self._cached(split)
-        return MixedSplit.of(split, [(member, self._cached(member)) for member in self.mixtures[split]])
+        name = f"{split.distribution}/{split.name}"
+        return MixedSplit(name, tuple(map(self._cached, split.members)), split.rows)
 
     def _cached(self, split: Split) -> CachedSplit:
         """The cached activations of a split; what was read of it stays in memory until `forget`."""
@@ -218,9 +218,9 @@ class Runner:
 
     def _reads(self, task: Task, method: Method) -> list[tuple[Split, RequiredActivations]]:
         """What a task reads of each split, the target first; of a mixture what each of its members holds."""
-        members = self.mixtures.get(task.source, (task.source,)) if method.reads_of(task.source) else ()
+        members = members_of(task.source) if method.reads_of(task.source) else ()
         benign = () if (found := self._benign(task)) is None else (found,)
-        splits = (task.target, *benign, *members)
+        splits = (*members_of(task.target), *benign, *members)
         return [(split, need) for split in splits for need in method.requires(task.source)]
 
     def _benign(self, task: Task) -> Split | None:
@@ -389,6 +389,7 @@ class Runner:
             "seed": self.settings.seed,
             "source_data_hash": task.source.data_hash,
             "target_data_hash": task.target.data_hash,
+            **({"source_members": task.source.sources} if isinstance(task.source, Mixture) else {}),
             "repeng_version": __version__,
         }
         write_evaluation(self.path(task), made.evaluation, provenance)

@@ -77,6 +77,11 @@ def _label_text(label: Any) -> Any:
     return class_name(label) if isinstance(label, bool | int | float) else label
 
 
+def _listed(values: Any) -> Any:
+    """One text, or a list of them, as a tuple."""
+    return (values,) if isinstance(values, str) else tuple(values) if isinstance(values, list) else values
+
+
 def _named(method: Any) -> Any:
     if not isinstance(method, Mapping) or not isinstance(method.get("name"), str):
         return method
@@ -101,7 +106,11 @@ class Study:
             mean. Prompting, tuning and plug-ins are fitted once.
         nulls: how many fits on shuffled labels, and how many random directions, each probe is held against; 0: none.
         partial: leave out the shifts of a benchmark whose distributions are not in the data, and say which.
+        shift: shifts in place of the benchmark's, each as `SOURCE:TARGET`; a source `a+b` is the union of two.
+        leave_one_out: in place of the benchmark's shifts, for each distribution every other one as the source, and
+            the union of all the others, `all-but-NAME`.
         limit: the first so many examples of each split; None: all.
+        train_limit: fit on at most so many train examples of each source, of a union in all, from the first of each.
         columns: which column of the data holds which of our fields, as `text=claim,label=truth`, in a file also as a
             table.
         positive: the label that counts as 1, against every other.
@@ -132,7 +141,10 @@ class Study:
     fits: Annotated[int, Field(ge=1, le=MOST_FITS)] = 5
     nulls: Annotated[int, Field(ge=0, le=MOST_NULLS)] = 20
     partial: bool = False
+    shift: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    leave_one_out: bool = False
     limit: Annotated[int, Field(ge=2)] | None = None
+    train_limit: Annotated[int, Field(ge=2)] | None = None
     columns: Annotated[Text | None, BeforeValidator(_columns_text)] = None
     positive: Annotated[Text | None, BeforeValidator(_label_text)] = None
     turn: Annotated[Text | None, BeforeValidator(_turn_text)] = None
@@ -158,6 +170,8 @@ class Study:
             asked = self.benchmark or self.data or "mini"
             base = data_name(asked) if asked.startswith(PREFIX) else Path(asked).resolve().stem
             name = f"{base}-{slug(self.model)}" + (f"-first{self.limit}" if self.limit else "")
+            name += f"-train{self.train_limit}" if self.train_limit else ""
+            name += "-shifts" if self.shift else "-leave-one-out" if self.leave_one_out else ""
             name += "-without-overlap" if self.drop_overlap else ""
             object.__setattr__(self, "out", str(Path("results") / name))
         object.__setattr__(self, "out", str(Path(self.out).expanduser()) if self.out.startswith("~") else self.out)
@@ -170,6 +184,11 @@ class Study:
             BadInput: columns or turn are not of the form that they have.
         """
         return Reading.parse(self.columns, positive=self.positive, turn=self.turn, group=self.group, chat=self.chat)
+
+    @property
+    def shifts_asked(self) -> dict[str, Any]:
+        """Which shifts it asks for, and of how many train examples: arguments of `load_benchmark`."""
+        return {"shifts": self.shift, "leave_out": self.leave_one_out, "train_limit": self.train_limit}
 
     @classmethod
     def read(cls, path: Path | None, flags: Mapping[str, Any]) -> Study:

@@ -15,6 +15,7 @@ from repeng.activations.store.store import Store
 from repeng.atomic import write_atomically
 from repeng.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from repeng.distributions.cautions import Caution, data_cautions, own_sources, refuse
+from repeng.distributions.mixture import members_of
 from repeng.distributions.overlap import Overlap, find_overlaps
 from repeng.distributions.schema import Shift, Split
 from repeng.errors import BadInput, sentence
@@ -162,6 +163,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
         benign=study.benign,
         reading=study.reading,
         partial=study.partial,
+        **study.shifts_asked,
     )
     if not world.benchmark.shifts:
         raise BadInput(f"{study.data}: no distribution has a train split, so there is nothing to fit on")
@@ -191,10 +193,9 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     methods = asked if baseline in names else (*asked, make_method(baseline, shared))
     mixed = _mixtures(world, study) if study.augment else {}
     tasks = _tasks(world, methods, mixed, capability=study.capability)
-    members = {mixture: (_train(world, shift.source), _train(world, shift.target)) for shift, mixture in mixed.items()}
-    wanted, possible, impossible = _wanted(tasks, methods, members, benign)
+    wanted, possible, impossible = _wanted(tasks, methods, benign)
     cache = plan_cache(settings, Path(study.store), wanted, trial=trial)
-    runner = Runner(shared, Store(study.store, trust=study.trust_store), Path(study.out) / PREDICTIONS, members, benign)
+    runner = Runner(shared, Store(study.store, trust=study.trust_store), Path(study.out) / PREDICTIONS, benign)
     known = runner.known(possible, methods)
     tunings = plan_tunings((task for task in possible if task not in known), methods, trial=trial)
     of_name = {method.name: method for method in methods}
@@ -346,7 +347,6 @@ def _tasks(
 def _wanted(
     tasks: Sequence[Task],
     methods: Sequence[Method],
-    members: Mapping[Split, Sequence[Split]],
     benign: Split | None,
 ) -> tuple[dict[Split, frozenset[RequiredActivations]], tuple[Task, ...], tuple[Failure, ...]]:
     """The parts that each split must have in the store; and the tasks that can be done, and those that cannot."""
@@ -368,11 +368,11 @@ def _wanted(
             impossible.append(Failure(task.method, task.source.distribution, task.target.distribution, str(found)))
             continue
         possible.append(task)
-        splits = [task.target]
+        splits = [*members_of(task.target)]
         if benign is not None and task.target.as_texts:
             splits.append(benign)
         if method.reads_of(task.source):
-            splits += members.get(task.source, [task.source])
+            splits += members_of(task.source)
         for split in splits:
             needs.setdefault(split, set()).update(found)
     return {split: frozenset(found) for split, found in needs.items() if found}, tuple(possible), tuple(impossible)

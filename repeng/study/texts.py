@@ -17,7 +17,12 @@ def texts_of(results: Path) -> dict[str, Distribution]:
     study = Study.read(results / "study.toml", {})
     try:
         world = load_benchmark(
-            study.benchmark, study.data, limit=study.limit, reading=study.reading, partial=study.partial
+            study.benchmark,
+            study.data,
+            limit=study.limit,
+            reading=study.reading,
+            partial=study.partial,
+            **study.shifts_asked,
         )
         return world.distributions
     except BadInput:

@@ -15,7 +15,6 @@ from torch import Tensor
 from repeng.activations.store.files import LOGPROB, SplitKey
 from repeng.activations.store.store import StoredCapture
 from repeng.activations.store.stored_activations import TOKENS_BYTES, StoredActivations, row_blocks
-from repeng.distributions.schema import Split
 from repeng.maths import offsets_of
 from repeng.models.sites import Hook
 
@@ -66,6 +65,14 @@ class Activations(ABC):
         vector = size.new_zeros(1, *size.shape[1:]).nbytes
         for rows in row_blocks(self.token_counts(stimulus, hook[0], token), vector, max_bytes):
             yield rows, *self.tokens(stimulus, hook, token, rows)
+
+    @abstractmethod
+    def logprobs(self, stimulus: str) -> tuple[Float[np.ndarray, " response"], Int[np.ndarray, " response"]]:
+        """Total log-probability of each response in nats, NaN where its text was skipped, and its token count."""
+
+    @abstractmethod
+    def text_lengths(self, stimulus: str) -> Int[np.ndarray, " response"]:
+        """Tokens of each whole text whose log-probabilities are kept; 0 for a skipped one."""
 
     @abstractmethod
     def kept_of(self, stimulus: str, site: str, token: str) -> Bool[np.ndarray, " response"]:
@@ -158,7 +165,7 @@ class CachedSplit(Activations):
 
 @dataclass(frozen=True)
 class MixedSplit(Activations):
-    """Some examples of several cached splits, such as a source with a few target examples among its own.
+    """Some examples of one or several cached splits, as a `repeng.distributions.mixture.Mixture` has them.
 
     Attributes:
         mixture: its distribution and split.
@@ -174,18 +181,6 @@ class MixedSplit(Activations):
     def name(self) -> str:
         """The distribution and split."""
         return self.mixture
-
-    @classmethod
-    def of(cls, mixture: Split, members: Sequence[tuple[Split, CachedSplit]]) -> MixedSplit:
-        """The activations of a split whose every example is the same object as an example of a member."""
-        place: dict[int, int] = {}
-        start = 0
-        for split, _ in members:
-            place |= {id(e): start + int(offset) for e, offset in zip(split.examples, split.offsets, strict=True)}
-            start += split.n_responses
-        take = [place[id(e)] + number for e in mixture.examples for number in range(len(e.responses))]
-        cached = tuple(cached for _, cached in members)
-        return cls(f"{mixture.distribution}/{mixture.name}", cached, np.array(take, dtype=np.int64))
 
     def kept_of(self, stimulus: str, site: str, token: str) -> Bool[np.ndarray, " response"]:
         """False where a response's text was skipped as too long."""
@@ -219,3 +214,12 @@ class MixedSplit(Activations):
     def token_counts(self, stimulus: str, site: str, token: str) -> Int[np.ndarray, " response"]:
         """How many tokens each response has."""
         return np.concatenate([member.token_counts(stimulus, site, token) for member in self.members])[self.take]
+
+    def logprobs(self, stimulus: str) -> tuple[Float[np.ndarray, " response"], Int[np.ndarray, " response"]]:
+        """Total log-probability of each response in nats, and its token count."""
+        totals, counts = zip(*(member.logprobs(stimulus) for member in self.members), strict=True)
+        return np.concatenate(totals)[self.take], np.concatenate(counts)[self.take]
+
+    def text_lengths(self, stimulus: str) -> Int[np.ndarray, " response"]:
+        """Tokens of each whole text whose log-probabilities are kept."""
+        return np.concatenate([member.text_lengths(stimulus) for member in self.members])[self.take]

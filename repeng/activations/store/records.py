@@ -308,6 +308,11 @@ class Index(StoreFile):
         """Where each response's tokens begin among all of them, and how many there are; of ragged activations."""
         return offsets_of(self.token_counts)
 
+    @property
+    def units(self) -> Int[np.ndarray, " response"]:
+        """What is never parted, of each response (`Split.units`)."""
+        return np.array([row.get("unit", row["example"]) for row in self.responses], dtype=np.int64)
+
     def numbers(self, key: str) -> list[Any]:
         """One value of every response, by its key in `responses`."""
         return [row[key] for row in self.responses]  # type: ignore[literal-required]

@@ -20,7 +20,7 @@ from repeng.activations.store.files import (
 )
 from repeng.activations.store.records import WAY_OUT, Index, SplitRecord, read_capture, read_index, read_split
 from repeng.activations.store.stored_activations import StoredActivations
-from repeng.distributions.schema import ResponseLabels, Split, rivals_of
+from repeng.distributions.schema import ResponseLabels, Split
 from repeng.errors import BadInput, StoreError, UnknownName
 from repeng.models.sites import canonical_site
 
@@ -206,17 +206,12 @@ class StoredCapture:
             BadInput: several versions of its data are here; the message lists them.
         """
         index = self.index(self.find(distribution, split, data_hash=data_hash))
-        examples = np.array(index.numbers("example"), dtype=np.int64)
-        labels = np.array(index.numbers("label"), dtype=np.float64)
-        right, of_all = np.bincount(examples, labels), np.bincount(examples)
-        units = np.array([row.get("unit", row["example"]) for row in index.responses], dtype=np.int64)
-        return ResponseLabels(
+        return ResponseLabels.of_rows(
             f"{distribution}/{split}",
-            labels=labels,
-            units=units,
-            rivals=rivals_of(units, examples),
+            np.array(index.numbers("label"), dtype=np.float64),
+            examples=np.array(index.numbers("example"), dtype=np.int64),
+            units=index.units,
             groups=np.array(index.numbers("group"), dtype=np.int64),
-            as_texts=bool(((right == 0) | (right == of_all)).any()),
         )
 
     def open(self, split: Split | SplitKey, stimulus: str, site: str, token: str = "last") -> StoredActivations:
