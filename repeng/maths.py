@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -104,3 +104,14 @@ def threshold_at(scores: Float[np.ndarray, " negative"], rate: float) -> float:
     # 0.01 * 300 is a little under 3 in floating point.
     above = int(np.floor(rate * len(scores) + 1e-9))
     return float(np.sort(scores)[len(scores) - 1 - above])
+
+
+def in_ranges(numbers: Iterable[int]) -> str:
+    """Whole numbers in words as short as can be, ascending: `2-5, 8`."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

@@ -160,6 +160,11 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def several(values: list[str]) -> tuple[str, ...]:
+    """The names of an option that may be given again, each time also as a comma-separated list."""
+    return tuple(dict.fromkeys(name for value in values for name in names(value)))
+
+
 def stimuli(values: list[str]) -> tuple[str, ...]:
     """Comma-separated names, and templates as `name={prompt}...`, each a value of its own that keeps its commas."""
     return tuple(name for value in values for name in ((value,) if TEMPLATE.match(value) else names(value)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,15 +15,25 @@ PROBE = (
     "mms, lat, ccs, cra, logistic(C=0.1), attention, ..., also with where it reads, as mms(token=response_mean); "
     "FILE.py:NAME, a probe of your own; or sklearn:MODULE.CLASS."
 )
-Targets = Annotated[list[str], typer.Option("--target", help="Distribution to score; may be given again.")]
+Targets = Annotated[
+    list[str], typer.Option("--target", help="Distributions to score, comma-separated; may be given again.")
+]
 
 
 def fit(
     store: o.Store,
-    source: Annotated[str, typer.Option("--source", help="Distribution whose cached train split is fitted on.")],
+    source: Annotated[
+        str,
+        typer.Option(
+            "--source",
+            help="Distribution whose cached train split is fitted on; a+b or a,b for the union of two, all-but-a for "
+            "that of all others.",
+        ),
+    ],
     probe: Annotated[str, typer.Option("--probe", help=PROBE)],
     out: Annotated[Path, typer.Option("--out", help="Folder to save the fitted probe in.")],
     layers: o.Layers = "auto",
+    train_limit: o.TrainLimit = None,
     model: o.MaybeModel = None,
     site: o.Site = None,
     token: o.Token = None,
@@ -51,7 +61,9 @@ def fit(
     opened = open_store(Cache(store, trust=trust_store), model)
     meaning = o.reading(columns, positive, turn, group, chat)
     cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or (), reading=meaning)
-    fitted = fit_on(cached, source, probe, layers=layers, site=site, token=token, seed=seed)
+    how: dict[str, Any] = {"layers": layers, "train_limit": train_limit, "site": site, "token": token, "seed": seed}
+    fitted = fit_on(cached, o.names(source), probe, **how)
+    source = fitted.provenance["source"]
     save(fitted, out)
     held_out = dict(zip(fitted.fitted_layers, map(float, fitted.held_out_accuracy), strict=True))
     plain = {
@@ -108,7 +120,7 @@ def score(
     meaning = o.reading(columns, positive, turn, group, chat)
     cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or (), reading=meaning)
     plain = []
-    for name in target:
+    for name in o.several(target):
         asked = cached_target(fitted, cached, name, allow_shared=allow_shared)
         evaluation = evaluate_cached(fitted, asked)
         plain.append(score_row(name, evaluation))
@@ -122,9 +134,17 @@ def score(
 
 def sweep(
     store: o.Store,
-    source: Annotated[str, typer.Option("--source", help="Distribution to fit on.")],
+    source: Annotated[
+        list[str],
+        typer.Option(
+            "--source",
+            help="Distributions to fit on, comma-separated, each for itself; may be given again. a+b is the union of "
+            "two.",
+        ),
+    ],
     target: Targets,
     probe: Annotated[str, typer.Option("--probe", help=f"Comma-separated probes. {PROBE}")] = "mms,lat,ccs,cra",
+    train_limit: o.TrainLimit = None,
     plot: o.Plot = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Table to write.")] = None,
     model: o.MaybeModel = None,
@@ -145,10 +165,10 @@ def sweep(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Every layer of several probes on several targets: a table and a picture. At --site hook_z, every head too.
+    """Every layer of several probes, from each source to each target: a table and a picture.
 
-    `*` marks the layer (and head) that the source alone would have chosen, `o` the one that the target's labels would
-    have: an oracle, to look at and not to use.
+    At --site hook_z, every head too. `*` marks the layer (and head) that the source alone would have chosen, `o` the
+    one that the target's labels would have: an oracle, to look at and not to use.
     """
     from repeng.activations.store.store import Store as Cache
     from repeng.cli.show import sweep_tables
@@ -163,9 +183,10 @@ def sweep(
     cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or (), reading=meaning)
     found = sweep_over(
         cached,
-        source,
-        target,
+        o.several(source),
+        o.several(target),
         split_names(probe),
+        train_limit=train_limit,
         site=site,
         token=token,
         seed=seed,
@@ -185,8 +206,15 @@ def sweep(
 
 def matrix(
     store: o.Store,
-    distributions: Annotated[str, typer.Option("--distributions", help="Comma-separated names, or all.")] = "all",
+    distributions: Annotated[
+        str,
+        typer.Option(
+            "--distributions", help="Comma-separated names, or all. A union, as a+b, is fitted on and not tested on."
+        ),
+    ] = "all",
     probe: Annotated[str, typer.Option("--probe", help=PROBE)] = "mms",
+    layers: o.Layers = "auto",
+    train_limit: o.TrainLimit = None,
     plot: o.Plot = None,
     model: o.MaybeModel = None,
     site: o.Site = None,
@@ -208,6 +236,7 @@ def matrix(
 ) -> None:
     """Fit on each of N distributions, test on each; and the cosine similarity of the fitted directions.
 
+    Each source is read at the layers that it chose, as by `fit` and `score`; with --layers 4 all are read at layer 4.
     Is it one truth direction? Then every cell is high and every cosine near 1.
     """
     from repeng.activations.store.store import Store as Cache
@@ -219,14 +248,13 @@ def matrix(
     opened = open_store(Cache(store, trust=trust_store), model)
     meaning = o.reading(columns, positive, turn, group, chat)
     cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or (), reading=meaning)
-    meant = {name for name, _ in cached.versions} if data or benchmark or limit else set(cached.trained_distributions())
-    trained = [name for name in cached.trained_distributions() if name in meant]
-    chosen = trained if distributions == "all" else o.names(distributions)
-    found = transfer_matrix(cached, chosen, probe, site=site, token=token, seed=seed, allow_shared=allow_shared)
+    chosen = cached.trained() if distributions == "all" else o.names(distributions)
+    how: dict[str, Any] = {"layers": layers, "train_limit": train_limit, "site": site, "token": token, "seed": seed}
+    found = transfer_matrix(cached, chosen, probe, **how, allow_shared=allow_shared)
     if plot:
-        from repeng.report.charts import matrix_chart, save_chart
+        from repeng.report.charts import save_chart, transfer_chart
 
-        save_chart(matrix_chart(found.names, found.accuracy, found.cosine, figures=found.figures), plot)
+        save_chart(transfer_chart(found), plot)
         talk.note(f"wrote {plot}")
     talk.result(asdict(found), *matrix_tables(found))
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from repeng.study.study import Plan
 
 HEADS_ACROSS = 8
+INTERVALS_ACROSS = 6
+"""Up to so many targets of a transfer matrix have their intervals in the table."""
 MARKS_WIDTH = "  "
 """Room for a cell's marks, so that a column's name stands over its figures."""
 
@@ -122,17 +124,17 @@ def captured_lines(summary: CaptureSummary) -> list[str]:
 
 
 def sweep_tables(rows: Sequence[LayerRow]) -> list[Any]:
-    """A table for each target: layers down, probes across; `*` the source's choice, `o` the target's own best.
+    """A table for each source and target: layers down, probes across, the source's choice and the target's best marked.
 
-    Where the site has heads, a table for each target and probe: layers down, heads across, as many as fit a screen.
+    Where the site has heads, a table for each of them and probe: layers down, heads across, as many as fit a screen.
     """
     from repeng.results import figure_name
 
     shown: list[Any] = []
-    for target in dict.fromkeys(row.target for row in rows):
-        here = [row for row in rows if row.target == target]
+    for source, target in dict.fromkeys((row.source, row.target) for row in rows):
+        here = [row for row in rows if (row.source, row.target) == (source, target)]
         probes = list(dict.fromkeys(row.probe for row in here))
-        title = f"{figure_name(here[0].figure)} on {target}, fitted on {here[0].source}"
+        title = f"{figure_name(here[0].figure)} on {target}, fitted on {source}"
         if here[0].head is None:
             cells = {(row.layer, row.probe): row for row in here}
             shown += [title, _layer_table(cells, probes), ""]
@@ -162,25 +164,53 @@ def _sweep_cell(row: LayerRow | None) -> str:
 
 def matrix_tables(found: Transfer) -> list[Any]:
     """Accuracy and cosine, source by target. Columns are numbered, so that many distributions fit a screen."""
-    numbers = [str(number) for number in range(1, len(found.names) + 1)]
-    names = [f"{number} {name}" for number, name in zip(numbers, found.names, strict=True)]
-
-    def square(values: list[list[float]]) -> Table:
-        return table_of(["", *numbers], [[name, *row] for name, row in zip(names, values, strict=True)])
-
+    from repeng.maths import in_ranges
     from repeng.results import AUROC, figure_names
 
-    shown_as = figure_names(found.figures)
-    shown: list[Any] = [
-        f"{found.probe} at layer {found.layer}: {shown_as}, fitted on the row and tested on the column",
-        square(found.accuracy),
+    known = dict.fromkeys((*found.names, *found.targets))
+    numbers = {name: str(number) for number, name in enumerate(known, 1)}
+    names = [f"{numbers[name]} {name}" for name in found.names]
+    across = [numbers[name] for name in found.targets]
+    few = len(found.targets) <= INTERVALS_ACROSS
+    rows = [
+        [name, in_ranges(layers), *(_matrix_cell(found, i, j, few=few) for j in range(len(across)))]
+        for i, (name, layers) in enumerate(zip(names, found.layers, strict=True))
     ]
+    counts = ["n", "", *map(str, found.n)]
+    head = f"{found.probe} on {found.model}: {figure_names(found.figures)}, fitted on the row and tested on the column"
+    shown: list[Any] = [head, _to_the_right(["", "layers", *across], [*rows, counts])]
+    if alone := [f"{numbers[name]} {name}" for name in found.targets if name not in found.names]:
+        shown.append(f"tested on alone: {', '.join(alone)}")
     if len(set(found.figures)) > 1:
-        texts = [name for name, figure in zip(names, found.figures, strict=True) if figure == AUROC]
-        shown.append(f"AUROC of labelled texts in the columns of {', '.join(texts)}; pair accuracy in the others")
+        texts = [numbers[name] for name, figure in zip(found.targets, found.figures, strict=True) if figure == AUROC]
+        shown.append(f"AUROC of labelled texts in the columns {', '.join(texts)}; pair accuracy in the others")
+    if not few:
+        shown.append(
+            "95 % intervals: with --json, on hover in --plot FILE.html, or here for six distributions or fewer"
+        )
     if found.cosine is not None:
-        shown += ["", "cosine similarity of the fitted directions", square(found.cosine)]
+        own = [numbers[name] for name in found.names]
+        cosines = [[name, *row] for name, row in zip(names, found.cosine, strict=True)]
+        title = f"cosine similarity of the fitted directions at layer {found.cosine_layer}"
+        best = " (of the highest mean held-out accuracy)" if found.chosen_layers else ""
+        shown += ["", f"{title}{best}", table_of(["", *own], cosines)]
     return shown
+
+
+def _to_the_right(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A plain table whose first two columns are words and the others figures."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number > 1 else "left", no_wrap=number > 1)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _matrix_cell(found: Transfer, row: int, column: int, *, few: bool) -> str:
+    """An accuracy, with its interval where there is room."""
+    accuracy, low, high = (of[row][column] for of in (found.accuracy, found.accuracy_low, found.accuracy_high))
+    return f"{accuracy:.3f}" + (f" [{low:.3f}, {high:.3f}]" if few and low is not None else "")
 
 
 def store_listing(store: Path) -> tuple[list[dict[str, Any]], Table]:

@@ -1,8 +1,9 @@
 """Every picture as an Altair chart: it shows itself in Jupyter, and `save_chart` writes it."""
 
-from repeng.report.layer_charts import cluster_order, matrix_chart, sweep_chart
+from repeng.report.layer_charts import sweep_chart
 from repeng.report.pictures import inline_svg, save_chart
 from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
+from repeng.report.transfer_charts import cluster_order, matrix_chart, transfer_chart
 
 __all__ = [
     "cluster_order",
@@ -13,4 +14,5 @@ __all__ = [
     "reliability_chart",
     "save_chart",
     "sweep_chart",
+    "transfer_chart",
 ]

@@ -1,12 +1,11 @@
-"""Pictures of layers and directions: sweeps, and the transfer matrix next to the directions' cosines."""
+"""Pictures of sweeps over layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
 from repeng.errors import BadInput
@@ -16,7 +15,6 @@ from repeng.results import figure_name, figure_names
 
 SWEEP_FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "held_out_accuracy")
 FEW_PANELS = 4
-FEW_DISTRIBUTIONS = 25
 
 
 def sweep_chart(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Any:
@@ -143,94 +141,3 @@ def auroc_chart(frame: pd.DataFrame) -> Any:
     chance = alt.Chart(frame).mark_rule(strokeDash=[4, 4], color=MUTED).encode(y=alt.datum(0.5))
     chart = alt.layer(chance, bands, lines).properties(width=360, height=220)
     return themed(chart, title="AUROC by layer", description=f"AUROC by layer of {', '.join(probes)}.")
-
-
-def matrix_chart(
-    names: Sequence[str],
-    accuracy: Sequence[Sequence[float]],
-    cosine: Sequence[Sequence[float]] | None,
-    *,
-    figures: Sequence[str] = (),
-) -> Any:
-    """Transfer matrix (fitted on the row, tested on the column) next to the cosines of the fitted directions.
-
-    Both are in one order, in which directions that point alike stand together.
-
-    Args:
-        names: of the N distributions.
-        accuracy: N by N; row i is fitted on names[i].
-        cosine: N by N, or None where the probe has no direction.
-        figures: what the accuracies on each are, as `study.cached_sweep.Transfer` has it; those of pairs by default.
-
-    Raises:
-        BadInput: a matrix is not N by N.
-    """
-    shown = figure_names(figures)
-    called = "accuracy" if shown == "pair accuracy" else shown
-    order = cluster_order(names, accuracy, cosine)
-    ordered = [names[i] for i in order]
-    cells = _cells(names, accuracy, "fitted on", "tested on")
-    across = ordered
-    if len(set(figures)) > 1:
-        named = {name: f"{name}, {figure_name(figure)}" for name, figure in zip(names, figures, strict=True)}
-        cells = cells.assign(**{"tested on": cells["tested on"].map(named)})
-        across = [named[name] for name in ordered]
-    panels = [_square(ordered, cells, called, (0.0, 0.5, 1.0), across=across)]
-    if cosine is not None:
-        panels.append(_square(ordered, _cells(names, cosine, "fitted on", "and on"), "cosine", (-1.0, 0.0, 1.0)))
-    title = "Transfer, and the angle between directions" if cosine is not None else "Transfer"
-    chart = alt.hconcat(*panels, spacing=30).resolve_scale(color="independent")
-    return themed(chart, title=title, description=f"{title} over {len(names)} distributions.")
-
-
-def cluster_order(
-    names: Sequence[str], accuracy: Sequence[Sequence[float]], cosine: Sequence[Sequence[float]] | None
-) -> list[int]:
-    """Order of average-linkage clustering, by 1 - cosine, or by how accuracies correlate where there is no cosine.
-
-    Raises:
-        BadInput: a matrix is not N by N.
-    """
-    from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
-    from scipy.spatial.distance import squareform
-
-    for matrix in (accuracy, cosine):
-        if matrix is not None and np.shape(matrix) != (len(names), len(names)):
-            raise BadInput(f"a matrix of shape {np.shape(matrix)} for {len(names)} distributions; give N by N")
-    if len(names) < 3:
-        return list(range(len(names)))
-    if cosine is not None:
-        distance = 1.0 - np.asarray(cosine, dtype=float)
-    else:
-        rows = np.asarray(accuracy, dtype=float)
-        both = np.concatenate([rows, rows.T], axis=1)
-        distance = np.linalg.norm(both[:, None] - both[None], axis=2)
-    distance = np.nan_to_num(np.clip((distance + distance.T) / 2, 0.0, None), nan=1.0)
-    np.fill_diagonal(distance, 0.0)
-    flat = squareform(distance, checks=False)
-    return [int(i) for i in leaves_list(optimal_leaf_ordering(linkage(flat, "average"), flat))]
-
-
-def _cells(names: Sequence[str], matrix: Sequence[Sequence[float]], down: str, across: str) -> pd.DataFrame:
-    cells = [(row, column, matrix[i][j]) for i, row in enumerate(names) for j, column in enumerate(names)]
-    return pd.DataFrame(cells, columns=[down, across, "value"])
-
-
-def _square(
-    ordered: list[str],
-    cells: pd.DataFrame,
-    title: str,
-    ends: tuple[float, float, float],
-    *,
-    across: list[str] | None = None,
-) -> Any:
-    down, right = cells.columns[0], cells.columns[1]
-    few = len(ordered) <= FEW_DISTRIBUTIONS
-    base = alt.Chart(cells).encode(
-        x=alt.X(f"{right}:N", sort=across or ordered, axis=alt.Axis(orient="top", labelAngle=-40, domain=False)),
-        y=alt.Y(f"{down}:N", sort=ordered, axis=alt.Axis(domain=False, ticks=False)),
-        tooltip=[f"{down}:N", f"{right}:N", alt.Tooltip("value:Q", format=".3f", title=title)],
-    )
-    step = 36 if few else 14
-    panel = heat_cells(base, "value", ends, title=title, size=10 if few else None)
-    return panel.properties(width=alt.Step(step), height=alt.Step(max(14, step - 12)))

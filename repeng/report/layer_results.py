@@ -85,7 +85,7 @@ class TransferTable:
 
     def chart(self) -> Any:
         """The AUROCs as a heat map, next to the cosines of the directions where there are any: an Altair chart."""
-        from repeng.report.layer_charts import matrix_chart
+        from repeng.report.transfer_charts import matrix_chart
         from repeng.results import AUROC
 
         known = all(row.cosine is not None for row in self.rows)

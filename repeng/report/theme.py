@@ -92,10 +92,15 @@ def heat_cells(
     cells = base.mark_rect(cornerRadius=corner).encode(color=alt.Color(f"{figure}:Q", scale=scale, title=title))
     if size is None:
         return cells
+    text = alt.Text(f"{figure}:Q", format=".2f")
+    return cells + base.mark_text(fontSize=size).encode(text=text, color=ink_on(figure, ends))
+
+
+def ink_on(figure: str, ends: tuple[float, float, float]) -> Any:
+    """The colour of a text on a cell of `heat_cells`."""
     # White on the two ends of the scale, black elsewhere: 4 to 1 or better throughout.
     far = f"abs(datum.{figure} - {ends[1]}) > {0.9 * (ends[2] - ends[1])}"
-    ink = alt.condition(far, alt.value("white"), alt.value("black"))
-    return cells + base.mark_text(fontSize=size).encode(text=alt.Text(f"{figure}:Q", format=".2f"), color=ink)
+    return alt.condition(far, alt.value("white"), alt.value("black"))
 
 
 def diagonal(base: Any, low: float) -> Any:

@@ -10,6 +10,7 @@ from repeng.activations.store.cached_split import CachedSplit
 from repeng.activations.store.files import SplitKey
 from repeng.activations.store.store import Store, StoredCapture
 from repeng.benchmarks.loaded import load_benchmark, load_named
+from repeng.distributions.mixture import Mixture
 from repeng.distributions.reading import Reading
 from repeng.distributions.schema import Distribution, Split
 from repeng.errors import BadInput, CaptureMismatch, UnknownName
@@ -23,6 +24,7 @@ class CachedData(StoredCapture):
     Attributes:
         versions: the data hash of some (distribution, split).
         missing: distributions that are asked for of data that lacks them, so that none of their versions is meant.
+        meant: the distributions of the data that was named; None where none was, and all that are here are meant.
     """
 
     def __init__(
@@ -31,11 +33,17 @@ class CachedData(StoredCapture):
         versions: Mapping[tuple[str, str], str] | None = None,
         *,
         missing: Iterable[str] = (),
+        meant: Iterable[str] | None = None,
         trust: bool = False,
     ) -> None:
         super().__init__(folder, trust=trust)
+        self.meant = None if meant is None else frozenset(meant)
         self.versions = versions or {}
         self.missing = frozenset(missing)
+
+    def trained(self) -> tuple[str, ...]:
+        """The distributions that are meant and have a `train` split here."""
+        return tuple(name for name in self.trained_distributions() if self.meant is None or name in self.meant)
 
     def find(self, distribution: str, split: str = "train", *, data_hash: str | None = None) -> SplitKey:
         """Which data a distribution's split means.
@@ -76,7 +84,7 @@ Cached = CachedData | StoredCapture | Store | str | Path
 def versions_of(data: Iterable[Distribution | Split]) -> dict[tuple[str, str], str]:
     """The data hash of every split of some data, by distribution and split."""
     splits = [split for each in data for split in (each.splits.values() if isinstance(each, Distribution) else (each,))]
-    return {(split.distribution, split.name): split.data_hash for split in splits}
+    return {(split.distribution, split.name): split.data_hash for split in splits if not isinstance(split, Mixture)}
 
 
 def open_data(
@@ -112,6 +120,7 @@ def open_data(
         versions = versions_of((*world.distributions.values(), *others.values()))
     elif data is not None or limit is not None:
         versions = versions_of(load_named(data, limit=limit, reading=reading).values())
+    meant = {name for name, _ in versions} or None
     keys = cached.splits()
     for data_hash in hashes:
         named = [key for key in keys if key.data_hash == data_hash]
@@ -122,7 +131,7 @@ def open_data(
                 if len(hashes_of) == 1:
                     versions.setdefault((key.distribution, name), hashes_of[0])
             versions[key.distribution, key.split] = data_hash
-    return CachedData(cached.folder, versions, missing=missing, trust=cached.trust)
+    return CachedData(cached.folder, versions, missing=missing, meant=meant, trust=cached.trust)
 
 
 def open_store(store: str | Path | Store, model: str | None = None) -> CachedData:

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from repeng.distributions.unions import union_members
 from repeng.errors import BadInput
-from repeng.methods.answers import by_layer
+from repeng.methods.answers import by_layer, evaluate
 from repeng.methods.base import Target
 from repeng.methods.probes import FittedOnCache
+from repeng.metrics import Evaluation, TextEvaluation, accuracy_interval
 from repeng.probes.directions import unit_directions
 from repeng.probes.fitted import NO_HEAD, FittedProbe
+from repeng.probes.selection import LayerChoice
 from repeng.probes.source import BLOCK_BYTES
 from repeng.results import AUROC, PAIR_ACCURACY, LayerRow, layer_rows
-from repeng.study.cached_data import Cached, opened
+from repeng.study.cached_data import Cached, CachedData, opened
 from repeng.study.steps import cached_target, fit, probe_of, question_of
 
 
 def sweep(
     cached: Cached,
-    source: str,
+    source: str | Sequence[str],
     targets: str | Sequence[str],
     probes: Any = ("mms", "lat", "ccs", "cra"),
     *,
+    train_limit: int | None = None,
     site: str | None = None,
     token: str | None = None,
     seed: int = 0,
@@ -40,17 +45,18 @@ def sweep(
 
     Args:
         cached: the activations.
-        source: the distribution to fit on.
+        source: the distribution to fit on, or several, each for itself; `a+b` is the union of two.
         targets: the distributions to score.
         probes: as in `fit`.
+        train_limit: as in `fit`.
         site: hook site to read, where it is not a probe's own; `token` alike.
         seed: of the source's split.
         block_bytes: as in `fit`.
         allow_shared: as in `evaluate`.
 
     Returns:
-        One row a probe, target, layer and head, with accuracy and its 95 % interval; `pandas.DataFrame(rows)` is a
-        table. `chosen` marks what the source alone chose, `oracle` what the target's labels would have: not to use.
+        One row a probe, source, target, layer and head, with accuracy and its 95 % interval: `pandas.DataFrame(rows)`
+        is a table. `chosen` marks what the source alone chose, `oracle` what the target's labels would: not to use.
 
     Raises:
         UnknownName: no such probe, source or target.
@@ -58,13 +64,14 @@ def sweep(
         StoreError: what a probe reads was not captured.
     """
     data = opened(cached)
-    targets = (targets,) if isinstance(targets, str) else targets
+    sources, targets = ((given,) if isinstance(given, str) else given for given in (source, targets))
     for target in targets:
         data.find(target, "test")
     named = [probe_of(probe) for probe in (list(probes) if isinstance(probes, tuple | list) else [probes])]
+    how: dict[str, Any] = {"train_limit": train_limit, "site": site, "token": token, "seed": seed}
     rows: list[LayerRow] = []
-    for one in named:
-        fitted = fit(data, source, one, site=site, token=token, seed=seed, block_bytes=block_bytes)
+    for each, one in product(sources, named):
+        fitted = fit(data, each, one, **how, block_bytes=block_bytes)
         units = [unit for layer in fitted.fitted_layers for unit in fitted.heads_of(layer)]
         for target in targets:
             asked = cached_target(fitted, data, target, allow_shared=allow_shared)
@@ -72,29 +79,53 @@ def sweep(
             found = FittedOnCache.alone(fitted, data.n_layers).unit_scores(question, units)
             asked.forget()
             figures = by_layer(found, question, labels).figures
-            names = {"model": data.model, "probe": one.name, "source": source, "target": target}
+            names = {
+                "model": data.model,
+                "probe": one.name,
+                "source": fitted.provenance["source"],
+                "target": target,
+            }
             rows += layer_rows(figures, **names, figure=_figure(question))
     return rows
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """One probe fitted on each of some distributions and tested on each.
+    """One probe fitted on each of some sources and tested on each of some targets.
 
     Attributes:
-        accuracy: `[source][target]`.
+        model: whose activations.
+        names: of the sources.
+        targets: the distributions that are tested on: every source, of a union its members.
+        layers: those that each source chose, or all were given.
+        accuracy: `[source][target]`; `accuracy_low` and `accuracy_high` are the ends of its 95 % interval over the
+            target's prompts, None where there is one prompt only.
+        n: pairs, or labelled texts, of each target.
+        n_prompts: over how many prompts.
+        figures: what the accuracies on each target are: `pair accuracy`, or `auroc` of labelled texts.
         cosine: `[source][source]`, of the directions at one layer that all sources share; None where the probe has
             no direction, and where sources chose different heads.
-        layer: that layer: the one of highest mean held-out accuracy over the sources.
-        figures: what the accuracies on each target are: `pair accuracy`, or `auroc` of labelled texts.
+        cosine_layer: that layer: of those that were fitted the one of highest mean held-out accuracy over the sources.
     """
 
+    model: str
     probe: str
     names: tuple[str, ...]
+    targets: tuple[str, ...]
+    layers: tuple[tuple[int, ...], ...]
     accuracy: list[list[float]]
-    cosine: list[list[float]] | None
-    layer: int
+    accuracy_low: list[list[float | None]]
+    accuracy_high: list[list[float | None]]
+    n: tuple[int, ...]
+    n_prompts: tuple[int, ...]
     figures: tuple[str, ...]
+    cosine: list[list[float]] | None
+    cosine_layer: int
+
+    @property
+    def chosen_layers(self) -> bool:
+        """Whether the sources were fitted at several layers, rather than at one given layer."""
+        return set(self.layers) != {(self.cosine_layer,)}
 
 
 def transfer_matrix(
@@ -102,20 +133,24 @@ def transfer_matrix(
     distributions: Sequence[str],
     probe: Any = "mms",
     *,
+    layers: LayerChoice = "auto",
+    train_limit: int | None = None,
     site: str | None = None,
     token: str | None = None,
     seed: int = 0,
     allow_shared: bool = False,
 ) -> Transfer:
-    """Fit on each distribution's train split, test on each one's test split, all at one shared layer.
+    """Fit on each distribution's train split, test on each one's test split, each source at the layers it chose.
 
-    Is it one truth direction (Marks and Tegmark 2023, arXiv:2310.06824)? Then every accuracy is high and every cosine
-    near 1.
+    Each cell is what `fit` and `evaluate` give. Is it one truth direction (Marks and Tegmark 2023, arXiv:2310.06824)?
+    Then every accuracy is high and every cosine near 1.
 
     Args:
         cached: the activations.
-        distributions: two or more.
+        distributions: two or more; a union, as `a+b`, is a source, and its members are targets.
         probe: as in `fit`.
+        layers: as in `fit`: each source chooses; `4` is one layer for all of them.
+        train_limit: as in `fit`.
         site: hook site to read, where it is not the probe's own; `token` alike.
         seed: of the sources' splits.
         allow_shared: as in `evaluate`.
@@ -130,26 +165,50 @@ def transfer_matrix(
     if len(distributions) < 2:
         listing = ", ".join(distributions) or "none"
         raise BadInput(f"a transfer matrix needs 2 distributions or more; given {listing}")
-    for each in distributions:
+    members = [name for each in distributions for name in union_members(each, data.trained())]
+    targets = tuple(dict.fromkeys(members))
+    for each in targets:
         data.find(each, "test")
-    fits = [fit(data, each, named, site=site, token=token, seed=seed) for each in distributions]
+    how: dict[str, Any] = {"layers": layers, "train_limit": train_limit, "site": site, "token": token, "seed": seed}
+    fits = [fit(data, each, named, **how) for each in distributions]
+    columns = [_column(fits, data, each, allow_shared=allow_shared) for each in targets]
     place = int(np.mean([fitted.held_out_accuracy for fitted in fits], axis=0).argmax())
-    accuracy: list[list[float]] = [[] for _ in distributions]
-    figures = []
-    for each in distributions:
-        asked = [cached_target(fitted, data, each, allow_shared=allow_shared) for fitted in fits][0]
-        question, labels = question_of(asked)
-        figures.append(_figure(question))
-        for row, fitted in zip(accuracy, fits, strict=True):
-            found = FittedOnCache.alone(fitted, data.n_layers).unit_scores(question, [fitted.layer_units[place]])
-            row.append(by_layer(found, question, labels).figures[0].accuracy)
-        asked.forget()
-    cosine = None
-    units = [_unit_direction(fitted, place) for fitted in fits]
-    if len({fitted.layer_heads[place] for fitted in fits}) == 1 and all(unit is not None for unit in units):
-        stacked = np.stack([unit for unit in units if unit is not None])
-        cosine = (stacked @ stacked.T).tolist()
-    return Transfer(named.name, tuple(distributions), accuracy, cosine, fits[0].fitted_layers[place], tuple(figures))
+    intervals = [[accuracy_interval(one) or (None, None) for one in row] for row in zip(*columns, strict=True)]
+    first = [column[0] for column in columns]
+    return Transfer(
+        data.model,
+        named.name,
+        names=tuple(str(fitted.provenance["source"]) for fitted in fits),
+        targets=targets,
+        layers=tuple(fitted.layers for fitted in fits),
+        accuracy=[[one.accuracy for one in row] for row in zip(*columns, strict=True)],
+        accuracy_low=[[low for low, _ in row] for row in intervals],
+        accuracy_high=[[high for _, high in row] for row in intervals],
+        n=tuple(one.n_texts if isinstance(one, TextEvaluation) else one.n_pairs or 0 for one in first),
+        n_prompts=tuple(one.n_prompts or 0 for one in first),
+        figures=tuple(one.figure for one in first),
+        cosine=_cosines(fits, place),
+        cosine_layer=fits[0].fitted_layers[place],
+    )
+
+
+def _column(fits: Sequence[FittedProbe], data: CachedData, target: str, *, allow_shared: bool) -> list[Evaluation]:
+    """Every fit's evaluation on one target, whose activations are read once."""
+    asked = [cached_target(fitted, data, target, allow_shared=allow_shared) for fitted in fits][0]
+    question, labels = question_of(asked)
+    alone = [FittedOnCache.alone(fitted, data.n_layers) for fitted in fits]
+    found = [evaluate(one.answer(question), question, labels) for one in alone]
+    asked.forget()
+    return found
+
+
+def _cosines(fits: Sequence[FittedProbe], place: int) -> list[list[float]] | None:
+    """Of the fits' directions at one layer; None where one has none, or they are of different heads."""
+    units = [unit for fitted in fits if (unit := _unit_direction(fitted, place)) is not None]
+    if len(units) < len(fits) or len({fitted.layer_heads[place] for fitted in fits}) > 1:
+        return None
+    stacked = np.stack(units)
+    return (stacked @ stacked.T).tolist()
 
 
 def _figure(question: Target) -> str:

@@ -6,18 +6,18 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
-from repeng.activations.store.cached_split import CachedSplit
 from repeng.activations.store.store import Store
 from repeng.errors import BadInput, StoreError, UnknownName
 from repeng.methods.named_probe import NamedProbe
 from repeng.methods.probes import CachedSource
 from repeng.probes.directions import Directions
 from repeng.results import read_provenance
+from repeng.study.cached_train import CachedTrain, joined_train
 from repeng.study.results_folder import PREDICTIONS, STUDY
 from repeng.study.settings import Study
-from repeng.study.steps import labels_of
 from repeng.study.stimulus_cosines import StimulusCosines, StimulusPair, compare_directions, directions_of
 
 FEWEST_DRAWS = 20
@@ -67,7 +67,7 @@ class FinishedStudy:
             NonFinite: an activation is infinite or not a number.
         """
         for source in sources:
-            opened: dict[tuple[str, str], CachedSplit] = {}
+            opened: dict[_FittedOn, CachedTrain] = {}
             fitted: Fitted = {}
             for pair in pairs:
                 one, other = (self._fitted_on(named.name, source) for named in pair.both)
@@ -77,26 +77,33 @@ class FinishedStudy:
                     yield StimulusCosines(pair, source, missing=reason)
                     continue
                 if one not in opened:
-                    opened[one] = self._open(source, *one)
+                    opened[one] = self._open(source, one)
                 yield self._compared(pair, opened[one], fitted)
 
-    def _fitted_on(self, method: str, source: str) -> tuple[str, str] | None:
-        """The capture and the data hash that a method was fitted on; None where no evaluation says it."""
+    def _fitted_on(self, method: str, source: str) -> _FittedOn | None:
+        """What a method was fitted on; None where no evaluation says it."""
         # Not by the model's name, which stood for a file or folder only where the study ran.
         for path in sorted((self.results / PREDICTIONS / method).glob("*/*.json")):
             if not path.parent.name.endswith(f"-{source}"):
                 continue
             stated = read_provenance(path)
             if stated.get("source", source) == source and {"capture", "source_data_hash"} <= stated.keys():
-                return str(stated["capture"]), str(stated["source_data_hash"])
+                members = stated.get("source_members")
+                listed = members or [(source, stated["source_data_hash"], None)]
+                return _FittedOn(str(stated["capture"]), tuple((str(name), str(of), n) for name, of, n in listed))
         return None
 
-    def _open(self, source: str, capture_id: str, data_hash: str) -> CachedSplit:
+    def _open(self, source: str, fitted_on: _FittedOn) -> CachedTrain:
+        named = " and ".join(f"{name}/train ({data_hash})" for name, data_hash, _ in fitted_on.members)
         try:
-            capture = Store(self.settings.store, trust=self.settings.trust_store).capture(capture_id)
-            return CachedSplit(capture, *capture.find(source, "train", data_hash=data_hash))
+            capture = Store(self.settings.store, trust=self.settings.trust_store).capture(fitted_on.capture)
+            members = [
+                (capture.find(name, "train", data_hash=data_hash), count)
+                for name, data_hash, count in fitted_on.members
+            ]
+            return joined_train(capture, source, members)
         except UnknownName as error:
-            raise self._lacking(f"{source}/train ({data_hash}) of {capture_id}") from error
+            raise self._lacking(f"{named} of {fitted_on.capture}") from error
 
     def _lacking(self, what: str) -> StoreError:
         store = Path(self.settings.store).expanduser()
@@ -106,8 +113,8 @@ class FinishedStudy:
             f"missing with: {self.command()}"
         )
 
-    def _compared(self, pair: StimulusPair, split: CachedSplit, fitted: Fitted) -> StimulusCosines:
-        one, other = (self._read(named, split) for named in pair.both)
+    def _compared(self, pair: StimulusPair, train: CachedTrain, fitted: Fitted) -> StimulusCosines:
+        one, other = (self._read(named, train) for named in pair.both)
         kept = one.kept & other.kept
         found = []
         for named, source in zip(pair.both, (one, other), strict=True):
@@ -117,26 +124,39 @@ class FinishedStudy:
                 fitted[key] = directions_of(named, source, kept, fits=self.settings.fits, draws=draws)
             found.append(fitted[key])
         if found[0] is None or found[1] is None:
-            return StimulusCosines(pair, split.distribution, missing=f"{pair.one.probe.name} reads along no direction")
-        return compare_directions(pair, split.distribution, found[0], found[1])
+            return StimulusCosines(pair, train.source, missing=f"{pair.one.probe.name} reads along no direction")
+        return compare_directions(pair, train.source, found[0], found[1])
 
-    def _read(self, named: NamedProbe, split: CachedSplit) -> CachedSource:
+    def _read(self, named: NamedProbe, train: CachedTrain) -> CachedSource:
         """What a probe reads of a train split.
 
         Raises:
             StoreError: the store lacks some of it.
         """
-        spec, n_layers = named.spec(self.settings.layers, seed=self.settings.seed), split.capture.n_layers
-        for stimulus in spec.stimuli:
+        spec, n_layers = named.spec(self.settings.layers, seed=self.settings.seed), train.capture.n_layers
+        for (key, _), stimulus in product(train.members, spec.stimuli):
             for reading in spec.readings(n_layers):
-                what = f"{stimulus} at {reading.site} ({spec.token}) of {split.name}"
+                what = f"{stimulus} at {reading.site} ({spec.token}) of {key.distribution}/{key.split}"
                 try:
-                    held = split.stored(stimulus, reading.site, spec.token)
+                    held = train.capture.open(key, stimulus, reading.site, spec.token)
                 except StoreError as error:
                     raise self._lacking(what) from error
                 if reading.block not in held.layers:
                     raise self._lacking(f"layer {reading.block} of {what}")
-        return CachedSource.of(spec, n_layers, split, labels_of(split))
+        return CachedSource.of(spec, n_layers, train.activations, train.labels)
+
+
+@dataclass(frozen=True)
+class _FittedOn:
+    """The capture and the train splits that a method was fitted on.
+
+    Attributes:
+        capture: its id.
+        members: of each split its distribution, its data hash, and of how many examples; None for all.
+    """
+
+    capture: str
+    members: tuple[tuple[str, str, int | None], ...]
 
 
 def _quoted(text: str) -> str:

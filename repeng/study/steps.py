@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,8 @@ from repeng.probes.fitting import fit_probe
 from repeng.probes.selection import LayerChoice, check_layers
 from repeng.probes.sklearn_probe import as_probe
 from repeng.probes.source import BLOCK_BYTES
-from repeng.study.cached_data import Cached, CachedData, open_for, opened, siblings, versions_of
+from repeng.study.cached_data import Cached, CachedData, open_for, opened, versions_of
+from repeng.study.cached_train import train_of
 from repeng.study.capture_plan import ModelSettings
 from repeng.version import __version__
 
@@ -93,15 +94,17 @@ def capture(
         done = capture_activations(named.load, splits, request, kept, identity=named.identity, **how)
     else:
         done = capture_activations(model, splits, request, kept, **how)
-    return CachedData(kept.root / done.capture_id, versions_of(splits))
+    versions = versions_of(splits)
+    return CachedData(kept.root / done.capture_id, versions, meant={name for name, _ in versions})
 
 
 def fit(
     cached: Cached,
-    source: str,
+    source: str | Sequence[str],
     probe: Any,
     *,
     layers: LayerChoice = "auto",
+    train_limit: int | None = None,
     site: str | None = None,
     token: str | None = None,
     seed: int = 0,
@@ -111,12 +114,14 @@ def fit(
 
     Args:
         cached: the activations.
-        source: a distribution.
+        source: a distribution; `a+b`, or a list of several, for the union of their train splits; `all-but-a` for that
+            of all others that are here.
         probe: `mms`, `lat`, `ccs`, `cra`, `logistic(C=0.1)`, `FILE.py:NAME`, ...; or an unfitted probe, or any unfitted
             classifier of scikit-learn's. Where it reads may stand in its parentheses:
             `mms(token='response_mean', stimulus='did_you_lie')`.
         layers: `auto`, `all`, `top-k:N`, `one-se`, `average`, `3`, `4-8`, or a tuple of layers; see
             `repeng.probes.ProbeSpec`.
+        train_limit: fit on at most so many train examples, the first; of a union so many in all, evenly of its members.
         site: hook site to read, where it is not the probe's own; `token` alike.
         seed: of the split into training and held-out prompts.
         block_bytes: of float32 activations that are in memory at a time (one layer's, if it has more).
@@ -137,18 +142,14 @@ def fit(
     spec = named.spec(layers, seed=seed)
     spec = replace(spec, site=site or spec.site, token=token or spec.token)
     check_token(named.probe, spec.token)
-    split = data.split(source, "train")
-    record = data.data_of(split.key)
+    train = train_of(data, source, train_limit)
     provenance = {
-        "capture_id": split.capture.id,
-        "model": split.capture.model,
-        "source": split.distribution,
-        "data_hash": split.data_hash,
-        **({} if record is None else {"place": record.place, "siblings": siblings(data, split.key)}),
-        **({} if record is None else {"prompts": list(record.prompts)}),
+        "capture_id": data.id,
+        "model": data.model,
+        **train.provenance(data),
         "repeng_version": __version__,
     }
-    labelled = CachedSource.of(spec, split.capture.n_layers, split, labels_of(split))
+    labelled = CachedSource.of(spec, data.n_layers, train.activations, train.labels)
     return fit_probe(spec, labelled, provenance=provenance, block_bytes=block_bytes)
 
 
@@ -194,8 +195,8 @@ def cached_target(
     Raises:
         UnknownName, BadInput: as `evaluate`.
     """
-    own = fitted.provenance
-    together = own.get("siblings", {}).get(split, []) if own.get("source") == target else []
+    own = next((one for one in fitted_on(fitted) if one.get("source") == target), {})
+    together = own.get("siblings", {}).get(split, [])
     here = [key.data_hash for key in cached.splits() if key[:2] == (target, split) and key.data_hash in together]
     undecided = (target, split) not in cached.versions and len(here) == 1
     key = cached.find(target, split, data_hash=here[0] if undecided else None)
@@ -222,6 +223,12 @@ def cached_target(
     return CachedSplit(cached, *key)
 
 
+def fitted_on(fitted: FittedProbe) -> list[Mapping[str, Any]]:
+    """What is noted of each train split that a probe was fitted on: `source`, `data_hash`, and where it was read."""
+    own = fitted.provenance
+    return list(own.get("members", [own]))
+
+
 def evaluation_provenance(fitted: FittedProbe, cached: CachedData, target: CachedSplit) -> dict[str, Any]:
     """What an evaluation file says of a fitted probe's answer about a target."""
     return {
@@ -233,6 +240,11 @@ def evaluation_provenance(fitted: FittedProbe, cached: CachedData, target: Cache
         "layers": " ".join(map(str, fitted.layers)),
         "seed": fitted.seed,
         "source_data_hash": fitted.provenance.get("data_hash", ""),
+        **(
+            {"source_members": [[one["source"], one["data_hash"], one["examples"]] for one in fitted_on(fitted)]}
+            if "members" in fitted.provenance
+            else {}
+        ),
         "target_data_hash": target.data_hash,
         "repeng_version": __version__,
     }

@@ -102,7 +102,7 @@ def test_shifts_of_one_s_own_may_name_embedded_distributions(tmp_path: Path) -> 
     found = load_benchmark(str(tmp_path / "mine.json"), "mini", limit=2)
     assert sorted(found.distributions) == ["facts", "quiz"]
     (tmp_path / "mine.json").write_text('[{"source": "facts", "target": "gone"}]')
-    with pytest.raises(UnknownName, match="unknown distribution of the miniature 'gone'"):
+    with pytest.raises(BadInput, match="mini: 1 distribution.* of benchmark mine are not there: gone"):
         load_benchmark(str(tmp_path / "mine.json"), "mini")
 
 

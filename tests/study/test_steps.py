@@ -193,7 +193,7 @@ def test_a_preset_marks_every_head_that_its_source_chose(capture: CachedData) ->
 
 def test_directions_of_distributions_alike_point_alike_and_others_do_not(capture: CachedData) -> None:
     found = transfer_matrix(capture, ("near", "far", "like"), "mms")
-    assert found.layer == 2
+    assert found.cosine_layer == 2
     cosine = np.array(found.cosine)
     assert np.diag(cosine) == pytest.approx(1)
     assert cosine[0, 2] > 0.7
@@ -211,7 +211,7 @@ def test_a_contrast_searchs_direction_has_the_sign_that_its_scores_have(tmp_path
                 seed = 100 * number + 10 * place + len(side)
                 parts[name, split, side, "resid_post"] = planted({2: (0, size)}, seed=seed, pairs=40)
     found = transfer_matrix(write_store(tmp_path, parts), ("a", "b"), "ccs")
-    assert found.layer == 2
+    assert found.cosine_layer == 2
     assert found.cosine is not None and found.cosine[0][1] > 0.5
 
 

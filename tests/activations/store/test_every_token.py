@@ -21,6 +21,7 @@ from repeng.activations.store.records import Index
 from repeng.activations.store.store import Store
 from repeng.activations.store.stored_activations import StoredActivations, row_blocks
 from repeng.atomic import write_atomically
+from repeng.distributions.mixture import mixed as mix
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput, StoreError
@@ -122,11 +123,11 @@ def test_a_cached_split_and_a_mixture_give_the_same_tokens(llama: LanguageModel,
     one, other, store = made_up(5), made_up(4, "other"), Store(tmp_path)
     stored = store.capture(capture(llama, [one, other], REQUEST, store).capture_id)
     cached = [CachedSplit(stored, *parts.split_key(split)) for split in (one, other)]
-    mixture = Split("mixed", "train", (other.examples[1], *one.examples[2:4], other.examples[0], one.examples[0]))
-    mixed = MixedSplit.of(mixture, [(one, cached[0]), (other, cached[1])])
+    mixture = mix("mixed", "train", [(other, 1), (one, 2), (one, 3), (other, 0), (one, 0)])
+    mixed = MixedSplit("mixed/train", tuple(cached[::-1]), mixture.rows)
     hook = ("resid_post", 1)
     whole = [slow_tokens(each.stored("plain", "resid_post", "all"), 1) for each in cached]
-    both = [*whole[0], *whole[1]]
+    both = [*whole[1], *whole[0]]
     values, offsets = mixed.tokens("plain", hook, "all")
     assert torch.equal(values, torch.cat([both[row] for row in mixed.take]))
     assert np.diff(offsets).tolist() == mixed.token_counts("plain", "resid_post", "all").tolist()
