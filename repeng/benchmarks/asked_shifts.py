@@ -9,6 +9,8 @@ from repeng.distributions.unions import ALL_BUT
 from repeng.errors import BadInput, UnknownName
 
 BETWEEN = ":"
+ALONE, TOGETHER = "one other source", "all other sources"
+"""The categories of shifts that leave one distribution out."""
 
 
 def asked_shifts(asked: Iterable[str], names: Collection[str], known: Sequence[Shift]) -> tuple[Shift, ...]:
@@ -40,7 +42,9 @@ def asked_shifts(asked: Iterable[str], names: Collection[str], known: Sequence[S
 
 
 def leave_one_out(sources: Sequence[str], targets: Sequence[str]) -> tuple[Shift, ...]:
-    """For each target every other distribution as the source alone, and the union of all of them.
+    """For each target the union of all other distributions as the source, and each of them alone.
+
+    The two are categories of their own, so that a study has a mean of each.
 
     Raises:
         BadInput: there are no two other distributions to unite.
@@ -50,8 +54,5 @@ def leave_one_out(sources: Sequence[str], targets: Sequence[str]) -> tuple[Shift
             f"leaving one out needs 3 distributions with a train split or more, and there are {len(sources)}: "
             f"{', '.join(sources) or 'none'}"
         )
-    return tuple(
-        Shift(source, target)
-        for target in targets
-        for source in (*(name for name in sources if name != target), f"{ALL_BUT}{target}")
-    )
+    alone = [Shift(source, target, category=ALONE) for target in targets for source in sources if source != target]
+    return (*(Shift(f"{ALL_BUT}{target}", target, category=TOGETHER) for target in targets), *alone)

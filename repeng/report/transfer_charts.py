@@ -190,10 +190,13 @@ def _accuracies(
     if "low" in cells:
         hover += [alt.Tooltip(f"{end}:Q", format=".3f", title=f"95 % {end}") for end in ("low", "high")]
     hover += [alt.Tooltip("n:Q")] if "n" in cells else []
+    said = cells[FITTED] + " on " + cells[TESTED] + ": " + called + cells["value"].map(" {:.3f}".format)
+    cells = cells.assign(said=said)
     base = alt.Chart(cells).encode(
         x=alt.X("column:N", sort=across, title=across_title, axis=_across()),
         y=alt.Y("row:N", sort=down, title=down_title, axis=alt.Axis(domain=False, ticks=False, titleAnchor="middle")),
         tooltip=hover,
+        description="said:N",
     )
     wide = "low" in cells and most <= WITH_INTERVALS
     width, height, size = _sizes(most, wide=wide)
@@ -213,7 +216,7 @@ def _accuracies(
 def _cosines(names: Sequence[str], cosine: Square, order: list[str], title: str | Sequence[str], *, tall: bool) -> Any:
     """The cosines as a heat map whose rows are those of the accuracies."""
     cells = pd.DataFrame(
-        {FITTED: one, "and on": other, "value": cosine[i][j]}
+        {FITTED: one, "and on": other, "value": cosine[i][j], "said": f"{one} and {other}: cosine {cosine[i][j]:.3f}"}
         for i, one in enumerate(names)
         for j, other in enumerate(names)
     )
@@ -221,6 +224,7 @@ def _cosines(names: Sequence[str], cosine: Square, order: list[str], title: str 
         x=alt.X("and on:N", sort=order, title=title if isinstance(title, str) else list(title), axis=_across()),
         y=alt.Y(f"{FITTED}:N", sort=order, title=None, axis=alt.Axis(domain=False, ticks=False)),
         tooltip=[f"{FITTED}:N", "and on:N", alt.Tooltip("value:Q", format=".3f", title="cosine")],
+        description="said:N",
     )
     width, height, size = _sizes(len(names), wide=tall)
     panel = heat_cells(base, "value", (-1.0, 0.0, 1.0), title="cosine", size=size)

@@ -36,7 +36,7 @@ def test_probes_are_fitted_and_scored_from_the_store_alone(
 
 
 def test_a_sweep_shows_its_marks_and_writes_a_table_and_a_picture(repeng: Repeng, place: Path, tmp_path: Path) -> None:
-    flags = ("sweep", "--store", place / "planted", "--source", "near", "--target", "near", "--target", "like")
+    flags = ("sweep", "--store", place / "planted", "--source", "near", "--target", "near,like")
     said = repeng(*flags, "--probe", "mms,logistic", "--csv", tmp_path / "s.csv", "--plot", tmp_path / "s.svg")
     assert said.code == 0
     chosen = [line for line in said.out.splitlines() if line.strip().startswith("2 ")]
@@ -98,6 +98,17 @@ def test_a_matrix_of_all_distributions_is_of_the_data_that_is_meant(repeng: Repe
         repeng("cache", "--data", tmp_path / folder, "--store", tmp_path / "store", "--stimuli", "plain")
     said = repeng("matrix", "--store", tmp_path / "store", "--data", tmp_path / "meant", "--json")
     assert said.json["names"] == ["a", "b"]
+    some = ("--store", tmp_path / "store", "--data", tmp_path / "meant", "--train-limit", "8")
+    small = repeng("matrix", *some, "--distributions", "a,b+a", "--plot", tmp_path / "m.svg")
+    assert re.search(r"2 a\+b +\S+ +\d\.\d{3} \[\d\.\d{3}, 1\.000\]", small.out) and "tested on alone: 3 b" in small.out
+    fitted = repeng("fit", *some, "--source", "b,a", "--probe", "mms", "--out", tmp_path / "union", "--json").json
+    assert fitted["source"] == "a+b"
+    scored = repeng("score", *some[:4], "--probe", tmp_path / "union", "--target", "a,b", "--json").json
+    assert [row["accuracy"] for row in scored] == repeng("matrix", *some, "--distributions", "a,b,a+b", "--json").json[
+        "accuracy"
+    ][2]
+    swept = repeng("sweep", *some, "--source", "a,a+b", "--source", "b", "--target", "b", "--probe", "mms").out
+    assert all(f"on b, fitted on {source}" in swept for source in ("a", "b", "a+b"))
     assert repeng("matrix", "--store", tmp_path / "store", "--json").json["names"] == ["a", "b", "c"]
 
 

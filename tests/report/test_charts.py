@@ -26,9 +26,11 @@ from repeng.report.charts import (
     reliability_chart,
     save_chart,
     sweep_chart,
+    transfer_chart,
 )
 from repeng.report.frames import shift_frame
-from repeng.results import COLUMNS, results_frame
+from repeng.results import COLUMNS, PAIR_ACCURACY, results_frame
+from repeng.study.cached_sweep import Transfer
 
 
 def chart_svg(chart: Any) -> str:
@@ -226,6 +228,32 @@ def test_a_matrix_of_another_size_is_refused() -> None:
         matrix_chart(["a", "b"], [[1.0, 0.0, 0.0]] * 3, None)
 
 
+def test_a_transfer_matrix_says_probe_model_layers_counts_and_intervals_and_outlines_what_was_fitted_on() -> None:
+    found = Transfer(
+        "mini",
+        "mms",
+        names=("a", "b", "a+b"),
+        targets=("a", "b"),
+        layers=((2, 3, 4), (1,), (2, 4)),
+        accuracy=[[0.91, 0.62], [0.53, 0.94], [0.85, 0.86]],
+        accuracy_low=[[0.81, 0.42], [0.33, 0.84], [0.75, None]],
+        accuracy_high=[[0.97, 0.72], [0.73, 0.98], [0.95, None]],
+        n=(40, 55),
+        n_prompts=(40, 50),
+        figures=(PAIR_ACCURACY, PAIR_ACCURACY),
+        cosine=np.eye(3).tolist(),
+        cosine_layer=2,
+    )
+    texts = set(re.findall(r"<t(?:ext|span)[^>]*>([^<]+)<", chart_svg(transfer_chart(found))))
+    assert {"Transfer of mms on mini", "a (2-4)", "b (1)", "a+b (2, 4)", "a (40)", "b (55)"} <= texts
+    assert {"0.91", "0.81–0.97", "0.42–0.72", "cosine of directions at layer 2"} <= texts
+    assert "95 % intervals over prompts, under each figure, are 0.14 to 0.40 wide" in texts
+    drawn = json.loads(transfer_chart(found).to_json())
+    cells = [row for rows in drawn["datasets"].values() for row in rows if "own" in row]
+    outlined = {(row["fitted on"], row["tested on"]) for row in cells if row["own"]}
+    assert outlined == {("a", "a"), ("b", "b"), ("a+b", "a"), ("a+b", "b")}
+
+
 @pytest.mark.parametrize(("ending", "start"), [(".png", b"\x89PNG"), (".svg", b"<svg")])
 def test_a_chart_is_saved_by_its_ending(tmp_path: Path, ending: str, start: bytes) -> None:
     path = save_chart(every_chart()["heat map"], tmp_path / "deep" / f"picture{ending}")
@@ -249,7 +277,7 @@ def test_an_inline_picture_is_named_once_and_follows_the_pages_colours() -> None
     assert svg.count('role="') == 1 and 'role="img"' in svg
     assert '<title id="m-title">Transfer &lt;1&gt;</title>' in svg
     assert "var(--ink)" in svg and "aria-label=" not in svg
-    assert "<title>and on: a; fitted on: a; cosine: 1</title>" in svg
+    assert "<title>a and b: cosine 0.000</title>" in svg and "<title>a on a: accuracy 1.000</title>" in svg
     ids = re.findall(r'\bid="([^"]+)"', svg)
     assert len(ids) == len(set(ids)) and all(name.startswith("m-") for name in ids)
     assert all(name in ids for name in re.findall(r"url\(#([^)]+)\)", svg))
