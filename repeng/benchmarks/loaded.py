@@ -215,6 +215,32 @@ def load_named(
     return load_distributions(folder, names, limit=limit, reading=reading)
 
 
+def load_source(
+    data: str | None,
+    source: str,
+    targets: Sequence[str] = (),
+    *,
+    limit: int | None = None,
+    reading: Reading | None = None,
+) -> tuple[str, dict[str, Distribution]]:
+    """The name of a source, which may be a union, and it and some targets by name; of a union its members too.
+
+    Args:
+        data: as of `load_named`.
+        source: a distribution, or a union, as `a+b`.
+        targets: distributions.
+        limit: only the first so many examples of each split.
+        reading: what columns and labels mean.
+
+    Raises:
+        BadInput, UnknownName: as of `load_named` and `union_members`.
+    """
+    known = _names("mini" if data is None else data)
+    loaded = load_named(data, [*union_members(source, known), *targets], limit=limit, reading=reading)
+    source = union_name(source, known)
+    return source, with_unions(loaded, [source])
+
+
 def export(data: str, directory: Path, *, form: str = "genies", seed: int = 0, reading: Reading | None = None) -> int:
     """Write distributions to a folder, DIRECTORY/distributions/NAME, and return their number.
 

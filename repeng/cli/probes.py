@@ -260,12 +260,15 @@ def matrix(
 
 
 def tune(
-    source: Annotated[str, typer.Option("--source", help="Distribution to tune on.")],
+    source: Annotated[str, typer.Option("--source", help="Distribution to tune on; a+b is the union of two.")],
     method: Annotated[str, typer.Option("--method", help="lora, prompt-tuning or full.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the tuned model.")],
     model: o.Model = "mini",
     data: o.Data = None,
-    target: Annotated[list[str] | None, typer.Option("--target", help="Also score on its test split.")] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", help="Also score on their test splits: comma-separated, may be given again."),
+    ] = None,
     preset: Annotated[str, typer.Option("--preset", help="default or genies.")] = "default",
     limit: o.Limit = None,
     columns: o.Columns = None,
@@ -280,7 +283,7 @@ def tune(
     quiet: o.Quiet = False,
 ) -> None:
     """Tune a reward model on a source. A stopped run goes on from its last checkpoint; a finished one is reused."""
-    from repeng.benchmarks.loaded import load_named
+    from repeng.benchmarks.loaded import load_source
     from repeng.methods.answers import evaluate_split
     from repeng.methods.base import refuse_texts
     from repeng.methods.weight_tuning import FittedTuning, tell
@@ -290,8 +293,9 @@ def tune(
 
     talk = Talk(json=json, quiet=quiet)
     meaning = o.reading(columns, positive, turn, group, chat)
-    distributions = load_named(data, [source, *(target or ())], limit=limit, reading=meaning)
-    refuse_texts([distributions[source].train, *(distributions[name].test for name in target or ())], method)
+    targets = o.several(target or [])
+    source, distributions = load_source(data, source, targets, limit=limit, reading=meaning)
+    refuse_texts([distributions[source].train, *(distributions[name].test for name in targets)], method)
     found = tune_on(
         find_model(model).place,
         distributions[source].train,
@@ -304,7 +308,7 @@ def tune(
         progress=tell(method, source, talk.note),
     )
     fitted = FittedTuning(found, device)
-    found_on = {name: evaluate_split(fitted, distributions[name].test) for name in target or ()}
+    found_on = {name: evaluate_split(fitted, distributions[name].test) for name in targets}
     plain = {
         "path": found.path,
         "held_out_accuracy": found.held_out_accuracy,

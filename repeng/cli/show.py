@@ -182,8 +182,12 @@ def matrix_tables(found: Transfer) -> list[Any]:
     if alone := [f"{numbers[name]} {name}" for name in found.targets if name not in found.names]:
         shown.append(f"tested on alone: {', '.join(alone)}")
     if len(set(found.figures)) > 1:
-        texts = [numbers[name] for name, figure in zip(found.targets, found.figures, strict=True) if figure == AUROC]
-        shown.append(f"AUROC of labelled texts in the columns {', '.join(texts)}; pair accuracy in the others")
+        texts = [
+            f"{numbers[name]} {name}"
+            for name, figure in zip(found.targets, found.figures, strict=True)
+            if figure == AUROC
+        ]
+        shown.append(f"AUROC of labelled texts in the columns of {', '.join(texts)}; pair accuracy in the others")
     if not few:
         shown.append(
             "95 % intervals: with --json, on hover in --plot FILE.html, or here for six distributions or fewer"

@@ -106,8 +106,8 @@ def even_shares(sizes: Sequence[int], limit: int | None, union: str) -> list[int
         return list(sizes)
     if limit < len(sizes):
         raise BadInput(
-            f"{union} is a union of {len(sizes)}, and at most {limit} train example(s) are wanted (train_limit), not "
-            "one of each: take more, or fewer members"
+            f"{union} is a union of {len(sizes)}, and at most {limit} train example(s) are wanted (--train-limit), "
+            "which is not one of each: raise the limit, or name fewer members"
         )
     shares = [0] * len(sizes)
     for _ in range(limit):

@@ -79,8 +79,10 @@ def train_of(data: CachedData, source: str | Sequence[str], limit: int | None = 
     known = data.trained()
     listed = (source,) if isinstance(source, str) else tuple(source)
     members = sorted(member for each in listed for member in union_members(each, known))
-    if len(set(members)) < len(members) or not members:
-        raise BadInput(f"the source {', '.join(listed) or 'is empty: it'} names a distribution twice, or none")
+    if not members:
+        raise BadInput("no source is named; give a distribution, or several for their union")
+    if len(set(members)) < len(members):
+        raise BadInput(f"the source {', '.join(listed)} names a distribution twice; name each once")
     alone = listed[0] if len(listed) == 1 and listed[0].startswith(ALL_BUT) else PLUS.join(members)
     keys = [data.find(member, "train") for member in members]
     sizes = [len(set(data.index(key).numbers("example"))) for key in keys]
