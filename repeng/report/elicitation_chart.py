@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import altair as alt
@@ -48,10 +48,12 @@ def elicitation_plot(frame: pd.DataFrame) -> Any:
             )
         ]
     )
+    rows["said"] = [_said(row, accuracy_name(frame)) for row in rows.to_dict("records")]
     shifts = rows.drop_duplicates(["panel", "shift"])
     values = {what: shifts.assign(mark=what, value=shifts[figure]) for what, figure in _MARKS}
     marks = pd.concat([one for one in values.values() if one["value"].notna().any()] or values.values())
     marks = marks.dropna(subset=["value"])
+    marks["said"] = [f"shift: {row.shift}; {row.mark}: {row.value:.3f}" for row in marks.itertuples()]
     both = shifts.dropna(subset=[figure for _, figure in _MARKS])
     ahead = both["target_tuned_capability"] >= both["baseline_accuracy"]
     bands = both.assign(between=ahead.map({True: ROOM, False: BEYOND}))
@@ -88,6 +90,13 @@ def _placed(frame: pd.DataFrame, panel: str, methods: list[str]) -> pd.DataFrame
     return frame.assign(panel=panel, name_at=top - NAME / 2, top=top, bottom=top + ROW * len(methods), at=at)
 
 
+def _said(row: Mapping[Hashable, Any], called: str) -> str:
+    """What a point says on hover."""
+    figures = {called: "accuracy", "low": "accuracy_low", "high": "accuracy_high", "elicitation": "elicitation"}
+    known = [f"{name}: {row[figure]:.3f}" for name, figure in figures.items() if not pd.isna(row[figure])]
+    return "; ".join([f"shift: {row['shift']}", f"method: {row['name']}", *known])
+
+
 def _block(methods: list[str]) -> float:
     """Pixels from one shift to the next."""
     return NAME + ROW * len(methods) + BETWEEN
@@ -109,17 +118,21 @@ def _panel(name: str, rows: pd.DataFrame, methods: list[str]) -> Any:
     upright = {"y": y("top"), "y2": "bottom"}
     names = (
         drawn_from("shifts")
-        .mark_text(align="left", baseline="middle", fontSize=11, color=INK, limit=WIDTH - 4)
+        .mark_text(align="left", aria=False, baseline="middle", fontSize=11, color=INK, limit=WIDTH - 4)
         .encode(x=alt.value(2), y=y("name_at"), text="shift:N")
     )
-    chance = drawn_from("shifts").mark_rule(strokeDash=[2, 2], color=MUTED).encode(x=alt.datum(0.5), **upright)
+    chance = (
+        drawn_from("shifts").mark_rule(strokeDash=[2, 2], color=MUTED, aria=False).encode(x=alt.datum(0.5), **upright)
+    )
     legend = legend_above(methods, width=LEGEND_WIDTH)
-    base = drawn_from("points").encode(y=y("at"), color=colour_by("method", methods, legend=legend))
+    said = tooltips("shift:N", "name:N", figures=SHIFT_FIGURES, accuracy=accuracy_name(rows))
+    base = drawn_from("points").encode(
+        y=y("at"), color=colour_by("method", methods, legend=legend), tooltip=said, description="said:N"
+    )
     bars = base.mark_rule(strokeWidth=1.2).encode(x=alt.X("accuracy_low:Q", **across), x2="accuracy_high:Q")
     points = base.mark_point(filled=True, size=42, opacity=1).encode(
         x=alt.X("accuracy:Q", **across),
         shape=shape_by("method", methods, legend=legend),
-        tooltip=tooltips("shift:N", "name:N", figures=SHIFT_FIGURES, accuracy=accuracy_name(rows)),
     )
     known = [figure for _, figure in _MARKS if rows[figure].notna().any()]
     bands = [_band(drawn_from("bands"), across, upright)] if len(known) == 2 else []
@@ -131,7 +144,7 @@ def _panel(name: str, rows: pd.DataFrame, methods: list[str]) -> Any:
 def _band(base: Any, across: dict[str, Any], upright: dict[str, Any]) -> Any:
     """From the baseline to the capability: filled where that is the higher, else an outline."""
     fill = alt.Scale(domain=[ROOM, BEYOND], range=[GRID, "transparent"])
-    return base.mark_rect(stroke=MUTED, strokeWidth=0.8, opacity=1).encode(
+    return base.mark_rect(stroke=MUTED, strokeWidth=0.8, opacity=1, aria=False).encode(
         x=alt.X("baseline_accuracy:Q", **across),
         x2="target_tuned_capability:Q",
         fill=alt.Fill("between:N", scale=fill, title=None, legend=_key("square", symbolStrokeColor=MUTED)),
@@ -151,6 +164,7 @@ def _mark(base: Any, across: dict[str, Any], upright: dict[str, Any]) -> Any:
         strokeDash=alt.StrokeDash("mark:N", scale=dash, title=None, legend=legend),
         strokeWidth=alt.StrokeWidth("mark:N", scale=width, title=None, legend=legend),
         tooltip=["shift:N", "model:N", "mark:N", alt.Tooltip("value:Q", format=".3f")],
+        description="said:N",
         **upright,
     )
 

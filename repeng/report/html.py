@@ -301,7 +301,7 @@ def _elicitation_caption(frame: pd.DataFrame) -> str:
         "itself. The nearer a point comes to it from the left, the more of that was elicited; a point to its right "
         "has an elicitation above 1."
     )
-    if len(both):
+    if beyond < len(both):
         said += " Grey: from the zero-shot baseline up to the capability."
     if beyond:
         said += (

@@ -13,7 +13,7 @@ import pandas as pd
 from repeng.errors import BadInput
 from repeng.report.frames import in_order
 from repeng.report.panels import in_panels
-from repeng.report.theme import MUTED, colour_by, heat_cells, legend_above, themed, tooltips
+from repeng.report.theme import FIFTHS, MUTED, colour_by, heat_cells, legend_above, themed, tooltips
 from repeng.results import figure_name, figure_names
 
 SWEEP_FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "held_out_accuracy")
@@ -77,8 +77,8 @@ def _layer_lines(frame: pd.DataFrame, *, together: bool) -> Any:
     scale = alt.Scale(domain=[low - room, 1.0 + room], nice=False, zero=False)
     ticks = list(range(lowest, highest + 1, step))
     said = f"(datum.value == {lowest} ? 'layer ' : '') + datum.value"
-    layers = alt.Axis(values=ticks, labelExpr=said, labelOverlap=False, title=None)
-    left = alt.Axis(values=[place / 5 for place in range(6)], format=".1f", labelOverlap=False, title=shown)
+    layers = alt.Axis(values=ticks, tickCount=len(ticks), labelExpr=said, title=None)
+    left = alt.Axis(**FIFTHS, title=shown)
     legend = legend_above(methods, symbolType="stroke", symbolSize=500) if together and len(methods) > 1 else None
     base = alt.Chart(frame).encode(
         x=alt.X("layer:Q", scale=reach, axis=layers), color=colour_by("method", methods, title="probe", legend=legend)

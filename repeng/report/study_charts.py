@@ -9,7 +9,7 @@ import pandas as pd
 
 from repeng.report.frames import accuracy_name, in_order, once_each
 from repeng.report.panels import in_panels, panel_title
-from repeng.report.theme import colour_by, diagonal, heat_cells, shape_by, themed, tooltips
+from repeng.report.theme import FIFTHS, colour_by, diagonal, heat_cells, shape_by, themed, tooltips
 
 STEP = 22
 FEW_SHIFTS = 15
@@ -64,13 +64,13 @@ def reliability_chart(frame: pd.DataFrame) -> Any:
     x = alt.X(
         "confidence:Q",
         scale=alt.Scale(domain=[0.48, 1.02], zero=False, nice=False),
-        axis=alt.Axis(values=tenths, format=".1f", labelOverlap=False),
+        axis=alt.Axis(values=tenths, tickCount=len(tenths), format=".1f"),
         title="confidence",
     )
     y = alt.Y(
         "accuracy:Q",
         scale=alt.Scale(domain=[-0.04, 1.04], nice=False),
-        axis=alt.Axis(values=[place / 5 for place in range(6)], format=".1f", labelOverlap=False),
+        axis=alt.Axis(**FIFTHS),
         title="share right",
     )
     base = alt.Chart(frame)

@@ -26,6 +26,8 @@ METHOD_SHAPES = (
 BELOW, CHANCE, ABOVE = "#b35806", "#f4f4f4", "#2166ac"
 """A diverging scale about chance: orange below, blue above."""
 
+FIFTHS: dict[str, Any] = {"values": [place / 5 for place in range(6)], "tickCount": 6, "format": ".1f"}
+"""Ticks of an axis from 0 to 1; without their count every second is left out."""
 BESIDE = alt.Legend(symbolOpacity=1)
 FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
