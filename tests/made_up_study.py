@@ -83,20 +83,22 @@ def make_distribution(name: str, *, examples: int = 40, hostile: bool = False) -
     return Distribution(name, splits)
 
 
-def make_layers(*, layers: int = 4) -> list[LayerRow]:
-    """Two probes at each layer on each source and shift of SHIFTS; layer 1 is chosen, the last one the oracle."""
+def make_layers(*, layers: int = 4, probes: tuple[str, ...] = ("mms", "lat")) -> list[LayerRow]:
+    """Probes at each layer on each source and shift of SHIFTS; layer 1 is chosen, the last one the oracle.
+
+    The first two are alike, each other one is worse than the one before it.
+    """
     asked = [
         *dict.fromkeys((source, source) for source, *_ in SHIFTS),
         *((source, target) for source, target, *_ in SHIFTS),
     ]
     rows = []
     for source, target in asked:
-        for probe in ("mms", "lat"):
+        for place, probe in enumerate(probes):
+            reached = [0.5 + 0.1 * layer - (0.01 * place if place > 1 else 0.0) for layer in range(layers)]
             figures = [
-                LayerFigure(
-                    layer, None, 0.5 + 0.1 * layer, 0.45 + 0.1 * layer, 0.55 + 0.1 * layer, 0.6, float(layer == 1)
-                )
-                for layer in range(layers)
+                LayerFigure(layer, None, figure, figure - 0.05, figure + 0.05, 0.6, float(layer == 1))
+                for layer, figure in enumerate(reached)
             ]
             names = {"model": "tiny", "probe": probe, "source": source, "target": target}
             rows += layer_rows(figures, **names)

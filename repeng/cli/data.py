@@ -12,7 +12,7 @@ from repeng.cli.console import Talk
 from repeng.limits import LARGEST_SEED
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from repeng.report.wide_table import WideTable
 
 
 def data_ls(
@@ -30,9 +30,8 @@ def data_ls(
     """List distributions and how much there is of each split; with --known the public sets that have a name."""
     from dataclasses import asdict
 
-    from rich.table import Table
-
     from repeng.benchmarks.loaded import load_named
+    from repeng.cli.show import table_of
     from repeng.distributions.check import summarise
     from repeng.errors import BadInput
 
@@ -43,11 +42,12 @@ def data_ls(
         Talk(json=json).result(*_known_sets())
         return
     found = summarise(load_named(data, reading=meaning))
-    table = Table("distribution", "split", "examples", "responses", "label 1", "pairs", "distinct prompts", box=None)
-    for line in found:
-        counts = (line.examples, line.responses, line.positives, line.pairs, line.prompts)
-        table.add_row(line.distribution, line.split, *map(str, counts))
-    Talk(json=json).result([asdict(line) for line in found], table)
+    columns_shown = ("distribution", "split", "examples", "responses", "label 1", "pairs", "distinct prompts")
+    rows = [
+        (line.distribution, line.split, line.examples, line.responses, line.positives, line.pairs, line.prompts)
+        for line in found
+    ]
+    Talk(json=json).result([asdict(line) for line in found], table_of(columns_shown, rows, names=2))
 
 
 def data_check(
@@ -153,10 +153,9 @@ def data_export(
     Talk().result(None, f"wrote {count} distributions to {folder / 'distributions'}{shifts}")
 
 
-def _known_sets() -> tuple[list[dict[str, str]], Table]:
+def _known_sets() -> tuple[list[dict[str, str]], WideTable]:
     """The public sets that have a name, as plain values and as a table."""
-    from rich.table import Table
-
+    from repeng.cli.show import table_of
     from repeng.distributions.known_sets import KNOWN_SETS
 
     plain = [
@@ -171,12 +170,9 @@ def _known_sets() -> tuple[list[dict[str, str]], Table]:
         }
         for known in KNOWN_SETS.values()
     ]
-    table = Table("name", "hub", "asks", "fields", "licence", "examples", box=None)
-    for row in plain:
-        table.add_row(
-            row["name"], row["hub"] or row["home"], *(row[key] for key in ("asks", "fields", "licence", "size"))
-        )
-    return plain, table
+    rest = ("asks", "fields", "licence", "size")
+    rows = [(row["name"], row["hub"] or row["home"], *(row[key] for key in rest)) for row in plain]
+    return plain, table_of(("name", "hub", "asks", "fields", "licence", "examples"), rows)
 
 
 def store_ls(

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 from repeng.errors import BadInput
+from repeng.report.wide_table import WideTable
 
 if TYPE_CHECKING:
     from repeng.activations.capture import CaptureSummary
@@ -26,17 +28,17 @@ MARKS_WIDTH = "  "
 """Room for a cell's marks, so that a column's name stands over its figures."""
 
 
-def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """A plain table; numbers to the right."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, column in enumerate(columns):
-        numeric = bool(rows) and isinstance(rows[0][number], (int, float))
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(
-            *(f"{cell:.3f}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in row)
-        )
-    return table
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, names: int = 1) -> WideTable:
+    """A plain table; numbers to the right. A row of one cell is a title; `names` columns name a row together."""
+    first = next((row for row in rows if len(row) > 1), ())
+    left = frozenset(range(len(columns))) - {
+        place for place, cell in enumerate(first) if isinstance(cell, (int, float))
+    }
+    return WideTable(tuple(columns), tuple(tuple(map(_text, row)) for row in rows), left, names=names)
+
+
+def _text(cell: Any) -> Text:
+    return Text(f"{cell:.3f}" if isinstance(cell, float) else "" if cell is None else str(cell))
 
 
 def duration(seconds: float) -> str:
@@ -178,7 +180,7 @@ def matrix_tables(found: Transfer) -> list[Any]:
     ]
     counts = ["n", "", *map(str, found.n)]
     head = f"{found.probe} on {found.model}: {figure_names(found.figures)}, fitted on the row and tested on the column"
-    shown: list[Any] = [head, _to_the_right(["", "layers", *across], [*rows, counts])]
+    shown: list[Any] = [head, _of_words(["", "layers", *across], [*rows, counts])]
     if alone := [f"{numbers[name]} {name}" for name in found.targets if name not in found.names]:
         shown.append(f"tested on alone: {', '.join(alone)}")
     if len(set(found.figures)) > 1:
@@ -201,14 +203,10 @@ def matrix_tables(found: Transfer) -> list[Any]:
     return shown
 
 
-def _to_the_right(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A plain table whose first two columns are words and the others figures."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number > 1 else "left", no_wrap=number > 1)
-    for row in rows:
-        table.add_row(*row)
-    return table
+def _of_words(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> WideTable:
+    """A table whose first two columns name the row; the others are figures."""
+    lines = tuple(tuple(map(Text, row)) for row in rows)
+    return WideTable(tuple(heads), lines, frozenset({0, 1}), names=2)
 
 
 def _matrix_cell(found: Transfer, row: int, column: int, *, few: bool) -> str:
@@ -217,14 +215,16 @@ def _matrix_cell(found: Transfer, row: int, column: int, *, few: bool) -> str:
     return f"{accuracy:.3f}" + (f" [{low:.3f}, {high:.3f}]" if few and low is not None else "")
 
 
-def store_listing(store: Path) -> tuple[list[dict[str, Any]], Table]:
-    """Captures of a store and what each holds."""
+def store_listing(store: Path) -> tuple[list[dict[str, Any]], WideTable]:
+    """Captures of a store and what each holds, a line a split under the capture's name."""
     from repeng.activations.store.store import Store
 
     if not store.expanduser().is_dir():
         raise BadInput(f"{store}: there is no such folder")
-    plain, rows = [], []
+    plain: list[dict[str, Any]] = []
+    rows: list[tuple[str, ...]] = []
     for capture in Store(store).captures():
+        rows.append((capture.id,))
         for key, held in capture.contents().items():
             size = sum(activations.n_bytes for activations in held)
             names = sorted(str(activations.key) for activations in held)
@@ -244,7 +244,6 @@ def store_listing(store: Path) -> tuple[list[dict[str, Any]], Table]:
             )
             where = (known.place, known.sources[-1].when[:10]) if known is not None else ("not noted", "")
             name = f"{key.distribution}/{key.split}"
-            rows.append(
-                (capture.id, name, key.data_hash, str(responses), *where, ", ".join(names), f"{size / 1e6:.1f}")
-            )
-    return plain, table_of(("capture", "split", "data hash", "responses", "source", "when", "parts", "MB"), rows)
+            counts = (str(responses), f"{size / 1e6:.1f}")
+            rows.append((name, key.data_hash, *counts, *reversed(where), ", ".join(names)))
+    return plain, table_of(("split", "data hash", "responses", "MB", "when", "source", "parts"), rows)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.table import Table
 
 from repeng.atomic import write_atomically
 from repeng.metrics import Estimate
 from repeng.report.page import Cell, Grid, Line, Picture, draw, grid_of, write_page
 from repeng.report.pictures import save_chart
 from repeng.report.tables import grid_table
+from repeng.report.wide_table import WideTable
 from repeng.results import write_csv
 
 Row = dict[str, Any]
@@ -70,9 +70,9 @@ class Answer:
         tables = {one.name: [dict(row) for row in one.rows] for one in self.tables}
         return {"question": self.question, "title": self.title, "sentences": list(self.sentences), "tables": tables}
 
-    def renderables(self) -> list[Table | str]:
+    def renderables(self) -> list[WideTable | str]:
         """For a terminal: the sentences, then each table with what it means."""
-        shown: list[Table | str] = [self.title, "", *self.sentences]
+        shown: list[WideTable | str] = [self.title, "", *self.sentences]
         for one in self.tables:
             if len(one.rows) > MOST_ROWS:
                 shown += ["", f"{one.title}: {len(one.rows)} rows, which --out DIR writes and --json prints."]

@@ -1,8 +1,9 @@
 """Every picture as an Altair chart: it shows itself in Jupyter, and `save_chart` writes it."""
 
+from repeng.report.elicitation_chart import elicitation_plot
 from repeng.report.layer_charts import sweep_chart
 from repeng.report.pictures import inline_svg, save_chart
-from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
+from repeng.report.study_charts import heat_map, reliability_chart
 from repeng.report.transfer_charts import cluster_order, matrix_chart, transfer_chart
 
 __all__ = [

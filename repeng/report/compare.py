@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.table import Table
 
 from repeng.atomic import write_atomically
 from repeng.report.answer import Row
@@ -22,6 +21,7 @@ from repeng.report.meaning import MEANING
 from repeng.report.page import Grid, Picture, draw, grid_of, write_page
 from repeng.report.pictures import save_chart
 from repeng.report.tables import grid_table
+from repeng.report.wide_table import WideTable
 from repeng.results import AUROC, PAIR_ACCURACY, write_csv
 
 PICTURES = (
@@ -87,9 +87,9 @@ class Comparison:
         """Rows as a table whose columns say what its accuracies are."""
         return grid_of([{self.worded(name): value for name, value in row.items()} for row in rows])
 
-    def renderables(self) -> list[Table | str]:
+    def renderables(self) -> list[WideTable | str]:
         """For a terminal: one table a question that has an answer, and a line for each that has none."""
-        shown: list[Table | str] = []
+        shown: list[WideTable | str] = []
         if AUROC in self.figures:
             both = "; of the others pair accuracy, and no mean is over both" if len(self.figures) > 1 else ""
             shown += [f"Accuracy of labelled texts is AUROC, what is right is by the source's threshold{both}.", ""]

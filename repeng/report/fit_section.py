@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from repeng.report.frames import accuracy_name, in_order, once_each, units_of
 from repeng.report.page import Cell, Grid, Line, Picture, figure
+from repeng.report.panels import in_panels
 from repeng.report.predictions import Key, Prediction
 from repeng.report.theme import INK, METHOD_COLOURS, MUTED, colour_by, shape_by, themed, tooltips
 from repeng.results import figure_name
@@ -18,6 +20,7 @@ MOST_DRAWN = 40
 LEAST_RANGE = 0.05
 """Ties between layers whose accuracies on the target lie closer than this change little."""
 STEP = 20
+UPRIGHT = "M0,-1L0,1"
 
 
 def fit_pictures(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[Picture]:
@@ -156,29 +159,38 @@ def _null_chart(frame: pd.DataFrame) -> Any:
     sources = in_order(frame["source"])
     y = alt.Y("source:N", sort=sources, title=None, axis=alt.Axis(grid=True, domain=False, ticks=False))
     x: dict[str, Any] = {"scale": alt.Scale(domain=[0, 1]), "title": title}
+    key = alt.Legend(symbolType="stroke", symbolOpacity=1, symbolSize=200)
     colours = alt.Color(
-        "null:N", scale=alt.Scale(domain=nulls, range=[MUTED, METHOD_COLOURS[1]]), sort=nulls, title=None
+        "null:N", scale=alt.Scale(domain=nulls, range=[MUTED, METHOD_COLOURS[1]]), sort=nulls, title=None, legend=key
     )
+    # What colour says, said again.
+    widths = alt.StrokeWidth("null:N", scale=alt.Scale(domain=nulls, range=[6, 3]), sort=nulls, title=None, legend=key)
     # The two ranges of a source lie one above the other.
     beside = alt.YOffset("null:N", sort=nulls, scale=alt.Scale(domain=nulls, paddingOuter=0.5))
-    base = alt.Chart(frame).encode(y=y, yOffset=beside, color=colours)
-    ranges = base.mark_rule(strokeWidth=5, opacity=0.8).encode(
+    base = alt.Chart(frame).encode(y=y, yOffset=beside, color=colours, strokeWidth=widths)
+    ranges = base.mark_rule(opacity=0.9).encode(
         x=alt.X("low:Q", **x),
         x2="high:Q",
         tooltip=tooltips("source:N", "null:N", figures=("low", "mean", "high")),
     )
     called = accuracy_name(frame)
+    probe = alt.Shape("what:N", scale=alt.Scale(domain=["the probe"], range=[UPRIGHT]), title=None)
     own = (
         alt.Chart(frame)
         .transform_filter(f"datum.null == '{nulls[0]}'")
-        .mark_point(shape="stroke", angle=90, size=260, strokeWidth=3, color=INK, opacity=1)
-        .encode(y=y, x=alt.X("accuracy:Q", **x), tooltip=tooltips("source:N", figures=("accuracy",), accuracy=called))
+        .transform_calculate(what="'the probe'")
+        .mark_point(size=260, strokeWidth=3, color=INK, opacity=1)
+        .encode(
+            y=y,
+            x=alt.X("accuracy:Q", **x),
+            shape=probe,
+            tooltip=tooltips("source:N", figures=("accuracy",), accuracy=called),
+        )
     )
-    chart = (
-        alt.layer(ranges, own)
-        .properties(width=190, height=STEP * len(sources))
-        .facet(facet=alt.Facet("method:N", sort=methods, title=None), columns=3)
-    )
+    chance = alt.Chart(frame).transform_filter(f"datum.source == {json.dumps(sources[0])}")
+    chance = chance.mark_rule(strokeDash=[4, 4], color=MUTED).encode(x=alt.datum(0.5))
+    panel = alt.layer(chance, ranges, own).properties(width=190, height=STEP * len(sources))
+    chart = in_panels(panel, "method", methods, columns=3)
     return themed(chart, title="Null of each probe on its source", description="Probes against their nulls.")
 
 

@@ -19,6 +19,7 @@ from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput
 from repeng.metrics import TextEvaluation
 from repeng.report.contradictions import settle
+from repeng.report.elicitation_chart import elicitation_plot
 from repeng.report.fit_section import fit_pictures, tie_table
 from repeng.report.form_section import TITLE, form_caption, form_rows, form_sentence
 from repeng.report.frames import (
@@ -45,7 +46,7 @@ from repeng.report.predictions import (
 )
 from repeng.report.published import GENIES_MEANS, MODEL, is_genies
 from repeng.report.sentences import summary_sentences
-from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
+from repeng.report.study_charts import heat_map, reliability_chart
 from repeng.report.text_section import text_table, thresholds_note
 from repeng.report.text_solved import text_cautions
 from repeng.results import AUROC, PAIR_ACCURACY, figure_name, read_layers, read_results
@@ -282,12 +283,32 @@ def _shift_pictures(frame: pd.DataFrame) -> list[Picture]:
             Picture(
                 "elicitation",
                 "Elicitation",
-                "The nearer a point to the solid mark, the more of what the model can do was elicited.",
+                _elicitation_caption(frame),
                 elicitation_plot(frame),
                 _grid_of_shifts(frame, heads, elicitations),
             )
         )
     return pictures
+
+
+def _elicitation_caption(frame: pd.DataFrame) -> str:
+    """What the marks of the picture mean, and where they are the other way round."""
+    shifts = frame.drop_duplicates(["section", "shift", "model"])
+    both = shifts.dropna(subset=["baseline_accuracy", "target_tuned_capability"])
+    beyond = int((both["baseline_accuracy"] > both["target_tuned_capability"]).sum())
+    said = (
+        "Solid line: the target-tuned capability, which the method reaches that did best when fitted on the target "
+        "itself. The nearer a point comes to it from the left, the more of that was elicited; a point to its right "
+        "has an elicitation above 1."
+    )
+    if beyond < len(both):
+        said += " Grey: from the zero-shot baseline up to the capability."
+    if beyond:
+        said += (
+            f" Outlined: on {beyond} of {len(both)} shifts zero-shot itself is above the capability, which therefore "
+            "understates what the model can do there."
+        )
+    return said
 
 
 def _grid_of_shifts(

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
 
 from repeng.report.frames import in_order, units_of
-from repeng.report.layer_charts import sweep_chart
+from repeng.report.layer_charts import MOST_TOGETHER, sweep_chart
 from repeng.report.page import Cell, Grid, Line, Picture, figure
 from repeng.results import PAIR_ACCURACY, LayerRow, figure_name, record_of
 
 CAPTION = (
-    "Filled discs: the layer that the source alone chose. Hollow diamonds: the target's own best, an oracle that no "
-    "method may use. Dotted: held out of the source. Bands: intervals over {over}."
+    "Filled discs: layers that the source alone chose{of_fits}. Hollow diamonds: the target's own best, an oracle that "
+    "no method may use. Bands: intervals over {over}."
 )
+HELD_OUT = " Dotted: held-out prompts of the source."
+Shifts = dict[tuple[str, str], list[LayerRow]]
 
 
 def layer_pictures(layers: Sequence[LayerRow], frame: pd.DataFrame) -> list[Picture]:
@@ -42,20 +45,58 @@ def layer_pictures(layers: Sequence[LayerRow], frame: pd.DataFrame) -> list[Pict
         of_kind = {shift: _of_figure(known.get(shift, []), kind) for shift in shifts}
         chosen = {shift: rows for shift, rows in of_kind.items() if rows}
         if chosen:
-            chart = sweep_chart([record_of(row) for listed in chosen.values() for row in listed])
             of_pairs = "Pair accuracy" if len(figures) > 1 else "Accuracy"
             title = f"{of_pairs if kind == PAIR_ACCURACY else figure_name(kind)} by layer, {what}"
             place = name if len(figures) == 1 else f"{name}-{'pairs' if kind == PAIR_ACCURACY else 'texts'}"
-            caption = CAPTION.format(over=units_of([kind]))
-            found.append(Picture(place, title, caption, chart, _grid(chosen)))
+            found.append(_picture(place, title, chosen, kind))
     return found
+
+
+def _picture(place: str, title: str, chosen: Shifts, kind: str) -> Picture:
+    """The probes together; where they are too many for that, those that lead, and each of the others on demand."""
+    rows = [row for listed in chosen.values() for row in listed]
+    probes = in_order(row.probe for row in rows)
+    choices = Counter((row.probe, row.source, row.target) for row in rows if row.chosen)
+    over = units_of([kind])
+    caption = CAPTION.format(over=over, of_fits=", each fit its own" if max(choices.values(), default=0) > 1 else "")
+    if any(row.head is not None for row in rows) or len(probes) <= MOST_TOGETHER:
+        alone = HELD_OUT if len(probes) == 1 and rows[0].head is None else ""
+        return Picture(place, title, caption + alone, sweep_chart(map(record_of, rows)), _grid(chosen))
+    leading = _leading(probes, rows)
+    first = [record_of(row) for row in rows if row.probe in leading]
+    more = tuple(
+        Picture(
+            f"{place}-{number}",
+            f"{title}: {probe} alone",
+            caption + HELD_OUT,
+            sweep_chart(record_of(row) for row in rows if row.probe == probe),
+            _grid(chosen),
+        )
+        for number, probe in enumerate(probes, start=1)
+        if probe not in leading
+    )
+    caption = (
+        f"The {MOST_TOGETHER} of {len(probes)} probes with the highest means here; each other one below. {caption}"
+    )
+    return Picture(place, title, caption, sweep_chart(first), _grid(chosen), more)
+
+
+def _leading(probes: Sequence[str], rows: Sequence[LayerRow]) -> list[str]:
+    """The probes of the highest means over shifts at the layers that their fits chose, in the order given."""
+    means = {}
+    for probe in probes:
+        own = [(row, row.chosen_share or float(row.chosen)) for row in rows if row.probe == probe]
+        weight = sum(share for _, share in own)
+        means[probe] = sum(share * row.accuracy for row, share in own) / weight if weight else 0.0
+    best = sorted(probes, key=lambda probe: -means[probe])[:MOST_TOGETHER]
+    return [probe for probe in probes if probe in best]
 
 
 def _of_figure(rows: Sequence[LayerRow], figure: str) -> list[LayerRow]:
     return [row for row in rows if (row.figure or PAIR_ACCURACY) == figure]
 
 
-def _grid(chosen: dict[tuple[str, str], list[LayerRow]]) -> Grid:
+def _grid(chosen: Shifts) -> Grid:
     """Layers down under each shift's title, probes across."""
     probes = in_order(row.probe for listed in chosen.values() for row in listed)
     lines = []

@@ -44,13 +44,17 @@ class Grid:
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart, what to say of it, and the table that says the same; once drawn, also its SVG for the page."""
+    """A chart, what to say of it, and the table that says the same; once drawn, also its SVG for the page.
+
+    `more` are pictures that a page shows on demand; the table is theirs too.
+    """
 
     id: str
     title: str
     caption: str
     chart: Any
     table: Grid
+    more: tuple[Picture, ...] = ()
     svg: str = ""
 
 
@@ -78,11 +82,12 @@ def _text(value: Any) -> str:
 
 
 def draw(pictures: Sequence[Picture], folder: Path) -> list[Picture]:
-    """Each picture with its SVG, which also goes to `folder/ID.svg`."""
+    """Each picture, and each that is shown on demand, with its SVG, which also goes to `folder/ID.svg`."""
     drawn = []
     for one in pictures:
         svg = save_chart(one.chart, folder / f"{one.id}.svg").read_text(encoding="utf-8")
-        drawn.append(replace(one, svg=inline_svg(svg, title=one.title, description=one.caption, prefix=one.id)))
+        svg = inline_svg(svg, title=one.title, description=one.caption, prefix=one.id)
+        drawn.append(replace(one, svg=svg, more=tuple(draw(one.more, folder))))
     return drawn
 
 

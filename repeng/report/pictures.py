@@ -15,6 +15,8 @@ from repeng.errors import BadInput
 from repeng.report.theme import GRID, INK, MUTED
 
 SVG = "http://www.w3.org/2000/svg"
+LEGIBLE = 0.85
+"""Share of its size to which a picture may shrink in a narrow window; below that it scrolls."""
 VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)"}
 
 
@@ -61,7 +63,8 @@ def inline_svg(svg: str, *, title: str, description: str, prefix: str) -> str:
         root.remove(background)
     root.set("role", "img")
     root.set("aria-labelledby", f"{prefix}-title {prefix}-desc")
-    root.set("style", f"max-width:{root.get('width')}px")
+    width = float(root.get("width", "0"))
+    root.set("style", f"max-width:{width:.0f}px;min-width:{LEGIBLE * width:.0f}px")
     for name in ("width", "height"):
         root.attrib.pop(name, None)
     for place, (tag, text) in enumerate((("title", title), ("desc", description))):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
+from rich.text import Text
 
 from repeng.metrics import Evaluation, TextEvaluation, accuracy_interval, figure_inputs, figures_of
 from repeng.report.text_section import FIGURES
+from repeng.report.wide_table import WideTable
 from repeng.results import PAIR_ACCURACY
 
 
@@ -29,7 +30,7 @@ def score_row(target: str, evaluation: Evaluation) -> dict[str, Any]:
     return row
 
 
-def score_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table | str]:
+def score_tables(rows: Sequence[Mapping[str, Any]]) -> list[WideTable | str]:
     """One table of all targets of pairs, and one of each of labelled texts.
 
     Args:
@@ -37,7 +38,7 @@ def score_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table | str]:
     """
     pairs = [row for row in rows if row["figure"] == PAIR_ACCURACY]
     texts = [row for row in rows if row["figure"] != PAIR_ACCURACY]
-    shown: list[Table | str] = [_of_pairs(pairs), ""] if pairs else []
+    shown: list[WideTable | str] = [_of_pairs(pairs), ""] if pairs else []
     for row in texts:
         counts = f"{row['n_texts']} labelled texts, {row['n_positive']} with the label"
         shown += [f"{row['target']}: {counts}", _of_texts(row), ""]
@@ -45,19 +46,26 @@ def score_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table | str]:
     return [*shown, *notes] if notes else shown[:-1]
 
 
-def _of_pairs(rows: Iterable[Mapping[str, Any]]) -> Table:
-    table = Table("target", "pairs", "pair accuracy", "95 % interval", box=None)
-    for row in rows:
-        table.add_row(row["target"], str(row["n_pairs"]), f"{row['accuracy']:.3f}", _interval(row, "accuracy"))
-    return table
+def _of_pairs(rows: Iterable[Mapping[str, Any]]) -> WideTable:
+    return _table(
+        ("target", "pairs", "pair accuracy", "95 % interval"),
+        [(row["target"], str(row["n_pairs"]), f"{row['accuracy']:.3f}", _interval(row, "accuracy")) for row in rows],
+    )
 
 
-def _of_texts(row: Mapping[str, Any]) -> Table:
-    table = Table("figure", "value", "95 % interval", box=None)
-    for name, (_, shown) in FIGURES.items():
-        if row.get(name) is not None:
-            table.add_row(shown, f"{row[name]:.3f}", _interval(row, name))
-    return table
+def _of_texts(row: Mapping[str, Any]) -> WideTable:
+    return _table(
+        ("figure", "value", "95 % interval"),
+        [
+            (shown, f"{row[name]:.3f}", _interval(row, name))
+            for name, (_, shown) in FIGURES.items()
+            if row.get(name) is not None
+        ],
+    )
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> WideTable:
+    return WideTable(heads, tuple(tuple(map(Text, row)) for row in rows))
 
 
 def _interval(row: Mapping[str, Any], name: str) -> str:

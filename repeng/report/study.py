@@ -13,11 +13,12 @@ import pandas as pd
 from repeng.distributions.schema import Distribution
 from repeng.metrics import Evaluation
 from repeng.report.contradictions import settle
+from repeng.report.elicitation_chart import elicitation_plot
 from repeng.report.frames import accuracy_name, shift_frame
 from repeng.report.html import write_report
 from repeng.report.predictions import Key, Prediction, evaluations_of, read_predictions, reliability_frame
 from repeng.report.sentences import summary_sentences
-from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
+from repeng.report.study_charts import heat_map, reliability_chart
 from repeng.results import ResultRow, figure_name, read_results, results_frame
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import pandas as pd
-from rich.table import Table
 from rich.text import Text
 
 from repeng.report.frames import in_order, once_each, same_figure_at_home, shift_frame, shown_methods, units_of
 from repeng.report.page import Grid
+from repeng.report.wide_table import WideTable
 from repeng.results import AUROC, CONTRADICTED, ResultRow, figure_name, figure_names
 from repeng.results.verdicts import NOTHING_OVER_CHANCE, NOTHING_OVER_NULL
 
@@ -19,65 +20,64 @@ MOST_METHODS_WITH_INTERVALS = 9
 UNTOLD = (NOTHING_OVER_NULL, NOTHING_OVER_CHANCE)
 
 
-def study_table(rows: Sequence[ResultRow]) -> Table:
+def study_table(rows: Sequence[ResultRow]) -> WideTable:
     """Accuracy of every shift and method, of labelled texts the AUROC; shifts by label and category, with their means.
 
     A shift takes two lines: source and accuracies, target and intervals; where the study has several models, a title
-    and then two lines a model. Nine methods fit a width of 100 columns; where there are more, the intervals are left
-    to results.csv.
+    and then two lines a model. Methods that do not fit a terminal stand in blocks, one under the other. Where there are
+    more than nine, the intervals are left to results.csv.
     """
     frame = shift_frame(rows)
     models, methods = in_order(frame["model"]), in_order(frame["method"])
     intervals = len(methods) <= MOST_METHODS_WITH_INTERVALS
-    marked = max(map(len, marks_of(frame)), default=0)
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", caption_justify="left")
-    repeated = frame["n_fits"].max() > 1
+    shown_as = shown_methods(methods)
+    lines: list[tuple[Text, ...]] = []
+    for section, chosen in once_each(frame).groupby("section", sort=False):
+        lines.append(_title(str(section)))
+        for (source, target), own in chosen.groupby(["source", "target"], sort=False):
+            lines += _shift_lines(f" {source}\n → {target}", own, models, methods, intervals=intervals)
+        if chosen["shift"].nunique() > 1:
+            lines += _mean_lines(" mean", chosen, models, methods)
+        lines.append((Text(),))
     figures = in_order(frame["figure"])
+    for figure in figures:
+        own = frame[frame["figure"] == figure]
+        if len(figures) > 1:
+            lines.append(_title(f"means: {figure_name(figure)}"))
+        labels = in_order(own["label"])
+        for label in labels if len(labels) > 1 else ():
+            lines += _mean_lines(f"mean of {label or 'unlabelled'}", own[own["label"] == label], models, methods)
+        lines += _mean_lines("mean of all", own, models, methods)
+        lines += _mean_lines("mean elicitation", own, models, methods, figure="elicitation")
+        at_home = f"mean source-ID {'AUROC' if figure == AUROC else 'accuracy'}"
+        lines += _mean_lines(at_home, same_figure_at_home(own), models, methods, figure="source_id_accuracy")
+        lines += _mean_lines("mean selectivity", own, models, methods, figure="selectivity")
+    heads = ("shift", *(_head(shown_as.get(method, method)) for method in methods))
+    return WideTable(heads, tuple(lines), caption=_caption(frame, intervals=intervals), gap=1)
+
+
+def _caption(frame: pd.DataFrame, *, intervals: bool) -> str:
+    """What the figures are, and what the marks mean that some of them have."""
+    figures = in_order(frame["figure"])
+    repeated = frame["n_fits"].max() > 1
     over = f"{units_of(figures)}{' and fits' if repeated else ''}"
     shown = figure_names(figures) + (" of labelled texts" if AUROC in figures else "")
-    table.caption = (
+    said = (
         f"{shown}, and under it its interval over {over}; the highest of a shift is bold, chance is 0.5"
         if intervals
         else f"{shown}; the highest of a shift is bold, chance is 0.5; results.csv has the intervals"
     )
     if len(figures) > 1:
-        table.caption += "; a heading says which it is, and no mean is over both"
+        said += "; a heading says which it is, and no mean is over both"
     if (frame["verdict"].isin(UNTOLD)).any():
-        table.caption += "; ? no better than its null or than chance"
+        said += "; ? no better than its null or than chance"
     if frame["fits_disagree"].eq(True).any():
-        table.caption += f"; ~ fits disagree by more than {over.removesuffix(' and fits')} explain"
+        said += f"; ~ fits disagree by more than {over.removesuffix(' and fits')} explain"
     if CONTRADICTED in frame:
-        table.caption += "; ! its own probabilities deny it"
-    shown_as = shown_methods(methods)
-    if shown_as:
-        table.caption += "; (chat): texts written with the model's chat template"
-    table.add_column("shift", min_width=16)
-    for method in methods:
-        title = _head(shown_as.get(method, method))
-        widest = max(len(line) for line in title.split("\n"))
-        table.add_column(
-            title, justify="right", overflow="fold", width=max(7 if intervals else 4 + marked, min(widest, 9))
-        )
-    for section, chosen in once_each(frame).groupby("section", sort=False):
-        table.add_row(_line(str(section), style="bold underline"))
-        for (source, target), own in chosen.groupby(["source", "target"], sort=False):
-            _add_shift(table, f" {source}\n → {target}", own, models, methods, intervals=intervals)
-        if chosen["shift"].nunique() > 1:
-            _add_means(table, " mean", chosen, models, methods)
-        table.add_row()
-    for figure in figures:
-        own = frame[frame["figure"] == figure]
-        if len(figures) > 1:
-            table.add_row(_line(f"means: {figure_name(figure)}", style="bold underline"))
-        labels = in_order(own["label"])
-        for label in labels if len(labels) > 1 else ():
-            _add_means(table, f"mean of {label or 'unlabelled'}", own[own["label"] == label], models, methods)
-        _add_means(table, "mean of all", own, models, methods)
-        _add_means(table, "mean elicitation", own, models, methods, figure="elicitation")
-        at_home = f"mean source-ID {'AUROC' if figure == AUROC else 'accuracy'}"
-        _add_means(table, at_home, same_figure_at_home(own), models, methods, figure="source_id_accuracy")
-        _add_means(table, "mean selectivity", own, models, methods, figure="selectivity")
-    return table
+        said += "; ! its own probabilities deny it"
+    if shown_methods(in_order(frame["method"])):
+        said += "; (chat): texts written with the model's chat template"
+    return said
 
 
 def _head(method: str) -> str:
@@ -86,23 +86,20 @@ def _head(method: str) -> str:
     return "\n(".join([name.replace("-", "-\n", 1), *rest])
 
 
-def grid_table(title: str, grid: Grid) -> Table:
+def grid_table(title: str, grid: Grid) -> WideTable:
     """A page's table for the terminal."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
-    for name in grid.columns:
-        table.add_column(name, justify="left" if name in grid.words else "right", overflow="fold")
-    for line in grid.rows:
-        table.add_row(line.name, *(cell.text for cell in line.cells))
-    return table
+    rows = tuple((Text(line.name), *(Text(cell.text) for cell in line.cells)) for line in grid.rows)
+    left = frozenset(place for place, name in enumerate(grid.columns) if name in grid.words)
+    names = next((place for place, name in enumerate(grid.columns) if place and name not in grid.words), 1)
+    return WideTable(grid.columns, rows, left, title=title, names=names)
 
 
-def _add_shift(
-    table: Table, title: str, rows: pd.DataFrame, models: list[str], methods: list[str], *, intervals: bool
-) -> None:
+def _shift_lines(
+    title: str, rows: pd.DataFrame, models: list[str], methods: list[str], *, intervals: bool
+) -> list[tuple[Text, ...]]:
     """One line a model, under the shift's title where there are several."""
     best = rows["accuracy"].max()
-    if len(models) > 1:
-        table.add_row(_line(title))
+    lines: list[tuple[Text, ...]] = [(_line(title),)] if len(models) > 1 else []
     for model in models:
         name = f"   {model.rpartition('/')[2]}" if len(models) > 1 else title
         own = rows[rows["model"] == model].set_index("method").reindex(methods)
@@ -111,7 +108,8 @@ def _add_shift(
         cells = (
             _cell(*row, best=best, intervals=intervals, mark=mark) for row, mark in zip(figures, marks, strict=True)
         )
-        table.add_row(_line(name), *cells)
+        lines.append((_line(name), *cells))
+    return lines
 
 
 def marks_of(rows: pd.DataFrame) -> list[str]:
@@ -126,15 +124,14 @@ def _cell(
 ) -> Text:
     if pd.isna(accuracy):
         return Text("-", style="dim")
-    figure = Text(f"{accuracy:.2f}{mark}", style="bold" if accuracy == best else "")
+    figure = Text(f"{_short(accuracy)}{mark}", style="bold" if accuracy == best else "")
     interval = "" if pd.isna(low) or pd.isna(high) else f"{_short(low)}-{_short(high)}"
     return Text.assemble(figure, "\n", (interval, "dim")) if intervals else figure
 
 
 def _short(value: float) -> str:
-    """`.88` of 0.88, `1.0` of 1."""
-    text = f"{value:.2f}"
-    return text[1:] if text.startswith("0.") else text[:3]
+    """`.88` of 0.88, `-.02` of -0.02, `1.00` of 1."""
+    return re.sub(r"^(-?)0", r"\1", f"{value:z.2f}")
 
 
 def _line(text: str, style: str = "") -> Text:
@@ -142,19 +139,24 @@ def _line(text: str, style: str = "") -> Text:
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
-def _add_means(
-    table: Table,
+def _title(text: str) -> tuple[Text, ...]:
+    return (Text(text, style="bold underline"),)
+
+
+def _mean_lines(
     title: str,
     rows: pd.DataFrame,
     models: list[str],
     methods: list[str],
     *,
     figure: str = "accuracy",
-) -> None:
+) -> list[tuple[Text, ...]]:
     """One row of means a model, or none where no row has the figure."""
+    lines = []
     for model in models:
         means = rows[rows["model"] == model].groupby("method")[figure].mean().reindex(methods)
         if means.notna().any():
             cells = [_cell(mean, best=means.max(), intervals=False) for mean in means]
             name = f"{title}, {model.rpartition('/')[2]}" if len(models) > 1 else title
-            table.add_row(_line(name, "italic"), *cells)
+            lines.append((_line(name, "italic"), *cells))
+    return lines

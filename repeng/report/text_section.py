@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
-from rich.table import Table
+from rich.text import Text
 
 from repeng.report.frames import in_order, once_each, shift_frame
 from repeng.report.page import Grid, Line, figure
+from repeng.report.wide_table import WideTable
 from repeng.results import AUROC, ResultRow
 
 OWN_NEGATIVES = "held-out texts of the source without the label"
@@ -65,7 +66,7 @@ def thresholds_note(frame: pd.DataFrame) -> str:
     return " or ".join(f"the test texts of {name} without the label" if name else OWN_NEGATIVES for name in names)
 
 
-def text_means(rows: Sequence[ResultRow]) -> Table | None:
+def text_means(rows: Sequence[ResultRow]) -> WideTable | None:
     """For a terminal: one line a method, means over the shifts of labelled texts; None where there are none."""
     frame = shift_frame(rows)
     texts = text_rows(frame)
@@ -74,15 +75,13 @@ def text_means(rows: Sequence[ResultRow]) -> Table | None:
     shown = [name for name in FIGURES if texts[name].notna().any()]
     count = texts["shift"].nunique()
     title = f"Labelled texts, means over {count} shifts" if count > 1 else "Labelled texts"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
-    table.add_column("method", overflow="fold")
-    for name in shown:
-        table.add_column(FIGURES[name][0], justify="right", max_width=9)
-    for method, own in texts.groupby("name", sort=False):
-        table.add_row(str(method), *(figure(own[name].mean()).text for name in shown))
-    table.caption_justify = "left"
-    table.caption = (
+    lines = tuple(
+        (Text(str(method)), *(Text(figure(own[name].mean()).text) for name in shown))
+        for method, own in texts.groupby("name", sort=False)
+    )
+    caption = (
         "balanced accuracy and accuracy are at the threshold that the source chose; recall at thresholds that flag 1 % "
         f"and 5 % of {thresholds_note(frame)}; FP: what these flag of the targets' own texts without the label"
     )
-    return table
+    heads = ("method", *(FIGURES[name][0] for name in shown))
+    return WideTable(heads, lines, title=title, caption=caption)

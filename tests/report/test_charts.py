@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_study import SHIFTS, make_rows
+from made_up_study import SHIFTS, make_row, make_rows
 
 from repeng.errors import BadInput
 from repeng.report.charts import (
@@ -28,7 +28,9 @@ from repeng.report.charts import (
     sweep_chart,
     transfer_chart,
 )
+from repeng.report.elicitation_chart import BEYOND, ROOM
 from repeng.report.frames import shift_frame
+from repeng.report.theme import GRID, MUTED
 from repeng.results import COLUMNS, PAIR_ACCURACY, results_frame
 from repeng.study.cached_sweep import Transfer
 
@@ -110,24 +112,26 @@ def test_what_was_not_measured_has_no_cell_and_no_point() -> None:
     assert "easy → hard" in texts and "0.95" in texts
     assert not {"null", "NaN", "0.00"} & set(texts)
     points = re.findall(r'aria-label="([^"]*elicitation[^"]*)"', chart_svg(elicitation_plot(shift_frame(rows))))
-    assert sorted(re.findall(r"shift: ([^;]*)", " ".join(points))) == [
-        "plain → cued",
-        "plain → sycophantic",
-        "short → long",
-    ]
+    assert Counter(re.findall(r"shift: ([^;]*)", " ".join(points))) == {
+        "plain → cued": 2,  # an interval and a point
+        "plain → sycophantic": 2,
+        "short → long": 2,
+    }
 
 
 def test_an_elicitation_plot_without_capability_or_baseline_leaves_out_their_marks() -> None:
     frame = shift_frame(make_rows({"mms": (0.9, 0.8, 0.7, 0.6)}, capability=None)).assign(baseline_accuracy=None)
     bare, full = chart_svg(elicitation_plot(frame)), chart_svg(elicitation_plot(shift_frame(ROWS)))
-    assert bare.count("target_tuned_capability: 0.9") == 0
-    assert full.count("target_tuned_capability: 0.900") == len(SHIFTS)
+    assert "target-tuned capability: 0.9" not in bare
+    assert full.count("target-tuned capability: 0.900") == len(SHIFTS)
+    for absent in ("capability", "baseline", "Elicitation"):
+        assert absent not in bare and absent in full
 
 
 def drawn_marks(svg: str) -> list[dict[str, Any]]:
     """Every labelled line and point of a chart: what its label says, and where it begins and ends on a scale of 0 to 1.
 
-    The elicitation plot is 380 pixels wide.
+    A panel of the elicitation plot is 320 pixels wide.
     """
     found = []
     for tag, label, x, y, rest in re.findall(
@@ -136,7 +140,7 @@ def drawn_marks(svg: str) -> list[dict[str, Any]]:
         said = dict(part.split(": ", 1) for part in label.split("; "))
         length = re.search(r'\bx2="([-\d.]+)"', rest)
         end = float(x) + float(length[1]) if length else float(x)
-        found.append({"tag": tag, **said, "from": float(x) / 380, "to": end / 380, "y": float(y)})
+        found.append({"tag": tag, **said, "from": float(x) / 320, "to": end / 320, "y": float(y)})
     return found
 
 
@@ -153,26 +157,59 @@ def test_every_bar_of_the_elicitation_plot_lies_on_its_interval_and_in_its_metho
         bar, point = (found[f"{row.source} → {row.target}", row.method] for found in (bars, points))
         assert (bar["from"], bar["to"]) == pytest.approx((row.accuracy_low, row.accuracy_high))
         assert point["from"] == pytest.approx(row.accuracy) and point["y"] == bar["y"]
-    for label in ("extreme", "probing"):
-        shifts = [f"{source} → {target}" for source, target, each, _ in SHIFTS if each == label]
-        down = [bars[shift, method]["y"] for shift in shifts for method in ("mms", "lat")]
+    for source, target, *_ in SHIFTS:
+        down = [bars[f"{source} → {target}", method]["y"] for method in ("mms", "lat")]
         assert down == sorted(set(down))
 
 
-def test_the_elicitation_plot_spans_from_the_baseline_to_the_capability_of_each_shift() -> None:
-    rows = make_rows({"mms": (0.9, 0.9, 0.5, 0.5)})
+def test_the_elicitation_plot_marks_the_baseline_and_the_capability_of_each_shift() -> None:
     rows = [
         replace(row, baseline_accuracy=0.2 + 0.1 * place, target_tuned_capability=0.9 - 0.1 * place)
-        for place, row in enumerate(rows)
+        for place, row in enumerate(make_rows({"mms": (0.9, 0.9, 0.5, 0.5)}))
     ]
-    marks = [one for one in drawn_marks(chart_svg(elicitation_plot(shift_frame(rows)))) if "method" not in one]
+    marks = drawn_marks(chart_svg(elicitation_plot(shift_frame(rows))))
     for row in rows:
-        own = [one for one in marks if one.get("shift") == f"{row.source} → {row.target}"]
-        (span,) = [one for one in own if one["tag"] == "line"]
-        assert (span["from"], span["to"]) == pytest.approx((row.baseline_accuracy, row.target_tuned_capability))
-        ticks = [one["from"] for one in own if one["tag"] == "path"]
-        assert sorted(ticks) == pytest.approx(sorted([row.baseline_accuracy, row.target_tuned_capability]))
-        assert {one["y"] for one in own} == {span["y"]}
+        for mark, value in (("baseline", row.baseline_accuracy), ("capability", row.target_tuned_capability)):
+            name = next(key for one in marks for key in one if mark in key)
+            (own,) = [one for one in marks if one["shift"] == f"{row.source} → {row.target}" and name in one]
+            assert own["tag"] == "line" and own["from"] == own["to"] == pytest.approx(value)
+
+
+@pytest.mark.parametrize(("baseline", "between", "filled"), [(0.6, ROOM, True), (0.95, BEYOND, False)])
+def test_a_baseline_above_the_capability_has_an_outline_in_place_of_the_grey_band(
+    baseline: float, between: str, filled: bool
+) -> None:
+    rows = [replace(row, baseline_accuracy=baseline) for row in make_rows({"mms": (0.9, 0.9, 0.5, 0.5)})]
+    chart = elicitation_plot(shift_frame(rows))
+    assert {row["between"] for row in chart.to_dict()["datasets"]["bands"]} == {between}
+    svg = chart_svg(chart)
+    bands = re.findall(r"<path [^>]*\bd=\"M[\d.]+,[\d.]+h[\d.-]+v[\d.]+h[\d.-]+Z\"([^>]*)stroke=\"" + MUTED, svg)
+    assert len(bands) == len(SHIFTS) and all((GRID in band) == filled for band in bands)
+    assert all(f">{text}<" in svg for text in (ROOM, BEYOND, "target-tuned capability", "zero-shot baseline"))
+
+
+def test_no_panel_of_the_elicitation_plot_is_taller_than_a_screen_and_each_has_its_own_scale() -> None:
+    shifts = [make_row(method=method, target=f"t{n}", accuracy=0.5) for n in range(20) for method in "abcdefghi"]
+    panels = elicitation_plot(shift_frame(shifts)).to_dict()["concat"]
+    assert [panel["title"]["text"] for panel in panels] == [f"shifts, {part} of 3" for part in (1, 2, 3)]
+    assert all(panel["height"] < 700 for panel in panels)
+    orients = [layer["encoding"]["x"]["axis"]["orient"] for panel in panels for layer in panel["layer"][-2:]]
+    assert orients == ["top"] * 6
+
+
+def test_every_marker_reads_on_top_of_its_own_interval_and_differs_from_the_others() -> None:
+    names = list("abcdefghij")
+    rows = [make_row(method=name, accuracy=0.5, accuracy_low=0.4, accuracy_high=0.6) for name in names]
+    points = re.findall(
+        r'aria-label="shift[^"]*method: (\w);[^>]*? d="([^"]+)"', chart_svg(elicitation_plot(shift_frame(rows)))
+    )
+    assert [name for name, _ in points] == names
+    for _, path in points:
+        if "A" not in path:
+            heights = [float(y) for y in re.findall(r"[ML][-\d.]+,([-\d.]+)", path)]
+            tall = max(heights) - min(heights) if "V" not in path and "v" not in path else 9
+            assert tall >= 4
+    assert len({path for _, path in points[:9]}) == 9
 
 
 def test_two_models_stand_next_to_each_other() -> None:
@@ -290,15 +327,63 @@ def test_figures_on_hover_have_three_decimals() -> None:
 
 
 def test_confidence_begins_at_chance() -> None:
-    assert "'confidence' for a linear scale with values from 0.5 to 1.0" in chart_svg(every_chart()["reliability"])
+    svg = chart_svg(every_chart()["reliability"])
+    assert ">0.5<" in svg and ">0.4<" not in svg.split("share right")[0]
+
+
+def many_probes(count: int, targets: int = 1) -> list[dict[str, Any]]:
+    return [
+        {**row, "probe": f"p{number}", "target": f"t{target}", "held_out_accuracy": 0.1}
+        for row in sweep_rows()
+        if row["probe"] == "mms"
+        for number in range(count)
+        for target in range(targets)
+    ]
 
 
 def test_many_panels_are_small_and_held_out_lines_stay_inside() -> None:
-    rows = [{**row, "target": f"t{number}", "held_out_accuracy": 0.1} for row in sweep_rows() for number in range(5)]
-    few, many = json.loads(sweep_chart(sweep_rows()).to_json()), json.loads(sweep_chart(rows).to_json())
+    few, many = (json.loads(sweep_chart(many_probes(1, targets)).to_json()) for targets in (1, 5))
     assert (few["columns"], many["columns"]) == (2, 3)
     assert many["spec"]["width"] < few["spec"]["width"]
-    assert "'pair accuracy' for a linear scale with values from 0.1 to 1.0" in chart_svg(sweep_chart(rows))
+    domains = [layer["encoding"]["y"]["scale"]["domain"] for layer in few["spec"]["layer"][1:]]
+    assert all(low < 0.1 for low, _ in domains)
+
+
+@pytest.mark.parametrize(("probes", "panels"), [(1, ["e → t0"]), (3, ["e → t0"]), (5, [f"p{n}" for n in range(5)])])
+def test_more_than_three_probes_get_a_panel_each(probes: int, panels: list[str]) -> None:
+    spec = sweep_chart(many_probes(probes)).to_dict()
+    rows = next(iter(spec["datasets"].values()))
+    assert [*dict.fromkeys(row["panel"].replace("easy", "e") for row in rows)] == panels
+    dotted = [
+        layer for layer in spec["spec"]["layer"] if "held_out" in str(layer["encoding"].get("y", {}).get("field"))
+    ]
+    assert len(dotted) == (0 if probes == 3 else 1)
+    assert ("dotted" in json.dumps(spec["title"])) == (probes != 3)
+
+
+@pytest.mark.parametrize("name", ["sweep", "reliability"])
+def test_no_axis_stands_under_an_empty_cell_and_titles_are_in_line(name: str) -> None:
+    bins = [{"method": f"m{n}", "label": "a", "confidence": x, "accuracy": 1.0} for n in range(4) for x in (0.5, 1.0)]
+    rows = [{**row, "accuracy": 1.0, "accuracy_high": 1.0} for row in many_probes(2, 5)]
+    chart = sweep_chart(rows) if name == "sweep" else reliability_chart(pd.DataFrame(bins).assign(n_pairs=9))
+    svg = chart_svg(chart)
+    assert len(re.findall(r'aria-label="X-axis', svg)) == (5 if name == "sweep" else 4)
+    first = [f"easy → t{n}" for n in range(3)] if name == "sweep" else ["m0", "m1", "m2"]
+    heights = [height_of(svg, title) for title in first]
+    assert heights == pytest.approx([heights[0]] * 3, abs=0.1)
+
+
+def height_of(svg: str, text: str) -> float:
+    """Where a text stands in a picture, from its top."""
+
+    def found(element: ElementTree.Element, above: float) -> list[float]:
+        moved = re.search(r"translate\([-\d.]+,([-\d.]+)\)", element.get("transform", ""))
+        here = above + (float(moved[1]) if moved else 0.0)
+        own = [here] if element.tag.endswith("text") and element.text == text else []
+        return own + [height for child in element for height in found(child, here)]
+
+    (height,) = found(ElementTree.fromstring(svg), 0.0)
+    return height
 
 
 def test_a_frame_has_the_columns_of_the_results_table() -> None:

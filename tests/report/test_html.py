@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from browsers import chromium, open_page, serious_faults  # noqa: F401
-from made_up_study import HOSTILE, make_layers, make_row, write_study
+from made_up_study import HOSTILE, make_layers, make_row, make_rows, write_study
 
 from repeng.distributions.cautions import Caution
 from repeng.errors import BadInput
@@ -67,6 +68,35 @@ def test_the_layers_of_each_shift_are_told_with_the_choice_and_the_oracle(study:
         for layer, cell in ((0, ("0.500", "0.450–0.550")), (1, ("0.600 (chosen)", "0.550–0.650"))):
             assert part.count(row.format(layer, *cell, *cell)) == len(shifts)
         assert part.count("0.800 (oracle)") == 2 * len(shifts)
+
+
+def test_of_more_than_three_probes_the_leading_ones_are_drawn_and_each_other_one_on_demand(tmp_path: Path) -> None:
+    write_study(tmp_path, ACCURACIES)
+    probes = ("ccs", "mms", "lat", "cra", "lda")
+    worst_first = sorted(make_layers(probes=probes), key=lambda row: -probes.index(row.probe))
+    write_layers(worst_first, tmp_path / "layers.csv")
+    text = write_report(tmp_path).read_text()
+    part = next(part for part in re.split(r'<h2 id="', text) if part.startswith('layers-1"'))
+    whole, *alone = part.split("<details>")
+    assert "The 3 of 5 probes with the highest means" in whole and "Dotted" not in whole
+    assert {name for name in probes if f">{name}<" in whole} == {"ccs", "mms", "lat"}
+    summaries = re.findall(r"<summary>([^<]*)</summary>", part)
+    titles = [f"Accuracy by layer, extreme shifts: {probe} alone" for probe in ("lda", "cra")]
+    assert summaries == [*titles, "The same as a table"]
+    assert all("Dotted: held-out prompts of the source." in one for one in alone[:2])
+    assert (tmp_path / "report-pictures" / "layers-1-2.svg").is_file()
+
+
+@pytest.mark.parametrize(("baseline", "said"), [(0.6, "Grey"), (0.95, "Outlined: on 4 of 4 shifts"), (None, "")])
+def test_the_elicitation_caption_says_which_of_baseline_and_capability_is_the_higher(
+    tmp_path: Path, baseline: float | None, said: str
+) -> None:
+    rows = [replace(row, baseline_accuracy=baseline) for row in make_rows({"mms": ACCURACIES["mms"]}, capability=0.9)]
+    write_results(rows, tmp_path / "results.csv")
+    text = write_report(tmp_path).read_text()
+    caption = re.findall(r"<figcaption>(Solid line[^<]*)</figcaption>", text)[0]
+    assert said in caption
+    assert ("Outlined" in caption) == (baseline == 0.95) and ("Grey" in caption) == (baseline == 0.6)
 
 
 def test_a_study_without_a_table_of_layers_has_no_picture_of_them(tmp_path: Path) -> None:
@@ -190,6 +220,23 @@ def test_a_browser_runs_nothing_and_axe_finds_no_serious_fault(study: Path, chro
 def test_a_phone_need_not_scroll_the_page_sideways(study: Path, chromium: Any) -> None:  # noqa: F811
     page = open_page(chromium, (study / "report.html").as_uri(), width=390)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.close()
+
+
+@pytest.mark.browser
+def test_what_a_phone_cuts_off_shows_a_shadow_at_that_edge_and_stays_legible(study: Path, chromium: Any) -> None:  # noqa: F811
+    page = open_page(chromium, (study / "report.html").as_uri(), width=390)
+    wide = page.evaluate(
+        """[...document.querySelectorAll('figure .scroll')].map(one => ({
+            cut: one.scrollWidth > one.clientWidth, shown: getComputedStyle(one).backgroundImage,
+            attached: getComputedStyle(one).backgroundAttachment, focus: one.tabIndex, name: one.ariaLabel,
+            scale: one.firstChild.getBoundingClientRect().width / one.firstChild.viewBox.baseVal.width
+        }))"""
+    )
+    assert any(one["cut"] for one in wide)
+    for one in wide:
+        assert one["shown"].count("linear-gradient") == 4 and one["attached"] == "local, local, scroll, scroll"
+        assert one["focus"] == 0 and one["name"] and one["scale"] >= 0.84
     page.close()
 
 
