@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 from repeng.errors import BadInput
 
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from repeng.study.capture_plan import CachePlan
     from repeng.study.study import Plan
 
-HEADS_ACROSS = 8
-MARKS_WIDTH = "  "
-"""Room for a cell's marks, so that a column's name stands over its figures."""
+SWEEP_CELL = len(".84*o .77-.90")
+SWEEP_ACROSS = 5
+"""Columns of a sweep that fit 80 characters next to the layers' numbers."""
 
 
 def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
@@ -124,40 +125,73 @@ def captured_lines(summary: CaptureSummary) -> list[str]:
 def sweep_tables(rows: Sequence[LayerRow]) -> list[Any]:
     """A table for each target: layers down, probes across; `*` the source's choice, `o` the target's own best.
 
-    Where the site has heads, a table for each target and probe: layers down, heads across, as many as fit a screen.
+    Where the site has heads, a table for each target and probe: layers down, heads across. Columns that do not fit 80
+    characters stand in blocks one under the other.
     """
+    from repeng.report.frames import units_of
     from repeng.results import figure_name
 
     shown: list[Any] = []
     for target in dict.fromkeys(row.target for row in rows):
         here = [row for row in rows if row.target == target]
         probes = list(dict.fromkeys(row.probe for row in here))
-        title = f"{figure_name(here[0].figure)} on {target}, fitted on {here[0].source}"
+        title = f"{figure_name(here[0].figure)} on {target}, fitted on {here[0].source}{_scored(here)}"
         if here[0].head is None:
-            cells = {(row.layer, row.probe): row for row in here}
-            shown += [title, _layer_table(cells, probes), ""]
+            shown += [title, *_layer_blocks({(row.layer, row.probe): row for row in here}, probes)]
             continue
         for probe in probes:
             heads = {(row.layer, row.head): row for row in here if row.probe == probe}
             numbers = sorted({head for _, head in heads if head is not None})
-            shown.append(f"{probe}: {title}; layers down, heads across")
-            for first in range(0, len(numbers), HEADS_ACROSS):
-                shown += [_layer_table(heads, numbers[first : first + HEADS_ACROSS]), ""]
+            shown += [f"{probe}: {title}; layers down, heads across", *_layer_blocks(heads, numbers)]
     what = "layer" if rows[0].head is None else "head"
+    if any(row.accuracy_low is not None for row in rows):
+        shown.append(f"after each figure its 95 % interval over {units_of(row.figure for row in rows)}, of one fit")
     return [*shown, f"* the {what} that the source chose    o the target's own best, an oracle"]
 
 
+def _scored(rows: Sequence[LayerRow]) -> str:
+    """`: 276 pairs, 138 prompts`, or `: 60 texts, 30 groups`; the range where the probes differ."""
+    texts = rows[0].n_texts is not None
+    counted = {
+        "texts" if texts else "pairs": {row.n_texts if texts else row.n_pairs for row in rows},
+        "groups" if texts else "prompts": {row.n_prompts for row in rows},
+    }
+    known = {name: sorted(filter(None, counts)) for name, counts in counted.items()}
+    said = [f"{_from_to(counts)} {name}" for name, counts in known.items() if counts]
+    return ": " + ", ".join(said) if said else ""
+
+
+def _from_to(counts: Sequence[int]) -> str:
+    return f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
+
+
+def _layer_blocks(cells: Mapping[tuple[int, Any], LayerRow], across: Sequence[Any]) -> list[Any]:
+    """The columns in blocks of like size, each with an empty line after it."""
+    count = -(-len(across) // SWEEP_ACROSS)
+    size = -(-len(across) // count)
+    blocks = (across[first : first + size] for first in range(0, len(across), size))
+    return [one for block in blocks for one in (_layer_table(cells, block), "")]
+
+
 def _layer_table(cells: Mapping[tuple[int, Any], LayerRow], across: Sequence[Any]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("layer", *across):
-        table.add_column(f"{column}{MARKS_WIDTH if column != 'layer' else ''}", justify="right", no_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("layer", justify="right", no_wrap=True)
+    for column in across:
+        table.add_column(str(column).replace("(", "\n(", 1), width=SWEEP_CELL, overflow="fold")
     for layer in sorted({layer for layer, _ in cells}):
         table.add_row(str(layer), *(_sweep_cell(cells.get((layer, column))) for column in across))
     return table
 
 
-def _sweep_cell(row: LayerRow | None) -> str:
-    return "" if row is None else f"{row.accuracy:.3f}{'*' if row.chosen else ' '}{'o' if row.oracle else ' '}"
+def _sweep_cell(row: LayerRow | None) -> Text:
+    from repeng.report.tables import short_figure
+
+    if row is None:
+        return Text("")
+    figure = f"{short_figure(row.accuracy)}{'*' if row.chosen else ' '}{'o' if row.oracle else ' '}"
+    if row.accuracy_low is None or row.accuracy_high is None:
+        return Text(figure)
+    return Text.assemble(figure, (f" {short_figure(row.accuracy_low)}-{short_figure(row.accuracy_high)}", "dim"))
 
 
 def matrix_tables(found: Transfer) -> list[Any]:

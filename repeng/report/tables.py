@@ -127,12 +127,12 @@ def _cell(
     if pd.isna(accuracy):
         return Text("-", style="dim")
     figure = Text(f"{accuracy:.2f}{mark}", style="bold" if accuracy == best else "")
-    interval = "" if pd.isna(low) or pd.isna(high) else f"{_short(low)}-{_short(high)}"
+    interval = "" if pd.isna(low) or pd.isna(high) else f"{short_figure(low)}-{short_figure(high)}"
     return Text.assemble(figure, "\n", (interval, "dim")) if intervals else figure
 
 
-def _short(value: float) -> str:
-    """`.88` of 0.88, `1.0` of 1."""
+def short_figure(value: float) -> str:
+    """A share for a grid of a terminal: `.88` of 0.88, `1.0` of 1."""
     text = f"{value:.2f}"
     return text[1:] if text.startswith("0.") else text[:3]
 
