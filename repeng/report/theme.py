@@ -76,7 +76,14 @@ def _of_figure(figure: str, accuracy: str) -> Any:
 
 
 def heat_cells(
-    base: Any, figure: str, ends: tuple[float, float, float], *, title: str, corner: int = 0, size: int | None = 11
+    base: Any,
+    figure: str,
+    ends: tuple[float, float, float],
+    *,
+    title: str,
+    corner: int = 0,
+    size: int | None = 11,
+    under: str | None = None,
 ) -> Any:
     """Cells coloured by a figure.
 
@@ -87,6 +94,7 @@ def heat_cells(
         title: of the legend.
         corner: radius.
         size: of the figure written in each cell; None writes none.
+        under: a column of text that is written small under each figure, such as its interval.
     """
     scale = alt.Scale(domain=list(ends), range=[BELOW, CHANCE, ABOVE], clamp=True)
     cells = base.mark_rect(cornerRadius=corner).encode(color=alt.Color(f"{figure}:Q", scale=scale, title=title))
@@ -95,7 +103,9 @@ def heat_cells(
     # White on the two ends of the scale, black elsewhere: 4 to 1 or better throughout.
     far = f"abs(datum.{figure} - {ends[1]}) > {0.9 * (ends[2] - ends[1])}"
     ink = alt.condition(far, alt.value("white"), alt.value("black"))
-    return cells + base.mark_text(fontSize=size).encode(text=alt.Text(f"{figure}:Q", format=".2f"), color=ink)
+    text = base.mark_text(fontSize=size, dy=0 if under is None else -5)
+    written = cells + text.encode(text=alt.Text(f"{figure}:Q", format=".2f"), color=ink)
+    return written if under is None else written + base.mark_text(fontSize=9, dy=8).encode(text=f"{under}:N", color=ink)
 
 
 def diagonal(base: Any, low: float) -> Any:
