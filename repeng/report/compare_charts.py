@@ -22,7 +22,7 @@ def scatter_chart(frame: pd.DataFrame) -> Any:
     """Accuracy of one method against another's, a point a shift with its intervals, one panel a pair of methods.
 
     Args:
-        frame: with `x`, `y`, `shift`, `label`, `x_accuracy` and `y_accuracy`; where known, with the `_low` and `_high` of each.
+        frame: with `x`, `y`, `shift`, `label`, `x_accuracy` and `y_accuracy`; their `_low` and `_high` where known.
     """
     labels = in_order(frame["label"])
     axes = alt.Scale(domain=[0, 1])
