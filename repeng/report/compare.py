@@ -123,7 +123,7 @@ class Comparison:
         known = _interval_over("prompts", rows)
         how = f"Cohen's kappa of every two on the {items_of(self.figures)} of all shifts that both have, {known}."
         if len(rows) < len(shown) * (len(shown) - 1) / 2:
-            how += " Two without a cell have no such shift, or a kappa that is not defined."
+            how += " Two without a cell, as in maps apart, have no such shift, or a kappa that is not defined."
         absent = [one for one in self.methods if one not in shown]
         return how + (f" Left out, for want of such predictions: {', '.join(absent)}." if absent else "")
 
@@ -162,8 +162,10 @@ def compare_results(paths: Sequence[Path], out: Path | None = None, *, against: 
 
 
 def _interval_over(what: str, rows: Sequence[Row]) -> str:
-    known = any(row["low"] is not None for row in rows)
-    return f"with its interval over {what}" if known else "without an interval, since prompts are not known"
+    known = [row["low"] is not None for row in rows]
+    if not any(known):
+        return "without an interval, since prompts are not known"
+    return f"with its interval over {what}" + ("" if all(known) else ", where prompts are known")
 
 
 def _apart(study: ComparedStudy) -> str:

@@ -14,21 +14,16 @@ from repeng.results import figure_name
 
 
 def elicitation_on_shared_shifts(methods: Sequence[ComparedMethod]) -> list[Row]:
-    """Mean elicitation by method, label and model size, over the shifts on which every model of the method has one.
+    """Mean elicitation by method, label and model size, over the shifts that the models of the method share.
 
-    Of a model that several studies hold, the first counts. Methods on one model alone are left out.
+    Of a model that several studies hold, the first counts. A method with a single model is left out, and a model that
+    shares no shift with the others.
     """
     rows = []
     many = len({one.figure for one in methods}) > 1
     for method, figure in dict.fromkeys((one.method, one.figure) for one in methods):
-        of_model: dict[str, ComparedMethod] = {}
-        for one in methods:
-            if (one.method, one.figure) == (method, figure) and billions_of(one.model) is not None:
-                of_model.setdefault(one.model, one)
-        if len({billions_of(model) for model in of_model}) < 2:
-            continue
-        shared = set.intersection(*(set(one.measured["elicitation"].dropna().index) for one in of_model.values()))
-        for one in sorted(of_model.values(), key=lambda one: billions_of(one.model) or 0.0):
+        of_size, shared = _that_share([one for one in methods if (one.method, one.figure) == (method, figure)])
+        for one in of_size if len({billions_of(one.model) for one in of_size}) > 1 else ():
             own = one.measured.loc[[place for place in one.measured.index if place in shared]]
             for label, chosen in own.groupby(own["label"].replace("", "all"), sort=False):
                 kind = f"{label}, {figure_name(figure)}" if many else label
@@ -37,6 +32,18 @@ def elicitation_on_shared_shifts(methods: Sequence[ComparedMethod]) -> list[Row]
                 mean = float(chosen["elicitation"].mean())
                 rows.append({**names, "shifts": len(chosen), "elicitation": mean, "low": low, "high": high})
     return rows
+
+
+def _that_share(methods: Sequence[ComparedMethod]) -> tuple[list[ComparedMethod], set[tuple[str, str]]]:
+    """One method on models of known sizes that share shifts with elicitation, by size, and these shifts."""
+    elicited = {one: set(one.measured["elicitation"].dropna().index) for one in methods if billions_of(one.model)}
+    chosen: dict[str, ComparedMethod] = {}
+    shared: set[tuple[str, str]] = set()
+    for one in sorted(elicited, key=lambda one: -len(elicited[one])):
+        both = shared & elicited[one] if chosen else elicited[one]
+        if both and one.model not in chosen:
+            chosen[one.model], shared = one, both
+    return sorted(chosen.values(), key=lambda one: billions_of(one.model) or 0.0), shared
 
 
 def _interval(method: ComparedMethod, rows: pd.DataFrame) -> tuple[float | None, float | None]:

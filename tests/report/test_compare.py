@@ -173,6 +173,9 @@ def test_elicitation_by_size_is_over_the_shifts_that_the_models_share(studies: t
     alone = mean_interval(evaluation.wins, evaluation)
     assert (row["low"], row["high"]) == pytest.approx((alone.low / 0.95, alone.high / 0.95))
     assert elicitation_on_shared_shifts([small]) == []
+    # A third model, of which no elicitation is known, hinders nothing.
+    third = replace(large, model="tiny-13b", rows=large.rows.assign(elicitation=None))
+    assert elicitation_on_shared_shifts([small, fewer, third]) == rows
 
 
 def test_a_folder_without_a_shared_shift_is_named(tmp_path: Path, studies: tuple[Path, Path]) -> None:
