@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
 from rich.text import Text
 
 from repeng.errors import BadInput
@@ -21,11 +20,8 @@ if TYPE_CHECKING:
     from repeng.study.capture_plan import CachePlan
     from repeng.study.study import Plan
 
-HEADS_ACROSS = 8
 INTERVALS_ACROSS = 6
 """Up to so many targets of a transfer matrix have their intervals in the table."""
-MARKS_WIDTH = "  "
-"""Room for a cell's marks, so that a column's name stands over its figures."""
 
 
 def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, names: int = 1) -> WideTable:
@@ -128,40 +124,63 @@ def captured_lines(summary: CaptureSummary) -> list[str]:
 def sweep_tables(rows: Sequence[LayerRow]) -> list[Any]:
     """A table for each source and target: layers down, probes across, the source's choice and the target's best marked.
 
-    Where the site has heads, a table for each of them and probe: layers down, heads across, as many as fit a screen.
+    Where the site has heads, a table for each of them and probe: layers down, heads across.
     """
+    from repeng.report.frames import units_of
     from repeng.results import figure_name
 
     shown: list[Any] = []
     for source, target in dict.fromkeys((row.source, row.target) for row in rows):
         here = [row for row in rows if (row.source, row.target) == (source, target)]
         probes = list(dict.fromkeys(row.probe for row in here))
-        title = f"{figure_name(here[0].figure)} on {target}, fitted on {source}"
+        title = f"{figure_name(here[0].figure)} on {target}, fitted on {source}{_scored(here)}"
         if here[0].head is None:
-            cells = {(row.layer, row.probe): row for row in here}
-            shown += [title, _layer_table(cells, probes), ""]
+            shown += [title, _layer_table({(row.layer, row.probe): row for row in here}, probes), ""]
             continue
         for probe in probes:
             heads = {(row.layer, row.head): row for row in here if row.probe == probe}
             numbers = sorted({head for _, head in heads if head is not None})
-            shown.append(f"{probe}: {title}; layers down, heads across")
-            for first in range(0, len(numbers), HEADS_ACROSS):
-                shown += [_layer_table(heads, numbers[first : first + HEADS_ACROSS]), ""]
+            shown += [f"{probe}: {title}; layers down, heads across", _layer_table(heads, numbers), ""]
     what = "layer" if rows[0].head is None else "head"
+    if any(row.accuracy_low is not None for row in rows):
+        shown.append(f"after each figure its 95 % interval over {units_of(row.figure for row in rows)}, of one fit")
     return [*shown, f"* the {what} that the source chose    o the target's own best, an oracle"]
 
 
-def _layer_table(cells: Mapping[tuple[int, Any], LayerRow], across: Sequence[Any]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("layer", *across):
-        table.add_column(f"{column}{MARKS_WIDTH if column != 'layer' else ''}", justify="right", no_wrap=True)
-    for layer in sorted({layer for layer, _ in cells}):
-        table.add_row(str(layer), *(_sweep_cell(cells.get((layer, column))) for column in across))
-    return table
+def _scored(rows: Sequence[LayerRow]) -> str:
+    """`: 276 pairs, 138 prompts`, or `: 60 texts, 30 groups`; the range where the probes differ."""
+    texts = rows[0].n_texts is not None
+    counted = {
+        "texts" if texts else "pairs": {row.n_texts if texts else row.n_pairs for row in rows},
+        "groups" if texts else "prompts": {row.n_prompts for row in rows},
+    }
+    known = {name: sorted(filter(None, counts)) for name, counts in counted.items()}
+    said = [f"{_from_to(counts)} {name}" for name, counts in known.items() if counts]
+    return ": " + ", ".join(said) if said else ""
 
 
-def _sweep_cell(row: LayerRow | None) -> str:
-    return "" if row is None else f"{row.accuracy:.3f}{'*' if row.chosen else ' '}{'o' if row.oracle else ' '}"
+def _from_to(counts: Sequence[int]) -> str:
+    return f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
+
+
+def _layer_table(cells: Mapping[tuple[int, Any], LayerRow], across: Sequence[Any]) -> WideTable:
+    heads = tuple(str(column).replace("(", "\n(", 1) for column in across)
+    rows = tuple(
+        (Text(str(layer)), *(_sweep_cell(cells.get((layer, column))) for column in across))
+        for layer in sorted({layer for layer, _ in cells})
+    )
+    return WideTable(("layer", *heads), rows, frozenset(range(1, len(heads) + 1)))
+
+
+def _sweep_cell(row: LayerRow | None) -> Text:
+    from repeng.report.tables import short_figure
+
+    if row is None:
+        return Text("")
+    figure = f"{short_figure(row.accuracy):>4}{'*' if row.chosen else ' '}{'o' if row.oracle else ' '}"
+    if row.accuracy_low is None or row.accuracy_high is None:
+        return Text(figure)
+    return Text.assemble(figure, (f" {short_figure(row.accuracy_low)}-{short_figure(row.accuracy_high)}", "dim"))
 
 
 def matrix_tables(found: Transfer) -> list[Any]:

@@ -156,6 +156,9 @@ def by_layer(found: LayerScores, target: Target, labels: ResponseLabels) -> ByLa
                 float(found.held_out_accuracy[:, place].mean()),
                 chosen_share=float(found.chosen[:, place].mean()),
                 tied_share=float(tied[:, place].mean()),
+                n_pairs=None if target.as_texts else asked.n_pairs,
+                n_texts=asked.n_items if target.as_texts else None,
+                n_prompts=asked.n_prompts,
             )
         )
     return ByLayer(tuple(figures), _range_of_ties(found, wins.mean(axis=2).T))

@@ -31,6 +31,7 @@ from repeng.metrics.ratios import (
     elicitation,
     elicitation_capped,
     elicitation_interval,
+    mean_elicitation_interval,
 )
 from repeng.metrics.resampling import Estimate, check_same_pairs
 from repeng.metrics.text_figures import (
@@ -88,6 +89,7 @@ __all__ = [
     "grouped_rank_correlation",
     "holm",
     "mean_accuracy_interval",
+    "mean_elicitation_interval",
     "mean_interval",
     "mean_of_draws",
     "mean_paired_difference",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Literal
 
@@ -13,7 +14,16 @@ from jaxtyping import Float
 
 from repeng.errors import BadInput
 from repeng.metrics.evaluation import Evaluation
-from repeng.metrics.resampling import LEVEL, Estimate, check_resamples, check_same_pairs, draw, ends, resampling_units
+from repeng.metrics.resampling import (
+    LEVEL,
+    Draws,
+    Estimate,
+    check_resamples,
+    check_same_pairs,
+    draw,
+    ends,
+    resampling_units,
+)
 
 
 def mistake_kappa(a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int = 2000) -> Estimate | None:
@@ -42,8 +52,14 @@ def mistake_kappa(a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int
         return Estimate(value)
     by_unit = np.zeros((units.n_units, 9))
     np.add.at(by_unit, units.of_pairs[0], table)
-    drawn = _kappa(draw(units.n_units, resamples, np.random.default_rng(seed)) @ by_unit)
+    drawn = _kappa(_draws(units.n_units, resamples, seed) @ by_unit)
     return Estimate(value) if np.isnan(drawn).any() else Estimate(value, *ends(drawn))
+
+
+@lru_cache(maxsize=1)
+def _draws(n_units: int, resamples: int, seed: int) -> Draws:
+    """The draws of one seed: every two of many methods on the same prompts take the same ones."""
+    return draw(n_units, resamples, np.random.default_rng(seed))
 
 
 def _kappa(counts: Float[np.ndarray, "resample cell"]) -> Float[np.ndarray, " resample"]:

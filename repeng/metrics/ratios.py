@@ -7,6 +7,7 @@ An interval of a ratio is every ratio R at which the interval of (numerator - R 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -16,7 +17,7 @@ from repeng.metrics.differences import correlation_of, difference_ends, differen
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.intervals import variance_of
 from repeng.metrics.proportions import proportion_ends
-from repeng.metrics.resampling import check_same_pairs
+from repeng.metrics.resampling import LEVEL, check_same_length, check_same_pairs
 from repeng.metrics.variance import MeanVariance, fit_credit, gathered, variance_of_mean
 
 HERE = ["the target"]
@@ -72,6 +73,30 @@ def elicitation_interval(
     shared = _covariance(fit_credit(evaluation), evaluation, capability) if same_target else 0.0
     correlation = correlation_of(float(over.variance[0]), float(under.variance[0]), shared)
     return _ratio_interval(evaluation.accuracy, low, high, capability.accuracy, under, correlation)
+
+
+def mean_elicitation_interval(
+    evaluations: Sequence[Evaluation], targets: Sequence[str], capabilities: Sequence[float]
+) -> tuple[float, float] | None:
+    """95 % interval of the mean elicitation over shifts, over prompts and fits by Student's t, capability as measured.
+
+    Args:
+        evaluations: one for each shift.
+        targets: the name of each one's target.
+        capabilities: of each shift, above 0.
+
+    Returns:
+        (low, high), or None where the prompts or the pairs' share in an accuracy are unknown.
+    """
+    check_same_length(evaluations, targets)
+    credits = [fit_credit(one) for one in evaluations]
+    shares = [None if own is None else own[None] / by for own, by in zip(credits, capabilities, strict=True)]
+    found = gathered(shares, evaluations, targets)
+    if found is None:
+        return None
+    varies = variance_of_mean(found)
+    mean, reach = float(varies.mean[0]), math.sqrt(float(varies.reach(1 - LEVEL)[0]))
+    return mean - reach, mean + reach
 
 
 def differential_elicitation_interval(

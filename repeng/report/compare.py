@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from repeng.atomic import write_atomically
-from repeng.report.answer import Row
+from repeng.report.answer import MOST_ROWS, Row
 from repeng.report.compare_charts import agreement_chart, scatter_chart, size_chart
-from repeng.report.compared_studies import compared_methods, method_pairs, read_compared_studies
+from repeng.report.compared_sizes import elicitation_on_shared_shifts, no_sizes
+from repeng.report.compared_studies import ComparedStudy, compared_methods, method_pairs, read_compared_studies
 from repeng.report.comparisons import QUESTIONS, scatter_rows
 from repeng.report.frames import items_of
 from repeng.report.meaning import MEANING
@@ -24,33 +26,7 @@ from repeng.report.tables import grid_table
 from repeng.report.wide_table import WideTable
 from repeng.results import AUROC, PAIR_ACCURACY, write_csv
 
-PICTURES = (
-    (
-        "scatter",
-        "y_accuracy",
-        "scatter",
-        "Shift by shift",
-        "A point a shift; on the diagonal both are alike.",
-        scatter_chart,
-    ),
-    (
-        "elicitation_by_size",
-        "elicitation",
-        "elicitation-by-size",
-        "Elicitation by model size",
-        "Mean elicitation of each method, one panel a label.",
-        size_chart,
-    ),
-    (
-        "mistake_agreement",
-        "kappa",
-        "mistakes",
-        "Do they fail on the same pairs?",
-        "Cohen's kappa of every two; the table has its intervals.",
-        agreement_chart,
-    ),
-)
-"""Of each picture the table and the figure that it draws, its name, title, caption and chart."""
+SIZES = "Elicitation by model size"
 
 
 @dataclass(frozen=True)
@@ -59,21 +35,29 @@ class Comparison:
 
     Attributes:
         tables: rows by question, in reading order; a question without an answer in these data has none.
+        missing: by question what it needs, of those that have no rows.
         scatter: accuracy of two methods on each shift that both have.
+        sizes: mean elicitation by model size, where a method is on models of known sizes; else `no_sizes` says why not.
         methods: every method, with its model and study where there are several.
         contradictions: figures that one file states and that the probabilities of their pairs deny.
+        notes: what of the given results is not compared, and why.
         figures: what the accuracies are, as in results.csv.
     """
 
     tables: dict[str, list[Row]]
+    missing: dict[str, str]
     scatter: list[Row]
+    sizes: list[Row]
+    no_sizes: str
     methods: tuple[str, ...]
     contradictions: list[Row]
+    notes: tuple[str, ...] = ()
     figures: tuple[str, ...] = (PAIR_ACCURACY,)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**self.tables, "scatter": self.scatter, "contradictions": self.contradictions}
+        others = {"scatter": self.scatter, "elicitation_on_shared_shifts": self.sizes}
+        return {**self.tables, **others, "contradictions": self.contradictions}
 
     def worded(self, text: str) -> str:
         """A text about accuracies of pairs, where labelled texts are compared: with their AUROC, and with texts."""
@@ -89,7 +73,7 @@ class Comparison:
 
     def renderables(self) -> list[WideTable | str]:
         """For a terminal: one table a question that has an answer, and a line for each that has none."""
-        shown: list[WideTable | str] = []
+        shown: list[WideTable | str] = [line for note in self.notes for line in (note, "")]
         if AUROC in self.figures:
             both = "; of the others pair accuracy, and no mean is over both" if len(self.figures) > 1 else ""
             shown += [f"Accuracy of labelled texts is AUROC, what is right is by the source's threshold{both}.", ""]
@@ -98,8 +82,50 @@ class Comparison:
         for one in QUESTIONS:
             rows = self.tables[one.name]
             title = self.worded(one.title)
-            shown += [grid_table(title, self.grid(rows)) if rows else f"{title}: {self.worded(one.missing)}", ""]
+            if not rows:
+                shown += [f"{title}: {self.worded(self.missing[one.name])}", ""]
+            elif one.of_pairs or len(rows) <= MOST_ROWS:
+                shown += [grid_table(title, self.grid(rows)), ""]
+            else:
+                shown += [f"{title}: {len(rows)} rows, which --out DIR writes and --json prints.", ""]
+        if self.sizes:
+            shown += [grid_table(f"{SIZES}, over shared shifts", self.grid(self.sizes)), ""]
+        else:
+            shown += [f"{SIZES}: {self.no_sizes}", ""]
         return shown[:-1]
+
+    def pictures(self) -> list[Picture]:
+        """Those that these data can carry."""
+        kappas = self.tables["mistake_agreement"]
+        found = []
+        if self.scatter:
+            how = "A point a shift, with its intervals where they are known; on the diagonal both are alike."
+            found.append(self._picture("scatter", "Shift by shift", how, scatter_chart, self.scatter))
+        if self.sizes:
+            known = _interval_over("prompts and fits, capability as measured", self.sizes)
+            how = f"Mean over the shifts that a method's models share, {known}. Side by side are points of one size."
+            found.append(self._picture("elicitation-by-size", SIZES, how, size_chart, self.sizes))
+        if kappas:
+            items = items_of(self.figures)
+            chart = partial(agreement_chart, items=items)
+            title = f"Do they fail on the same {items}?"
+            found.append(self._picture("mistakes", title, self._how_of_kappas(kappas), chart, kappas))
+        return found
+
+    def _picture(
+        self, name: str, title: str, how: str, chart: Callable[[pd.DataFrame], Any], rows: list[Row]
+    ) -> Picture:
+        return Picture(name, self.worded(title), self.worded(how), chart(pd.DataFrame(rows)), self.grid(rows))
+
+    def _how_of_kappas(self, rows: list[Row]) -> str:
+        """The caption, which also names whom the map leaves out or leaves blank."""
+        shown = {row[name] for row in rows for name in ("a", "b")}
+        known = _interval_over("prompts", rows)
+        how = f"Cohen's kappa of every two on the {items_of(self.figures)} of all shifts that both have, {known}."
+        if len(rows) < len(shown) * (len(shown) - 1) / 2:
+            how += " Two without a cell, as in maps apart, have no such shift, or a kappa that is not defined."
+        absent = [one for one in self.methods if one not in shown]
+        return how + (f" Left out, for want of such predictions: {', '.join(absent)}." if absent else "")
 
 
 def compare_results(paths: Sequence[Path], out: Path | None = None, *, against: str | None = None) -> Comparison:
@@ -118,12 +144,36 @@ def compare_results(paths: Sequence[Path], out: Path | None = None, *, against: 
     methods = compared_methods(studies)
     pairs = method_pairs(methods, against)
     tables = {one.name: one.answer(pairs if one.of_pairs else methods) for one in QUESTIONS}
-    figures = tuple(dict.fromkeys(one.figure for one in methods))
-    contradictions = [asdict(one) for study in studies for one in study.contradictions]
-    found = Comparison(tables, scatter_rows(methods), tuple(one.title for one in methods), contradictions, figures)
+    sizes = elicitation_on_shared_shifts(methods)
+    found = Comparison(
+        tables,
+        {one.name: one.missing(methods) for one in QUESTIONS if not tables[one.name]},
+        scatter_rows(methods),
+        sizes,
+        "" if sizes else no_sizes(methods),
+        tuple(one.title for one in methods),
+        [asdict(one) for study in studies for one in study.contradictions],
+        tuple(map(_apart, (study for study in studies if not study.rows))),
+        tuple(dict.fromkeys(one.figure for one in methods)),
+    )
     if out is not None:
         _write(found, out)
     return found
+
+
+def _interval_over(what: str, rows: Sequence[Row]) -> str:
+    known = [row["low"] is not None for row in rows]
+    if not any(known):
+        return "without an interval, since prompts are not known"
+    return f"with its interval over {what}" + ("" if all(known) else ", where prompts are known")
+
+
+def _apart(study: ComparedStudy) -> str:
+    """Why nothing of a folder of evaluations is compared: it takes the shifts of the studies that it is given with."""
+    return (
+        f"{study.name} holds none of the shifts of the other results, so nothing of it is compared: give it alone, or "
+        "with a study on its benchmark."
+    )
 
 
 def _write(found: Comparison, out: Path) -> None:
@@ -132,19 +182,23 @@ def _write(found: Comparison, out: Path) -> None:
     for name, rows in tables.items():
         if rows:
             write_csv(rows, out / f"{name}.csv")
-    drawn, pictures = [], []
-    for table, figure, name, title, caption, chart in PICTURES:
-        rows = tables[table]
-        if any(row[figure] is not None for row in rows):
-            drawn.append(table)
-            items = {"items": items_of(found.figures)} if chart is agreement_chart else {}
-            drawing = chart(pd.DataFrame(rows), **items)
-            pictures.append(Picture(name, found.worded(title), found.worded(caption), drawing, found.grid(rows)))
-            save_chart(pictures[-1].chart, out / f"{name}.png")
-    asked = [one for one in QUESTIONS if one.name not in drawn]
+    pictures = found.pictures()
+    for one in pictures:
+        save_chart(one.chart, out / f"{one.id}.png")
+    drawn = {"mistake_agreement"} if tables["mistake_agreement"] else set()
     answers = [
-        (one.name, *map(found.worded, (one.title, one.how, one.missing)), found.grid(tables[one.name])) for one in asked
+        (
+            one.name,
+            found.worded(one.title),
+            found.worded(one.how),
+            found.worded(found.missing.get(one.name, "")),
+            found.grid(tables[one.name]),
+        )
+        for one in QUESTIONS
+        if one.name not in drawn
     ]
+    if not found.sizes:
+        answers.append(("elicitation-by-size", SIZES, "", found.no_sizes, found.grid([])))
     denied = [("contradictions", "Contradictions")] if found.contradictions else []
     sections = [*denied, *((one.id, one.title) for one in pictures), *(one[:2] for one in answers)]
     write_page(
@@ -152,6 +206,7 @@ def _write(found: Comparison, out: Path) -> None:
         "compare.html",
         title="repeng: compared",
         methods=found.methods,
+        notes=found.notes,
         meaning=" ".join(MEANING[one] for one in MEANING if one in found.figures),
         sections=sections,
         contradictions=grid_of(found.contradictions) if found.contradictions else None,

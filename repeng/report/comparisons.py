@@ -5,23 +5,23 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Int
 
-from repeng.errors import BadInput
-from repeng.metrics import Evaluation, correlation, holm, mean_paired_difference, mistake_kappa
+from repeng.metrics import correlation, holm, mean_paired_difference
 from repeng.report.answer import Row
 from repeng.report.compared_studies import ComparedMethod, MethodPair, shared_evaluations
+from repeng.report.mistake_agreement import mistake_agreement, no_shared_predictions
 from repeng.report.zero_shot_baseline import zero_shot_of
 from repeng.results import figure_name
 from repeng.study.text_forms import zero_shot_form
 
-RESAMPLES = 1000
+KNOWN_BILLIONS = {"mini": 0.0032, "smollm2": 0.135}
+"""Billions of parameters of the models that this toolkit knows by a name of its own."""
+ACCURACY = ("accuracy", "accuracy_low", "accuracy_high")
 
 
 def scatter_rows(methods: Sequence[ComparedMethod]) -> list[Row]:
@@ -34,10 +34,11 @@ def scatter_rows(methods: Sequence[ComparedMethod]) -> list[Row]:
         pairs += [(other, one) for other, one in against if other is not one]
     rows = []
     for a, b in pairs:
-        shared = a.measured.join(b.measured["accuracy"], rsuffix="_of_b", how="inner").reset_index()
+        shared = a.measured.join(b.measured[list(ACCURACY)], rsuffix="_of_b", how="inner").reset_index()
         for row in shared.to_dict("records"):
             names = {"x": a.title, "y": b.title, "shift": f"{row['source']} → {row['target']}"}
-            figures = {"x_accuracy": row["accuracy"], "y_accuracy": row["accuracy_of_b"]}
+            figures = {f"x_{name}": _known(row[name]) for name in ACCURACY}
+            figures |= {f"y_{name}": _known(row[f"{name}_of_b"]) for name in ACCURACY}
             rows.append({**names, "label": row["label"] or "shift", **figures})
     return rows
 
@@ -58,36 +59,15 @@ def _of_one_method(methods: Sequence[ComparedMethod]) -> list[MethodPair]:
 
 
 def elicitation_by_size(methods: Sequence[ComparedMethod]) -> list[Row]:
-    """Mean accuracy and elicitation by method and label, with the model's size in billions where its name tells."""
+    """Mean accuracy and elicitation by method and label, with the model's size in billions where it is known."""
     rows = []
     many = len({one.figure for one in methods}) > 1
     for one in methods:
         for label, own in one.rows.groupby(one.rows["label"].replace("", "all"), sort=False):
-            names = {"model": one.model, "method": one.method, "study": one.study, "billions": model_size(one.model)}
+            names = {"model": one.model, "method": one.method, "study": one.study, "billions": billions_of(one.model)}
             means = {name: _known(own[name].mean()) for name in ("accuracy", "elicitation")}
             kind = f"{label}, {figure_name(one.figure)}" if many else label
             rows.append({**names, "label": kind, **means, "shifts": int(own["elicitation"].count())})
-    return rows
-
-
-def mistake_agreement(pairs: Sequence[MethodPair]) -> list[Row]:
-    """Cohen's kappa of right and wrong on the same pairs, over all shared shifts: do they fail on the same ones?
-
-    Of labelled texts, what is right at the threshold that the source chose.
-    """
-    rows = []
-    for a, b in pairs:
-        shared = [one for one in shared_evaluations(a, b) if _tell_right(*one[1:])]
-        if not shared:
-            continue
-        found = mistake_kappa(
-            pooled((target, one) for target, one, _ in shared),
-            pooled((target, other) for target, _, other in shared),
-            resamples=RESAMPLES,
-        )
-        if found is not None:
-            names = {"a": a.title, "b": b.title, "shifts": len(shared)}
-            rows.append({**names, "kappa": found.value, "low": found.low, "high": found.high})
     return rows
 
 
@@ -131,6 +111,10 @@ def capability_measures(methods: Sequence[ComparedMethod]) -> list[Row]:
     return rows
 
 
+def _always(sentence: str) -> Callable[[Sequence[ComparedMethod]], str]:
+    return lambda _methods: sentence
+
+
 @dataclass(frozen=True)
 class Question:
     """One table of a comparison.
@@ -139,14 +123,14 @@ class Question:
         answer: makes its rows, of the methods or of pairs of them; its name is that of the file and the key in JSON.
         title: over it.
         how: its caption.
-        missing: what it needs, said where there is no answer.
-        of_pairs: whether it is asked of pairs.
+        missing: of the methods, what it needs, said where there is no answer.
+        of_pairs: whether it is asked of the pairs that are tested.
     """
 
     answer: Callable[[Any], list[Row]]
     title: str
     how: str
-    missing: str
+    missing: Callable[[Sequence[ComparedMethod]], str]
     of_pairs: bool = False
 
     @property
@@ -158,78 +142,50 @@ class Question:
 QUESTIONS = (
     Question(
         elicitation_by_size,
-        "Elicitation by model size",
-        "Means over the shifts of a label; the model's size is read off its name.",
-        "there are no rows.",
+        "Mean accuracy and elicitation",
+        "Means over the shifts of a label; billions of parameters are read off the model's name.",
+        _always("there are no rows."),
     ),
     Question(
         model_correlations,
         "Accuracy over shifts, one model against another",
         "Does one model's accuracy foretell another's? Pearson's coefficient with its interval, and Spearman's.",
-        "needs one method on two models or in two studies.",
+        _always("needs one method on two models or in two studies; give the results of another model too."),
     ),
     Question(
         paired_tests,
         "Paired tests, corrected by Holm for all of them",
         "Difference of mean accuracy over the shared shifts, a minus b: interval and p over prompts, and p corrected "
         "for all tests of this table.",
-        "needs two methods with predictions on the same pairs.",
+        no_shared_predictions,
         of_pairs=True,
     ),
     Question(
         mistake_agreement,
         "Agreement of mistakes (Cohen's kappa)",
-        "1 where they fail on the same pairs, 0 where they agree no more than by chance.",
-        "needs two methods with predictions on the same pairs.",
-        of_pairs=True,
+        "Every two methods that scored the same pairs: 1 where they fail on the same pairs, 0 where they agree no more "
+        "than by chance.",
+        no_shared_predictions,
     ),
     Question(
         capability_measures,
         "Elicitation under other measures of capability",
         "Mean elicitation if capability were what the best probe, or the best tuned model, reaches on the target or on "
         "its reference.",
-        "needs predictions of methods fitted on the targets themselves.",
+        _always("needs predictions of methods fitted on the targets themselves."),
     ),
 )
+
+
+def billions_of(model: str) -> float | None:
+    """Billions of parameters, of a model known here or by the name (`7b`, `135m`); None where neither tells."""
+    return KNOWN_BILLIONS.get(model, model_size(model))
 
 
 def model_size(name: str) -> float | None:
     """Billions of parameters, as a model's name tells them: 7.0 of `llama-7b`, 0.16 of `pythia-160m`; else None."""
     found = re.findall(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([mb])(?![a-z0-9])", name.rpartition("/")[2].lower())
     return float(found[0][0]) / (1000.0 if found[0][1] == "m" else 1.0) if found else None
-
-
-def pooled(evaluations: Iterable[tuple[str, Evaluation]]) -> Evaluation:
-    """Evaluations by target as one, prompts of one target grouped together wherever it occurs.
-
-    Groups are unknown as a whole where they are for one.
-
-    Raises:
-        BadInput: one holds a bare accuracy, or there is none.
-    """
-    listed = list(evaluations)
-    probabilities = [one.probabilities for _, one in listed if one.probabilities is not None]
-    if not listed or len(probabilities) < len(listed):
-        raise BadInput("a bare accuracy cannot be pooled; give evaluations with the probabilities of their pairs")
-    together = np.concatenate(probabilities)
-    targets = [target for target, _ in listed]
-    group, example = (_numbered(targets, [getattr(one, name) for _, one in listed]) for name in ("group", "example"))
-    return Evaluation(together, group=group, example=example)
-
-
-def _numbered(
-    targets: Sequence[str], numbers: Sequence[Int[np.ndarray, " _pair"] | None]
-) -> Int[np.ndarray, " _all"] | None:
-    """Numbers that tell the groups, or examples, of all targets apart; None where those of one are unknown."""
-    known = [
-        (target, number) for target, own in zip(targets, numbers, strict=True) if own is not None for number in own
-    ]
-    return None if any(own is None for own in numbers) else pd.factorize(pd.Series(known))[0]
-
-
-def _tell_right(one: Evaluation, other: Evaluation) -> bool:
-    """Whether both say what is right, as texts do not that have scores alone."""
-    return one.probabilities is not None and other.probabilities is not None
 
 
 def _best(methods: Sequence[ComparedMethod], distribution: str) -> float:
@@ -252,5 +208,5 @@ def _correlations(figures: pd.DataFrame) -> Row:
     }
 
 
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+def _known(value: float | None) -> float | None:
+    return None if pd.isna(value) else float(value)

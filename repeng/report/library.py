@@ -12,6 +12,7 @@ import numpy as np
 from repeng.distributions.schema import Distribution, Example, Pair, Split
 from repeng.report.pair_texts import prompt_text
 from repeng.report.predictions import Prediction
+from repeng.report.prompt_frames import prompt_frames
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Library:
         }
 
     def split_data(self, number: int) -> dict[str, Any]:
-        """One split's examples, its items and its predictions.
+        """One split's examples, its items, its predictions and the frame of its prompts (of bare texts, of these).
 
         Items are `pairs`, as [example, best, worse] by response number, with the example of the worse one after it
         where that is another; or of labelled texts `texts`, as [example, response, label].
@@ -65,7 +66,10 @@ class Library:
             items: dict[str, list[list[int]]] = {"texts": _texts(split)}
         else:
             items = {"pairs": [_by_number(split, pair) for pair in split.pairs]}
-        return {"examples": examples, **items, "predictions": [one for one in found if one is not None]}
+        prompts = [one["prompt"] for one in examples]
+        framed = prompts if any(prompts) else [text for one in examples for text in one["responses"]]
+        said = [one for one in found if one is not None]
+        return {"examples": examples, **items, "predictions": said, "frame": prompt_frames(framed)}
 
     def split(self, number: int) -> Split:
         """The split of that number."""

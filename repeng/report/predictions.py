@@ -23,7 +23,7 @@ from repeng.metrics import (
     reliability_bins,
 )
 from repeng.report.frames import items_of
-from repeng.results import our_name, read_evaluation, read_provenance
+from repeng.results import our_name, read_evaluation, read_provenance, warn_of_denied
 from repeng.study.overlap import read_overlaps, without
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,8 @@ def _places(
 def read_predictions(folder: Path, *, shifts: Collection[tuple[str, str]] | None = None) -> dict[Key, Prediction]:
     """Every evaluation METHOD/MODEL-SOURCE/TARGET.json under `folder/predictions`, or `folder` itself, by its key.
 
-    A file that is no evaluation is passed over with a warning. Of a study that leaves out what stands in a source's
+    A file that is no evaluation is passed over with a warning; those that state another accuracy than their
+    probabilities give are warned of in one line. Of a study that leaves out what stands in a source's
     train split (overlap.json), the other pairs are read.
 
     Args:
@@ -125,18 +126,20 @@ def read_predictions(folder: Path, *, shifts: Collection[tuple[str, str]] | None
     known, folders = {path.stem for path in paths}, {path.parent.name for path in paths}
     left_out = read_overlaps(folder).left_out()
     found = {}
+    denied: list[str] = []
     for path in paths:
         model, source = _split_folder(path.parent.name, known, folders)
         if shifts is not None and (source, path.stem) not in shifts:
             continue
         try:
-            prediction = _read(path, model, source)
+            prediction = _read(path, model, source, denied)
             numbers = left_out.get((prediction.source, prediction.target))
             evaluation = without(prediction.evaluation, numbers) if numbers else prediction.evaluation
             if evaluation is not None:
                 found[prediction.key] = replace(prediction, evaluation=evaluation)
         except BadData as error:
             log.warning("passed over: %s", error)
+    warn_of_denied(denied)
     return found
 
 
@@ -195,8 +198,8 @@ def reliability_frame(rows: pd.DataFrame, predictions: Mapping[Key, Prediction])
     return pd.DataFrame(found, columns=["method", "label", "confidence", "accuracy", "n_pairs"])
 
 
-def _read(path: Path, model: str, source: str) -> Prediction:
-    evaluation = read_evaluation(path)
+def _read(path: Path, model: str, source: str, denied: list[str]) -> Prediction:
+    evaluation = read_evaluation(path, denied=denied)
     held = read_provenance(path)
     names = {
         "model": model,

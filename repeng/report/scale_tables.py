@@ -15,17 +15,10 @@ from repeng.metrics import Estimate, correlation, mean_of_draws, prompt_variance
 from repeng.metrics.resampling import LEVEL
 from repeng.report.answer import Row, interval_columns
 from repeng.report.compared_studies import ComparedMethod
-from repeng.report.comparisons import model_size
+from repeng.report.comparisons import billions_of
 
-KNOWN_BILLIONS = {"mini": 0.0032, "smollm2": 0.135}
-"""Billions of parameters of the models that this toolkit knows by a name of its own."""
 PRESET = "-genies"
 """Ends the name of a method that follows the released rules, as published files do under the plain name."""
-
-
-def billions_of(model: str) -> float | None:
-    """Billions of parameters, of a model known here or by the name (`7b`, `135m`); None where neither tells."""
-    return KNOWN_BILLIONS.get(model, model_size(model))
 
 
 def family_of(method: str) -> str:

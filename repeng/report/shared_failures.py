@@ -19,7 +19,7 @@ from repeng.metrics import (
 )
 from repeng.report.answer import Row, interval_columns
 from repeng.report.compared_studies import ComparedMethod
-from repeng.report.comparisons import RESAMPLES, pooled
+from repeng.report.mistake_agreement import RESAMPLES, pooled
 from repeng.report.predictions import same_items
 
 Shared = tuple[str, str, Evaluation, Evaluation]

@@ -124,13 +124,13 @@ def _cell(
 ) -> Text:
     if pd.isna(accuracy):
         return Text("-", style="dim")
-    figure = Text(f"{_short(accuracy)}{mark}", style="bold" if accuracy == best else "")
-    interval = "" if pd.isna(low) or pd.isna(high) else f"{_short(low)}-{_short(high)}"
+    figure = Text(f"{short_figure(accuracy)}{mark}", style="bold" if accuracy == best else "")
+    interval = "" if pd.isna(low) or pd.isna(high) else f"{short_figure(low)}-{short_figure(high)}"
     return Text.assemble(figure, "\n", (interval, "dim")) if intervals else figure
 
 
-def _short(value: float) -> str:
-    """`.88` of 0.88, `-.02` of -0.02, `1.00` of 1."""
+def short_figure(value: float) -> str:
+    """A share for a grid of a terminal: `.88` of 0.88, `-.02` of -0.02, `1.00` of 1."""
     return re.sub(r"^(-?)0", r"\1", f"{value:z.2f}")
 
 

@@ -110,7 +110,14 @@ def _of_figure(figure: str, accuracy: str) -> Any:
 
 
 def heat_cells(
-    base: Any, figure: str, ends: tuple[float, float, float], *, title: str, corner: int = 0, size: int | None = 11
+    base: Any,
+    figure: str,
+    ends: tuple[float, float, float],
+    *,
+    title: str,
+    corner: int = 0,
+    size: int | None = 11,
+    under: str | None = None,
 ) -> Any:
     """Cells coloured by a figure.
 
@@ -121,13 +128,16 @@ def heat_cells(
         title: of the legend.
         corner: radius.
         size: of the figure written in each cell; None writes none.
+        under: a column of text that is written small under each figure, such as its interval.
     """
     scale = alt.Scale(domain=list(ends), range=[BELOW, CHANCE, ABOVE], clamp=True)
     cells = base.mark_rect(cornerRadius=corner).encode(color=alt.Color(f"{figure}:Q", scale=scale, title=title))
     if size is None:
         return cells
-    text = alt.Text(f"{figure}:Q", format=".2f")
-    return cells + base.mark_text(fontSize=size).encode(text=text, color=ink_on(figure, ends))
+    ink = ink_on(figure, ends)
+    text = base.mark_text(fontSize=size, dy=0 if under is None else -5)
+    written = cells + text.encode(text=alt.Text(f"{figure}:Q", format=".2f"), color=ink)
+    return written if under is None else written + base.mark_text(fontSize=9, dy=8).encode(text=f"{under}:N", color=ink)
 
 
 def ink_on(figure: str, ends: tuple[float, float, float]) -> Any:

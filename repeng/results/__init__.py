@@ -1,7 +1,13 @@
 """The results table and evaluation files: reading and writing."""
 
 from repeng.results.csv_table import record_of, write_csv
-from repeng.results.evaluations import evaluation_path, read_evaluation, read_provenance, write_evaluation
+from repeng.results.evaluations import (
+    evaluation_path,
+    read_evaluation,
+    read_provenance,
+    warn_of_denied,
+    write_evaluation,
+)
 from repeng.results.figure_names import AUROC, PAIR_ACCURACY, figure_name, figure_names
 from repeng.results.kinds import CAPABILITY, FITTED, kind_of, our_name
 from repeng.results.layer_table import LayerFigure, LayerRow, layer_rows, read_layers, write_layers
@@ -41,6 +47,7 @@ __all__ = [
     "record_of",
     "results_frame",
     "row_from",
+    "warn_of_denied",
     "with_verdicts",
     "write_csv",
     "write_evaluation",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -113,12 +113,17 @@ class _File(BaseModel):
     eval_pairs: _File | None = None
 
 
-def read_evaluation(path: Path) -> Evaluation:
+def read_evaluation(path: Path, *, denied: list[str] | None = None) -> Evaluation:
     """Read an evaluation file, ours or one of GENIES' format; only `eval_accuracy` or `eval_probabilities` is required.
 
     A file with `eval_labels` is of labelled texts, and gives a `TextEvaluation`. A stated accuracy stands; where the
     probabilities say otherwise, a warning is logged. In a file that a study wrote, and in one of texts, the accuracy is
     derived: there the probabilities, or the scores, are believed.
+
+    Args:
+        path: the file.
+        denied: takes the warning of a stated accuracy in place of the log, so that many files give one line:
+            `warn_of_denied` of them all.
 
     Raises:
         BadData: there is no such file, or what it holds is no evaluation.
@@ -127,9 +132,23 @@ def read_evaluation(path: Path) -> Evaluation:
     try:
         if file.eval_labels is not None:
             return _texts(file, path)
-        return _settle_accuracy(_pairs(file), path, derived=_is_derived(file))
+        said: list[str] = []
+        found = _settle_accuracy(_pairs(file), path, derived=_is_derived(file), denied=said)
+        if denied is None:
+            warn_of_denied(said)
+        else:
+            denied += said
+        return found
     except BadInput as error:
         raise BadData(str(error), path=path) from error
+
+
+def warn_of_denied(denied: Sequence[str]) -> None:
+    """Log the accuracies that files state and their probabilities deny, in one line that counts them."""
+    if len(denied) > 1:
+        log.warning("%d files state an accuracy that their probabilities do not give; first %s", len(denied), denied[0])
+    elif denied:
+        log.warning("%s", denied[0])
 
 
 def _pairs(file: _File) -> Evaluation:
@@ -154,7 +173,9 @@ def _texts(file: _File, path: Path) -> TextEvaluation:
         rows=_array(file.eval_rows, np.int64),
         thresholds=_array(file.eval_thresholds, np.float64),
         benign=file.eval_benign,
-        pairs=None if file.eval_pairs is None else _settle_accuracy(_pairs(file.eval_pairs), path, derived=True),
+        pairs=None
+        if file.eval_pairs is None
+        else _settle_accuracy(_pairs(file.eval_pairs), path, derived=True, denied=[]),
         fit_probabilities=by_fit,
         **_shared(file),
     )
@@ -214,8 +235,8 @@ def _by_fit(values: list[list[Any]] | None) -> np.ndarray | None:
     return np.array(values, dtype=np.float64)
 
 
-def _settle_accuracy(evaluation: Evaluation, path: Path, *, derived: bool) -> Evaluation:
-    """Drop an accuracy that was derived or that the pairs give exactly; warn of one that they do not give at all."""
+def _settle_accuracy(evaluation: Evaluation, path: Path, *, derived: bool, denied: list[str]) -> Evaluation:
+    """Drop an accuracy that was derived or that the pairs give exactly; say of one that they do not give at all."""
     if evaluation.probabilities is None or evaluation.reported_accuracy is None:
         return evaluation
     ours = float(np.mean(evaluation.wins))
@@ -225,12 +246,9 @@ def _settle_accuracy(evaluation: Evaluation, path: Path, *, derived: bool) -> Ev
         return replace(evaluation, reported_accuracy=None)
     if abs(ours - evaluation.reported_accuracy) > AGREES:
         ties = int(np.sum(evaluation.wins == 0.5))
-        log.warning(
-            "%s: eval_accuracy is %.6g, its probabilities give %.6g with %d ties counted half; eval_accuracy stands%s",
-            path,
-            evaluation.reported_accuracy,
-            ours,
-            ties,
-            "" if evaluation.credit is not None else ", and has no interval",
+        bare = "" if evaluation.credit is not None else ", and has no interval"
+        denied.append(
+            f"{path}: eval_accuracy is {evaluation.reported_accuracy:.6g}, its probabilities give {ours:.6g} with "
+            f"{ties} ties counted half; eval_accuracy stands{bare}"
         )
     return evaluation

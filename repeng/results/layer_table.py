@@ -22,6 +22,8 @@ class LayerFigure:
         held_out_accuracy: of the same layer and head on held-out prompts of the source.
         chosen_share: of the fits, those that chose it.
         tied_share: of the fits, those in which no layer has a higher held-out accuracy.
+        n_pairs: pairs scored; None of labelled texts, whose number is `n_texts`.
+        n_prompts: prompt groups among them, over which the interval is.
     """
 
     layer: int
@@ -32,6 +34,9 @@ class LayerFigure:
     held_out_accuracy: float
     chosen_share: float = 0.0
     tied_share: float = 0.0
+    n_pairs: int | None = None
+    n_texts: int | None = None
+    n_prompts: int | None = None
 
 
 @with_config(allow_inf_nan=False)
@@ -45,6 +50,8 @@ class LayerRow:
         tied_share: of the fits, those in which no layer has a higher held-out accuracy.
         oracle: the target's labels would have; no method may use it.
         figure: what the accuracies on the target are, as in results.csv; empty in tables of earlier versions, of pairs.
+        n_pairs: pairs scored; None of labelled texts, whose number is `n_texts`, and in tables of earlier versions.
+        n_prompts: prompt groups among them, over which the interval is; None in tables of earlier versions.
         others: cells of columns that are none of ours, as text.
     """
 
@@ -63,6 +70,9 @@ class LayerRow:
     chosen_share: float | None = None
     tied_share: float | None = None
     figure: str = ""
+    n_pairs: int | None = None
+    n_texts: int | None = None
+    n_prompts: int | None = None
     others: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 

@@ -24,6 +24,7 @@ from repeng.results import (
     read_evaluation,
     read_provenance,
     row_from,
+    warn_of_denied,
     with_verdicts,
     write_csv,
 )
@@ -113,6 +114,7 @@ def rescore(
     files = _Files(evaluations, capabilities, model, _folder_of(baseline, folders), groups or {})
     found = [_score(files, folder, shift) for folder in chosen for shift in shifts.shifts]
     _warn_of_missing(found, files)
+    warn_of_denied(files.denied)
     rows = with_verdicts([one.row for one in found])
     return [replace(one, row=row) for one, row in zip(found, rows, strict=True)]
 
@@ -176,6 +178,7 @@ class _Files:
     baseline: str | None
     groups: Mapping[str, Split]
     read: dict[Path, Evaluation] = field(default_factory=dict)
+    denied: list[str] = field(default_factory=list)
 
     def path(self, folder: str, source: str, target: str) -> Path:
         return evaluation_path(self.evaluations, folder, self.model, source, target)
@@ -183,7 +186,7 @@ class _Files:
     def evaluation(self, path: Path) -> Evaluation | None:
         """None where the file is not there."""
         if path not in self.read and path.is_file():
-            self.read[path] = _with_groups(read_evaluation(path), self.groups.get(path.stem), path)
+            self.read[path] = _with_groups(read_evaluation(path, denied=self.denied), self.groups.get(path.stem), path)
         return self.read.get(path)
 
 

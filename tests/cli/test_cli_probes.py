@@ -11,6 +11,10 @@ import pytest
 from cli_samples import Repeng
 from planted_store import planted, write_store
 
+from repeng.cli.show import sweep_tables
+from repeng.report.tables import short_figure
+from repeng.results import AUROC, LayerFigure, layer_rows
+
 
 def test_probes_are_fitted_and_scored_from_the_store_alone(
     repeng: Repeng, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -42,6 +46,8 @@ def test_a_sweep_shows_its_marks_and_writes_a_table_and_a_picture(repeng: Repeng
     chosen = [line for line in said.out.splitlines() if line.strip().startswith("2 ")]
     assert len(chosen) == 2 and all(line.count("*") == 2 for line in chosen)
     assert "o the target's own best, an oracle" in said.out
+    assert "pair accuracy on like, fitted on near: 60 pairs, 60 prompts" in said.out
+    assert "after each figure its 95 % interval over prompts, of one fit" in said.out
     assert (tmp_path / "s.svg").read_text().startswith("<svg")
     with (tmp_path / "s.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -49,6 +55,27 @@ def test_a_sweep_shows_its_marks_and_writes_a_table_and_a_picture(repeng: Repeng
     assert len(rows) == len(plain) == 2 * 2 * 4
     assert [float(row["accuracy"]) for row in rows] == [row["accuracy"] for row in plain]
     assert sum(row["oracle"] for row in plain) == 4
+    shown = re.findall(r"[.\d]{3}[* ][o ] ([.\d]{3})-([.\d]{3})", said.out)
+    assert len(shown) == len(plain)
+    assert shown[0] == tuple(short_figure(plain[0][name]) for name in ("accuracy_low", "accuracy_high"))
+    assert {(row["n_pairs"], row["n_texts"], row["n_prompts"]) for row in plain} == {(60, None, 60)}
+    assert {(row["n_pairs"], row["n_texts"], row["n_prompts"]) for row in rows} == {("60", "", "60")}
+
+
+def test_a_sweep_of_six_probes_fits_80_columns(repeng: Repeng, place: Path) -> None:
+    probes = "mms,lat,logistic(C=0.5),logistic,logistic(C=0.125),lda"
+    said = repeng("sweep", "--store", place / "planted", "--source", "near", "--target", "like", "--probe", probes)
+    assert said.code == 0 and max(map(len, said.out.splitlines())) <= 80
+    names = [line.split()[1:] for line in said.out.splitlines() if line.startswith("layer")]
+    assert names == [["mms", "lat", "(C=0.5)"], ["logistic", "(C=0.125)", "lda"]]
+
+
+def test_a_sweep_on_texts_counts_texts_and_groups() -> None:
+    figures = [LayerFigure(0, None, 0.7, 0.6, 0.8, 0.9, n_texts=1200, n_prompts=30)]
+    rows = layer_rows(figures, model="m", probe="mms", source="a", target="b", figure=AUROC)
+    shown = sweep_tables(rows)
+    assert shown[0] == "AUROC on b, fitted on a: 1,200 texts, 30 groups"
+    assert "after each figure its 95 % interval over groups, of one fit" in shown
 
 
 def test_a_sweep_over_heads_shows_every_head_in_each_form(repeng: Repeng, place: Path, tmp_path: Path) -> None:
@@ -63,9 +90,9 @@ def test_a_sweep_over_heads_shows_every_head_in_each_form(repeng: Repeng, place:
     grid = [line for line in said.out.splitlines() if re.match(r" *\d  ", line)]
     assert [line.split()[0] for line in grid] == ["0", "1", "2", "3"]
     for layer, line in enumerate(grid):
-        accuracies = [f"{row['accuracy']:.3f}" for row in plain if row["layer"] == layer]
-        assert re.findall(r"\d\.\d{3}", line) == accuracies
-    assert re.search(r"\d\.\d{3}\*", grid[2])
+        accuracies = [short_figure(row["accuracy"]) for row in plain if row["layer"] == layer]
+        assert re.findall(r"(?<!-)(?<!\d)([.\d]{3})[* ][o ]", line) == accuracies
+    assert re.search(r"[.\d]{3}\*", grid[2])
     assert "* the head that the source chose" in said.out
     drawn = (tmp_path / "s.svg").read_text()
     assert len(set(re.findall(r"layer: \d; head: \d; accuracy", drawn))) == len(units)

@@ -27,6 +27,7 @@ from repeng.metrics import Evaluation
 from repeng.report.browse import create_app, export, serve
 from repeng.report.library import Library, json_of
 from repeng.report.predictions import Prediction, read_predictions
+from repeng.report.prompt_frames import prompt_frames
 
 ACCURACIES = {"mms": (0.91, 0.95, 0.49, 0.45), "zero-shot": (0.7, 0.72, 0.5, 0.48)}
 
@@ -162,6 +163,33 @@ def test_a_chat_is_shown_turn_by_turn() -> None:
     assert part["examples"][0]["prompt"] == "user: Hello\n\nassistant: Hi"
 
 
+def test_what_prompts_share_is_found_line_by_line_in_each_template() -> None:
+    ends = "\n\n### Response:\n"
+    short = [f"Do the task.\n\n### Instruction:\nName the {name}.{ends}" for name in ("bird", "fish", "tree", "stone")]
+    given = [f"Use the input.\n\n### Instruction:\nSum {n}.\n\n### Input:\n{n} and {n}{ends}" for n in range(5)]
+    frame = prompt_frames(short + given)
+    for text, own in [(short[1], "Name the fish."), (given[3], "Sum 3.\n\n### Input:\n3 and 3")]:
+        beginning = next(one for one in frame["beginnings"] if text.startswith(one))
+        ending = next(one for one in frame["endings"] if text.endswith(one))
+        assert text == beginning + own + ending
+
+
+def test_a_short_part_of_a_line_and_two_prompts_make_no_frame() -> None:
+    nothing = {"beginnings": [], "endings": []}
+    assert prompt_frames([f"What is the capital of {name}?" for name in ("Peru", "Chad", "Oman", "Laos")]) == nothing
+    assert prompt_frames(["### Instruction:\na", "### Instruction:\nb"] * 9) == nothing
+    long = "Say whether this comment breaks the rules of the forum: "
+    assert prompt_frames([long + name for name in ("one", "two", "four", "ten")])["beginnings"] == [long]
+
+
+def test_texts_without_prompts_have_their_own_frame() -> None:
+    examples = tuple(
+        Example("", (f"Comment:\n{name}",), (0,) if name > "m" else ()) for name in ("ox", "elk", "yak", "asp")
+    )
+    part = Library({"t": Distribution("t", {"test": Split("t", "test", examples)})}).split_data(0)
+    assert part["frame"] == {"beginnings": ["Comment:\n"], "endings": []}
+
+
 def test_a_port_in_use_is_said_before_anything_runs() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -187,11 +215,45 @@ def test_what_is_exported_is_what_is_served(tmp_path: Path) -> None:
         assert client.get(f"/{name}").text == text
 
 
+def framed_pairs() -> Distribution:
+    """Pairs whose prompts share a template, and whose long responses differ at the end alone."""
+    beginning = "Certainly, and with pleasure: here you have, after some thought, a long answer that ends in "
+    examples = tuple(
+        Example(
+            f"Do the task.\n\n### Instruction:\nWhich is item {number}?\n\n### Response:\n",
+            (f"{beginning}{number} as asked", f"{beginning}{number + 1}", f"{beginning}none at all"),
+            0,
+        )
+        for number in range(12)
+    )
+    return Distribution("framed", {"test": Split("framed", "test", examples)})
+
+
+def bare_texts() -> Distribution:
+    """Labelled texts that begin alike."""
+    words = ("fine", "dull")
+    examples = tuple(
+        Example("", (f"Review:\nit was {words[number % 2]} ({number})",), () if number % 2 else (0,))
+        for number in range(8)
+    )
+    return Distribution("texts", {"test": Split("texts", "test", examples)})
+
+
+def chats() -> Distribution:
+    """Chats that share their system prompt."""
+    shared = Message("system", "You help.\nAnswer in one line.")
+    examples = tuple(
+        Example((shared, Message("user", f"Is {number} even?")), ("Yes.", "No."), number % 2) for number in range(4)
+    )
+    return Distribution("chats", {"test": Split("chats", "test", examples)})
+
+
 @pytest.fixture(scope="module")
 def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A hostile study, served and exported."""
     folder = tmp_path_factory.mktemp("browse")
     distributions = write_study(folder, ACCURACIES, hostile=True) | {"tame": make_distribution("tame", examples=120)}
+    distributions |= {"framed": framed_pairs(), "texts": bare_texts(), "chats": chats()}
     predictions = list(read_predictions(folder).values())
     app = create_app(distributions, predictions, token_scores=token_scores)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
@@ -228,6 +290,49 @@ def test_a_reader_searches_filters_pages_and_opens_a_pair(addresses: dict[str, s
     assert page.locator("#pair .best").inner_text() == "I will not say (11)."
     page.get_by_label("Split").select_option("")
     status(page, "4 pairs")
+    assert page.faults == []
+    page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("how", ["served", "exported"])
+def test_a_row_shows_what_sets_its_item_apart_and_who_is_right(
+    addresses: dict[str, str],
+    chromium: Any,  # noqa: F811
+    how: str,
+) -> None:
+    page = open_page(chromium, addresses[how])
+    page.get_by_label("Distribution").select_option("framed")
+    status(page, "24 pairs")
+    rows = page.locator("#rows a")
+    # As it is read out: each of its texts, and of the long responses the piece from some words before they differ.
+    assert rows.nth(1).locator(".asked, .said").all_text_contents() == [
+        "Which is item 0?",
+        "✓ right: …long answer that ends in 0 as asked",
+        "✗ wrong: …long answer that ends in none at all",
+    ]
+    assert len({row.inner_text() for row in rows.all()}) == 24
+    page.get_by_label("Search").fill("### Instruction")
+    page.wait_for_function("() => document.querySelectorAll('#rows mark').length === 24")
+    page.get_by_label("Search").fill("")
+    page.get_by_label("Distribution").select_option("texts")
+    status(page, "8 texts")
+    assert rows.nth(1).locator(".said").inner_text() == "label 0 it was dull (1)"
+    page.get_by_label("Distribution").select_option("chats")
+    status(page, "4 pairs")
+    assert rows.nth(1).locator(".asked, .said").all_text_contents() == [
+        "user: Is 1 even?",
+        "✓ right: No.",
+        "✗ wrong: Yes.",
+    ]
+    page.get_by_label("Distribution").select_option("hard")
+    status(page, "80 pairs")
+    said = rows.first.locator(".tally")
+    assert re.fullmatch(r"[●○]{2} (2 right|1 right, 1 wrong|2 wrong)", said.inner_text())
+    assert "mms (easy)" in said.get_attribute("title") and "zero-shot (easy)" in said.get_attribute("title")
+    rows.first.focus()
+    page.keyboard.press("Enter")
+    page.locator("#pair h2").get_by_text("hard test, example 0").wait_for()
     assert page.faults == []
     page.close()
 

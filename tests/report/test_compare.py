@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from browsers import chromium, open_page, serious_faults  # noqa: F401
 from made_up_study import SHIFTS, make_row, make_rows, write_study
 from rich.console import Console
 
 from repeng.errors import BadInput, UnknownName
-from repeng.metrics import Evaluation, holm, mean_paired_difference
+from repeng.metrics import Evaluation, holm, mean_interval, mean_paired_difference
 from repeng.report.compare import Comparison, compare_results
+from repeng.report.compare_charts import agreement_chart
+from repeng.report.compared_sizes import elicitation_on_shared_shifts, no_sizes
 from repeng.report.compared_studies import ComparedStudy, compared_methods, read_compared_studies
-from repeng.report.comparisons import QUESTIONS, capability_measures, model_size, pooled, scatter_rows
+from repeng.report.comparisons import QUESTIONS, capability_measures, model_size, scatter_rows
+from repeng.report.mistake_agreement import mistake_agreement, no_shared_predictions, pooled
 from repeng.report.predictions import Prediction, read_predictions
 from repeng.results import evaluation_path, write_evaluation, write_results
 
 SMALL = {"mms": (0.9, 0.9, 0.5, 0.4), "lat": (0.7, 0.8, 0.2, 0.3), "zero-shot": (0.7, 0.72, 0.5, 0.48)}
 LARGE = {"mms": (0.95, 0.99, 0.6, 0.5), "lat": (0.8, 0.9, 0.3, 0.35), "zero-shot": (0.7, 0.8, 0.5, 0.48)}
+
+MODELS = ("org/tiny-1b", "tiny-7b")
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +106,98 @@ def test_two_methods_that_fail_alike_have_a_kappa_of_one(tmp_path: Path) -> None
     assert comparison.tables["mistake_agreement"][0]["kappa"] == pytest.approx(1.0)
     assert comparison.tables["paired_tests"][0]["difference"] == 0.0
     assert comparison.tables["paired_tests"][0]["p"] == 1.0
+
+
+def test_every_two_methods_that_scored_the_same_pairs_have_a_kappa(
+    found: Comparison, studies: tuple[Path, Path]
+) -> None:
+    assert len(found.methods) == 6
+    for comparison in (found, compare_results(studies, against="zero-shot")):
+        rows = comparison.tables["mistake_agreement"]
+        assert {frozenset((row["a"], row["b"])) for row in rows} == {
+            frozenset(two) for two in itertools.combinations(found.methods, 2)
+        }
+        assert {(row["shifts"], row["pairs"]) for row in rows} == {(4, 320)}
+        assert all(row["low"] <= row["kappa"] <= row["high"] for row in rows)
+
+
+def test_the_map_of_kappas_shows_every_two_once_and_parts_methods_that_share_nothing() -> None:
+    two = [("a", "b"), ("a", "c"), ("b", "c"), ("x", "y")]
+    frame = pd.DataFrame([{"a": a, "b": b, "kappa": 0.5, "low": 0.4, "high": 0.6} for a, b in two])
+    drawn = agreement_chart(frame).to_dict()
+    assert len(drawn["vconcat"]) == 2
+    domains = [panel["layer"][0]["encoding"]["x"]["scale"]["domain"] for panel in drawn["vconcat"]]
+    assert domains == [["a", "b"], ["x"]]
+    cells = [cell for rows in drawn["datasets"].values() for cell in rows]
+    assert sorted((cell["across"], cell["down"], cell["interval"]) for cell in cells) == [
+        (a, b, "0.40 to 0.60") for a, b in two
+    ]
+
+
+def test_no_kappa_and_no_size_are_said_with_the_way_to_get_them(tmp_path: Path) -> None:
+    write_results(
+        make_rows({"mms": SMALL["mms"], "lat": SMALL["lat"]}, model="tiny"), tmp_path / "bare" / "results.csv"
+    )
+    found = compare_results([tmp_path / "bare"], tmp_path / "out")
+    assert not (tmp_path / "out" / "mistakes.svg").exists()
+    assert not (tmp_path / "out" / "elicitation-by-size.svg").exists()
+    page, shown = (tmp_path / "out" / "comparison.html").read_text(), " ".join(map(str, found.renderables()))
+    for text in (page, shown):
+        assert "bare has no probabilities of single pairs: give the study&#39;s folder" in text.replace("'", "&#39;")
+        assert "the size of tiny is not known. Give results of another model too" in text
+    blank = make_rows({"mms": SMALL["mms"]}, capability=None)
+    assert "without --no-capability" in no_sizes(compared_methods([ComparedStudy("s", tuple(blank), {})]))
+
+
+def test_studies_of_other_data_are_told_that_they_share_no_pairs(studies: tuple[Path, Path]) -> None:
+    small, large = (compared_methods([one])[0] for one in read_compared_studies(studies))
+    other = {key: replace(one, data_hash="0" * 12) for key, one in large.predictions.items()}
+    methods = [small, replace(large, predictions=other)]
+    assert mistake_agreement(methods) == []
+    assert "give studies of one benchmark and one --limit" in no_shared_predictions(methods)
+
+
+def test_elicitation_by_size_is_over_the_shifts_that_the_models_share(studies: tuple[Path, Path]) -> None:
+    methods = [one for study in read_compared_studies(studies) for one in compared_methods([study])]
+    small, large = (next(one for one in methods if (one.method, one.model) == ("mms", name)) for name in MODELS)
+    fewer = replace(large, rows=large.rows[large.rows["target"] != "hard"])
+    rows = elicitation_on_shared_shifts([small, fewer])
+    assert [(row["model"], row["label"], row["shifts"]) for row in rows] == [
+        (model, label, count) for model in MODELS for label, count in (("extreme", 1), ("probing", 2))
+    ]
+    row = row_of(rows, model="tiny-7b", label="extreme")
+    expected = fewer.measured.loc[("short", "long")]
+    assert row["elicitation"] == expected["elicitation"]
+    # Of one shift it is the interval of its accuracy by Student's t, as a share of the capability.
+    evaluation = fewer.prediction("short", "long").evaluation
+    alone = mean_interval(evaluation.wins, evaluation)
+    assert (row["low"], row["high"]) == pytest.approx((alone.low / 0.95, alone.high / 0.95))
+    assert elicitation_on_shared_shifts([small]) == []
+    # A third model, of which no elicitation is known, hinders nothing.
+    third = replace(large, model="tiny-13b", rows=large.rows.assign(elicitation=None))
+    assert elicitation_on_shared_shifts([small, fewer, third]) == rows
+
+
+def test_a_folder_without_a_shared_shift_is_named(tmp_path: Path, studies: tuple[Path, Path]) -> None:
+    write_evaluation(
+        evaluation_path(tmp_path / "theirs", "lora", "big", "a", "b"), Evaluation(np.array([0.9, 0.2])), {}
+    )
+    found = compare_results([studies[0], tmp_path / "theirs"], tmp_path / "out")
+    note = "theirs holds none of the shifts of the other results, so nothing of it is compared"
+    assert note in str(found.renderables()[0]) and note in (tmp_path / "out" / "comparison.html").read_text()
+
+
+def test_released_files_that_deny_their_own_accuracy_are_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for target in ("a", "b", "c"):
+        path = evaluation_path(tmp_path, "lora", "big", "s", target)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"eval_accuracy": 0.9, "eval_probabilities": [0.9, 0.2, 0.5]}))
+    compare_results([tmp_path])
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("3 files state an accuracy that their probabilities do not give; first ")
+    assert "a.json: eval_accuracy is 0.9, its probabilities give 0.5 with 1 ties" in said
 
 
 def test_methods_of_a_study_in_chat_form_are_shown_against_zero_shot_in_that_form() -> None:

@@ -13,7 +13,7 @@ from repeng.results import LayerFigure, layer_rows, read_layers, write_layers
 FIGURES = [
     LayerFigure(0, None, 0.1 + 0.2, None, None, 0.5),
     LayerFigure(1, None, 2 / 3, 0.5, 0.75, 1.0),
-    LayerFigure(2, None, 2 / 3, 0.5, 0.75, 1.0, chosen_share=0.4, tied_share=1.0),
+    LayerFigure(2, None, 2 / 3, 0.5, 0.75, 1.0, chosen_share=0.4, tied_share=1.0, n_pairs=12, n_prompts=6),
 ]
 ROWS = layer_rows(FIGURES, model="org/m", probe="mms", source='a,"b"', target="t")
 
@@ -27,7 +27,7 @@ def test_a_layer_is_chosen_where_one_fit_chose_it() -> None:
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    heads = layer_rows([LayerFigure(3, 0, 0.5, 0.4, 0.6, 0.5)], model="m", probe="p", source="s", target="t")
+    heads = layer_rows([LayerFigure(3, 0, 0.5, 0.4, 0.6, 0.5, n_texts=9)], model="m", probe="p", source="s", target="t")
     write_layers(ROWS + heads, tmp_path / "layers.csv")
     assert read_layers(tmp_path / "layers.csv") == ROWS + heads
 

@@ -1,7 +1,7 @@
 "use strict";
 // Reads data/info.json and data/NUMBER.json. Text of the data goes into the page as text nodes, never as markup.
 
-const PAGE = 50;
+const PAGE = 50, DOTS = 24, SHAPES = { right: "●", wrong: "○", tie: "◐" }, TONES = { right: "hit", wrong: "miss", tie: "" };
 const $ = (id) => document.getElementById(id);
 const loaded = new Map(), waiting = new Map();
 const state = { info: null, rows: [], start: 0, query: "", search: 0 };
@@ -51,12 +51,61 @@ function marked(text, query) {
 
 const plain = (text) => text.replace(/\s+/g, " ").trim();
 
-function snippet(example, query) {
-  const texts = [example.prompt, ...example.responses];
-  const found = query ? texts.find((text) => text.toLowerCase().includes(query)) : undefined;
-  const text = found === undefined ? texts.find((one) => one.trim()) || "" : found;
-  const at = query ? Math.max(0, text.toLowerCase().indexOf(query) - 60) : 0;
-  return (at ? "…" : "") + plain(text.slice(at, at + 400)).slice(0, 180);
+// A piece of a text from a place on; from the hit on where the search finds it elsewhere.
+function piece(text, from, most) {
+  const at = state.query ? text.toLowerCase().indexOf(state.query) : -1;
+  const start = at >= 0 && (at < from || at + state.query.length > from + most) ? Math.max(0, at - 40) : from;
+  return (start ? "…" : "") + plain(text.slice(start, start + most)) + (start + most < text.length ? "…" : "");
+}
+
+// A prompt without what (nearly) all of the split begin and end with; as it is where nothing else is in it.
+function own(text, frame) {
+  const start = frame.beginnings.find((one) => text.startsWith(one)) || "", rest = text.slice(start.length);
+  const end = frame.endings.find((one) => rest.endsWith(one)) || "", left = rest.slice(0, rest.length - end.length);
+  if (!left.trim()) return text;
+  return (start && !start.endsWith("\n") ? "…" : "") + left + (end && !end.startsWith("\n") ? "…" : "");
+}
+
+function asked(text, frame) {
+  const left = own(text, frame), hit = state.query && !left.toLowerCase().includes(state.query) && text.toLowerCase().includes(state.query);
+  return hit ? piece(text, 0, 160) : piece(left, 0, 160);
+}
+
+// Where two texts begin to differ, some words earlier; 0 where both fit a row anyhow.
+function difference(one, other) {
+  let at = 0;
+  while (at < one.length && one[at] === other[at]) at += 1;
+  return at > 50 ? Math.max(0, one.lastIndexOf(" ", at - 25) + 1) : 0;
+}
+
+function lines(row, data) {
+  const example = data.examples[row.item[0]], made = [];
+  const line = (kind, ...children) => made.push(element("span", { class: kind }, ...children));
+  const mark = (right, name) => [element("span", { "aria-hidden": "true" }, right ? "✓ " : "✗ "), element("span", { class: "unseen" }, `${name}: `)];
+  if (example.prompt) line("asked", ...marked(asked(example.prompt, data.frame), state.query));
+  if (row.text) {
+    const text = example.responses[row.item[1]], said = example.prompt ? piece(text, 0, 160) : asked(text, data.frame);
+    line(`said ${row.item[2] ? "good" : "bad"}`, element("b", {}, `label ${row.item[2]} `), ...marked(said, state.query));
+    return made;
+  }
+  const [, best, worse, other] = row.item;
+  const texts = [example.responses[best], data.examples[other ?? row.item[0]].responses[worse]], from = difference(...texts);
+  line("said good", ...mark(true, "right"), ...marked(piece(texts[0], from, 120), state.query));
+  if (other !== undefined && data.examples[other].prompt) line("asked", ...marked(asked(data.examples[other].prompt, data.frame), state.query));
+  line("said bad", ...mark(false, "wrong"), ...marked(piece(texts[1], from, 120), state.query));
+  return made;
+}
+
+// How many predictions are right about an item: a dot each, full where right, and on hover whose.
+function tally(row, data) {
+  const said = data.predictions.map((one) => [verdict(one.p[row.number] ?? NaN), state.info.methods[one.method] + (one.source ? ` (${one.source})` : ""), one.p[row.number]])
+    .filter(([, , p]) => p !== null && p !== undefined);
+  if (!said.length) return [];
+  const of = (kind) => said.filter(([one]) => one === kind), listed = ["right", "wrong", "tie"].filter((kind) => of(kind).length);
+  const hover = listed.map((kind) => `${kind}: ${of(kind).map(([, name]) => name).join(", ")}`).join("\n");
+  const dots = said.length > DOTS ? [] : listed.map((kind) => element("span", { class: TONES[kind], "aria-hidden": "true" }, SHAPES[kind].repeat(of(kind).length)));
+  const counts = listed.map((kind) => `${of(kind).length} ${kind}`).join(", ");
+  return [element("span", { class: "tally", title: hover }, ...dots, ` ${counts}`)];
 }
 
 // A split holds pairs, as [example, best, worse(, example of the worse)]; or labelled texts, as [example, response, label].
@@ -112,13 +161,12 @@ function draw() {
   const texts = rows.filter((row) => row.text).length, pairs = rows.length - texts;
   $("status").textContent = [pairs || !texts ? counted(pairs, "pair") : "", texts ? counted(texts, "text") : ""].filter(Boolean).join(", ");
   $("rows").replaceChildren(...shown.map((row) => {
-    const whole = loaded.get(String(row.part.number)).examples[row.item[0]];
-    const example = row.text ? { ...whole, responses: [whole.responses[row.item[1]]] } : whole;
-    const where = `${row.part.name} ${row.part.split}, example ${row.item[0]}` + (row.text ? `, label ${row.item[2]}` : "") + (row.source ? `, fitted on ${row.source}` : "");
-    const link = element("a", { href: address(row) }, element("span", {}, ...marked(snippet(example, state.query), state.query)));
+    const data = loaded.get(String(row.part.number));
+    const where = `${row.part.name} ${row.part.split}, example ${row.item[0]}` + (row.source ? `, fitted on ${row.source}` : "");
+    const link = element("a", { href: address(row) }, ...lines(row, data));
     const small = element("small", {}, where), said = row.text ? `p(label ${row.item[2]})` : "p(best)";
     if (row.p !== null) small.append(": ", element("span", { class: verdict(row.p) }, `${verdict(row.p)}, ${said} ${row.p.toFixed(3)}`));
-    link.append(small);
+    link.append(small, ...tally(row, data));
     return element("li", {}, link);
   }));
   $("place").textContent = rows.length ? `${start + 1} to ${start + shown.length}` : "";
