@@ -130,7 +130,7 @@ def _data(frame: pd.DataFrame, study: Study | None, provenance: Provenance | Non
 def _benchmark(study: Study | None, yours: list[str]) -> Sentence:
     if study is None:
         return ["The study asks about"]
-    asked = study.benchmark or ("" if study.data else "mini")
+    asked = study.benchmark or study.data or "mini"
     if asked == "mini":
         return [
             "The benchmark that comes with repeng",
@@ -142,7 +142,7 @@ def _benchmark(study: Study | None, yours: list[str]) -> Sentence:
     if asks_genies(study):
         part = "" if asked == "genies" else " (all its shifts)" if asked == "genies-all" else f" (its {asked} shifts)"
         return ["The benchmark GENIES", Cite((GENIES,)), f"{part} asks about"]
-    name = asked or study.data or ""
+    name = model_name(asked)
     yours.append(name)
     return ["The data ", Name(name), Yours(), " ask about"]
 
