@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from repeng.report.cited_text import Cite, Piece
+from repeng.report.cited_text import Cite, Piece, Yours
 from repeng.report.frames import in_order, units_of
 from repeng.report.method_sentences import GENIES
 from repeng.results import AUROC, PAIR_ACCURACY
@@ -12,24 +12,28 @@ from repeng.study.settings import Study
 
 Sentence = list[Piece]
 LAYERS = {
-    "": "its layers",
     "auto": "every layer within one standard error of the best there, whose scores are averaged",
     "one-se": "the earliest layer within one standard error of the best there",
     "average": "the best third of the layers there, whose scores are averaged",
     "all": "all layers, whose scores are averaged",
     "top-k:1": "the best layer there",
 }
-"""What each rule takes, of layers ranked on held-out prompts of the source; first where the rule is not recorded."""
+"""What each rule takes, of layers ranked on held-out prompts of the source."""
 PLATT = "platt1999probabilistic"
 
 
 def fitting(frame: pd.DataFrame, study: Study | None) -> list[Sentence]:
-    """How probes and baselines are fitted, and how layers and probabilities are chosen."""
+    """How probes and baselines are fitted, and how layers and probabilities are chosen.
+
+    Of results without settings, such as published files, nothing is claimed.
+    """
+    if study is None:
+        return [["How the methods were fitted is not recorded with these results", Yours(), "."]]
     found: list[Sentence] = []
     probes = frame[frame["kind"] == "probe"]
     plain = probes[~probes["method"].str.contains("-genies")]
     if not plain.empty:
-        where, chosen = _layers(study.layers if study is not None else "")
+        where, chosen = _layers(study.layers)
         found.append(
             [
                 f"Each probe is fitted at {where} on 70 % of the source's prompts; the others choose {chosen}",

@@ -51,7 +51,7 @@ from repeng.report.predictions import (
     read_predictions,
     reliability_frame,
 )
-from repeng.report.published import GENIES_MEANS, MODEL, is_genies
+from repeng.report.published import MODEL, is_genies, published_table
 from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
 from repeng.report.text_section import text_table, thresholds_note
 from repeng.report.text_solved import text_cautions
@@ -61,7 +61,7 @@ from repeng.study.cautions import read_cautions
 from repeng.study.overlap import FILE as OVERLAP
 from repeng.study.overlap import read_overlaps
 from repeng.study.provenance import FILE as PROVENANCE
-from repeng.study.provenance import read_provenance_of
+from repeng.study.provenance import Provenance, read_provenance_of
 from repeng.study.settings import Study
 from repeng.version import __version__
 
@@ -122,7 +122,7 @@ def write_report(
     known = evaluations_of(predictions)
     forms = form_rows(rows, known)
     figures = in_order(frame["figure"])
-    first = opening(frame, known, provenance.benchmark if provenance else "")
+    first = opening(frame, known, _asked_of(settings, provenance))
     paper = methods_text(frame, settings, provenance)
     paper_folder = page.with_name(f"{page.stem}-paper")
     paper.write(paper_folder)
@@ -165,7 +165,7 @@ def write_report(
         forms_caption=form_caption(rows),
         texts=texts,
         thresholds=thresholds_note(frame),
-        published=_published(frame) if is_genies(shifts) else None,
+        published=published_table(frame) if is_genies(shifts) else None,
         published_model=MODEL,
         contradictions=grid_of([asdict(one) for one in contradictions]) if contradictions else None,
         overlap=overlap,
@@ -196,6 +196,13 @@ def _made_of(results: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def _asked_of(study: Study | None, provenance: Provenance | None) -> str:
+    """The benchmark or the data of a study, by name."""
+    if study is None or provenance is None:
+        return ""
+    return f"the {'benchmark' if study.benchmark or not study.data else 'data'} {provenance.benchmark}"
+
+
 def _mistakes(
     frame: pd.DataFrame, predictions: Mapping[Key, Prediction], distributions: Mapping[str, Distribution]
 ) -> list[tuple[str, str, list[Mistake]]]:
@@ -206,20 +213,6 @@ def _mistakes(
             if mistakes := wrong(own, predictions, distributions):
                 found.append((str(name), f"{len(mistakes)} {what}{'s' if len(mistakes) > 1 else ''}", mistakes))
     return found
-
-
-def _published(frame: pd.DataFrame) -> Grid:
-    means = frame.groupby(["model", "method"])["accuracy"].mean().dropna().to_dict()
-    models = in_order(frame["model"])
-    lines = []
-    for method, title, accuracy in GENIES_MEANS:
-        forms = ((method, ""), (f"{method}-genies", " (preset)"))
-        ours = [
-            ", ".join(f"{means[model, name]:.3f}{note}" for name, note in forms if (model, name) in means)
-            for model in models
-        ]
-        lines.append(Line(title, tuple(Cell(text or "–") for text in (f"{accuracy:.3f}", *ours))))
-    return Grid(("method", MODEL, *models), tuple(lines))
 
 
 def _capital(text: str) -> str:

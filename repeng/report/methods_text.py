@@ -21,7 +21,7 @@ from repeng.study.settings import Study
 
 FILES = ("methods.tex", "methods.md", "references.bib")
 GROUPS = (
-    ("probe", "Probes (on the residual stream at a text's last token, where nothing else is said)"),
+    ("probe", "Probes"),
     ("tuned", "Tuned reward models"),
     ("prompted", "The model, prompted"),
     ("text", "Baselines that read words alone"),
@@ -30,6 +30,9 @@ GROUPS = (
     ("chance", "Chance"),
 )
 """Kinds of methods, in the order of the text."""
+
+
+WHERE = " (on the residual stream at a text's last token, where nothing else is said)"
 
 
 @dataclass(frozen=True)
@@ -158,8 +161,10 @@ def _methods(frame: pd.DataFrame, study: Study | None, yours: list[str]) -> list
             yours += [] if known else [name]
             works: list[Piece] = [Cite(known.cites)] if known and known.cites else []
             items.append([Name(name), f", {known.says}", *works] if known else [Name(name), Yours()])
+        # Of results without settings nobody knows where their probes read.
+        reads = WHERE if kind == "probe" and study is not None else ""
         if items:
-            found.append([f"{title}: ", *listed(items), "."])
+            found.append([f"{title}{reads}: ", *listed(items), "."])
     if study is not None and study.tune_preset == "genies" and frame["kind"].eq("tuned").any():
         found.append(["Reward models are tuned with the settings released with GENIES", Cite((GENIES,)), "."])
     if frame["method"].str.contains("(", regex=False).any():

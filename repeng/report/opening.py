@@ -35,18 +35,18 @@ class Opening:
     notes: tuple[str, ...]
 
 
-def opening(frame: pd.DataFrame, evaluations: Mapping[Key, Evaluation], benchmark: str = "") -> Opening:
+def opening(frame: pd.DataFrame, evaluations: Mapping[Key, Evaluation], asked_of: str = "") -> Opening:
     """The opening of a study's report.
 
     Args:
         frame: as `shift_frame` gives it.
         evaluations: of the same study.
-        benchmark: its name, where that is known.
+        asked_of: the benchmark or data, as `the benchmark mini`, where that is known.
     """
     pool = measured_methods(frame)
     answers = [(one.where, one.with_interval) for one in label_summaries(frame, evaluations)]
     notes = [*_told(pool), *disagreeing(pool)] if answers else [NOTHING]
-    return Opening(question(frame), _asked(frame, benchmark), tuple(answers), tuple(notes))
+    return Opening(question(frame), _asked(frame, asked_of), tuple(answers), tuple(notes))
 
 
 def question(frame: pd.DataFrame) -> str:
@@ -78,11 +78,11 @@ def question(frame: pd.DataFrame) -> str:
     )
 
 
-def _asked(frame: pd.DataFrame, benchmark: str) -> str:
+def _asked(frame: pd.DataFrame, asked_of: str) -> str:
     shifts = frame[["source", "target", "label"]].drop_duplicates()
     labels = in_order(shifts["label"])
     counts = ", ".join(f"{int((shifts['label'] == label).sum())} {label or 'other'}" for label in labels)
-    asked = f"Asked over {_many(len(shifts), 'shift')}" + (f" of the benchmark {benchmark}" if benchmark else "")
+    asked = f"Asked over {_many(len(shifts), 'shift')}" + (f" of {asked_of}" if asked_of else "")
     asked += f" ({counts})" if any(labels) else ""
     rest = in_order(frame.loc[~frame.index.isin(fitted(frame).index), "method"])
     beside = f", next to {_listed(rest)}" if rest and len(rest) < frame["method"].nunique() else ""

@@ -81,6 +81,7 @@ def test_question_answer_data_and_detail_come_in_that_order(study: Path) -> None
         text.index(part)
         for part in (
             "<h1>Does what 1 probe learns",
+            "Asked over 4 shifts of the benchmark mine",
             "<strong>On the 2 extreme shifts",
             '<h2 id="headline"',
             '<nav aria-label="Contents"',

@@ -163,8 +163,10 @@ def test_a_model_is_cited_by_its_paper_its_page_or_not_at_all() -> None:
 
 
 def test_what_is_not_recorded_is_not_said() -> None:
-    text = methods_text(shift_frame([make_row(accuracy=0.5, kind="published")]), None, None)
-    assert "layers" not in text.latex and "train examples" not in text.latex
+    text = methods_text(shift_frame([make_row(accuracy=0.5)]), None, None)
+    for unknown in ("layer", "train examples", "residual stream", "70", "target's labels"):
+        assert unknown not in text.latex
+    assert "How the methods were fitted is not recorded with these results~" in text.latex
     assert "version" not in parsed(text.bibtex)["repeng"]
 
 

@@ -50,7 +50,7 @@ def test_a_path_of_a_model_is_its_last_name() -> None:
 def test_the_answer_has_the_leaders_interval_and_counts_what_is_not_told(tmp_path: Path) -> None:
     write_study(tmp_path, ACCURACIES | {"lat": (0.9, 0.94, 0.5, 0.2)})
     rows = with_verdicts(read_results(tmp_path / "results.csv"))
-    first = opening(shift_frame(rows), evaluations_of(read_predictions(tmp_path)), "mine")
+    first = opening(shift_frame(rows), evaluations_of(read_predictions(tmp_path)), "the benchmark mine")
     assert first.asked == "Asked over 4 shifts of the benchmark mine (2 extreme, 2 probing), next to zero-shot."
     (where, said), (_, probing) = first.answers
     assert where == "On the 2 extreme shifts"
