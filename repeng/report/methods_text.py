@@ -30,8 +30,6 @@ GROUPS = (
     ("chance", "Chance"),
 )
 """Kinds of methods, in the order of the text."""
-
-
 WHERE = " (on the residual stream at a text's last token, where nothing else is said)"
 
 
