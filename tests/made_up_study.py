@@ -8,6 +8,7 @@ import numpy as np
 
 from repeng.distributions.schema import Distribution, Example, Shift, Split
 from repeng.metrics import Evaluation
+from repeng.models.fingerprint import Identity
 from repeng.results import (
     LayerFigure,
     LayerRow,
@@ -18,6 +19,7 @@ from repeng.results import (
     write_evaluation,
     write_results,
 )
+from repeng.study.provenance import Provenance, SplitRecord
 
 HOSTILE = (
     "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'>\"'`</textarea></script>"
@@ -103,6 +105,18 @@ def make_layers(*, layers: int = 4, probes: tuple[str, ...] = ("mms", "lat")) ->
             names = {"model": "tiny", "probe": probe, "source": source, "target": target}
             rows += layer_rows(figures, **names)
     return rows
+
+
+def make_provenance(weights: str = "sha256:abc", model: str = "tiny") -> Provenance:
+    """Of a made-up model and of SHIFTS' distributions, each split of another size."""
+    identity = Identity(model, model, weights, "c", "t", "float32", 6, 192, 512)
+    names = dict.fromkeys(name for shift in SHIFTS for name in shift[:2])
+    splits = [
+        SplitRecord(name, split, 10 * number + size, size, 30, 60, False, f"{number:012x}", "~/data")
+        for number, name in enumerate(names, start=1)
+        for split, size in (("train", 200), ("test", 100))
+    ]
+    return Provenance("9.8.7", {"python": "3"}, identity, "tiny-1", "bfloat16", "mine", tuple(splits))
 
 
 def write_study(

@@ -152,12 +152,17 @@ def sentences(cautions: Iterable[Caution]) -> list[str]:
 
     Failures, which have causes of their own, have a sentence each.
     """
+    return ["; ".join(filter(None, both)) for both in with_reasons(cautions)]
+
+
+def with_reasons(cautions: Iterable[Caution]) -> list[tuple[str, str]]:
+    """The same as `sentences`, each in two: what and where; and why it matters and what to do, empty of a failure."""
     by_kind: dict[str, list[Caution]] = {kind: [] for kind in KINDS}
     for caution in cautions:
         by_kind.setdefault(caution.kind, []).append(caution)
     failed = by_kind.pop("failed", [])
     found = [_sentence(kind, own) for kind, own in by_kind.items() if own]
-    return found + [f"failed: {caution.where}: {caution.text}" for caution in failed]
+    return found + [(f"failed: {caution.where}: {caution.text}", "") for caution in failed]
 
 
 def refuse(cautions: Sequence[Caution], error: type[RepengError]) -> None:
@@ -334,12 +339,12 @@ def _said(split: Split, number: int, text: str) -> str:
     return f"{_name(split)} {number} {_quote(text, LONGEST_SAID)}"
 
 
-def _sentence(kind: str, cautions: Sequence[Caution]) -> str:
+def _sentence(kind: str, cautions: Sequence[Caution]) -> tuple[str, str]:
     what, why = KINDS.get(kind, (kind.replace("_", " "), ""))
     named = [caution.place for caution in cautions[:MOST_NAMED]]
     rest = len(cautions) - len(named)
     where = ", ".join(named) + (f" and {rest} more" if rest else "")
-    return f"{what}: {where}" + (f"; {why}" if why else "")
+    return f"{what}: {where}", why
 
 
 def _everywhere(split: Split) -> set[str]:

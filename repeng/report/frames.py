@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import PurePath
 
 import pandas as pd
 
@@ -118,6 +119,12 @@ def same_figure_at_home(frame: pd.DataFrame) -> pd.DataFrame:
 def fitted(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of methods that are fitted on a source: probes, tuned models, plug-ins and published ones."""
     return frame[frame["kind"].isin(FITTED)]
+
+
+def model_name(model: str) -> str:
+    """A model's name as a reader wants it: the last part of a path, anything else, as a hub id, as it is."""
+    is_path = model.startswith(("/", ".", "~")) or model.count("/") > 1
+    return PurePath(model).name or model if is_path else model
 
 
 def in_order(values: Iterable[str]) -> list[str]:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from repeng.distributions.cautions import sentences
+from repeng.distributions.cautions import with_reasons
 from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput
 from repeng.metrics import TextEvaluation
 from repeng.report.contradictions import settle
+from repeng.report.data_section import data_section
 from repeng.report.elicitation_chart import elicitation_plot
 from repeng.report.fit_section import fit_pictures, tie_table
 from repeng.report.form_section import TITLE, form_caption, form_rows, form_sentence
@@ -27,47 +28,45 @@ from repeng.report.frames import (
     in_order,
     items_of,
     once_each,
-    same_figure_at_home,
     shift_frame,
     units_of,
 )
+from repeng.report.headline import (
+    has_capability,
+    headline,
+    headline_caption,
+    other_means,
+    other_means_caption,
+)
 from repeng.report.layer_section import layer_pictures
 from repeng.report.meaning import MEANING
+from repeng.report.methods_text import methods_text
 from repeng.report.mistakes import Mistake, wrong_pairs, wrong_texts
+from repeng.report.opening import opening
 from repeng.report.overlap_section import overlap_table
 from repeng.report.page import Cell, Grid, Line, Picture, draw, figure, grid_of, write_page
 from repeng.report.predictions import (
     Key,
     Prediction,
     evaluations_of,
-    mean_estimate,
     read_predictions,
     reliability_frame,
 )
-from repeng.report.published import GENIES_MEANS, MODEL, is_genies
-from repeng.report.sentences import summary_sentences
+from repeng.report.published import MODEL, is_genies, published_table
 from repeng.report.study_charts import heat_map, reliability_chart
 from repeng.report.text_section import text_table, thresholds_note
 from repeng.report.text_solved import text_cautions
-from repeng.results import AUROC, PAIR_ACCURACY, figure_name, read_layers, read_results
+from repeng.results import AUROC, PAIR_ACCURACY, read_layers, read_results
 from repeng.study.cautions import FILE as CAUTIONS
 from repeng.study.cautions import read_cautions
 from repeng.study.overlap import FILE as OVERLAP
 from repeng.study.overlap import read_overlaps
+from repeng.study.provenance import FILE as PROVENANCE
+from repeng.study.provenance import Provenance, read_provenance_of
+from repeng.study.settings import Study
 from repeng.version import __version__
 
 RIGHT = {PAIR_ACCURACY: "the best response", AUROC: "their own label"}
-MEANS = {
-    "elicitation": "elicitation",
-    "differential_elicitation": "diff. elicitation",
-    "source_id_accuracy": "source-ID",
-    "selectivity": "selectivity",
-    "rms_calibration_error": "RMS calibration error",
-    "rms_calibration_error_debiased": "debiased",
-}
-"""Columns of the headline's means, and what stands over them."""
-OF_CAPABILITY = ("elicitation", "differential_elicitation")
-"""Those that a study without capability does not have."""
 
 
 def write_report(
@@ -77,8 +76,9 @@ def write_report(
 
     Args:
         results: a study's folder: `results.csv`, and where there are, `layers.csv`, `cautions.json`,
-            `overlap.json`, `predictions/` and `study.toml`.
-        out: the HTML file; `results/report.html` by default. Its pictures go to a folder next to it.
+            `overlap.json`, `provenance.json`, `predictions/` and `study.toml`.
+        out: the HTML file; `results/report.html` by default. Its pictures go to a folder next to it, and the text for
+            a paper to another.
         distributions: the texts of the targets, for the most confident mistakes.
 
     Returns:
@@ -93,8 +93,8 @@ def write_report(
     if shift_frame(stated).empty:
         raise BadInput(f"{table} has no row; run the study first")
     shifts = {(row.source, row.target) for row in stated}
-    known = shifts | {(source, source) for source, _ in shifts}
-    predictions = read_predictions(results, shifts=known) if (results / "predictions").is_dir() else {}
+    asked = shifts | {(source, source) for source, _ in shifts}
+    predictions = read_predictions(results, shifts=asked) if (results / "predictions").is_dir() else {}
     rows, contradictions = settle(stated, predictions, table)
     frame = shift_frame(rows)
     page = out or results / "report.html"
@@ -113,47 +113,60 @@ def write_report(
         folder,
     )
     study = results / "study.toml"
-    cautions = sentences([*read_cautions(results), *text_cautions(rows)])
-    warned = [("cautions", "Cautions")] if cautions else []
-    denied = [("contradictions", "Contradictions")] if contradictions else []
+    settings = Study.read(study, {}) if study.is_file() else None
+    provenance = read_provenance_of(results)
+    cautions = with_reasons([*read_cautions(results), *text_cautions(rows)])
     dropped = read_overlaps(results).dropped
     overlap = overlap_table(frame, dropped=dropped)
-    overlapping = [("overlap", "Overlap")] if overlap else []
-    drawn = [(one.id, one.title) for one in pictures]
     ties = tie_table(frame)
-    tied = [("ties", "Ties between layers")] if ties else []
     texts = text_table(frame)
-    judged = [("texts", "Labelled texts")] if texts else []
-    forms = form_rows(rows, evaluations_of(predictions))
-    both = [("forms", "Plain and chat form")] if forms else []
-    head = [*warned, ("headline", "Headline"), *both, *judged, *denied, *overlapping]
-    sections = [*head, *drawn, *tied, ("mistakes", "Mistakes")]
+    known = evaluations_of(predictions)
+    forms = form_rows(rows, known)
     figures = in_order(frame["figure"])
+    first = opening(frame, known, _asked_of(settings, provenance))
+    paper = methods_text(frame, settings, provenance)
+    paper_folder = page.with_name(f"{page.stem}-paper")
+    paper.write(paper_folder)
+    sections = [
+        (bool(cautions), "cautions", "Cautions"),
+        (True, "headline", "Headline"),
+        (True, "data", "The data"),
+        (True, "again", "To make it again"),
+        (bool(forms), "forms", "Plain and chat form"),
+        (bool(texts), "texts", "Labelled texts"),
+        (bool(contradictions), "contradictions", "Contradictions"),
+        *((True, one.id, one.title) for one in pictures),
+        (True, "means", "Other means"),
+        (bool(overlap), "overlap", "Overlap"),
+        (bool(ties), "ties", "Ties between layers"),
+        (True, "mistakes", "Mistakes"),
+        (True, "paper", "For a paper"),
+    ]
     write_page(
         page,
         "report.html",
         made_of=made_of,
-        title="repeng: how it generalises",
-        sentence=summary_sentences(rows, evaluations_of(predictions)),
+        title=first.question,
+        opening=first,
         cautions=cautions,
-        models=in_order(frame["model"]),
-        n_shifts=len(frame[["section", "shift"]].drop_duplicates()),
-        n_methods=frame["method"].nunique(),
-        sections=[*sections, ("study", "The study")] if study.is_file() else sections,
+        sections=[(name, title) for is_there, name, title in sections if is_there],
         meaning=" ".join(MEANING[one] for one in MEANING if one in figures),
         over=units_of(figures),
         accuracy=accuracy_name(frame),
         items=items_of(figures),
         right=" or of ".join(RIGHT[one] for one in RIGHT if one in figures),
-        headline=_headline(frame, predictions),
-        headline_caption=_headline_caption(frame),
+        headline=headline(frame, predictions),
+        headline_caption=headline_caption(frame),
+        means=other_means(frame),
+        means_caption=other_means_caption(frame),
+        data=data_section(frame, settings, provenance, study.read_text(encoding="utf-8") if settings else ""),
         forms=grid_of(forms) if forms else None,
         forms_title=TITLE,
         forms_sentence=form_sentence(forms),
         forms_caption=form_caption(rows),
         texts=texts,
         thresholds=thresholds_note(frame),
-        published=_published(frame) if is_genies(shifts) else None,
+        published=published_table(frame) if is_genies(shifts) else None,
         published_model=MODEL,
         contradictions=grid_of([asdict(one) for one in contradictions]) if contradictions else None,
         overlap=overlap,
@@ -163,8 +176,10 @@ def write_report(
         repeated=bool(frame["n_fits"].max() > 1),
         mistakes=_mistakes(frame, predictions, distributions or {}),
         no_mistakes=_why_no_mistakes(predictions, distributions or {}),
-        study=study.read_text(encoding="utf-8") if study.is_file() else "",
+        paper=paper,
+        paper_lies=paper_folder.name,
         pictures_lie=f"as SVG in {folder.name}/",
+        script="copy.js",
     )
     return page
 
@@ -176,44 +191,17 @@ def is_current(page: Path, results: Path) -> bool:
 
 def _made_of(results: Path) -> str:
     digest = hashlib.sha256(__version__.encode())
-    for name in ("results.csv", "layers.csv", "study.toml", CAUTIONS, OVERLAP):
+    for name in ("results.csv", "layers.csv", "study.toml", CAUTIONS, OVERLAP, PROVENANCE):
         path = results / name
         digest.update(hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
     return digest.hexdigest()[:16]
 
 
-def _headline(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> Grid:
-    labels = in_order(frame["label"])
-    labels = labels if len(labels) > 1 else []
-    kinds = list(frame.groupby("figure", sort=False))
-    without = () if _has_capability(frame) else OF_CAPABILITY
-    heads = {column: head for column, head in MEANS.items() if column not in without}
-    lines = []
-    for kind, rows in kinds:
-        lines += [Line(figure_name(str(kind)))] if len(kinds) > 1 else []
-        for name, own in rows.groupby("name", sort=False):
-            parts = (*(own[own["label"] == label] for label in labels), own)
-            means = [mean_estimate(one, predictions) for one in parts]
-            cells = [figure(None) if one is None else figure(one.value, one.low, one.high) for one in means]
-            known = own.assign(source_id_accuracy=same_figure_at_home(own)["source_id_accuracy"])
-            lines.append(Line(str(name), (*cells, *(figure(known[column].mean()) for column in heads))))
-    return Grid(("method", *(label or "other" for label in labels), "all", *heads.values()), tuple(lines))
-
-
-def _has_capability(frame: pd.DataFrame) -> bool:
-    """Whether what the model can do on a target is known of any, so that there is elicitation to show."""
-    return bool(frame["target_tuned_capability"].notna().any())
-
-
-def _headline_caption(frame: pd.DataFrame) -> str:
-    at_home = "source-ID AUROC" if accuracy_name(frame) == "AUROC" else "source-ID accuracy"
-    if frame["figure"].nunique() > 1:
-        at_home = "the same figure on the source's own test split (source-ID)"
-    elicitation = "elicitation, " if _has_capability(frame) else ""
-    return (
-        f"Mean {accuracy_name(frame)} over shifts, by label; mean {elicitation}{at_home}, selectivity and calibration "
-        "error, as it is and debiased."
-    )
+def _asked_of(study: Study | None, provenance: Provenance | None) -> str:
+    """The benchmark or the data of a study, by name."""
+    if study is None or provenance is None:
+        return ""
+    return f"the {'benchmark' if study.benchmark or not study.data else 'data'} {provenance.benchmark}"
 
 
 def _mistakes(
@@ -226,20 +214,6 @@ def _mistakes(
             if mistakes := wrong(own, predictions, distributions):
                 found.append((str(name), f"{len(mistakes)} {what}{'s' if len(mistakes) > 1 else ''}", mistakes))
     return found
-
-
-def _published(frame: pd.DataFrame) -> Grid:
-    means = frame.groupby(["model", "method"])["accuracy"].mean().dropna().to_dict()
-    models = in_order(frame["model"])
-    lines = []
-    for method, title, accuracy in GENIES_MEANS:
-        forms = ((method, ""), (f"{method}-genies", " (preset)"))
-        ours = [
-            ", ".join(f"{means[model, name]:.3f}{note}" for name, note in forms if (model, name) in means)
-            for model in models
-        ]
-        lines.append(Line(title, tuple(Cell(text or "–") for text in (f"{accuracy:.3f}", *ours))))
-    return Grid(("method", MODEL, *models), tuple(lines))
 
 
 def _capital(text: str) -> str:
@@ -277,7 +251,7 @@ def _shift_pictures(frame: pd.DataFrame) -> list[Picture]:
             _grid_of_shifts(frame, names, accuracies),
         )
     ]
-    if _has_capability(frame):
+    if has_capability(frame):
         heads = ["baseline", "capability", *(f"elicitation, {name}" for name in names)]
         pictures.append(
             Picture(

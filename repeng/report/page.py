@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -91,11 +93,20 @@ def draw(pictures: Sequence[Picture], folder: Path) -> list[Picture]:
     return drawn
 
 
-def write_page(path: Path, template: str, *, made_of: str = "", **values: Any) -> None:
-    """Write a page from a template, with repeng's style and version, and a hash over what it is made of."""
+def write_page(path: Path, template: str, *, made_of: str = "", script: str = "", **values: Any) -> None:
+    """Write a page from a template, with repeng's style and version, and a hash over what it is made of.
+
+    Args:
+        path: the page.
+        template: its name.
+        made_of: the hash.
+        script: a file of `static/` that the page may run; by its policy it runs that text, and no other.
+        values: what the template shows.
+    """
     text = environment().get_template(template)
-    style = static_text("page.css")
-    write_atomically(path, text.render(css=style, version=__version__, made_of=made_of, **values))
+    known = {"css": static_text("page.css"), "script": static_text(script) if script else "", "version": __version__}
+    allowed = base64.b64encode(hashlib.sha256(known["script"].encode()).digest()).decode() if script else ""
+    write_atomically(path, text.render(**known, script_hash=allowed, made_of=made_of, **values))
 
 
 @cache

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import pandas as pd
+
+from repeng.report.frames import in_order
+from repeng.report.page import Cell, Grid, Line
+
 MODEL = "LLaMA-30B"
-
-
 GENIES_MEANS = (
     ("mms", "mms (mass mean shift)", 0.620),
     ("lat", "lat (linear artificial tomography)", 0.577),
@@ -32,3 +35,18 @@ GENIES_TARGETS = frozenset(
 def is_genies(shifts: Collection[tuple[str, str]]) -> bool:
     """Whether these sources and targets are the 15 shifts that the published means are over."""
     return len(shifts) == len(GENIES_TARGETS) and {target for _, target in shifts} == GENIES_TARGETS
+
+
+def published_table(frame: pd.DataFrame) -> Grid:
+    """The published means next to those of a study, of methods by the same name and of their presets."""
+    means = frame.groupby(["model", "method"])["accuracy"].mean().dropna().to_dict()
+    models = in_order(frame["model"])
+    lines = []
+    for method, title, accuracy in GENIES_MEANS:
+        forms = ((method, ""), (f"{method}-genies", " (preset)"))
+        ours = [
+            ", ".join(f"{means[model, name]:.3f}{note}" for name, note in forms if (model, name) in means)
+            for model in models
+        ]
+        lines.append(Line(title, tuple(Cell(text or "–") for text in (f"{accuracy:.3f}", *ours))))
+    return Grid(("method", MODEL, *models), tuple(lines))

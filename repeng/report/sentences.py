@@ -16,6 +16,7 @@ from repeng.results.verdicts import ABOVE, BELOW, LEVEL
 from repeng.study.text_forms import baseline_method
 
 MOST_NAMED = 4
+NOTHING = "No accuracy was measured."
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,39 @@ class Mean:
         return list(self.rows["target"])
 
 
+@dataclass(frozen=True)
+class LabelSummary:
+    """What the figures of one label say.
+
+    Attributes:
+        where: which shifts, as `On the 15 extreme shifts`.
+        said: which methods lead, as far as paired tests tell.
+        leader: the method of the highest mean.
+        notes: how the leader's results lie about chance, and what zero-shot has.
+    """
+
+    where: str
+    said: str
+    leader: Mean
+    notes: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """All of it."""
+        return f"{self.where} {'; '.join([self.said, *self.notes])}."
+
+    @property
+    def with_interval(self) -> str:
+        """What is said of these shifts, with the interval of the leader's mean where there is one."""
+        figure, name = _figure(self.leader.estimate), self.leader.name
+        if self.leader.estimate.low is None or figure in self.said:
+            return f"{'; '.join([self.said, *self.notes])}."
+        has, rest = f"{name} has {figure}", self.notes
+        if rest and rest[0].startswith(f"{name} is "):
+            has, rest = f"{has} and {rest[0].removeprefix(f'{name} ')}", rest[1:]
+        return f"{'; '.join([self.said, has, *rest])}."
+
+
 def summary_sentences(rows: Sequence[ResultRow], evaluations: Mapping[Key, Evaluation] | None = None) -> str:
     """What the figures show, label by label; then how many results are below chance, and where fits disagree.
 
@@ -52,10 +86,25 @@ def summary_sentences(rows: Sequence[ResultRow], evaluations: Mapping[Key, Evalu
         evaluations: of the same study.
     """
     frame = shift_frame(rows)
+    found = [one.sentence for one in label_summaries(frame, evaluations)]
+    pool = measured_methods(frame)
+    return " ".join([*found, *_below_chance(pool), *disagreeing(pool)]) if found else NOTHING
+
+
+def measured_methods(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows with an accuracy: of fitted methods where there are any, else of all."""
     measured = frame[frame["accuracy"].notna()]
-    pool = measured if fitted(measured).empty else fitted(measured)
-    if pool.empty:
-        return "No accuracy was measured."
+    return measured if fitted(measured).empty else fitted(measured)
+
+
+def label_summaries(frame: pd.DataFrame, evaluations: Mapping[Key, Evaluation] | None = None) -> list[LabelSummary]:
+    """What the figures of each label say; of pairs and of labelled texts apart. None where nothing was measured.
+
+    Args:
+        frame: as `shift_frame` gives it.
+        evaluations: of the same study.
+    """
+    pool = measured_methods(frame)
     found = []
     baseline = baseline_method(frame["method"].unique())
     everywhere = "all" if pool["label"].nunique() == 1 else "the other"
@@ -66,16 +115,17 @@ def summary_sentences(rows: Sequence[ResultRow], evaluations: Mapping[Key, Evalu
         of = f" of {'labelled texts' if figure == AUROC else 'pairs'}" if mixed else ""
         where = f"On the {count} {shifts}s{of}" if count > 1 else f"On the one {shifts}{of}"
         shown = figure_name(str(figure)) if mixed or figure == AUROC else "accuracy"
-        found.append(f"{where} {_of_label(own, evaluations or {}, shown, baseline)}.")
-    return " ".join([*found, *_below_chance(pool), *_disagreeing(pool)])
+        found.append(_of_label(where, own, evaluations or {}, shown, baseline))
+    return found
 
 
-def _of_label(rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation], figure: str, baseline: str) -> str:
+def _of_label(
+    where: str, rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation], figure: str, baseline: str
+) -> LabelSummary:
     means = [_mean(str(name), own, evaluations, figure) for name, own in rows.groupby("name", sort=False)]
     means.sort(key=lambda mean: -mean.estimate.value)
     first = means[0]
     prompts = rows["n_prompts"].max()
-    said = _alone(first) if len(means) == 1 else _among(means)
     notes = [_pattern(first, alone=len(means) == 1)]
     if first.rows["baseline_accuracy"].notna().any() and set(first.rows["method"]) != {baseline}:
         notes.append(f"{baseline} has {first.rows['baseline_accuracy'].mean():.2f}")
@@ -83,7 +133,7 @@ def _of_label(rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation], figure:
         units = units_of(rows["figure"])
         groups = units if prompts > 1 else units.removesuffix("s")
         notes.append(f"{prompts:.0f} test {groups} a shift are too few to tell methods apart")
-    return "; ".join([said, *filter(None, notes)])
+    return LabelSummary(where, _alone(first) if len(means) == 1 else _among(means), first, tuple(filter(None, notes)))
 
 
 def _mean(name: str, rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation], figure: str) -> Mean:
@@ -175,7 +225,7 @@ def _below_chance(pool: pd.DataFrame) -> list[str]:
     return [f"Of {len(told)} results {below} {is_are} below chance: something else was learned there."]
 
 
-def _disagreeing(pool: pd.DataFrame) -> list[str]:
+def disagreeing(pool: pd.DataFrame) -> list[str]:
     """How often a figure hangs on the fit; the worst by name."""
     repeated = pool[pool["fits_disagree"].notna()].drop_duplicates(["name", "source", "target"])
     apart = repeated[repeated["fits_disagree"].astype(bool)]

@@ -19,7 +19,8 @@ TABLE = "results.csv"
 PREDICTIONS = "predictions"
 CAPABILITIES = "target_tuned_capability"
 PICTURES = "report-pictures"
-FOLDERS = (PREDICTIONS, CAPABILITIES, PICTURES)
+PAPER = "report-paper"
+FOLDERS = (PREDICTIONS, CAPABILITIES, PICTURES, PAPER)
 MAY_DIFFER = ("methods", "out", "store", "device", "device_map", "strict", "trust_store")
 """Settings that may be others when a study is run again in its folder: they change no figure, or add some."""
 

@@ -51,6 +51,7 @@ from repeng.study.evaluations import (
     Task,
 )
 from repeng.study.overlap import with_overlap, with_overlap_figures, write_overlaps
+from repeng.study.provenance import Provenance, write_provenance
 from repeng.study.results_folder import CAPABILITIES, PREDICTIONS, STUDY, TABLE, joined, written_alone
 from repeng.study.settings import Study
 from repeng.study.text_cautions import benign_split, threshold_cautions, unequal_texts
@@ -278,6 +279,7 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
     write_atomically(out / STUDY, plan.study.to_toml())
     write_cautions([*plan.cautions, *found_out], out)
     write_overlaps(plan.overlaps, out, dropped=plan.study.drop_overlap)
+    write_provenance(_provenance(plan), out)
     write_results(rows, out / TABLE)
     _write_layers(plan, answers, out / "layers.csv")
     for found in capable.values():
@@ -286,6 +288,15 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
     return StudyOutcome(
         plan, tuple(rows), tuple(failures), found_out, evaluations, captured, answers.computed, answers.reused
     )
+
+
+def _provenance(plan: Plan) -> Provenance:
+    """The model, and every split that is fitted on or asked about but for the mixtures that are made of others."""
+    made = set(plan.mixed.values())
+    used = {split for task in plan.tasks for split in (task.source, task.target)} - made
+    benign = plan.runner.benign
+    settings, benchmark = plan.cache.settings, plan.world.benchmark.name
+    return Provenance.of(settings, benchmark, used if benign is None else {*used, benign})
 
 
 def _in_forms(study: Study) -> Study:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import re
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from cli_samples import Repeng
 from planted_store import planted, write_store
+from rich.console import Console
 
 from repeng.cli.show import sweep_tables
 from repeng.report.tables import short_figure
@@ -62,12 +64,18 @@ def test_a_sweep_shows_its_marks_and_writes_a_table_and_a_picture(repeng: Repeng
     assert {(row["n_pairs"], row["n_texts"], row["n_prompts"]) for row in rows} == {("60", "", "60")}
 
 
-def test_a_sweep_of_six_probes_fits_80_columns(repeng: Repeng, place: Path) -> None:
-    probes = "mms,lat,logistic(C=0.5),logistic,logistic(C=0.125),lda"
-    said = repeng("sweep", "--store", place / "planted", "--source", "near", "--target", "like", "--probe", probes)
-    assert said.code == 0 and max(map(len, said.out.splitlines())) <= 80
-    names = [line.split()[1:] for line in said.out.splitlines() if line.startswith("layer")]
-    assert names == [["mms", "lat", "(C=0.5)"], ["logistic", "(C=0.125)", "lda"]]
+def test_a_sweep_of_six_probes_fits_80_columns() -> None:
+    probes = ("mms", "lat", "logistic(C=0.5)", "logistic", "logistic(C=0.125)", "lda")
+    figures = [LayerFigure(layer, None, 0.77, 0.64, 1.0, 0.9, n_pairs=60, n_prompts=60) for layer in range(3)]
+    rows = [row for probe in probes for row in layer_rows(figures, model="m", probe=probe, source="a", target="b")]
+    stream = StringIO()
+    console = Console(file=stream, width=80)
+    for shown in sweep_tables(rows):
+        console.print(shown)
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.count(".77 ") for line in lines) == len(rows)
+    assert sum(line.count(".64-1.00") for line in lines) == len(rows)
 
 
 def test_a_sweep_on_texts_counts_texts_and_groups() -> None:

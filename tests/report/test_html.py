@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browsers import chromium, open_page, serious_faults  # noqa: F401
-from made_up_study import HOSTILE, make_layers, make_row, make_rows, write_study
+from made_up_study import HOSTILE, make_layers, make_provenance, make_row, make_rows, write_study
 
 from repeng.distributions.cautions import Caution
 from repeng.errors import BadInput
@@ -22,6 +24,7 @@ from repeng.report.predictions import mean_estimate, read_predictions, reliabili
 from repeng.report.published import GENIES_TARGETS
 from repeng.results import read_results, write_layers, write_results
 from repeng.study.cautions import write_cautions
+from repeng.study.provenance import write_provenance
 
 ACCURACIES = {"mms": (0.91, 0.95, 0.49, 0.45), "zero-shot": (0.7, 0.72, 0.5, 0.48)}
 
@@ -32,13 +35,16 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     distributions = write_study(folder, ACCURACIES, hostile=True)
     write_layers(make_layers(), folder / "layers.csv")
+    write_provenance(make_provenance(), folder)
     write_report(folder, distributions=distributions)
     return folder
 
 
-def test_a_report_is_one_page_without_script_or_link_to_anything(study: Path) -> None:
+def test_a_report_is_one_page_without_link_to_anything_and_runs_the_script_that_its_policy_names(study: Path) -> None:
     text = (study / "report.html").read_text()
-    assert "<script" not in text
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:" in text
     assert not re.search(r"""(src|href)=["'](?!#)""", text)
     assert "url(http" not in text and "@import" not in text
 
@@ -99,6 +105,37 @@ def test_the_elicitation_caption_says_which_of_baseline_and_capability_is_the_hi
     assert ("Outlined" in caption) == (baseline == 0.95) and ("Grey" in caption) == (baseline == 0.6)
 
 
+def test_question_answer_data_and_detail_come_in_that_order(study: Path) -> None:
+    text = (study / "report.html").read_text()
+    places = [
+        text.index(part)
+        for part in (
+            "<h1>Does what 1 probe learns",
+            "Asked over 4 shifts of the benchmark mine",
+            "<strong>On the 2 extreme shifts",
+            '<h2 id="headline"',
+            '<nav aria-label="Contents"',
+            '<h2 id="data"',
+            '<h2 id="again"',
+            '<h2 id="heat-map"',
+            '<h2 id="mistakes"',
+            '<h2 id="paper"',
+        )
+    ]
+    assert places == sorted(places)
+    contents = re.findall(r'<li><a href="#([\w-]+)">', text.partition("</nav>")[0])
+    assert contents == re.findall(r'<h2 id="([\w-]+)"', text)
+
+
+def test_the_text_for_a_paper_lies_next_to_it_and_cites_what_it_lists(study: Path) -> None:
+    folder = study / "report-paper"
+    assert {path.name for path in folder.iterdir()} == {"methods.tex", "methods.md", "references.bib"}
+    cited = re.findall(r"\\cite\{([^}]*)\}", (folder / "methods.tex").read_text())
+    listed = re.findall(r"^@\w+\{(.*),$", (folder / "references.bib").read_text(), re.MULTILINE)
+    assert listed == list(dict.fromkeys(key for keys in cited for key in keys.split(",")))
+    assert "report-paper/ has them too" in (study / "report.html").read_text()
+
+
 def test_a_study_without_a_table_of_layers_has_no_picture_of_them(tmp_path: Path) -> None:
     write_study(tmp_path, ACCURACIES)
     assert "Accuracy by layer" not in write_report(tmp_path).read_text()
@@ -108,7 +145,7 @@ def test_it_holds_the_means_and_the_texts_of_the_mistakes(study: Path) -> None:
     text = (study / "report.html").read_text()
     mean = np.mean([row.accuracy for row in read_results(study / "results.csv") if row.method == "mms"])
     assert f"<td>{mean:.3f}<small>" in text
-    assert "extreme shifts mms has a mean accuracy of 0.93 (" in text
+    assert "extreme shifts</strong> mms has a mean accuracy of 0.93 (" in text
     assert "&lt;script&gt;window.pwned = 1&lt;/script&gt;" in text
     assert "{{ 7 * 7 }}" in text
 
@@ -169,6 +206,7 @@ def test_results_alone_make_a_report_that_says_what_is_missing(tmp_path: Path) -
     text = write_report(tmp_path, tmp_path / "elsewhere" / "page.html").read_text()
     assert "There are no predictions with these results" in text
     assert "Published means" not in text
+    assert text.count("<dd>not recorded</dd>") == 4 and "its folder has no study.toml" in text
     assert (tmp_path / "elsewhere" / "page-pictures" / "heat-map.svg").is_file()
 
 
@@ -180,8 +218,9 @@ def test_cautions_stand_before_the_figures_and_only_where_there_are_any(tmp_path
     write_cautions([Caution("few_prompts", "<b>hard</b>", "12")], tmp_path)
     text = write_report(tmp_path).read_text()
     assert '<a href="#cautions">Cautions</a>' in text
-    assert "<li>Targets of fewer than 30 test prompts: &lt;b&gt;hard&lt;/b&gt; (12); " in text
-    assert "<li>Sources that a text-only baseline solves: easy (length 0.90, mms 0.70); " in text
+    short = "<li><details><summary>{}</summary><p>{}"
+    assert short.format("Targets of fewer than 30 test prompts: &lt;b&gt;hard&lt;/b&gt; (12)", "An interval ") in text
+    assert short.format("Sources that a text-only baseline solves: easy (length 0.90, mms 0.70)", "No fitted ") in text
     assert text.index('<h2 id="cautions"') < text.index('<h2 id="headline"')
 
 
@@ -217,9 +256,30 @@ def test_a_browser_runs_nothing_and_axe_finds_no_serious_fault(study: Path, chro
 
 
 @pytest.mark.browser
+def test_a_block_is_copied_by_keyboard_and_says_so(study: Path, chromium: Any) -> None:  # noqa: F811
+    page = open_page(chromium, (study / "report.html").as_uri())
+    button = page.get_by_role("button", name="Copy BibTeX")
+    button.focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Copied BibTeX").wait_for()
+    assert page.get_by_role("status").inner_text() == "Copied: BibTeX"
+    page.evaluate(
+        "document.body.append(document.createElement('textarea')); document.querySelector('textarea').focus()"
+    )
+    page.keyboard.press("Control+V")
+    assert page.locator("textarea").input_value() == (study / "report-paper" / "references.bib").read_text()
+    assert page.faults == []
+    page.close()
+
+
+@pytest.mark.browser
 def test_a_phone_need_not_scroll_the_page_sideways(study: Path, chromium: Any) -> None:  # noqa: F811
     page = open_page(chromium, (study / "report.html").as_uri(), width=390)
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert min(link.bounding_box()["height"] for link in page.locator("#contents a").all()) >= 24
+    page.locator(".to-contents").click()
+    assert page.locator("#contents").bounding_box()["y"] < 900
     page.close()
 
 
