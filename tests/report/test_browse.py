@@ -216,12 +216,13 @@ def test_what_is_exported_is_what_is_served(tmp_path: Path) -> None:
 
 
 def framed_pairs() -> Distribution:
-    """Pairs whose prompts share a template, and whose long responses differ at the end alone."""
+    """Pairs whose prompts share a template, and whose long responses differ in blanks and at the end alone."""
     beginning = "Certainly, and with pleasure: here you have, after some thought, a long answer that ends in "
+    indented = beginning.replace(" ", "\n    ", 1)
     examples = tuple(
         Example(
             f"Do the task.\n\n### Instruction:\nWhich is item {number}?\n\n### Response:\n",
-            (f"{beginning}{number} as asked", f"{beginning}{number + 1}", f"{beginning}none at all"),
+            (f"{beginning}{number} as asked", f"{beginning}{number + 1}", f"{indented}none at all"),
             0,
         )
         for number in range(12)
@@ -312,9 +313,6 @@ def test_a_row_shows_what_sets_its_item_apart_and_who_is_right(
         "✗ wrong: …long answer that ends in none at all",
     ]
     assert len({row.inner_text() for row in rows.all()}) == 24
-    page.get_by_label("Search").fill("### Instruction")
-    page.wait_for_function("() => document.querySelectorAll('#rows mark').length === 24")
-    page.get_by_label("Search").fill("")
     page.get_by_label("Distribution").select_option("texts")
     status(page, "8 texts")
     assert rows.nth(1).locator(".said").inner_text() == "label 0 it was dull (1)"
@@ -333,6 +331,10 @@ def test_a_row_shows_what_sets_its_item_apart_and_who_is_right(
     rows.first.focus()
     page.keyboard.press("Enter")
     page.locator("#pair h2").get_by_text("hard test, example 0").wait_for()
+    page.get_by_label("Distribution").select_option("framed")
+    status(page, "24 pairs")
+    page.get_by_label("Search").fill("### Instruction")
+    page.wait_for_function("() => document.querySelectorAll('#rows mark').length === 24")
     assert page.faults == []
     page.close()
 

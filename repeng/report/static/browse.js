@@ -89,7 +89,8 @@ function lines(row, data) {
     return made;
   }
   const [, best, worse, other] = row.item;
-  const texts = [example.responses[best], data.examples[other ?? row.item[0]].responses[worse]], from = difference(...texts);
+  // Blanks are collapsed first: code that is indented otherwise looks alike up to where it reads differently.
+  const texts = [example.responses[best], data.examples[other ?? row.item[0]].responses[worse]].map(plain), from = difference(...texts);
   line("said good", ...mark(true, "right"), ...marked(piece(texts[0], from, 120), state.query));
   if (other !== undefined && data.examples[other].prompt) line("asked", ...marked(asked(data.examples[other].prompt, data.frame), state.query));
   line("said bad", ...mark(false, "wrong"), ...marked(piece(texts[1], from, 120), state.query));
