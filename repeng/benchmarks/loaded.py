@@ -94,7 +94,7 @@ def load_benchmark(
         found = _over_all(chosen.name if chosen else data_name(place), place, read(), benign, leave_out=leave_out)
     else:
         found = _of_shifts(chosen, place, read, benign, partial=partial)
-    whole = with_unions(found.distributions, (shift.source for shift in found.benchmark.shifts))
+    whole = with_unions(found.distributions, (shift.source for shift in found.benchmark.shifts), apart=benign)
     return replace(found, distributions={name: _with_train(one, train_limit) for name, one in whole.items()})
 
 

@@ -161,8 +161,17 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def several(values: list[str]) -> tuple[str, ...]:
-    """The names of an option that may be given again, each time also as a comma-separated list."""
-    return tuple(dict.fromkeys(name for value in values for name in names(value)))
+    """The names of an option that may be given again, each time also as a comma-separated list.
+
+    Raises:
+        BadInput: it is given, and names nothing.
+    """
+    from repeng.errors import BadInput
+
+    found = tuple(dict.fromkeys(name for value in values for name in names(value)))
+    if values and not found:
+        raise BadInput(f"{','.join(values)!r} names no distribution; give one, or several as a,b")
+    return found
 
 
 def stimuli(values: list[str]) -> tuple[str, ...]:

@@ -235,9 +235,11 @@ def label_cautions(trains: Iterable[Split], tests: Sequence[Split]) -> list[Caut
     return found + [Caution("mixed_forms", _name(split), text) for split in splits if (text := mixed_forms(split))]
 
 
-def own_sources(shifts: Iterable[Shift]) -> list[Caution]:
-    """Shifts that do not shift."""
-    return [Caution("own_source", name) for name in dict.fromkeys(s.source for s in shifts if s.source == s.target)]
+def own_sources(shifts: Iterable[Shift], distributions: Mapping[str, Distribution]) -> list[Caution]:
+    """Shifts that do not shift, and those whose source is a union that the target is a member of."""
+    own = (s for s in shifts if s.target in distributions[s.source].train.owners)
+    names = dict.fromkeys(s.target if s.source == s.target else f"{s.target} of {s.source}" for s in own)
+    return [Caution("own_source", name) for name in names]
 
 
 def same_data(splits: Iterable[Split]) -> list[Caution]:

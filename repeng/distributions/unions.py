@@ -70,15 +70,17 @@ def unite(name: str, members: Sequence[Distribution]) -> Distribution:
     return Distribution(name, splits)
 
 
-def with_unions(distributions: Mapping[str, Distribution], sources: Iterable[str]) -> dict[str, Distribution]:
-    """Distributions, and after them the unions of them that are among some sources.
+def with_unions(
+    distributions: Mapping[str, Distribution], sources: Iterable[str], *, apart: str = ""
+) -> dict[str, Distribution]:
+    """Distributions, and after them the unions of them that are among some sources; `apart` is in no union.
 
     Raises:
         BadInput: as of `union_members`.
         UnknownName: a member is not there, or has no train split.
     """
     found = dict(distributions)
-    known = trained(distributions)
+    known = tuple(name for name in trained(distributions) if name != apart)
     for source in sources:
         members = union_members(source, known)
         if source in found or members == (source,):

@@ -102,7 +102,7 @@ class TransferTable:
 @overload
 def sweep(
     cached: cached_sweep.Cached,
-    source: str,
+    source: str | Sequence[str],
     targets: str | Sequence[str],
     probes: Any = ...,
     **options: Any,
@@ -117,13 +117,13 @@ def sweep(cached: Any, source: Any, *others: Any, **options: Any) -> list[LayerR
 
     Args:
         cached: activations by layer, as `repeng.capture` gives for texts; or those of a store.
-        source: a label a row; or the distribution to fit on.
+        source: a label a row; or the distribution to fit on, or several; `a+b` is the union of two.
         others: the probes; or the targets, and the probes.
         options: of `repeng.study.layer_sweep.sweep_layers`: groups, test, folds, seed; or of
-            `repeng.study.cached_sweep.sweep`: site, token, seed, block_bytes, allow_shared.
+            `repeng.study.cached_sweep.sweep`: train_limit, site, token, seed, block_bytes, allow_shared.
 
     Returns:
-        A `LayerSweep` with `.frame` and `.chart()`; or one `LayerRow` a probe, target, layer and head.
+        A `LayerSweep` with `.frame` and `.chart()`; or one `LayerRow` a probe, source, target, layer and head.
 
     Raises:
         UnknownName: no such probe, source or target.
@@ -155,7 +155,7 @@ def transfer_matrix(cached: Any, *others: Any, **options: Any) -> cached_sweep.T
         cached: `(X, y)` or `(X, y, groups)` by name; or activations of a store.
         others: the probe; or the distributions, and the probe.
         options: of `repeng.study.layer_sweep.transfer_between`: folds, seed; or of
-            `repeng.study.cached_sweep.transfer_matrix`: site, token, seed, allow_shared.
+            `repeng.study.cached_sweep.transfer_matrix`: layers, train_limit, site, token, seed, allow_shared.
 
     Returns:
         A `TransferTable` with `.frame`, `.matrix()` and `.chart()`; or a `Transfer` of accuracies and cosines.

@@ -51,7 +51,7 @@ def benchmark_cautions(world: LoadedBenchmark) -> list[Caution]:
     fitted = [(of[source].train, of[target].test) for source, target in dict.fromkeys(names)]
     trains, tests = [train for train, _ in fitted], [test for _, test in fitted]
     found = data_cautions(trains, tests, find_overlaps(fitted))
-    return [*left_out_cautions(world), *found, *own_sources(() if world.every_pair else shifts)]
+    return [*left_out_cautions(world), *found, *own_sources(() if world.every_pair else shifts, of)]
 
 
 def left_out_cautions(world: LoadedBenchmark) -> list[Caution]:

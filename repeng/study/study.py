@@ -206,7 +206,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     cautions = (
         *left_out_cautions(world),
         *data_cautions([train for train, _ in fitted], list(dict.fromkeys(task.target for task in tasks)), overlaps),
-        *own_sources(() if world.every_pair else world.benchmark.shifts),
+        *own_sources(() if world.every_pair else world.benchmark.shifts, world.distributions),
         *threshold_cautions(world, benign),
         *version_cautions(Path(study.store), settings.capture_id),
     )

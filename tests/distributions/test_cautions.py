@@ -21,6 +21,7 @@ from repeng.distributions.cautions import (
 from repeng.distributions.load import load_distributions
 from repeng.distributions.overlap import find_overlaps
 from repeng.distributions.schema import Distribution, Example, Message, Prompt, Shift, Split
+from repeng.distributions.unions import with_unions
 from repeng.errors import BadInput
 
 
@@ -50,9 +51,13 @@ def test_shared_prompts_are_counted_by_test_example_and_the_worst_come_first() -
 
 
 def test_a_target_equal_to_its_source_is_found_by_name_and_by_content() -> None:
-    assert own_sources([Shift("a", "b"), Shift("a", "a"), Shift("a", "a"), Shift("b", "b")]) == [
+    alone = {name: Distribution(name, {"train": split_of(name, "train", asked(2))}) for name in "abc"}
+    made = with_unions(alone, ["b+c"])
+    shifts = [Shift("a", "b"), Shift("a", "a"), Shift("a", "a"), Shift("b", "b"), Shift("b+c", "a"), Shift("b+c", "c")]
+    assert own_sources(shifts, made) == [
         Caution("own_source", "a"),
         Caution("own_source", "b"),
+        Caution("own_source", "c of b+c"),
     ]
     one = split_of("a", "test", asked(3))
     copy, other = Split("b", "test", one.examples), split_of("b", "test", asked(3))

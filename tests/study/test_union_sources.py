@@ -219,6 +219,8 @@ def test_shifts_without_a_file_and_a_distribution_left_out(united: tuple[Path, S
     data, shifts = str(folder / "data"), str(folder / "shifts.json")
     asked = load_benchmark(shifts, data, shifts=["hard+easy:polite"])
     assert asked.benchmark.shifts == (Shift("easy+hard", "polite", "terse"),)
+    benign = load_benchmark(None, data, shifts=["all-but-easy:hard"], benign="terse").distributions["all-but-easy"]
+    assert set(benign.train.owners) == {"hard", "polite"}
     left = load_benchmark(None, data, leave_out=True, train_limit=9)
     assert len(left.benchmark.shifts) == 4 + 4 * 3
     union = left.distributions["all-but-polite"].train
