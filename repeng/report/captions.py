@@ -13,7 +13,8 @@ READ = {
     "heat-map": "Rows are shifts (fitted on → tested on), columns are methods; 0.5 is chance.",
     "transfer": "Fitted on the row, tested on the column; a cell is blank where it was not asked, and 0.5 is chance.",
     "matrix": "Fitted on the row, tested on the column; 0.5 is chance.",
-    "elicitation": "Each row is a shift (fitted on → tested on); the dashed line is chance.",
+    "elicitation": "Each row is a shift (fitted on → tested on). Solid marks: target-tuned capability; dashed marks: "
+    "zero-shot baseline; dashed line: chance.",
     "reliability": "Share right against mean confidence, in ten bins of equal mass for each label of shifts; on the "
     "diagonal a method is calibrated.",
     "sweep": "One panel a shift (fitted on → tested on); the dashed line is chance. Discs: the layer that the source "
@@ -48,7 +49,7 @@ def caption_of(kind: str, frame: pd.DataFrame, benchmark: str) -> str:
 
 def matrix_caption(probe: str, names: Sequence[str], figures: Sequence[str], layer: int | None) -> str:
     """The caption of a transfer matrix that `repeng matrix` computed."""
-    at = "" if layer is None else f" (cosines: at layer {layer})"
+    at = "" if layer is None else f", and the cosines of its directions at layer {layer}"
     shown = figure_names(figures)
     return f"{shown[0].upper()}{shown[1:]} of {probe} between {len(names)} distributions{at}. {READ['matrix']}"
 

@@ -29,6 +29,14 @@ from repeng.study.settings import Study
 
 KINDS = ("heat-map", "sweep", "matrix", "elicitation", "transfer", "reliability")
 IN_DISTRIBUTION = "in-distribution"
+CHARTS: dict[str, Any] = {
+    "vconcat": alt.VConcatChart,
+    "hconcat": alt.HConcatChart,
+    "concat": alt.ConcatChart,
+    "facet": alt.FacetChart,
+    "layer": alt.LayerChart,
+}
+"""What makes a specification which chart."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,10 @@ def styled(chart: Any, *, style: str = "screen", width: str | None = None, heigh
     high = None if height is None else length(height, "height")
     if look.name == "screen" and wide is None and high is None:
         return chart
-    return alt.Chart.from_dict(fitted(restyled(_specification(chart), look), look, wide, high))
+    spec = fitted(restyled(_specification(chart), look), look, wide, high)
+    kind = next((kind for name, kind in CHARTS.items() if name in spec), alt.Chart)
+    # It is checked when it is drawn; to check it against every kind of chart takes seconds.
+    return kind.from_dict(spec, validate=False)
 
 
 def _specification(chart: Any) -> dict[str, Any]:
@@ -125,15 +136,16 @@ def _specification(chart: Any) -> dict[str, Any]:
 
 
 def _too_small(error: DoesNotFit, kind: str, count: int, style: Style, asked: str | None) -> str:
-    unit = unit_of(asked) if asked is not None else "in"
+    asked = asked or f"{(style.width or 0) / PIXELS['in']:.3g}in"
+    unit = unit_of(asked)
     digits = {"in": 2, "cm": 2, "mm": 1, "pt": 1}.get(unit, 0)
     least = math.ceil(error.least / PIXELS[unit] * 10**digits - 1e-6) / 10**digits
-    methods = "one method" if count == 1 else f"{count} methods"
     narrow, narrowest = ("narrow", "narrowest") if error.side == "width" else ("low", "lowest")
+    methods = "one method" if count == 1 else f"{count} methods"
     return (
-        f"{error.side} {asked or f'{(style.width or 0) / PIXELS[unit]:.3g}{unit}'} is too {narrow} for a {kind} of "
-        f"{methods} with text of {style.labels / POINT:.3g} pt: the {narrowest} that works is "
-        f"{least:.{digits}f}{unit}; give that, or show less (--methods, --source, --target, --shifts)"
+        f"{error.side} {asked} is too {narrow} for the {kind} figure of {methods} with text of "
+        f"{style.labels / POINT:.3g} pt: the {narrowest} that works is {least:.{digits}f}{unit}; give that, or show "
+        "less (--methods, --source, --target, --shifts)"
     )
 
 

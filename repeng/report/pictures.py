@@ -20,7 +20,7 @@ POINTS_A_PIXEL = 0.75
 VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)"}
 
 
-def save_chart(chart: Any, path: Path | str, *, dpi: float = 192.0) -> Path:
+def save_chart(chart: Any, path: Path | str, *, dpi: int = 192) -> Path:
     """Write an Altair chart as `.png`, `.svg`, `.pdf` or `.html` (interactive, all scripts inside: it opens offline).
 
     A pixel of the chart is 1/96 inch. A PDF holds lines and embedded fonts, and no image.

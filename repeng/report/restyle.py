@@ -37,11 +37,9 @@ def restyled(spec: dict[str, Any], style: Style) -> dict[str, Any]:
     if style.title is None:
         drawn.pop("title", None)
     for node in nodes(drawn):
-        _dash(node, style)
-    for node in nodes(drawn):
         if "layer" in node:
-            _heat(node["layer"], style)
-            _line_legend(node["layer"])
+            _heat(node, style)
+            _line_styles(node["layer"], style)
     return drawn
 
 
@@ -110,41 +108,47 @@ def _areas(size: dict[str, Any], share: float) -> dict[str, Any]:
     return size
 
 
-def _dash(view: dict[str, Any], style: Style) -> None:
-    """Give lines that colour tells apart a dash each; one that is dashed for another reason would then mislead."""
-    mark = view.get("mark")
-    kind = mark.get("type") if isinstance(mark, dict) else mark
-    colour = view.get("encoding", {}).get("color", {})
-    values = colour.get("scale", {}).get("domain", [])
-    if not style.dashes or kind != "line" or colour.get("type") != "nominal" or len(values) < 2:
-        return
-    if isinstance(mark, dict) and "strokeDash" in mark:
-        mark |= {"opacity": 0, "strokeWidth": 0}
-        return
-    dashes = [list(style.dashes[place % len(style.dashes)]) for place in range(len(values))]
-    dash = {name: colour[name] for name in ("field", "type", "sort", "title", "legend") if name in colour}
-    view["encoding"]["strokeDash"] = dash | {"scale": {"domain": values, "range": dashes}}
+def _line_styles(layers: list[dict[str, Any]], style: Style) -> None:
+    """Give lines that colour alone tells apart a dash each, in the legend too.
 
-
-def _line_legend(layers: list[dict[str, Any]]) -> None:
-    """Lines in the legend where colour and dash alone tell methods apart; points where their shapes do so too."""
+    A line that is dashed for another reason, which would then be taken for another method's, is left out.
+    """
     encodings = [layer.get("encoding", {}) for layer in layers]
-    dashed = [encoding["strokeDash"] for encoding in encodings if "field" in encoding.get("strokeDash", {})]
-    if not dashed:
+    if not style.dashes or any("field" in encoding.get("shape", {}) for encoding in encodings):
         return
-    if any("field" in encoding.get("shape", {}) for encoding in encodings):
-        for dash in dashed:
-            dash["legend"] = None
-        return
-    for legend_of in (*dashed, *(encoding["color"] for encoding in encodings if "color" in encoding)):
-        legend_of["legend"] = {**(legend_of.get("legend") or {}), "symbolType": STROKE, "symbolSize": 250}
+    lines = [layer for layer in layers if _is_one_of_many_lines(layer)]
+    for line in lines:
+        mark, colour = line["mark"], line["encoding"]["color"]
+        if isinstance(mark, dict) and "strokeDash" in mark:
+            mark |= {"opacity": 0, "strokeWidth": 0}
+            continue
+        names = colour["scale"]["domain"]
+        dashes = [list(style.dashes[place % len(style.dashes)]) for place in range(len(names))]
+        dash = {name: colour[name] for name in ("field", "type", "sort", "title", "legend") if name in colour}
+        line["encoding"]["strokeDash"] = dash | {"scale": {"domain": names, "range": dashes}}
+    if lines:
+        shown = [encoding[name] for encoding in encodings for name in ("color", "strokeDash") if name in encoding]
+        for encoding in shown:
+            encoding["legend"] = {**(encoding.get("legend") or {}), "symbolType": STROKE, "symbolSize": 250}
 
 
-def _heat(layers: list[dict[str, Any]], style: Style) -> None:
+def _is_one_of_many_lines(layer: dict[str, Any]) -> bool:
+    mark, colour = layer.get("mark"), layer.get("encoding", {}).get("color", {})
+    kind = mark.get("type") if isinstance(mark, dict) else mark
+    return kind == "line" and colour.get("type") == "nominal" and len(colour.get("scale", {}).get("domain", ())) > 1
+
+
+def _heat(view: dict[str, Any], style: Style) -> None:
     """White figures on the dark cells of a heat map, black ones on the others; short ones where the style is bare."""
+    layers = view["layer"]
     cells = [layer["encoding"]["color"] for layer in layers if _is_heat(layer, style)]
     if not cells:
         return
+    height = view.get("height")
+    if isinstance(height, dict):
+        view["height"] = {"step": height["step"] * style.rows}
+    elif height is not None:
+        view["height"] = height * style.rows
     colour = cells[0]
     colour["scale"]["interpolate"] = "lab"
     colour["legend"] = {"values": colour["scale"]["domain"], **(colour.get("legend") or {})}

@@ -27,6 +27,7 @@ class Style:
         title: size of the picture's own title; None leaves it out, for the caption to say.
         rules: how thick lines are, as a share of what they are on a screen.
         points: how large points are, as a share of their area on a screen.
+        rows: how high the rows of a heat map are, as a share of what they are on a screen.
         ink: of text.
         muted: of secondary text and of axes.
         grid: of rules.
@@ -47,6 +48,7 @@ class Style:
     title: float | None
     rules: float
     points: float
+    rows: float
     ink: str
     muted: str
     grid: str
@@ -111,12 +113,13 @@ class Style:
 SCREEN = Style(
     name="screen",
     font="system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif",
-    text=12,
-    labels=12,
-    smallest=8,
-    title=15,
+    text=12.0,
+    labels=12.0,
+    smallest=8.0,
+    title=15.0,
     rules=1.0,
     points=1.0,
+    rows=1.0,
     ink="#1f2430",
     muted="#5b6473",
     grid="#dfe3e8",
@@ -129,7 +132,7 @@ SCREEN = Style(
     dashes=(),
     legend="right",
     bare=False,
-    panel=120,
+    panel=120.0,
     width=None,
 )
 """In a page its ink, muted and grid colours become CSS variables, so that one picture serves both schemes."""
@@ -144,17 +147,21 @@ PAPER = Style(
     title=None,
     rules=0.6,
     points=0.4,
+    rows=0.7,
     ink="#000000",
     muted="#4d4d4d",
     grid="#d9d9d9",
     # Lighter is lower, so that it reads in grey too.
     heat=("#ffd9a0", "#a8abb3", "#12427e"),
-    # The search for them took the least distance (CIELAB) of any two, also as red- and green-blind readers see them.
+    # Chosen so that any two lie far apart in CIELAB, also as red- and green-blind readers see them.
     colours=(
         *("#1227a6", "#f66a00", "#0e4a48", "#4692ff", "#922909"),
-        *("#a08cb5", "#020039", "#8f9772"),
+        *("#a08cb5", "#020039", "#8f9772", "#3a3af0"),
     ),
-    dashes=((1, 0), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (9, 2), (6, 1.5, 1.5, 1.5, 1.5, 1.5)),
+    dashes=(
+        *((1.0, 0.0), (5.0, 2.0), (1.5, 1.5), (6.0, 2.0, 1.5, 2.0), (9.0, 2.0)),
+        *((6.0, 1.5, 1.5, 1.5, 1.5, 1.5), (3.0, 3.0), (12.0, 2.0, 4.0, 2.0), (1.5, 4.0)),
+    ),
     legend="bottom",
     bare=True,
     panel=58 * POINT,
