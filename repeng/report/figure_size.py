@@ -10,8 +10,8 @@ from copy import deepcopy
 from typing import Any
 
 from repeng.errors import BadInput, RepengError
-from repeng.report.panels import DISCRETE, facet_names, panels_of
-from repeng.report.restyle import nodes
+from repeng.report.chart_panels import DISCRETE, panels_of
+from repeng.report.chart_views import facet_names, nodes
 from repeng.report.style import Style
 
 CHARACTER = 0.54
@@ -195,5 +195,5 @@ def _fold_legends(spec: dict[str, Any], style: Style, width: float) -> None:
                 continue
             names = [str(name) for name in encoding["scale"]["domain"]]
             entry = SYMBOL + CHARACTER * style.text * max(map(len, names), default=0)
-            legend = {"columns": max(1, min(len(names), int(width / entry))), **legend}
-            encoding["legend"] = legend
+            columns = max(1, min(len(names), int(width / entry)))
+            encoding["legend"] = {**legend, "columns": min(columns, legend.get("columns", columns))}

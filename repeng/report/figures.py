@@ -14,14 +14,13 @@ import pandas as pd
 
 from repeng.errors import BadData, BadInput, UnknownName
 from repeng.report.captions import caption_of, matrix_caption
+from repeng.report.charts import elicitation_plot, heat_map, matrix_chart, reliability_chart, sweep_chart
 from repeng.report.contradictions import settle
 from repeng.report.figure_choice import Choice, Names, known_names
 from repeng.report.figure_size import DoesNotFit, extent_of, fitted
 from repeng.report.frames import in_order, shift_frame
-from repeng.report.layer_charts import matrix_chart, sweep_chart
 from repeng.report.predictions import read_predictions, reliability_frame
 from repeng.report.restyle import restyled
-from repeng.report.study_charts import elicitation_plot, heat_map, reliability_chart
 from repeng.report.study_matrix import StudyMatrix, study_matrix
 from repeng.report.style import PIXELS, POINT, Style, length, style_named, unit_of
 from repeng.results import CAPABILITY, ResultRow, read_layers, read_results, record_of
@@ -275,7 +274,9 @@ def _read_matrix(path: Path) -> tuple[Any, str]:
         found = json.loads(path.read_text(encoding="utf-8"))
         names, accuracy = found["names"], found["accuracy"]
         chart = matrix_chart(names, accuracy, found.get("cosine"), figures=found.get("figures", ()))
-        return chart, matrix_caption(found["probe"], names, found.get("figures", ()), found.get("layer"))
+        return chart, matrix_caption(
+            found["probe"], names, found.get("figures", ()), found.get("layer", found.get("cosine_layer"))
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadData(
             "this is no output of repeng matrix --json; write it with repeng matrix ... --json > FILE", path=path

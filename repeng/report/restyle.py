@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
+from repeng.report.chart_views import values, views
 from repeng.report.style import SCREEN, Style
 
 DATA = ("data", "datasets", "config", "$schema")
@@ -36,21 +36,14 @@ def restyled(spec: dict[str, Any], style: Style) -> dict[str, Any]:
     drawn["config"] = config
     if style.title is None:
         drawn.pop("title", None)
-    for node in nodes(drawn):
-        if "layer" in node:
-            _heat(node, style)
-            _line_styles(node["layer"], style)
+    done: set[int] = set()
+    for view, rows in views(drawn):
+        inner = view.get("spec", view)
+        if "layer" in inner and id(inner) not in done:
+            done.add(id(inner))
+            _heat(inner, style)
+            _line_styles(inner["layer"], style, rows, view.get("facet", {}).get("field"))
     return drawn
-
-
-def nodes(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every view of a specification, the outer ones first."""
-    yield spec
-    for key in ("vconcat", "hconcat", "concat", "layer"):
-        for child in spec.get(key, ()):
-            yield from nodes(child)
-    if "spec" in spec:
-        yield from nodes(spec["spec"])
 
 
 def _colour_swaps(style: Style) -> dict[str, str]:
@@ -108,15 +101,21 @@ def _areas(size: dict[str, Any], share: float) -> dict[str, Any]:
     return size
 
 
-def _line_styles(layers: list[dict[str, Any]], style: Style) -> None:
+def _line_styles(layers: list[dict[str, Any]], style: Style, rows: list[dict[str, Any]], facet: str | None) -> None:
     """Give lines that colour alone tells apart a dash each, in the legend too.
 
     A line that is dashed for another reason, which would then be taken for another method's, is left out.
+
+    Args:
+        layers: of a panel.
+        style: whose dashes.
+        rows: of its data.
+        facet: the column that says which panel a row is in; None where there is one panel.
     """
     encodings = [layer.get("encoding", {}) for layer in layers]
-    if not style.dashes or any("field" in encoding.get("shape", {}) for encoding in encodings):
+    lines = [layer for layer in layers if _is_one_of_many_lines(layer, rows, facet)]
+    if not style.dashes or not lines or any("field" in encoding.get("shape", {}) for encoding in encodings):
         return
-    lines = [layer for layer in layers if _is_one_of_many_lines(layer)]
     for line in lines:
         mark, colour = line["mark"], line["encoding"]["color"]
         if isinstance(mark, dict) and "strokeDash" in mark:
@@ -126,16 +125,18 @@ def _line_styles(layers: list[dict[str, Any]], style: Style) -> None:
         dashes = [list(style.dashes[place % len(style.dashes)]) for place in range(len(names))]
         dash = {name: colour[name] for name in ("field", "type", "sort", "title", "legend") if name in colour}
         line["encoding"]["strokeDash"] = dash | {"scale": {"domain": names, "range": dashes}}
-    if lines:
-        shown = [encoding[name] for encoding in encodings for name in ("color", "strokeDash") if name in encoding]
-        for encoding in shown:
-            encoding["legend"] = {**(encoding.get("legend") or {}), "symbolType": STROKE, "symbolSize": 250}
+    for encoding in (encoding[name] for encoding in encodings for name in ("color", "strokeDash") if name in encoding):
+        encoding["legend"] = {**(encoding.get("legend") or {}), "symbolType": STROKE, "symbolSize": 250}
 
 
-def _is_one_of_many_lines(layer: dict[str, Any]) -> bool:
+def _is_one_of_many_lines(layer: dict[str, Any], rows: list[dict[str, Any]], facet: str | None) -> bool:
+    """Whether a layer is of lines, several to a panel, that colour tells apart."""
     mark, colour = layer.get("mark"), layer.get("encoding", {}).get("color", {})
     kind = mark.get("type") if isinstance(mark, dict) else mark
-    return kind == "line" and colour.get("type") == "nominal" and len(colour.get("scale", {}).get("domain", ())) > 1
+    if kind != "line" or colour.get("type") != "nominal" or "domain" not in colour.get("scale", {}):
+        return False
+    lines = {(row.get(facet or ""), row.get(colour["field"])) for row in rows}
+    return len(lines) > len(values(facet, rows) if facet else [None])
 
 
 def _heat(view: dict[str, Any], style: Style) -> None:

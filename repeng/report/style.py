@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from repeng.errors import BadInput, UnknownName
+from repeng.report.theme import ABOVE, BELOW, CHANCE, FONT, GRID, INK, METHOD_COLOURS, MUTED
 
 PIXELS = {"in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "pt": 96 / 72, "px": 1.0}
 """How many pixels a unit has: as in CSS, 96 to the inch, so that three quarters of one are a printer's point."""
@@ -61,58 +62,43 @@ class Style:
     width: float | None
 
     def config(self) -> dict[str, Any]:
-        """The style as a configuration of Vega-Lite."""
-        text = {"labelColor": self.ink, "titleColor": self.ink, "titleFontSize": self.text, "titleFontWeight": 600}
+        """The style as a configuration of Vega-Lite, over the one that charts are drawn with."""
+        text = {"labelColor": self.ink, "titleColor": self.ink, "titleFontSize": self.text, "titleFontWeight": "normal"}
         rules = {"gridColor": self.grid, "domainColor": self.muted, "tickColor": self.muted}
-        config: dict[str, Any] = {
+        widths = dict.fromkeys(("gridWidth", "domainWidth", "tickWidth"), self.rules)
+        labels = {"labelFontSize": self.labels, "labelLimit": 320 * self.labels / SCREEN.labels, "labelPadding": 2}
+        columns = {"columnPadding": 6, "rowPadding": 1, "gradientThickness": 7, "gradientLength": 110}
+        return {
             "font": self.font,
             "background": "white",
-            "view": {"stroke": self.grid},
-            "axis": {"labelFontSize": self.labels, "labelLimit": 320 * self.labels / 12, **text, **rules},
+            "padding": 1,
+            "view": {"stroke": self.grid, "strokeWidth": self.rules},
+            "rule": {"strokeWidth": self.rules},
+            "facet": {"spacing": 10},
+            "axis": {**text, **rules, **widths, **labels, "tickSize": 3, "titlePadding": 3},
             "legend": {
+                **text,
+                **columns,
                 "labelFontSize": self.text,
-                "labelLimit": 260 * self.text / 12,
-                "symbolLimit": 40,
                 "symbolBaseFillColor": self.ink,
                 "symbolBaseStrokeColor": self.ink,
-                **text,
+                "orient": self.legend,
+                "direction": "horizontal" if self.legend == "bottom" else "vertical",
+                "offset": 6,
             },
             "header": {
-                "labelOrient": "top",
-                "labelAnchor": "start",
-                "title": None,
-                "labelFontWeight": 600,
+                "labelFontWeight": "normal",
                 "labelColor": self.ink,
                 "labelFontSize": self.text,
+                "labelPadding": 3,
             },
-            "title": {
-                "anchor": "start",
-                "color": self.ink,
-                "fontSize": self.title or self.text,
-                "subtitleColor": self.muted,
-            },
+            "title": {"color": self.ink, "subtitleColor": self.muted, "fontSize": self.title or self.text},
         }
-        if self.legend == "bottom":
-            config["padding"] = 1
-            config["view"]["strokeWidth"] = self.rules
-            config["facet"] = {"spacing": 10}
-            config["rule"] = {"strokeWidth": self.rules}
-            config["axis"] |= {"gridWidth": self.rules, "domainWidth": self.rules, "tickWidth": self.rules}
-            config["axis"] |= {"tickSize": 3, "labelPadding": 2, "titlePadding": 3, "titleFontWeight": "normal"}
-            config["legend"] |= {
-                "orient": "bottom",
-                "direction": "horizontal",
-                "offset": 6,
-                "titleFontWeight": "normal",
-            }
-            config["legend"] |= {"columnPadding": 6, "rowPadding": 1, "gradientThickness": 7, "gradientLength": 110}
-            config["header"] |= {"labelPadding": 3, "labelFontWeight": "normal"}
-        return config
 
 
 SCREEN = Style(
     name="screen",
-    font="system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif",
+    font=FONT,
     text=12.0,
     labels=12.0,
     smallest=8.0,
@@ -120,22 +106,18 @@ SCREEN = Style(
     rules=1.0,
     points=1.0,
     rows=1.0,
-    ink="#1f2430",
-    muted="#5b6473",
-    grid="#dfe3e8",
-    heat=("#b35806", "#f4f4f4", "#2166ac"),
-    # Each at 3 to 1 or better against white and against the page's black.
-    colours=(
-        *("#2f7fc1", "#d0731c", "#2b9960", "#9a6bd0", "#d3524e"),
-        *("#1c96a0", "#c2559a", "#878c1e", "#7b838f", "#a56f40"),
-    ),
+    ink=INK,
+    muted=MUTED,
+    grid=GRID,
+    heat=(BELOW, CHANCE, ABOVE),
+    colours=METHOD_COLOURS,
     dashes=(),
     legend="right",
     bare=False,
     panel=120.0,
     width=None,
 )
-"""In a page its ink, muted and grid colours become CSS variables, so that one picture serves both schemes."""
+"""As theme.py draws every chart."""
 
 PAPER = Style(
     name="paper",

@@ -23,8 +23,8 @@ def read_pdf(data: bytes) -> Pdf:
     assert data.startswith(b"%PDF-1.") and data.rstrip().endswith(b"%%EOF")
     (box,) = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", data)
     drawn = b"".join(map(_content, re.findall(rb"stream\r?\n(.*?)endstream", data, re.DOTALL)))
-    scales = {(abs(float(a)), abs(float(d))) for a, d in re.findall(rb"\n([-\d.]+) 0 0 ([-\d.]+) \S+ \S+ cm", drawn)}
-    assert scales == {(1.0, 1.0), (0.75, 0.75)}
+    scaled = re.findall(rb"\n([-\d.]+) 0 0 ([-\d.]+) \S+ \S+ cm", drawn)
+    assert {round(abs(float(share)), 5) for shares in scaled for share in shares} == {1.0, 0.75}
     sizes = frozenset(round(0.75 * float(size), 2) for size in re.findall(rb"/\w+ ([\d.]+) Tf", drawn))
     return Pdf(float(box[0]), float(box[1]), sizes, data.count(b"/FontFile"), data.count(b"/Subtype /Image"))
 

@@ -17,8 +17,8 @@ from made_up_study import SHIFTS, make_layers, make_row, write_study
 
 import repeng
 from repeng.errors import BadInput, UnknownName
-from repeng.report.charts import Figure, make_figure, save_chart, styled, sweep_chart
-from repeng.report.figures import KINDS
+from repeng.report.charts import save_chart, sweep_chart
+from repeng.report.figures import KINDS, Figure, make_figure, styled
 from repeng.report.style import PAPER, SCREEN
 from repeng.results import write_layers, write_results
 

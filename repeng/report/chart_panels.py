@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from repeng.report.restyle import BROAD, nodes
+from repeng.report.chart_views import GROUPS, nodes, values, views
+from repeng.report.restyle import BROAD
 from repeng.report.style import Style
 
 DISCRETE = ("nominal", "ordinal")
-GROUPS = ("vconcat", "hconcat", "concat", "spec")
 SHORT, FULL, SIGN, INTERVAL = 1.39, 1.95, 0.58, 4.5
 """Widths of `.97`, of `0.97`, of a minus and of `0.91–0.97`, as shares of the font's size."""
 BARE_CELL = 5.0
@@ -31,6 +30,7 @@ class Panel:
         view: its part of the specification, which is set.
         columns: how many names stand across; None where there is a scale of numbers.
         rows: how many names stand down; None where there is a scale of numbers.
+        placed: whether its rows have places of their own on a scale that has no axis.
         marks: points and bars that are as high as their row, with their sizes.
     """
 
@@ -39,6 +39,7 @@ class Panel:
     height: float
     columns: int | None
     rows: int | None
+    placed: bool
     least_width: float
     least_height: float
     marks: tuple[tuple[dict[str, Any], str, float], ...]
@@ -46,7 +47,7 @@ class Panel:
     def widen(self, factor: float) -> None:
         """Set the width to so many times what it was. A scale of numbers keeps its shape, rows of text their height."""
         self.view["width"] = self.width * factor
-        if self.rows is None:
+        if self.rows is None and not self.placed:
             self.view["height"] = max(LOWEST, self.height * factor)
         elif self.columns is not None:
             self.view["height"] = min(self.height, max(self.least_height, self.height * factor))
@@ -68,37 +69,6 @@ def panels_of(spec: dict[str, Any], style: Style) -> list[Panel]:
     ]
 
 
-def views(
-    spec: dict[str, Any], rows: list[dict[str, Any]] | None = None, known: dict[str, Any] | None = None
-) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Every view of a specification but layers, with the rows of its data: its own, or of what it stands in."""
-    known = spec.get("datasets", {}) if known is None else known
-    rows = _rows(spec, known) or rows or next((_rows(layer, known) for layer in spec.get("layer", ())), [])
-    yield spec, rows
-    for group in GROUPS:
-        for child in [spec[group]] if group == "spec" and group in spec else spec.get(group, ()):
-            yield from views(child, rows, known)
-
-
-def facet_names(spec: dict[str, Any]) -> list[str]:
-    """What stands above the panels of facets."""
-    found: list[str] = []
-    for view, rows in views(spec):
-        if "field" in view.get("facet", {}):
-            found += map(str, _values(view["facet"]["field"], rows))
-    return found
-
-
-def _rows(view: dict[str, Any], known: dict[str, Any]) -> list[dict[str, Any]]:
-    data = view.get("data") or {}
-    rows: list[dict[str, Any]] = known.get(str(data.get("name")), data.get("values", []))
-    return rows
-
-
-def _values(field: str, rows: list[dict[str, Any]]) -> list[Any]:
-    return list(dict.fromkeys(row.get(field) for row in rows))
-
-
 def _panel(view: dict[str, Any], data: list[dict[str, Any]], style: Style) -> Panel:
     columns, rows = (_count(view, channel, data) for channel in ("x", "y"))
     for side, count in (("width", columns), ("height", rows)):
@@ -115,7 +85,14 @@ def _panel(view: dict[str, Any], data: list[dict[str, Any]], style: Style) -> Pa
         if rows is not None and name in mark and (name == "size" or mark[name] >= BROAD)
     )
     width, height = float(view["width"]), float(view.get("height", 200))
-    return Panel(view, width, height, columns, rows, least_width, least_height, sizes)
+    placed = rows is None and _has_no_axis(view)
+    least_height = height if placed else least_height
+    return Panel(view, width, height, columns, rows, placed, least_width, least_height, sizes)
+
+
+def _has_no_axis(view: dict[str, Any]) -> bool:
+    down = [layer["encoding"]["y"] for layer in nodes(view) if "field" in layer.get("encoding", {}).get("y", {})]
+    return bool(down) and all(one.get("axis", {}) is None for one in down)
 
 
 def _count(view: dict[str, Any], channel: str, rows: list[dict[str, Any]]) -> int | None:
@@ -123,7 +100,7 @@ def _count(view: dict[str, Any], channel: str, rows: list[dict[str, Any]]) -> in
     for layer in nodes(view):
         encoding = layer.get("encoding", {}).get(channel, {})
         if encoding.get("type") in DISCRETE:
-            return len(encoding.get("scale", {}).get("domain") or _values(encoding["field"], rows))
+            return len(encoding.get("scale", {}).get("domain") or values(encoding["field"], rows))
     return None
 
 
