@@ -15,9 +15,9 @@ from repeng.errors import BadInput
 from repeng.report.theme import GRID, INK, MUTED
 
 SVG = "http://www.w3.org/2000/svg"
+VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)"}
 FORMATS = ("png", "svg", "pdf", "html")
 POINTS_A_PIXEL = 0.75
-VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)"}
 
 
 def save_chart(chart: Any, path: Path | str, *, dpi: int = 192) -> Path:
