@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from repeng.activations.store.store import Store
     from repeng.models.load import load_model
     from repeng.report.layer_results import sweep, transfer_matrix
+    from repeng.report.pictures import save_chart
     from repeng.report.study import StudyResults
     from repeng.study.doors import capture, evaluate
     from repeng.study.steps import fit
@@ -53,6 +54,7 @@ __all__ = [
     "load_model",
     "probes",
     "run",
+    "save_chart",
     "sweep",
     "transfer_matrix",
 ]
@@ -60,6 +62,7 @@ __all__ = [
 _LAZY = {
     "load_model": "repeng.models.load",
     "Store": "repeng.activations.store.store",
+    "save_chart": "repeng.report.pictures",
     "fit": "repeng.study.steps",
     **dict.fromkeys(("capture", "evaluate"), "repeng.study.doors"),
     **dict.fromkeys(("sweep", "transfer_matrix"), "repeng.report.layer_results"),

@@ -129,7 +129,7 @@ Token = Annotated[
         "--token", help="last, response_mean, prompt_last or another that was cached. \\[default: the probe's own]"
     ),
 ]
-Plot = Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg or .html.")]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg, .pdf or .html.")]
 TooLong = Annotated[str, typer.Option("--too-long", help="Texts longer than the model takes: skip, refuse or cut.")]
 Chat = Annotated[
     str | None,

@@ -14,6 +14,7 @@ from repeng.distributions.schema import Distribution
 from repeng.metrics import Evaluation
 from repeng.report.contradictions import settle
 from repeng.report.elicitation_chart import elicitation_plot
+from repeng.report.figures import Figure, make_figure
 from repeng.report.frames import accuracy_name, shift_frame
 from repeng.report.html import write_report
 from repeng.report.predictions import Key, Prediction, evaluations_of, read_predictions, reliability_frame
@@ -66,17 +67,36 @@ class StudyResults:
         """What the figures show, in sentences that intervals, nulls and paired tests allow."""
         return summary_sentences(self.rows, evaluations_of(self.predictions))
 
-    def heat_map(self) -> Any:
-        """Accuracy of every shift and method; of labelled texts the AUROC."""
-        return heat_map(shift_frame(self.rows))
+    def heat_map(self, **options: Any) -> Any:
+        """Accuracy of every shift and method; of labelled texts the AUROC.
 
-    def elicitation(self) -> Any:
+        Args:
+            options: of `figure`: methods, source, target, shifts, style, width, height. So of the other charts.
+        """
+        return self.figure("heat-map", **options).chart if options else heat_map(shift_frame(self.rows))
+
+    def elicitation(self, **options: Any) -> Any:
         """Accuracy of each method on each shift, between the zero-shot baseline and the target-tuned capability."""
-        return elicitation_plot(shift_frame(self.rows))
+        return self.figure("elicitation", **options).chart if options else elicitation_plot(shift_frame(self.rows))
 
-    def reliability(self) -> Any:
+    def reliability(self, **options: Any) -> Any:
         """How often a method is right against how sure it was."""
+        if options:
+            return self.figure("reliability", **options).chart
         return reliability_chart(reliability_frame(shift_frame(self.rows), self.predictions))
+
+    def figure(self, kind: str, **options: Any) -> Figure:
+        """A figure and its caption, as `repeng plot` writes it: `study.figure("sweep", source="facts", style="paper")`.
+
+        Args:
+            kind: `heat-map`, `sweep`, `matrix`, `elicitation`, `transfer` or `reliability`.
+            options: of `repeng.report.figures.make_figure`: methods, source, target, shifts, style, width, height.
+
+        Raises:
+            UnknownName: no such kind, style, method, source, target, label or category.
+            BadInput: the results do not hold what the figure is made of; a length is none, or too little to be legible.
+        """
+        return make_figure(kind, self.folder, **options)
 
     def report(self, out: Path | str | None = None) -> Path:
         """Write the HTML report; returns its path."""

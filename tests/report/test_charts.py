@@ -305,7 +305,7 @@ def test_a_saved_page_asks_nothing_of_the_network(tmp_path: Path) -> None:
 
 
 def test_another_ending_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"\.png, \.svg or \.html"):
+    with pytest.raises(BadInput, match=r"\.png, \.svg, \.pdf or \.html"):
         save_chart(every_chart()["heat map"], tmp_path / "picture.gif")
 
 
