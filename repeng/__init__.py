@@ -17,8 +17,8 @@ On distributions of pairs, step by step:
 or a whole study:
 
     study = repeng.run(limit=40)          # or repeng.load("results/mini-mini")
-    study.frame                           # results.csv as a pandas frame
-    study.heat_map()                      # an Altair chart
+    study.frame                           # a row a method and shift, as a pandas frame
+    study.heat_map()                      # an Altair chart; study.sweep("mms"), study.matrix("mms"), study.compare()
 
 `repeng.sweep` is every layer of several probes, `repeng.transfer_matrix` every distribution against every one,
 `repeng.probes` the probes as scikit-learn estimators, `repeng.Store` a folder of captures.

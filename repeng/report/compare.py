@@ -101,6 +101,26 @@ class Comparison:
             shown += [grid_table(title, self.grid(rows)) if rows else f"{title}: {self.worded(one.missing)}", ""]
         return shown[:-1]
 
+    @property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """The tables that have rows as pandas frames, by their names in comparison.json."""
+        return {name: pd.DataFrame(rows) for name, rows in self.as_dict().items() if rows}
+
+    @property
+    def charts(self) -> dict[str, Any]:
+        """The pictures of the page as Altair charts, by their names."""
+        frames, found = self.frames, {}
+        for table, figure, name, _, _, chart in PICTURES:
+            if table in frames and frames[table][figure].notna().any():
+                items = {"items": items_of(self.figures)} if chart is agreement_chart else {}
+                found[name] = chart(frames[table], **items)
+        return found
+
+    def _repr_html_(self) -> str:
+        titled = [("contradictions", "Contradictions"), *((one.name, self.worded(one.title)) for one in QUESTIONS)]
+        known = [(title, self.frames[name]) for name, title in titled if name in self.frames]
+        return "".join(f"<p>{title}</p>{frame.round(3).to_html(index=False)}" for title, frame in known)
+
 
 def compare_results(paths: Sequence[Path], out: Path | None = None, *, against: str | None = None) -> Comparison:
     """Compare studies, results tables and folders of evaluations.
