@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run real test check docs mutants release-check clean
+.PHONY: run real test check docs pages mutants release-check clean
 run: $(VENV)/ready
 	$(BIN)/repeng run
 
@@ -24,6 +24,10 @@ check: $(VENV)/ready docs
 # Into site/; a link that leads nowhere is an error.
 docs: $(VENV)/ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# Every command and every Python block of README and docs/, run as it stands on small stand-ins: what fails is stale.
+pages: $(VENV)/ready
+	$(BIN)/python -m tools.doc_commands
 
 # ROOM is metrics, probes, study or activations/store; SAMPLE how many places in it are changed, all if it is left out.
 mutants: $(VENV)/ready

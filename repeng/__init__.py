@@ -17,8 +17,8 @@ On distributions of pairs, step by step:
 or a whole study:
 
     study = repeng.run(limit=40)          # or repeng.load("results/mini-mini")
-    study.frame                           # results.csv as a pandas frame
-    study.heat_map()                      # an Altair chart
+    study.frame                           # a row a method and shift, as a pandas frame
+    study.heat_map()                      # an Altair chart; study.sweep("mms"), study.matrix("mms"), study.compare()
 
 `repeng.sweep` is every layer of several probes, `repeng.transfer_matrix` every distribution against every one,
 `repeng.probes` the probes as scikit-learn estimators, `repeng.Store` a folder of captures.
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from repeng import probes
     from repeng.activations.store.store import Store
     from repeng.models.load import load_model
+    from repeng.progress import Told
     from repeng.report.layer_results import sweep, transfer_matrix
     from repeng.report.pictures import save_chart
     from repeng.report.study import StudyResults
@@ -99,34 +100,44 @@ def load(results: str | Path) -> StudyResults:
     return StudyResults(Path(results), texts_of(Path(results)))
 
 
-def run(**settings: Any) -> StudyResults:
+def run(*, progress: bool | Told | None = None, **settings: Any) -> StudyResults:
     """Run a study, as `repeng run` does, and load its results. What is done already is not done again.
 
+        study = repeng.run(limit=40)
+        study = repeng.run(model="ORG/MODEL", progress=lambda what, done, total: ...)
+
     Args:
+        progress: True for bars, notes and cautions on stderr; False for none; None for them in a terminal and in a
+            notebook alone; or a function that is told what is going on, how much is done, and of how much. The logger
+            `repeng` has notes and cautions at INFO.
         settings: any of `repeng.study.settings.Study`: model, benchmark, data, methods, layers, limit, ...
 
     Raises:
         BadInput: a setting is wrong, or `strict=True` and there is a caution about the data or the store.
         RepengError: a method failed, or `strict=True` and the figures give a caution; the results folder has them.
     """
-    from contextlib import nullcontext
-
-    from repeng.distributions.cautions import refuse
+    from repeng.distributions.cautions import refuse, sentences
     from repeng.errors import RepengError
+    from repeng.progress import shown
     from repeng.report.text_solved import text_cautions
     from repeng.study.settings import Study
     from repeng.study.study import plan_study, run_study
 
-    found = run_study(
-        plan_study(Study.read(None, settings)),
-        progress=lambda _what: nullcontext(lambda _done, _total: None),
-        note=lambda _line: None,
-    )
+    bars, note = shown(progress)
+    plan = plan_study(Study.read(None, settings))
+    for line in () if plan.study.strict else sentences(plan.cautions):
+        note(f"caution: {line}")
+    found = run_study(plan, progress=bars, note=note)
+    note(f"{found.evaluations_made} evaluations made, {found.evaluations_reused} read back: {found.out}")
+    later = [*found.found, *text_cautions(found.rows)]
+    # What failed is raised.
+    for line in sentences(caution for caution in later if caution.kind != "failed"):
+        note(f"caution: {line}")
     if found.failures:
         first = found.failures[0]
         raise RepengError(f"{len(found.failures)} evaluations failed, the first of {first.method}: {first.reason}")
     if found.plan.study.strict:
-        refuse([*found.found, *text_cautions(found.rows)], RepengError)
+        refuse(later, RepengError)
     return load(found.out)
 
 

@@ -25,8 +25,11 @@ def test_the_notebook_runs_from_top_to_bottom_and_shows_its_charts(
     notebook = nbformat.read(EXAMPLES / "study.ipynb", as_version=4)
     NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = rich(notebook.cells)
-    assert sum("vegaEmbed" in html for html in shown) == 2
-    assert sum("<table" in html for html in shown) == 3
+    assert sum("vegaEmbed" in html for html in shown) == 3
+    assert sum("<table" in html for html in shown) == 5
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    said = "".join(output.text for output in first.outputs if output.output_type == "stream")
+    assert "evaluations: " in said and "evaluations made, 0 read back" in said
     assert (tmp_path / "results" / "mini-mini-first60" / "results.csv").is_file()
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-SECONDS_BETWEEN_LINES = 10.0
+from repeng.progress import Advance, lines, no_bar, terminal_bar
 
 
 @dataclass
@@ -58,31 +55,11 @@ class Talk:
                 self._make_room(item)
                 self.out.print(item)
 
-    @contextmanager
-    def progress(self, what: str) -> Iterator[Any]:
+    def progress(self, what: str) -> AbstractContextManager[Advance]:
         """A callback (done, total): a bar on a terminal, a line now and then in a log, nothing under --quiet."""
         if self.quiet:
-            yield lambda _done, _total: None
-        elif self.err.is_terminal:
-            columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-            with Progress(*columns, console=self.err, transient=True) as bar:
-                task = bar.add_task(what, total=None)
-                yield lambda done, total: bar.update(task, completed=done, total=total)
-        else:
-            yield _Lines(self, what)
-
-
-class _Lines:
-    """Progress as plain lines, at most one every some seconds."""
-
-    def __init__(self, talk: Talk, what: str) -> None:
-        self._talk, self._what, self._last = talk, what, time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._last >= SECONDS_BETWEEN_LINES:
-            self._last = now
-            self._talk.note(f"{self._what}: {done} of {total}")
+            return no_bar(what)
+        return terminal_bar(what, self.err) if self.err.is_terminal else lines(what, self.note)
 
 
 class _ToConsole(logging.Handler):

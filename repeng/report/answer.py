@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,23 @@ class Answer:
             elif one.rows:
                 shown += ["", grid_table(one.title, _in_one_line(one.grid())), one.how]
         return shown
+
+    @property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """The tables that have rows as pandas frames, by name."""
+        return {one.name: pd.DataFrame(one.rows) for one in self.tables if one.rows}
+
+    @property
+    def charts(self) -> dict[str, Any]:
+        """The pictures as Altair charts, by name."""
+        return {one.id: one.chart for one in self.pictures}
+
+    def _repr_html_(self) -> str:
+        shown = [f"<p>{escape(' '.join(self.sentences))}</p>"]
+        for one in self.tables:
+            if 0 < len(one.rows) <= MOST_ROWS:
+                shown.append(f"<p>{escape(one.title)}</p>{self.frames[one.name].round(3).to_html(index=False)}")
+        return "".join(shown)
 
     def write(self, out: Path) -> None:
         """Write `out/QUESTION.html` and `.json`, a CSV a table, and the pictures as SVG and PNG.

@@ -127,6 +127,21 @@ class Comparison:
         absent = [one for one in self.methods if one not in shown]
         return how + (f" Left out, for want of such predictions: {', '.join(absent)}." if absent else "")
 
+    @property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """The tables that have rows as pandas frames, by their names in comparison.json."""
+        return {name: pd.DataFrame(rows) for name, rows in self.as_dict().items() if rows}
+
+    @property
+    def charts(self) -> dict[str, Any]:
+        """The pictures of the page as Altair charts, by their names."""
+        return {picture.id: picture.chart for picture in self.pictures()}
+
+    def _repr_html_(self) -> str:
+        titled = [("contradictions", "Contradictions"), *((one.name, self.worded(one.title)) for one in QUESTIONS)]
+        known = [(title, self.frames[name]) for name, title in titled if name in self.frames]
+        return "".join(f"<p>{title}</p>{frame.round(3).to_html(index=False)}" for title, frame in known)
+
 
 def compare_results(paths: Sequence[Path], out: Path | None = None, *, against: str | None = None) -> Comparison:
     """Compare studies, results tables and folders of evaluations.

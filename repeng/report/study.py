@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +11,25 @@ from typing import Any
 import pandas as pd
 
 from repeng.distributions.schema import Distribution
+from repeng.errors import BadInput, UnknownName
 from repeng.metrics import Evaluation
+from repeng.report.answer import Answer
+from repeng.report.compare import Comparison, compare_results
 from repeng.report.contradictions import settle
 from repeng.report.elicitation_chart import elicitation_plot
 from repeng.report.figures import Figure, make_figure
 from repeng.report.frames import accuracy_name, shift_frame
 from repeng.report.html import write_report
+from repeng.report.layer_charts import sweep_chart
 from repeng.report.predictions import Key, Prediction, evaluations_of, read_predictions, reliability_frame
+from repeng.report.questions import answer_question
 from repeng.report.sentences import summary_sentences
 from repeng.report.study_charts import heat_map, reliability_chart
-from repeng.results import ResultRow, figure_name, read_results, results_frame
+from repeng.report.study_matrix import StudyMatrix, study_matrix
+from repeng.results import CAPABILITY, ResultRow, figure_name, read_layers, read_results, record_of, results_frame
+
+Names = str | Collection[str] | None
+"""One name, several, or None for all there are."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +52,28 @@ class StudyResults:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row a method and shift, with the columns of results.csv, also those that are not ours."""
-        return results_frame(self.rows)
+        """One row a method and shift, with the columns of results.csv, also those that are not ours.
+
+        Means over its rows are the report's. What the best method reaches on each target is in `capability`.
+        """
+        return results_frame(self._shift_rows)
+
+    @property
+    def capability(self) -> pd.DataFrame:
+        """One row a target reference: what the best method reaches that was fitted there, as `target-tuned:METHOD`."""
+        return results_frame(row for row in self.rows if row.method.startswith(CAPABILITY))
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """layers.csv: one row a probe, source, target and layer.
+
+        Raises:
+            BadInput: the study has no such table, since no probe was fitted at several layers.
+        """
+        table = self.folder / "layers.csv"
+        if not table.is_file():
+            raise BadInput(f"{self.folder} has no layers.csv: no probe of the study was fitted at several layers")
+        return pd.DataFrame([record_of(row) for row in read_layers(table)])
 
     @cached_property
     def predictions(self) -> Mapping[Key, Prediction]:
@@ -101,6 +130,62 @@ class StudyResults:
     def report(self, out: Path | str | None = None) -> Path:
         """Write the HTML report; returns its path."""
         return write_report(self.folder, None if out is None else Path(out), distributions=self.distributions)
+
+    def sweep(self, methods: Names = None, source: Names = None, target: Names = None) -> Any:
+        """Accuracy by layer, one line a probe and one panel a shift, as `repeng sweep` draws it: an Altair chart.
+
+        Args:
+            methods: one or several probes; None for every one. `source` and `target` alike.
+
+        Raises:
+            UnknownName: layers.csv has no such probe, source or target.
+            BadInput: the study has no layers.csv, or what is asked for is in none of its rows.
+        """
+        rows = self.layers
+        for column, asked in (("probe", methods), ("source", source), ("target", target)):
+            if asked is not None:
+                wanted, known = [asked] if isinstance(asked, str) else list(asked), set(self.layers[column])
+                for name in wanted:
+                    if name not in known:
+                        raise UnknownName(f"{column} of layers.csv", name, known)
+                rows = rows[rows[column].isin(wanted)]
+        return sweep_chart(rows)
+
+    def matrix(self, method: str) -> StudyMatrix:
+        """One method from each source to each target, where the study asked: a table with `.chart()`.
+
+        Raises:
+            UnknownName: the study has no such method.
+        """
+        return study_matrix(self._shift_rows, method)
+
+    def compare(
+        self, *others: StudyResults | str | Path, question: str | None = None, against: str | None = None
+    ) -> Comparison | Answer:
+        """The methods of this study and of others next to each other, as `repeng compare` does.
+
+        Args:
+            others: studies, results folders or tables, or folders of evaluations; none compares this study's methods.
+            question: answer one question alone: `perplexity`, `scale` or `elicited`.
+            against: the method that every other is tested against; None tests every two.
+
+        Returns:
+            Tables as `.frames`, charts as `.charts`, both by name; in a notebook it shows its tables.
+
+        Raises:
+            BadInput: a folder holds nothing to compare, the question cannot be answered; question and against.
+            UnknownName: no such question, or no such method to compare against.
+        """
+        paths = [self.folder, *(one.folder if isinstance(one, StudyResults) else Path(one) for one in others)]
+        if question is None:
+            return compare_results(paths, against=against)
+        if against is not None:
+            raise BadInput("question and against: two options conflict; give only one")
+        return answer_question(question, paths)
+
+    @property
+    def _shift_rows(self) -> list[ResultRow]:
+        return [row for row in self.rows if not row.method.startswith(CAPABILITY)]
 
     def _repr_html_(self) -> str:
         frame = shift_frame(self.rows)

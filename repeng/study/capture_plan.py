@@ -6,7 +6,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property, reduce
 from importlib.util import find_spec
@@ -25,6 +24,7 @@ from repeng.distributions.stimuli import CHAT, Stimulus
 from repeng.errors import BadInput
 from repeng.methods.base import RequiredActivations
 from repeng.models.fingerprint import Identity, identify
+from repeng.progress import ProgressBar
 
 if TYPE_CHECKING:
     from repeng.activations.sizes import ActivationsSize
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 TRIAL_EXAMPLES = (2, 6)
 """Examples of each split in the two trials: what both spend alike is their fixed cost, the rest is by the token."""
 TRIAL_SPLITS = 3

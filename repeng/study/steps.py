@@ -28,6 +28,7 @@ from repeng.probes.fitting import fit_probe
 from repeng.probes.selection import LayerChoice, check_layers
 from repeng.probes.sklearn_probe import as_probe
 from repeng.probes.source import BLOCK_BYTES
+from repeng.progress import Told, capture_bar
 from repeng.study.cached_data import Cached, CachedData, open_for, opened, versions_of
 from repeng.study.cached_train import train_of
 from repeng.study.capture_plan import ModelSettings
@@ -55,6 +56,7 @@ def capture(
     storage_dtype: str = "bfloat16",
     device: str = "auto",
     reading: Reading | None = None,
+    progress: bool | Told | None = None,
 ) -> CachedData:
     """Run a model once over some data and keep its activations. What the store holds already is not done again.
 
@@ -72,6 +74,8 @@ def capture(
         storage_dtype: `bfloat16`, `float32` or `float16`.
         device: `auto`, `cpu`, `cuda`, ...; only where the model is a name.
         reading: what columns and labels of a file or hub dataset mean, where their names do not say it.
+        progress: a bar, once it has taken a second: True, False, None for one in a terminal and in a notebook alone, or
+            a function that is told what is going on, how much is done, and of how much.
 
     Raises:
         BadInput: there is no such model, or data; no such layer, or a text that cannot be tokenized.
@@ -89,11 +93,12 @@ def capture(
         logprob=logprob,
     )
     how: dict[str, Any] = {"storage_dtype": storage_dtype}
-    if isinstance(model, str):
-        named = ModelSettings(model, device)
-        done = capture_activations(named.load, splits, request, kept, identity=named.identity, **how)
-    else:
-        done = capture_activations(model, splits, request, kept, **how)
+    with capture_bar(progress) as how["progress"]:
+        if isinstance(model, str):
+            named = ModelSettings(model, device)
+            done = capture_activations(named.load, splits, request, kept, identity=named.identity, **how)
+        else:
+            done = capture_activations(model, splits, request, kept, **how)
     versions = versions_of(splits)
     return CachedData(kept.root / done.capture_id, versions, meant={name for name, _ in versions})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +23,7 @@ from repeng.methods.registry import make_method, make_methods
 from repeng.metrics import Evaluation
 from repeng.models.fingerprint import slug
 from repeng.probes.selection import check_layers
+from repeng.progress import ProgressBar
 from repeng.results import (
     CAPABILITY,
     ResultRow,
@@ -57,8 +57,6 @@ from repeng.study.settings import Study
 from repeng.study.text_cautions import benign_split, threshold_cautions, unequal_texts
 from repeng.study.text_forms import baseline_method, methods_in_forms
 from repeng.study.tuning_plan import TuningPlan, plan_tunings
-
-ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from repeng.distributions.schema import Distribution, Example, Message, Split
 from repeng.distributions.stimuli import Stimulus, get_stimulus
 from repeng.errors import BadInput, UnknownName
 from repeng.maths import offsets_of
+from repeng.progress import Told, capture_bar
 from repeng.study.capture_plan import ModelSettings
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def capture_texts(
     dtype: str = "auto",
     too_long: str = "refuse",
     storage_dtype: str = "float32",
+    progress: bool | Told | None = None,
 ) -> TextActivations:
     """Run a model once over some texts, or chats, and give their activations at one token.
 
@@ -152,6 +154,8 @@ def capture_texts(
         dtype: that the model computes in: `auto`, `float32`, `bfloat16` or `float16`; only where it is a name.
         too_long: `refuse` a text of more tokens than the model takes, or `cut` it at its left.
         storage_dtype: that a store keeps them in. What is given is float32.
+        progress: a bar, once it has taken a second: True, False, None for one in a terminal and in a notebook alone, or
+            a function that is told what is going on, how much is done, and of how much.
 
     Raises:
         BadInput: there is no text or no such model; a text is too long, or has nothing at the token; a chat, and the
@@ -177,7 +181,8 @@ def capture_texts(
         lm = model
     with TemporaryDirectory(prefix="repeng-") if store is None else nullcontext(store) as folder:
         kept = folder if isinstance(folder, Store) else Store(folder)
-        done = capture(lm, [split], request, kept, **how)
+        with capture_bar(progress) as advance:
+            done = capture(lm, [split], request, kept, progress=advance, **how)
         captured = kept.capture(done.capture_id)
         cached = CachedSplit(captured, *split_key(split))
         held = cached.stored(asked.name, site, token)

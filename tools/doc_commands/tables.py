@@ -1,0 +1,61 @@
+"""What is not run as it stands, and why. An entry that fits nothing is an error, so that none outlives its page."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """Pieces of a page, known by what stands in them.
+
+    Attributes:
+        page: from the root of the repository; empty for every page.
+        text: what a piece begins with, or, after an asterisk, holds.
+        what: why it is not run; or what is said of it.
+    """
+
+    page: str
+    text: str
+    what: str
+
+    def fits(self, page: str, text: str) -> bool:
+        """Whether a piece is meant."""
+        holds = self.text[1:] in text if self.text.startswith("*") else text.startswith(self.text)
+        return holds and self.page in ("", page)
+
+
+NOT_OURS = (
+    Entry("", "make ", "a target of the Makefile: CI calls them, and this is one of them"),
+    Entry("", "pip ", "installs; CI's own step does it"),
+    Entry("", "python -m tools.", "hours of simulation or training; tests/tools run the tools on little"),
+    Entry("", "python perf/", "benchmarks of speed, minutes each and of this machine alone"),
+    Entry("CONTRIBUTING.md", ".venv/bin/", "tests and linters, which CI runs"),
+    Entry("CONTRIBUTING.md", "REPENG_GENIES=", "tests, which CI runs"),
+)
+"""Kinds of command that are known and not run here."""
+
+ADAPTER = "needs a published adapter, from the network"
+SKIPPED = (
+    Entry("docs/metrics.md", "def sharpness", "lines to be written into a file of the package, not a script"),
+    Entry("docs/tuning.md", "from peft import PeftModel", ADAPTER),
+    Entry("docs/tuning.md", "from repeng.tuning.scoring import published", ADAPTER),
+    Entry("docs/tuning.md", "import torch\nfrom safetensors", ADAPTER),
+)
+"""Pieces that cannot be run here: they need a GPU or the network, or are no whole script."""
+
+MENTIONS = (Entry("docs/methods/README.md", "repeng run --benign NAME", "an option with what it takes, not a command"),)
+"""Inline commands that parse and are yet none to be typed."""
+
+EXIT_CODES: dict[tuple[str, str], int] = {}
+"""By page and text of a command, the code that the page says it exits with, where that is not 0."""
+
+FOREIGN_OPTIONS = {
+    "--shape": "perf/capture.py",
+    "--each": "perf/capture.py",
+    "--shifts": "tools.layer_study",
+    "--model_dir": "train.py of GENIES' folder protocol",
+    "--test_distribution_dirs": "train.py of GENIES' folder protocol",
+    "--output_paths": "eval.py of GENIES' folder protocol",
+    "--variant": "perf/tuning_presets.py",
+}
+"""Options of other programs that sentences name, and whose they are."""
