@@ -104,8 +104,6 @@ def _areas(size: dict[str, Any], share: float) -> dict[str, Any]:
 def _line_styles(layers: list[dict[str, Any]], style: Style, rows: list[dict[str, Any]], facet: str | None) -> None:
     """Give lines that colour alone tells apart a dash each, in the legend too.
 
-    A line that is dashed for another reason, which would then be taken for another method's, is left out.
-
     Args:
         layers: of a panel.
         style: whose dashes.
@@ -117,10 +115,7 @@ def _line_styles(layers: list[dict[str, Any]], style: Style, rows: list[dict[str
     if not style.dashes or not lines or any("field" in encoding.get("shape", {}) for encoding in encodings):
         return
     for line in lines:
-        mark, colour = line["mark"], line["encoding"]["color"]
-        if isinstance(mark, dict) and "strokeDash" in mark:
-            mark |= {"opacity": 0, "strokeWidth": 0}
-            continue
+        colour = line["encoding"]["color"]
         names = colour["scale"]["domain"]
         dashes = [list(style.dashes[place % len(style.dashes)]) for place in range(len(names))]
         dash = {name: colour[name] for name in ("field", "type", "sort", "title", "legend") if name in colour}
