@@ -75,9 +75,7 @@ def _picture(place: str, title: str, chosen: Shifts, kind: str) -> Picture:
         for number, probe in enumerate(probes, start=1)
         if probe not in leading
     )
-    caption = (
-        f"The {MOST_TOGETHER} of {len(probes)} probes with the highest means here; each other one below. {caption}"
-    )
+    caption = f"The {MOST_TOGETHER} of {len(probes)} probes with the highest means here; the others below. {caption}"
     return Picture(place, title, caption, sweep_chart(first), _grid(chosen), more)
 
 

@@ -91,10 +91,9 @@ def matrix_chart(
     cells = _cells(names, targets, accuracy, intervals, n, layers)
     cells = cells.assign(row=cells[FITTED].map(of_row), column=cells[TESTED].map(of_column))
     places = [of_row[name] for name in rows], [of_column[name] for name in columns]
-    same = len(set(layers)) == 1
-    said = f" (at layers {layers[0]})" if same else " (at layers)" if layers else ""
+    down_title = [FITTED, *(["(at layers)"] if len(set(layers)) > 1 else [])]
     counted = "" if not n else " (pairs)" if shown == "pair accuracy" else " (n)"
-    panels = [_accuracies(cells, *places, called, f"{FITTED}{said}", f"{TESTED}{counted}")]
+    panels = [_accuracies(cells, *places, called, down_title, f"{TESTED}{counted}")]
     if cosine is not None:
         tall = bool(intervals) and max(len(names), len(targets)) <= WITH_INTERVALS
         panels.append(_cosines(names, cosine, rows, cosine_of, tall=tall))
@@ -181,7 +180,7 @@ def _cells(
 
 
 def _accuracies(
-    cells: pd.DataFrame, down: list[str], across: list[str], called: str, down_title: str, across_title: str
+    cells: pd.DataFrame, down: list[str], across: list[str], called: str, down_title: list[str], across_title: str
 ) -> Any:
     """The accuracies as a heat map, with their intervals where there is room."""
     most = max(len(down), len(across))
@@ -244,7 +243,11 @@ def _sizes(most: int, *, wide: bool) -> tuple[int, int, int | None]:
 
 def _subtitle(shown: str, intervals: Sequence[Sequence[Interval]], most: int, layers: Sequence[str]) -> list[str]:
     """What the figures are, in a line or two."""
-    chosen = "; each row at the layers that its own held-out examples chose" if len(set(layers)) > 1 else ""
+    chosen = ""
+    if layers:
+        same = f"every row at layers {layers[0]}" if "-" in layers[0] or "," in layers[0] else f"at layer {layers[0]}"
+        own = "each row at the layers that its own held-out examples chose"
+        chosen = f"; {same if len(set(layers)) == 1 else own}"
     lines = [f"{shown} on test splits{chosen}; outlined: fitted on the same distribution"]
     known = [end for row in intervals for end in row if None not in end]
     if known:

@@ -73,7 +73,7 @@ class WideTable:
         """What each column needs so that no line of it is folded."""
         rows = [row for row in self.rows if len(row) > 1]
         columns = [[Text(head), *(row[place] for row in rows)] for place, head in enumerate(self.heads)]
-        return [max(line.cell_len for text in column for line in text.split()) for column in columns]
+        return [max((line.cell_len for text in column for line in text.split()), default=0) for column in columns]
 
     def _block(self, places: Sequence[int], widths: Sequence[int]) -> RenderResult:
         """These columns, with every title in a line of its own."""
