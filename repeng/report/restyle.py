@@ -11,7 +11,7 @@ DATA = ("data", "datasets", "config", "$schema")
 """What is not drawn."""
 LENGTHS = (
     *("fontSize", "labelFontSize", "titleFontSize", "subtitleFontSize"),
-    *("width", "height", "step", "offset", "spacing", "cornerRadius", "dx", "dy"),
+    *("width", "height", "step", "offset", "spacing", "row", "column", "cornerRadius", "dx", "dy"),
 )
 OF_LABELS = ("minExtent", "maxExtent", "labelLimit")
 """Lengths that follow the size of labels."""
@@ -62,6 +62,8 @@ def _converted(node: Any, style: Style, swaps: dict[str, str], key: str = "", ki
     """
     factor = style.text / SCREEN.text
     if isinstance(node, dict):
+        if key == "legend":
+            node = {name: value for name, value in node.items() if name != "orient"}
         mark = node.get("mark", node.get("type", ""))
         kind = str(mark.get("type", "")) if isinstance(mark, dict) else kind if "mark" not in node else str(mark)
         kind = str(node.get("shape", node["type"])) if key == "mark" else kind

@@ -23,8 +23,8 @@ class StudyMatrix:
 
     Attributes:
         method: its name.
-        frame: one row a cell, with `source`, `target`, `figure`, `accuracy`, `accuracy_low`, `accuracy_high`. A
-            source's own test split has no interval.
+        frame: one row a cell, with `source`, `target`, `figure`, `accuracy`, `accuracy_low`, `accuracy_high`. On a
+            source's own test split there is no interval.
     """
 
     method: str

@@ -130,7 +130,7 @@ def test_probes_on_paper_differ_in_their_dashes_and_the_legend_shows_them(
     dashes = dashed["encoding"]["strokeDash"]["scale"]["range"]
     assert len(dashes) == len({tuple(dash) for dash in dashes}) == 2
     # What is held out is dotted on a screen, which would be taken for a probe's dash.
-    assert [line["mark"]["strokeWidth"] for line in lines if line is not dashed] == [0]
+    assert all(line["mark"]["strokeWidth"] == 0 for line in lines if line is not dashed)
     svg = save_chart(drawn("sweep", "paper").chart, tmp_path / "sweep.svg").read_text()
     assert re.search(r'role-legend-symbol.*?stroke-dasharray="5,2"', svg)
 
