@@ -52,7 +52,7 @@ class Panel:
         if self.rows is None and not self.placed:
             self.view["height"] = max(LOWEST, self.height * factor)
         elif self.columns is not None:
-            self.view["height"] = min(self.height, max(self.least_height, self.height * factor))
+            self.view["height"] = max(self.least_height, self.height * min(1.0, factor))
 
     def heighten(self, factor: float) -> None:
         """Set the height to so many times what it was, and the marks that are as high as a row with it."""

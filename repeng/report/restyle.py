@@ -147,23 +147,23 @@ def _heat(view: dict[str, Any], style: Style) -> None:
     cells = [layer["encoding"]["color"] for layer in layers if _is_heat(layer, style)]
     if not cells:
         return
-    height = view.get("height")
+    texts = [layer for layer in layers if isinstance(layer.get("mark"), dict) and layer["mark"].get("type") == "text"]
+    height, share = view.get("height"), style.rows if len(texts) < 2 else 1.0
     if isinstance(height, dict):
-        view["height"] = {"step": height["step"] * style.rows}
+        view["height"] = {"step": height["step"] * share}
     elif height is not None:
-        view["height"] = height * style.rows
+        view["height"] = height * share
     colour = cells[0]
     colour["scale"]["interpolate"] = "lab"
     colour["legend"] = {"values": colour["scale"]["domain"], **(colour.get("legend") or {})}
     test = _dark_test(f"datum.{colour['field']}", colour["scale"]["domain"], style.heat)
-    for layer in layers:
-        mark, encoding = layer.get("mark"), layer.get("encoding", {})
-        if isinstance(mark, dict) and mark.get("type") == "text":
-            encoding["color"] = {"condition": {"test": test, "value": "white"}, "value": "black"}
-            if style.bare and encoding.get("text", {}).get("field") == colour["field"]:
-                encoding.pop("text")
-                shown = f"format(datum.{colour['field']}, '.2f')"
-                mark["text"] = {"expr": f"replace(replace({shown}, /^(-|−)?0\\./, '$1.'), '1.00', '1.0')"}
+    for layer in texts:
+        mark, encoding = layer["mark"], layer["encoding"]
+        encoding["color"] = {"condition": {"test": test, "value": "white"}, "value": "black"}
+        if style.bare and encoding.get("text", {}).get("field") == colour["field"]:
+            encoding.pop("text")
+            shown = f"format(datum.{colour['field']}, '.2f')"
+            mark["text"] = {"expr": f"replace(replace({shown}, /^(-|−)?0\\./, '$1.'), '1.00', '1.0')"}
 
 
 def _is_heat(layer: dict[str, Any], style: Style) -> bool:
