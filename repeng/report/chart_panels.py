@@ -12,6 +12,8 @@ from repeng.report.style import Style
 DISCRETE = ("nominal", "ordinal")
 SHORT, FULL, SIGN, INTERVAL = 1.39, 1.95, 0.58, 4.5
 """Widths of `.97`, of `0.97`, of a minus and of `0.91–0.97`, as shares of the font's size."""
+CHARACTER = 0.54
+"""Mean width of a character, as a share of the font's size."""
 BARE_CELL = 5.0
 """Least width and height of a cell without a figure, in pixels."""
 LINE = 1.3
@@ -50,7 +52,7 @@ class Panel:
         if self.rows is None and not self.placed:
             self.view["height"] = max(LOWEST, self.height * factor)
         elif self.columns is not None:
-            self.view["height"] = min(self.height, max(self.least_height, self.height * factor))
+            self.view["height"] = max(self.least_height, self.height * min(1.0, factor))
 
     def heighten(self, factor: float) -> None:
         """Set the height to so many times what it was, and the marks that are as high as a row with it."""
@@ -75,7 +77,7 @@ def _panel(view: dict[str, Any], data: list[dict[str, Any]], style: Style) -> Pa
         if isinstance(view.get(side), dict):
             view[side] = view[side]["step"] * (count or 1)
     cell = _least_cell(view, style)
-    least_width = style.panel if columns is None else columns * cell
+    least_width = max(style.panel, _words(view, data)) if columns is None else columns * cell
     least_height = LOWEST if rows is None else rows * _least_row(view, style)
     marks = [layer["mark"] for layer in nodes(view) if isinstance(layer.get("mark"), dict)]
     sizes = tuple(
@@ -116,6 +118,19 @@ def _least_cell(view: dict[str, Any], style: Style) -> float:
         for layer in _texts(view)
     ]
     return max(widths, default=BARE_CELL)
+
+
+def _words(view: dict[str, Any], data: list[dict[str, Any]]) -> float:
+    """Width of the longest name that is written in a panel."""
+    named = [layer for layer in _texts(view) if _is_words(layer)]
+    return max(
+        (
+            CHARACTER * float(layer["mark"].get("fontSize", 11)) * len(str(name))
+            for layer in named
+            for name in values(layer["encoding"]["text"]["field"], data)
+        ),
+        default=0.0,
+    )
 
 
 def _least_row(view: dict[str, Any], style: Style) -> float:

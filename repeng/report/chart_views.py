@@ -24,7 +24,7 @@ def views(
 ) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Every view of a specification but layers, with the rows of its data: its own, or of what it stands in."""
     known = spec.get("datasets", {}) if known is None else known
-    rows = _rows(spec, known) or rows or next((_rows(layer, known) for layer in spec.get("layer", ())), [])
+    rows = _rows(spec, known) or rows or [row for layer in spec.get("layer", ()) for row in _rows(layer, known)]
     yield spec, rows
     for group in GROUPS:
         for child in [spec[group]] if group == "spec" and group in spec else spec.get(group, ()):
@@ -48,4 +48,4 @@ def _rows(view: dict[str, Any], known: dict[str, Any]) -> list[dict[str, Any]]:
 
 def values(field: str, rows: list[dict[str, Any]]) -> list[Any]:
     """The values of a column, each once, as they first come."""
-    return list(dict.fromkeys(row.get(field) for row in rows))
+    return list(dict.fromkeys(row[field] for row in rows if field in row))

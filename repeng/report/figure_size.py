@@ -10,12 +10,10 @@ from copy import deepcopy
 from typing import Any
 
 from repeng.errors import BadInput, RepengError
-from repeng.report.chart_panels import DISCRETE, panels_of
+from repeng.report.chart_panels import CHARACTER, DISCRETE, panels_of
 from repeng.report.chart_views import facet_names, nodes
 from repeng.report.style import Style
 
-CHARACTER = 0.54
-"""Mean width of a character, as a share of the font's size."""
 SYMBOL = 34.0
 """Width of a legend's symbol with the space about it, in pixels."""
 ARROW = " → "
@@ -185,15 +183,24 @@ def _fold_headers(spec: dict[str, Any]) -> None:
 
 
 def _fold_legends(spec: dict[str, Any], style: Style, width: float) -> None:
-    """Legends below the picture in as many columns as fit."""
+    """Legends in as many columns as fit: the longest below the picture, others above it, for they cannot be stacked."""
     if style.legend != "bottom":
         return
+    legends: dict[str, list[dict[str, Any]]] = {}
     for view in nodes(spec):
         for encoding in (view.get("encoding", {}).get(channel, {}) for channel in IN_LEGENDS):
-            legend = encoding.get("legend", {})
-            if legend is None or encoding.get("type") not in DISCRETE or "domain" not in encoding.get("scale", {}):
-                continue
-            names = [str(name) for name in encoding["scale"]["domain"]]
-            entry = SYMBOL + CHARACTER * style.text * max(map(len, names), default=0)
-            columns = max(1, min(len(names), int(width / entry)))
-            encoding["legend"] = {**legend, "columns": min(columns, legend.get("columns", columns))}
+            known = encoding.get("type") in DISCRETE and "domain" in encoding.get("scale", {})
+            if known and encoding.get("legend", {}) is not None:
+                legends.setdefault(encoding["field"], []).append(encoding)
+    entries = {
+        field: SYMBOL + CHARACTER * style.text * max(len(str(name)) for name in found[0]["scale"]["domain"])
+        for field, found in legends.items()
+    }
+    longest = max(legends, key=lambda field: len(legends[field][0]["scale"]["domain"]), default="")
+    for field, found in legends.items():
+        above = [other for other in legends if other not in (field, longest)]
+        room = width if field == longest else width - sum(entries[other] for other in above)
+        columns = max(1, min(len(found[0]["scale"]["domain"]), int(room / entries[field])))
+        for encoding in found:
+            side = {} if field == longest else {"orient": "top"}
+            encoding["legend"] = {**(encoding.get("legend") or {}), "columns": columns, **side}

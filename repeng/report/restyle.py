@@ -11,7 +11,7 @@ DATA = ("data", "datasets", "config", "$schema")
 """What is not drawn."""
 LENGTHS = (
     *("fontSize", "labelFontSize", "titleFontSize", "subtitleFontSize"),
-    *("width", "height", "step", "offset", "spacing", "cornerRadius", "dx", "dy"),
+    *("width", "height", "step", "offset", "spacing", "row", "column", "cornerRadius", "dx", "dy"),
 )
 OF_LABELS = ("minExtent", "maxExtent", "labelLimit")
 """Lengths that follow the size of labels."""
@@ -62,6 +62,8 @@ def _converted(node: Any, style: Style, swaps: dict[str, str], key: str = "", ki
     """
     factor = style.text / SCREEN.text
     if isinstance(node, dict):
+        if key == "legend":
+            node = {name: value for name, value in node.items() if name != "orient"}
         mark = node.get("mark", node.get("type", ""))
         kind = str(mark.get("type", "")) if isinstance(mark, dict) else kind if "mark" not in node else str(mark)
         kind = str(node.get("shape", node["type"])) if key == "mark" else kind
@@ -140,23 +142,23 @@ def _heat(view: dict[str, Any], style: Style) -> None:
     cells = [layer["encoding"]["color"] for layer in layers if _is_heat(layer, style)]
     if not cells:
         return
-    height = view.get("height")
+    texts = [layer for layer in layers if isinstance(layer.get("mark"), dict) and layer["mark"].get("type") == "text"]
+    height, share = view.get("height"), style.rows if len(texts) < 2 else 1.0
     if isinstance(height, dict):
-        view["height"] = {"step": height["step"] * style.rows}
+        view["height"] = {"step": height["step"] * share}
     elif height is not None:
-        view["height"] = height * style.rows
+        view["height"] = height * share
     colour = cells[0]
     colour["scale"]["interpolate"] = "lab"
     colour["legend"] = {"values": colour["scale"]["domain"], **(colour.get("legend") or {})}
     test = _dark_test(f"datum.{colour['field']}", colour["scale"]["domain"], style.heat)
-    for layer in layers:
-        mark, encoding = layer.get("mark"), layer.get("encoding", {})
-        if isinstance(mark, dict) and mark.get("type") == "text":
-            encoding["color"] = {"condition": {"test": test, "value": "white"}, "value": "black"}
-            if style.bare and encoding.get("text", {}).get("field") == colour["field"]:
-                encoding.pop("text")
-                shown = f"format(datum.{colour['field']}, '.2f')"
-                mark["text"] = {"expr": f"replace(replace({shown}, /^(-|−)?0\\./, '$1.'), '1.00', '1.0')"}
+    for layer in texts:
+        mark, encoding = layer["mark"], layer["encoding"]
+        encoding["color"] = {"condition": {"test": test, "value": "white"}, "value": "black"}
+        if style.bare and encoding.get("text", {}).get("field") == colour["field"]:
+            encoding.pop("text")
+            shown = f"format(datum.{colour['field']}, '.2f')"
+            mark["text"] = {"expr": f"replace(replace({shown}, /^(-|−)?0\\./, '$1.'), '1.00', '1.0')"}
 
 
 def _is_heat(layer: dict[str, Any], style: Style) -> bool:

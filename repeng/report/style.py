@@ -75,7 +75,7 @@ class Style:
             "view": {"stroke": self.grid, "strokeWidth": self.rules},
             "rule": {"strokeWidth": self.rules},
             "facet": {"spacing": 10},
-            "axis": {**text, **rules, **widths, **labels, "tickSize": 3, "titlePadding": 3},
+            "axis": {**text, **rules, **widths, **labels, "labelSeparation": 4, "tickSize": 3, "titlePadding": 3},
             "legend": {
                 **text,
                 **columns,
@@ -146,7 +146,7 @@ PAPER = Style(
     ),
     legend="bottom",
     bare=True,
-    panel=58 * POINT,
+    panel=54 * POINT,
     width=3.3 * PIXELS["in"],
 )
 
