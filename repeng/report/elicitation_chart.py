@@ -57,9 +57,9 @@ def elicitation_plot(frame: pd.DataFrame) -> Any:
     both = shifts.dropna(subset=[figure for _, figure in _MARKS])
     ahead = both["target_tuned_capability"] >= both["baseline_accuracy"]
     bands = both.assign(between=ahead.map({True: ROOM, False: BEYOND}))
-    panels = [_panel(str(name), own, methods) for name, own in rows.groupby("panel", sort=False)]
-    shown = accuracy_name(frame, pairs="pair accuracy")
     known = in_order(marks["mark"])
+    panels = [_panel(str(name), own, methods, known) for name, own in rows.groupby("panel", sort=False)]
+    shown = accuracy_name(frame, pairs="pair accuracy")
     title = alt.TitleParams(
         text=f"Elicitation: {shown} next to {' and '.join(known)}" if known else f"{_capital(shown)} of each method",
         subtitle=[f"points: {shown} with its 95 % interval; dotted: chance"],
@@ -102,7 +102,7 @@ def _block(methods: list[str]) -> float:
     return NAME + ROW * len(methods) + BETWEEN
 
 
-def _panel(name: str, rows: pd.DataFrame, methods: list[str]) -> Any:
+def _panel(name: str, rows: pd.DataFrame, methods: list[str], known: list[str]) -> Any:
     height = _block(methods) * rows["shift"].nunique() - BETWEEN / 2
     down = alt.Scale(domain=[0, height], reverse=True, nice=False, zero=False)
     ticks = alt.Axis(orient="top", values=[0, 0.25, 0.5, 0.75, 1], format=".2f", title=None, domain=False)
@@ -134,9 +134,9 @@ def _panel(name: str, rows: pd.DataFrame, methods: list[str]) -> Any:
         x=alt.X("accuracy:Q", **across),
         shape=shape_by("method", methods, legend=legend),
     )
-    known = [figure for _, figure in _MARKS if rows[figure].notna().any()]
-    bands = [_band(drawn_from("bands"), across, upright)] if len(known) == 2 else []
-    marks = [_mark(drawn_from("marks"), across, upright)] if known else []
+    here = [figure for _, figure in _MARKS if rows[figure].notna().any()]
+    bands = [_band(drawn_from("bands"), across, upright)] if len(here) == 2 else []
+    marks = [_mark(drawn_from("marks"), across, upright, known)] if here else []
     layers = [*bands, names, chance, *marks, bars, points]
     return alt.layer(*layers).properties(width=WIDTH, height=height, title=panel_title(name))
 
@@ -153,12 +153,12 @@ def _band(base: Any, across: dict[str, Any], upright: dict[str, Any]) -> Any:
     )
 
 
-def _mark(base: Any, across: dict[str, Any], upright: dict[str, Any]) -> Any:
-    """An upright line a shift for the capability, thick, and for the baseline, thin and dashed."""
+def _mark(base: Any, across: dict[str, Any], upright: dict[str, Any], known: list[str]) -> Any:
+    """An upright line a shift for the capability, thick, and for the baseline, thin and dashed, as far as known."""
     dash, width = (
         alt.Scale(domain=[what for what, _ in _MARKS], range=looks) for looks in ([[1, 0], [3, 2]], [3, 1.6])
     )
-    legend = _key("stroke", symbolSize=300)
+    legend = _key("stroke", symbolSize=300, values=known)
     return base.mark_rule(color=INK).encode(
         x=alt.X("value:Q", **across),
         strokeDash=alt.StrokeDash("mark:N", scale=dash, title=None, legend=legend),

@@ -72,6 +72,10 @@ def _converted(node: Any, style: Style, swaps: dict[str, str], key: str = "", ki
         }
         if key == "size":
             changed = _areas(changed, style.points)
+        # Not by a configuration of rules: the renderer would prefer it to an encoded width.
+        if mark and kind == "rule" and "mark" in node and "strokeWidth" not in node.get("encoding", {}):
+            own = mark if isinstance(mark, dict) else {"type": mark}
+            changed["mark"] = {"strokeWidth": style.rules} | _converted(own, style, swaps, "mark")
         return changed
     if isinstance(node, list):
         return [_converted(value, style, swaps, key, kind) for value in node]

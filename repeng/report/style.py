@@ -73,7 +73,6 @@ class Style:
             "background": "white",
             "padding": 1,
             "view": {"stroke": self.grid, "strokeWidth": self.rules},
-            "rule": {"strokeWidth": self.rules},
             "facet": {"spacing": 10},
             "axis": {**text, **rules, **widths, **labels, "labelSeparation": 4, "tickSize": 3, "titlePadding": 3},
             "legend": {

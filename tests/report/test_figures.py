@@ -6,19 +6,22 @@ import json
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import vl_convert
 from figure_files import read_pdf
-from made_up_study import SHIFTS, make_layers, make_row, write_study
+from made_up_study import SHIFTS, make_layers, make_row, make_rows, write_study
 
 import repeng
 from repeng.errors import BadInput, UnknownName
-from repeng.report.charts import save_chart, sweep_chart
+from repeng.report.charts import elicitation_plot, save_chart, sweep_chart
 from repeng.report.figures import KINDS, Figure, make_figure, styled
+from repeng.report.frames import shift_frame
+from repeng.report.restyle import restyled
 from repeng.report.style import PAPER, SCREEN
 from repeng.results import write_layers, write_results
 
@@ -263,3 +266,21 @@ def test_a_study_of_every_distribution_against_every_one_has_a_matrix(tmp_path: 
     assert figure.caption.startswith("Pair accuracy of mms on 2 shifts")
     figures = [text for text in texts_of(figure.chart, tmp_path) if re.fullmatch(r"0\.\d\d", text)]
     assert sorted(figures) == ["0.70", "0.70", "0.90", "0.90"]
+
+
+def test_on_paper_the_capability_is_a_thicker_line_than_the_baseline() -> None:
+    rows = [replace(row, baseline_accuracy=0.6) for row in make_rows(METHODS, capability=0.95)]
+    spec = restyled(elicitation_plot(shift_frame(rows)).to_dict(), PAPER)
+    svg = vl_convert.vegalite_to_svg(spec)
+
+    def widths(mark: str) -> set[str]:
+        return set(re.findall(rf'aria-label="shift:[^"]*; {mark}:[^>]*stroke-width="([\d.]+)"', svg))
+
+    (capability,), (baseline,) = widths("target-tuned capability"), widths("zero-shot baseline")
+    assert float(capability) > 1.5 * float(baseline)
+
+
+def test_the_elicitation_picture_has_keys_for_the_marks_that_are_known_alone() -> None:
+    rows = [replace(row, baseline_accuracy=None) for row in make_rows(METHODS, capability=0.95)]
+    texts = re.findall(r">([^<]+)</text>", vl_convert.vegalite_to_svg(elicitation_plot(shift_frame(rows)).to_dict()))
+    assert "target-tuned capability" in texts and "zero-shot baseline" not in texts
