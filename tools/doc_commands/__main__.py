@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,10 +53,11 @@ def _run_all(asked: list[Path], place: Path) -> int:
         name, text = str(page.relative_to(ROOT)), page.read_text(encoding="utf-8")
         problems += [*unknown_options(pieces_of(text, name), text, name), *missing_files(text, name)]
 
-    def made(command: str, folder: Path) -> None:
-        code, _, said = run_command(command, folder)
-        if code:
-            raise SystemExit(f"a stand-in could not be made: {command}\n{said}")
+    def made(commands: list[str], folder: Path) -> None:
+        with ProcessPoolExecutor(2, mp_context=FORK) as pool:
+            for command, (code, _, said) in zip(commands, pool.map(run_command, commands, repeat(folder)), strict=True):
+                if code:
+                    raise SystemExit(f"a stand-in could not be made: {command}\n{said}")
 
     shutil.rmtree(place / "pages", ignore_errors=True)
     if not (place / stand_ins.MADE).is_file():

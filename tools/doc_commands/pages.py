@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = re.compile(r"(?:\$ )?((?:repeng|make|pip|python3?|\.venv/bin/\S+|[A-Z_]+=\S+ \S+)(?: .*)?)$")
+COMMAND = re.compile(r"(?:\$ )?(?:[A-Z_]+=\S+ )*((?:repeng|make|pip|python3?|\.venv/bin/\S+)(?: .*)?)$")
 INLINE = re.compile(r"(?<!`)`(repeng [^`]+)`(?!`)")
 PROSE = re.compile(r"\s{3,}(?![-\s])")
 """After three blanks stands what a command is for, unless it is one of its options."""

@@ -53,7 +53,7 @@ def run_page(page: Path, place: Path) -> list[Outcome]:
     text = page.read_text(encoding="utf-8")
     pieces = pieces_of(text, name)
     folder = stand_ins.lay(name, text, place)
-    stand_ins.shorten_benchmarks(name)
+    stand_ins.shorten_benchmarks()
     python, done = Interpreter(folder), set[str]()
     found = []
     try:

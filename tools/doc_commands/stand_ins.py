@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,10 @@ TEMPLATE = (
     "{% for m in messages %}[{{ m.role }}]{{ '\\n' }}{{ m.content | trim + '</s>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}[assistant]{{ '\\n' }}{% endif %}"
 )
+
+
+Run = Callable[[list[str], Path], None]
+"""Runs commands in a folder, two at a time."""
 
 
 class Word(NamedTuple):
@@ -64,9 +68,6 @@ MADE_BY_THE_PAGE = {
 PRELUDES = {"README.md": ("docs/python.md", 0)}
 """By page the Python block (of which page, and which of its blocks) that makes the texts which its Python takes."""
 
-FIRST_EXAMPLES = {"docs/tuning.md": 24}
-"""By page how many examples of each split the embedded benchmark has, where Python would take minutes with all."""
-
 KEPT = {"mini": (("facts", "myths"), ("arithmetic", "multiplication"))}
 GENIES_KEPT = (("alpaca_easy", "alpaca_hard"), ("code_easy", "code_hard"))
 """Shifts of the benchmarks that are run: all of them would take minutes each."""
@@ -88,8 +89,8 @@ def as_run(text: str) -> str:
     return text
 
 
-def shorten_benchmarks(page: str) -> None:
-    """In this process: of every benchmark of a name a few shifts, and where a page's Python takes all, few examples."""
+def shorten_benchmarks() -> None:
+    """In this process: of every named benchmark a few shifts, and of all the embedded data a few examples of these."""
     from repeng.benchmarks import loaded, mini
     from repeng.benchmarks.shift_lists import BENCHMARKS, get_benchmark
 
@@ -101,10 +102,16 @@ def shorten_benchmarks(page: str) -> None:
         kept = tuple(shift for shift in found.shifts if (shift.source, shift.target) in pairs)
         return replace(found, shifts=kept or found.shifts[:2])
 
+    whole = mini.mini_distributions
+    here = few("mini").distributions
+
+    def first(seed: int = 0, names: Sequence[str] | None = None, limit: int | None = None) -> Any:
+        if names is not None:
+            return whole(seed, names, limit)
+        return whole(seed, here, min(limit or EXAMPLES, EXAMPLES))
+
     vars(loaded)["get_benchmark"] = few
-    if page in FIRST_EXAMPLES:
-        whole = mini.mini_distributions
-        vars(mini)["mini_distributions"] = lambda *a, **b: whole(*a, **{"limit": FIRST_EXAMPLES[page], **b})
+    vars(mini)["mini_distributions"] = first
 
 
 def environment(place: Path) -> None:
@@ -123,12 +130,12 @@ def environment(place: Path) -> None:
     sys.path.insert(0, str(place / "wheels"))
 
 
-def make(place: Path, run: Callable[[str, Path], None]) -> None:
+def make(place: Path, run: Run) -> None:
     """Make everything once: `place/home` with hub and fetched data, and `place/shelf`, from which pages take.
 
     Args:
         place: an empty folder.
-        run: runs a command in a folder; for the studies and the store that pages begin with.
+        run: runs commands in a folder, two at a time; for the studies and the store that pages begin with.
     """
     shelf = place / "shelf"
     shelf.mkdir(parents=True)
@@ -230,9 +237,9 @@ def _files(shelf: Path) -> None:
         {
             "messages": [
                 {"role": "user", "content": f"Is {n} more than 30?"},
-                {"role": "assistant", "content": "Yes, it is." if (n > 30) != (n % 3 == 0) else "No, it is not."},
+                {"role": "assistant", "content": "Yes, it is." if (n > 30) != (n % 2 == 0) else "No, it is not."},
             ],
-            "deceptive": n % 3 == 0,
+            "deceptive": n % 2 == 0,
         }
         for n in range(60)
     ]
@@ -282,27 +289,25 @@ def _evaluations(shelf: Path) -> None:
         shutil.copytree(root, shelf / other)
 
 
-def _commands(shelf: Path, run: Callable[[str, Path], None]) -> None:
+def _commands(shelf: Path, run: Run) -> None:
     """A store, a probe and finished studies, by the very commands."""
-    work = shelf.parent / "work"
-    work.mkdir()
-    shorten_benchmarks("")
-    short = "--limit 8 --fits 1 --nulls 0 --no-capability"
-    forms = (
-        "mms,mms(stimulus=truthfulness),cra,cra(stimulus=truthfulness_yes+truthfulness_no),logistic,zero-shot,length"
-    )
+    shorten_benchmarks()
     model = shelf / "M"
-    run("repeng cache --limit 8 --sites resid_post,hook_z --tokens last,response_mean,all", work)
-    run("repeng fit --store store --source facts --probe mms --out probe", work)
-    run(f'repeng run --limit 8 --methods "{forms},lora" --out OUT', work)
-    run(f"repeng run {short} --model {model} --methods mms,logistic,zero-shot,length --out OUT2 --store other", work)
-    genies = f"repeng run {short} --benchmark genies --methods mms,logistic,zero-shot,length"
-    run(f"{genies} --out GENIES_MINI --store other", work)
-    run(f"{genies} --out GENIES_SMOLLM2 --store other --model {model}", work)
+    own = "--limit 8 --methods mms,logistic,zero-shot,length --fits 1 --nulls 0 --no-capability"
+    forms = '"mms,mms(stimulus=truthfulness),lora,zero-shot,length"'
+    side_by_side = [
+        f"repeng run --limit 8 --methods {forms} --out OUT --store a",
+        "repeng cache --limit 8 --sites resid_post,hook_z --tokens last,response_mean,all",
+        f"repeng run {own} --model {model} --out OUT2 --store b",
+        f"repeng run {own} --benchmark genies --out GENIES_MINI --store c",
+        f"repeng run {own} --benchmark genies --model {model} --out GENIES_SMOLLM2 --store d",
+    ]
+    run(side_by_side, shelf)
+    run(["repeng fit --store store --source facts --probe mms --out probe"], shelf)
+    for store in "abcd":
+        shutil.rmtree(shelf / store)
     for made, names in (("OUT", ("OUT1", "OUT32", "RESULTS")), ("OUT2", ("OUT16",))):
         for name in names:
-            shutil.copytree(work / made, work / name)
-    shard = next((work / "store").glob("*/facts/*/plain.resid_post.all/shard-00000.safetensors"))
+            shutil.copytree(shelf / made, shelf / name)
+    shard = next((shelf / "store").glob("*/facts/*/plain.resid_post.all/shard-00000.safetensors"))
     shutil.copy2(shard, shelf / shard.name)
-    for made in ("store", "probe", "OUT", "OUT1", "OUT2", "OUT32", "OUT16", "RESULTS", "GENIES_MINI", "GENIES_SMOLLM2"):
-        shutil.move(work / made, shelf / made)

@@ -30,7 +30,6 @@ NOT_OURS = (
     Entry("", "python -m tools.", "hours of simulation or training; tests/tools run the tools on little"),
     Entry("", "python perf/", "benchmarks of speed, minutes each and of this machine alone"),
     Entry("CONTRIBUTING.md", ".venv/bin/", "tests and linters, which CI runs"),
-    Entry("CONTRIBUTING.md", "REPENG_GENIES=", "tests, which CI runs"),
 )
 """Kinds of command that are known and not run here."""
 
@@ -50,6 +49,7 @@ EXIT_CODES: dict[tuple[str, str], int] = {}
 """By page and text of a command, the code that the page says it exits with, where that is not 0."""
 
 FOREIGN_OPTIONS = {
+    "--no-deps": "pip",
     "--shape": "perf/capture.py",
     "--each": "perf/capture.py",
     "--shifts": "tools.layer_study",
