@@ -181,6 +181,10 @@ def cache(
     model: o.Model = "mini",
     benchmark: o.BenchmarkName = None,
     data: o.Data = None,
+    distributions: Annotated[
+        str,
+        typer.Option("--distributions", help="Of the data or benchmark these alone: comma-separated names, or all."),
+    ] = "all",
     store: o.Store = Path("store"),
     sites: Annotated[str, typer.Option("--sites", help="resid_post, hook_z, mlp_out or any hook site.")] = "resid_post",
     stimuli: Annotated[
@@ -250,6 +254,8 @@ def cache(
     )
     reading = o.reading(columns, positive, turn, group, chat)
     world = load_benchmark(benchmark, data, limit=limit, reading=reading, partial=bool(partial))
+    if distributions != "all":
+        world = world.only(o.names(distributions))
     splits = [split for distribution in world.distributions.values() for split in distribution.splits.values()]
     settings = ModelSettings(model, device, dtype, too_long, device_map)
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)

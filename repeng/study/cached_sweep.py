@@ -12,13 +12,15 @@ from jaxtyping import Float
 from repeng.errors import BadInput
 from repeng.methods.answers import by_layer
 from repeng.methods.base import Target
+from repeng.methods.named_probe import NamedProbe
 from repeng.methods.probes import FittedOnCache
 from repeng.probes.directions import unit_directions
 from repeng.probes.fitted import NO_HEAD, FittedProbe
 from repeng.probes.source import BLOCK_BYTES
 from repeng.results import AUROC, PAIR_ACCURACY, LayerRow, layer_rows
-from repeng.study.cached_data import Cached, opened
-from repeng.study.steps import cached_target, fit, probe_of, question_of
+from repeng.study.cached_data import Cached, CachedData, opened
+from repeng.study.lacking import check_captured
+from repeng.study.steps import cached_target, fit, parts_of, probe_of, question_of, spec_of
 
 
 def sweep(
@@ -59,9 +61,8 @@ def sweep(
     """
     data = opened(cached)
     targets = (targets,) if isinstance(targets, str) else targets
-    for target in targets:
-        data.find(target, "test")
     named = [probe_of(probe) for probe in (list(probes) if isinstance(probes, tuple | list) else [probes])]
+    check_probes(data, named, [(source, "train"), *((target, "test") for target in targets)], site=site, token=token)
     rows: list[LayerRow] = []
     for one in named:
         fitted = fit(data, source, one, site=site, token=token, seed=seed, block_bytes=block_bytes)
@@ -130,8 +131,8 @@ def transfer_matrix(
     if len(distributions) < 2:
         listing = ", ".join(distributions) or "none"
         raise BadInput(f"a transfer matrix needs 2 distributions or more; given {listing}")
-    for each in distributions:
-        data.find(each, "test")
+    both = [(each, split) for each in distributions for split in ("train", "test")]
+    check_probes(data, [named], both, site=site, token=token)
     fits = [fit(data, each, named, site=site, token=token, seed=seed) for each in distributions]
     place = int(np.mean([fitted.held_out_accuracy for fitted in fits], axis=0).argmax())
     accuracy: list[list[float]] = [[] for _ in distributions]
@@ -150,6 +151,20 @@ def transfer_matrix(
         stacked = np.stack([unit for unit in units if unit is not None])
         cosine = (stacked @ stacked.T).tolist()
     return Transfer(named.name, tuple(distributions), accuracy, cosine, fits[0].fitted_layers[place], tuple(figures))
+
+
+def check_probes(
+    data: CachedData,
+    probes: Sequence[NamedProbe],
+    splits: Sequence[tuple[str, str]],
+    *,
+    site: str | None,
+    token: str | None,
+) -> None:
+    """Refuse activations that lack some of what probes read at all layers; see `check_captured`."""
+    specs = [spec_of(named, site=site, token=token, seed=0, layers="auto") for named in probes]
+    own = [stimulus for named in probes for stimulus in named.reads]
+    check_captured(data, [parts_of(spec, data) for spec in specs], splits, own)
 
 
 def _figure(question: Target) -> str:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repeng.activations.capture import CaptureSummary, capture, keep_house
-from repeng.activations.store.files import LOGPROB, ActivationKey, SplitKey, split_key
-from repeng.activations.store.request import MissingActivations, Request, capture_record, needed
+from repeng.activations.store.files import LOGPROB, ActivationKey, MissingActivations, SplitKey, split_key
+from repeng.activations.store.request import Request, capture_record, needed
 from repeng.activations.store.store import Store
 from repeng.distributions.chat import require_chat_template
 from repeng.distributions.chat_form import ChatFormCounts
@@ -25,6 +25,7 @@ from repeng.distributions.stimuli import CHAT, Stimulus
 from repeng.errors import BadInput
 from repeng.methods.base import RequiredActivations
 from repeng.models.fingerprint import Identity, identify
+from repeng.models.sites import named_site
 
 if TYPE_CHECKING:
     from repeng.activations.sizes import ActivationsSize
@@ -314,9 +315,11 @@ def cache_needs(
 
     Raises:
         BadInput: no stimulus.
+        UnknownName: no model has such a site.
     """
     if not stimuli:
         raise BadInput("no stimulus to capture; name one or more, as plain")
+    sites = list(map(named_site, sites))
     needs = {RequiredActivations(stimulus, site, token) for stimulus in stimuli for site in sites for token in tokens}
     scored = [each for each in stimuli if each == stimuli[0] or each.name == CHAT] if logprob else []
     return frozenset(needs | set(map(RequiredActivations, scored)))

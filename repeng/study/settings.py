@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from repeng.distributions.known import PREFIX, data_name
 from repeng.distributions.reading import Reading, class_name
 from repeng.distributions.stimuli import FORMS, Form
-from repeng.errors import BadData, BadInput
+from repeng.errors import BadData, BadInput, choice_of, path_like
 from repeng.limits import LARGEST_SEED, SETTINGS_BYTES, read_bounded
 from repeng.methods.names import split_names, with_parameters
 from repeng.models.fingerprint import slug
@@ -183,7 +183,7 @@ class Study:
             try:
                 values = tomllib.loads(read_bounded(path, SETTINGS_BYTES).decode())
             except OSError as error:
-                raise BadInput(f"{path}: cannot read the study: {error.strerror}") from error
+                raise BadInput(f"{path}: cannot read the study: {error.strerror}{path_like(path)}") from error
             except BadData:
                 raise
             except (ValueError, RecursionError) as error:  # bytes that are no UTF-8, too long a number, deep brackets
@@ -195,8 +195,8 @@ class Study:
             key = ".".join(map(str, first["loc"]))
             given = key in flags
             if first["type"] == "unexpected_keyword_argument":
-                known = ", ".join(sorted(field.name for field in fields(cls)))
-                raise BadInput(f"{'' if given else f'{path}: '}unknown key {key!r}; choose from {known}") from error
+                choice = choice_of(key, [field.name for field in fields(cls)])
+                raise BadInput(f"{'' if given else f'{path}: '}unknown setting {key!r}; {choice}") from error
             where = f"--{key.replace('_', '-')}" if given else f"{path}: {key}"
             raise BadInput(f"{where} is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}") from error
 

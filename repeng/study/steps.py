@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from repeng.activations.capture import capture as capture_activations
 from repeng.activations.store.cached_split import CachedSplit
-from repeng.activations.store.files import SplitKey
+from repeng.activations.store.files import ActivationKey, SplitKey
 from repeng.activations.store.request import Request
 from repeng.activations.store.store import Store
 from repeng.benchmarks.loaded import load_named
@@ -23,13 +23,15 @@ from repeng.methods.base import Target
 from repeng.methods.named_probe import NamedProbe, check_token
 from repeng.methods.probes import CachedSource, FittedOnCache
 from repeng.metrics import Evaluation
+from repeng.models.sites import named_site
 from repeng.probes.fitted import FittedProbe
-from repeng.probes.fitting import fit_probe
+from repeng.probes.fitting import ProbeSpec, fit_probe
 from repeng.probes.selection import LayerChoice, check_layers
 from repeng.probes.sklearn_probe import as_probe
 from repeng.probes.source import BLOCK_BYTES
 from repeng.study.cached_data import Cached, CachedData, open_for, opened, siblings, versions_of
 from repeng.study.capture_plan import ModelSettings
+from repeng.study.lacking import check_captured, parts_read
 from repeng.version import __version__
 
 if TYPE_CHECKING:
@@ -134,9 +136,9 @@ def fit(
     if isinstance(layers, str):
         check_layers(layers, data.n_layers, data.model)
     named = probe_of(probe)
-    spec = named.spec(layers, seed=seed)
-    spec = replace(spec, site=site or spec.site, token=token or spec.token)
+    spec = spec_of(named, site=site, token=token, seed=seed, layers=layers)
     check_token(named.probe, spec.token)
+    check_captured(data, [parts_of(spec, data)], [(source, "train")], named.reads)
     split = data.split(source, "train")
     record = data.data_of(split.key)
     provenance = {
@@ -195,6 +197,7 @@ def cached_target(
         UnknownName, BadInput: as `evaluate`.
     """
     own = fitted.provenance
+    parts = parts_read(fitted.stimuli, fitted.token, fitted.reads(cached.n_layers))
     together = own.get("siblings", {}).get(split, []) if own.get("source") == target else []
     here = [key.data_hash for key in cached.splits() if key[:2] == (target, split) and key.data_hash in together]
     undecided = (target, split) not in cached.versions and len(here) == 1
@@ -205,6 +208,7 @@ def cached_target(
             f"{target}/{split} {cached.described(key)} is of another version of it; score the one that was read with "
             f"it ({', '.join(together)}), or fit on that version"
         )
+    check_captured(CachedData(cached.folder, {key[:2]: key.data_hash}, trust=cached.trust), [parts], [key[:2]])
     shared, total = _shared_prompts(fitted, cached, key)
     if shared is None:
         log.warning(
@@ -220,6 +224,17 @@ def cached_target(
             )
         log.warning("%s; its score there is no measure of how it generalises", found)
     return CachedSplit(cached, *key)
+
+
+def parts_of(spec: ProbeSpec, data: CachedData) -> dict[ActivationKey, tuple[int, ...]]:
+    """What is read of each split to fit a probe."""
+    return parts_read(spec.stimuli, spec.token, spec.readings(data.n_layers))
+
+
+def spec_of(named: NamedProbe, *, site: str | None, token: str | None, seed: int, layers: LayerChoice) -> ProbeSpec:
+    """What is to be fitted, with a site and token in place of the probe's own."""
+    spec = named.spec(layers, seed=seed)
+    return replace(spec, site=named_site(site) if site else spec.site, token=token or spec.token)
 
 
 def evaluation_provenance(fitted: FittedProbe, cached: CachedData, target: CachedSplit) -> dict[str, Any]:

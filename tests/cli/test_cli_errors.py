@@ -22,7 +22,7 @@ from repeng.errors import BadInput, sentence
 WRONG: list[tuple[str, list[str], str]] = [
     ("an unknown command", ["rnu"], "No such command"),
     ("an unknown flag", ["run", "--modle", "x"], "No such option"),
-    ("an unknown method", ["run", "--methods", "msm"], "unknown method 'msm'; choose from"),
+    ("an unknown method", ["run", "--methods", "msm"], "unknown method 'msm'; did you mean mms"),
     ("an unknown benchmark", ["run", "--benchmark", "gnies"], "gnies"),
     ("a benchmark without its data", ["run", "--benchmark", "genies", "--data", "{place}/data"], "are not there"),
     ("no such model", ["run", "--model", "./nowhere"], "./nowhere"),
