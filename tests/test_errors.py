@@ -14,7 +14,11 @@ from repeng.errors import UnknownName, path_like
     [
         ("logistc", ("mms", "logistic", "lda"), "did you mean logistic? Choose from lda, logistic, mms"),
         ("Facts", ("facts", "myths"), "did you mean facts? Choose from facts, myths"),
-        ("gnies", ("mini", "genies-all", "genies"), "did you mean genies or genies-all? Choose from genies, genies-all"),
+        (
+            "gnies",
+            ("mini", "genies-all", "genies"),
+            "did you mean genies or genies-all? Choose from genies, genies-all",
+        ),
         ("unlike", ("mms", "lat"), "choose from lat, mms"),
         ("any", (), "choose from (there are none)"),
     ],

@@ -179,18 +179,17 @@ def _known_sets() -> tuple[list[dict[str, str]], Table]:
     return plain, table
 
 
-def store_ls(
-    store: Annotated[Path, typer.Argument(help="Folder of a store.")] = Path("store"), json: o.Json = False
-) -> None:
+def store_ls(place: o.StorePlace = None, store: o.StoreOption = None, json: o.Json = False) -> None:
     """List captures and the parts that each holds."""
     from repeng.cli.show import store_listing
 
-    plain, table = store_listing(store)
+    plain, table = store_listing(o.store(place, store))
     Talk(json=json).result(plain, table)
 
 
 def store_verify(
-    store: Annotated[Path, typer.Argument(help="Folder of a store.")] = Path("store"),
+    place: o.StorePlace = None,
+    store: o.StoreOption = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Remove what is damaged, and nothing else; a capture makes it anew.")
     ] = False,
@@ -199,14 +198,15 @@ def store_verify(
     """Read every file again and check it against its checksum; the exit code is 1 where one is damaged."""
     from repeng.activations.store.store import Store
 
-    found = Store(store).verify(repair=repair)
+    folder = o.store(place, store)
+    found = Store(folder).verify(repair=repair)
     removed = sorted({str(damage.bad) for damage in found if damage.bad}) if repair else []
     lines = [f"removed {place}" for place in removed]
     lines += ["the command that captured it makes it anew"] if removed else []
     kept = sum(damage.bad is None for damage in found)
     lines += [f"{kept} left as they are: they may be whole, and cannot be read here and now"] if repair and kept else []
     Talk(json=json).result(
-        [str(damage) for damage in found], *(map(str, found) if found else [f"{store}: every part is whole"]), *lines
+        [str(damage) for damage in found], *(map(str, found) if found else [f"{folder}: every part is whole"]), *lines
     )
     if kept or (found and not repair):
         raise typer.Exit(1)
@@ -214,7 +214,8 @@ def store_verify(
 
 def store_rm(
     capture: Annotated[str, typer.Argument(help="Id of a capture, as `repeng store ls` lists it.")],
-    store: o.Store = Path("store"),
+    place: o.StorePlace = None,
+    store: o.StoreOption = None,
     distribution: Annotated[
         str | None, typer.Option("--distribution", help="Only this distribution's activations.")
     ] = None,
@@ -222,5 +223,5 @@ def store_rm(
     """Remove a capture, or one distribution of it."""
     from repeng.activations.store.store import Store
 
-    freed = Store(store).remove(capture, distribution)
+    freed = Store(o.store(place, store)).remove(capture, distribution)
     Talk().result(None, f"removed {capture}{f' of {distribution}' if distribution else ''}: {freed / 1e6:.1f} MB")

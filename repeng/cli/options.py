@@ -59,6 +59,8 @@ Group = Annotated[
     typer.Option("--group", help="Column of what is never parted and is resampled as one: a scenario, an author."),
 ]
 Store = Annotated[Path, typer.Option("--store", help="Folder that keeps the activations.")]
+StorePlace = Annotated[Path | None, typer.Argument(metavar="STORE", help="Folder of the store. \\[default: store]")]
+StoreOption = Annotated[Path | None, typer.Option("--store", help="The same, as other commands take it.")]
 CachedDataPlace = Annotated[
     str | None, typer.Option("--data", help="Which data is meant, where the store holds several versions of a name.")
 ]
@@ -103,14 +105,14 @@ DeviceMap = Annotated[
 ]
 Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16, to compute and to store in.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Every random choice follows from it.")]
-Layers = Annotated[
-    str,
-    typer.Option(
-        "--layers",
-        help="auto (the mean of the layers within a standard error of the best on held-out source pairs), "
-        "one-se (the earliest of them), top-k:N (the mean of the N best), average (of the best third), all, 3 or 4-8.",
-    ),
-]
+THESE_LAYERS = "3, 4-8 or 3,10-12"
+LAYER_RULES = (
+    "auto (the mean of the layers within a standard error of the best on held-out source pairs), one-se (the earliest "
+    "of them), top-k:N (the mean of the N best), average (of the best third), all (of every layer), or of these: "
+    f"{THESE_LAYERS}."
+)
+"""What `run` and `fit` choose layers by; `cache` takes `all` and layers alone."""
+Layers = Annotated[str, typer.Option("--layers", help=LAYER_RULES)]
 Site = Annotated[
     str | None, typer.Option("--site", help="Hook site to read, as resid_post or hook_z. \\[default: the probe's own]")
 ]
@@ -144,6 +146,15 @@ def reading(
 
     given = Reading.parse(columns, positive=positive, turn=turn, group=group, chat=chat)
     return None if given.says_nothing else given
+
+
+def store(place: Path | None, option: Path | None) -> Path:
+    """The one store that is named by its place or by --store."""
+    from repeng.errors import BadInput
+
+    if place is not None and option is not None and place != option:
+        raise BadInput(f"two stores, {place} and --store {option}; name one")
+    return place or option or Path("store")
 
 
 def names(text: str) -> tuple[str, ...]:

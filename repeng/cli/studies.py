@@ -45,7 +45,7 @@ def run(
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option("--layers", help="auto, top-k:N, average, all, one-se, 3 or 4-8. \\[default: auto]"),
+        typer.Option("--layers", help=f"{o.LAYER_RULES} \\[default: auto]"),
     ] = None,
     store: Annotated[
         Path | None, typer.Option("--store", help="Folder that keeps the activations. \\[default: store]")
@@ -111,7 +111,9 @@ def run(
     trust_store: Annotated[
         bool | None, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done and what of it would fail, and stop.")
+    ] = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -120,8 +122,9 @@ def run(
     With no argument: the embedded model on the embedded benchmark. Running it again does only what is not done yet.
     """
     from repeng.cli.show import caution_lines, plan_lines
-    from repeng.distributions.cautions import refuse
+    from repeng.distributions.cautions import refuse, sentences
     from repeng.errors import BadInput, RepengError
+    from repeng.study.cautions import failure_cautions
     from repeng.study.settings import Study
     from repeng.study.study import plan_study, run_study
 
@@ -163,9 +166,12 @@ def run(
     if not settings.strict:
         lines += caution_lines(plan.cautions)
     if dry_run:
-        talk.result(plan.as_dict(), *lines)
+        failed = failure_cautions(plan.impossible)
+        talk.result(plan.as_dict(), *lines, *sentences(failed))
         if settings.strict:
             refuse(plan.cautions, BadInput)
+        if failed:
+            raise typer.Exit(1)
         return
     for line in lines:
         talk.note(line)
@@ -205,7 +211,7 @@ def cache(
             "the response) or all:ROLE.",
         ),
     ] = "last",
-    layers: Annotated[str, typer.Option("--layers", help="all, 3 or 4-8.")] = "all",
+    layers: Annotated[str, typer.Option("--layers", help=f"all, or these: {o.THESE_LAYERS}.")] = "all",
     logprob: Annotated[bool, typer.Option(help="Keep each response's log-probability too.")] = True,
     partial: o.Partial = None,
     limit: o.Limit = None,
@@ -248,7 +254,7 @@ def cache(
     limit_bytes = parse_bytes(max_bytes)
     chosen = None if layers == "all" else parse_layers(layers)
     if isinstance(chosen, str):
-        raise BadInput(f"layers is {layers!r}; give all, a layer as 3, or a range as 4-8")
+        raise BadInput(f"layers is {layers!r}, which a fit chooses by; to capture give all, or {o.THESE_LAYERS}")
     needs = cache_needs(
         [get_stimulus(name) for name in o.stimuli(stimuli)], o.names(sites), o.names(tokens), logprob=logprob
     )

@@ -78,7 +78,13 @@ def get_probe(name: str, **params: Any) -> Probe:
         default = signature(cls).parameters[parameter].default
         if cls in CLASSES and isinstance(default, int | float):
             check_number(f"probe {cls.name!r}: {parameter}", value, default)
-    return cls(**params)
+    try:
+        return cls(**params)
+    except Exception as error:
+        if cls in CLASSES:
+            raise
+        where = cls.reference or cls.name
+        raise BadInput(f"{where}: its constructor fails: {type(error).__name__}: {error}") from error
 
 
 def probe_class(name: str) -> type[Probe]:

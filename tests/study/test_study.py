@@ -390,7 +390,7 @@ def test_every_preset_runs_and_only_what_it_reads_is_captured(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"methods": ("msm",)}, "unknown method 'msm'; choose from"),
+        ({"methods": ("msm",)}, "unknown method 'msm'; did you mean mms"),
         ({"layers": "9"}, "has layers 0 to 2"),
         ({"layers": "few"}, "give auto, all, top-k:N"),
         ({"benchmark": "nothing"}, "nothing"),
