@@ -72,6 +72,7 @@ def data_check(
     from repeng.distributions.load import list_distributions, load_distributions
     from repeng.distributions.understood import understand
 
+    talk = Talk(json=json)
     meaning = o.reading(columns, positive, turn, group, chat)
     problems = check_data(data, meaning)
     distributions = [] if problems else list(load_distributions(data, reading=meaning).values())
@@ -83,7 +84,7 @@ def data_check(
     verdict = (
         f"{len(problems)} problem(s)" if problems else f"no problem, {len(lines)} caution(s)" if lines else "all good"
     )
-    Talk(json=json).result(
+    talk.result(
         {
             "understood": [asdict(one) for one in taken_for],
             "problems": [asdict(one) for one in problems],

@@ -159,7 +159,7 @@ def write_genies(distribution: Distribution, directory: str | Path) -> None:
     folder = folder_of(distribution, directory)
     for split in distribution.splits.values():
         for number, example in enumerate(split.examples):
-            if not example.has_both or not example.prompt or example.group is not None or example.region != "response":
+            if not example.has_both or example.group is not None or example.region != "response":
                 raise BadInput(
                     f"{distribution.name}/{split.name}, example {number}, is a labelled text, or has a group, which "
                     "GENIES' format does not hold; write it as statements (--as statements)"

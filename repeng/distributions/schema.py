@@ -197,6 +197,12 @@ class Split:
         return np.array([seen.setdefault(example.own_group, len(seen)) for example in self.examples], dtype=np.int64)
 
     @cached_property
+    def has_one_prompt(self) -> bool:
+        """Whether its examples, of which there are several, all have the same prompt, which then tells none apart."""
+        prompts = {example.prompt if example.region == "response" else "" for example in self.examples}
+        return len(self.examples) > 1 and len(prompts) == 1 and prompts != {""}
+
+    @cached_property
     def units(self) -> Int[np.ndarray, " response"]:
         """What is never parted, of each response: its explicit group, known by the number of the group's first
         example; its example where it has none."""

@@ -256,10 +256,12 @@ def evaluation_provenance(fitted: FittedProbe, cached: CachedData, target: Cache
 def _shared_prompts(fitted: FittedProbe, cached: CachedData, target: SplitKey) -> tuple[int | None, int]:
     """How many of a target's prompts a probe was fitted on, None where nothing tells; and of how many.
 
-    Where an earlier version of repeng captured either, and noted no prompts, whole texts are compared.
+    Where an earlier version of repeng captured either, and noted no prompts, whole texts are compared; and so are they
+    where all examples have one prompt.
     """
     own, record = fitted.provenance, cached.data_of(target)
-    if record is not None and "prompts" in own:
+    one_for_all = record is not None and len(record.prompts) == len(own.get("prompts", ())) == 1
+    if record is not None and "prompts" in own and not one_for_all:
         return len({*record.prompts} & {*own["prompts"]}), len(record.prompts)
     source = SplitKey(str(own.get("source")), "train", str(own.get("data_hash")))
     if source not in cached.splits():
@@ -269,8 +271,9 @@ def _shared_prompts(fitted: FittedProbe, cached: CachedData, target: SplitKey) -
         cached.open(key, fitted.stimuli[0], fitted.site, fitted.token).index.responses for key in (source, target)
     )
     seen = {row.get("text_hash") for row in own_rows} - {None, ""}
-    groups = {row["group"] for row in rows if row.get("text_hash") in seen}
-    return len(groups) if seen else None, len({row["group"] for row in rows})
+    groups = [row["example"] if one_for_all else row["group"] for row in rows]
+    found = {group for group, row in zip(groups, rows, strict=True) if row.get("text_hash") in seen}
+    return len(found) if seen else None, len({*groups})
 
 
 def probe_of(given: Any) -> NamedProbe:
