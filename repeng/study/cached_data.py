@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from repeng.activations.store.cached_split import CachedSplit
-from repeng.activations.store.files import ActivationKey, MissingActivations, SplitKey
+from repeng.activations.store.files import MissingActivations, SplitKey
 from repeng.activations.store.store import Store, StoredCapture
+from repeng.activations.store.stored_capture import PLAIN
 from repeng.benchmarks.loaded import load_benchmark, load_named
 from repeng.benchmarks.shift_lists import get_benchmark
 from repeng.distributions.reading import Reading
@@ -62,8 +63,7 @@ class CachedData(StoredCapture):
             here = [key for key in self.splits() if key[:2] == (distribution, split)]
             parts = list(dict.fromkeys(part.key for key in here for part in self.contents()[key]))
             key = SplitKey(distribution, split, meant)
-            default = ActivationKey("plain", "resid_post", "last")
-            raise self.of_other_data([MissingActivations(key, part, ()) for part in parts or [default]])
+            raise self.of_other_data([MissingActivations(key, part, ()) for part in parts or [PLAIN]])
         return super().find(distribution, split, data_hash=meant)
 
     def is_other(self, distribution: str, split: str, data_hash: str | None = None) -> bool:

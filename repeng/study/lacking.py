@@ -51,7 +51,8 @@ def check_captured(
     lacking: list[MissingActivations] = []
     for names in dict.fromkeys(splits):
         other = data.is_other(*names)
-        key = SplitKey(*names, data.versions[names]) if other else data.find(*names)
+        meant = SplitKey(*names, data.versions[names]) if other else data.unfinished(*names)
+        key = meant or data.find(*names)
         for part, needed in wanted.items():
             folder = split_folder(data.folder, key) / part.folder
             held = set(read_index(folder).layers) if (folder / INDEX).is_file() else set()

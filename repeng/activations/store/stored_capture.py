@@ -27,6 +27,9 @@ from repeng.distributions.stimuli import Stimulus
 from repeng.errors import BadInput, StoreError, UnknownName
 from repeng.models.sites import canonical_site
 
+PLAIN = ActivationKey("plain", "resid_post", "last")
+"""What most probes read: captured where nobody says what else is wanted."""
+
 
 class StoredCapture:
     """One model's activations in a store.
@@ -94,10 +97,14 @@ class StoredCapture:
         Raises:
             UnknownName: nothing of that name, or of that version, is here.
             BadInput: several versions are here, and none was chosen; the message lists them.
+            StoreError: it was begun, and nothing of it is whole.
         """
         splits = self.splits()
         named = [key for key in splits if key[:2] == (distribution, split)]
         if not named:
+            if key := self.unfinished(distribution, split):
+                way_out = self.way_out([MissingActivations(key, PLAIN, ())])
+                raise StoreError(f"{self.id} holds nothing of {distribution}/{split} that is whole; {way_out}")
             of_it = {"/".join(key[:2]) for key in splits if key.distribution == distribution}
             if not of_it:
                 raise UnknownName(f"distribution in {self.id}", distribution, {key.distribution for key in splits})
@@ -113,6 +120,11 @@ class StoredCapture:
                 "data_hash)"
             )
         return found[0]
+
+    def unfinished(self, distribution: str, split: str) -> SplitKey | None:
+        """The split of these names, where nothing of it is whole, as after a repair; None of several versions."""
+        begun = [key for key in self.begun() if key[:2] == (distribution, split)]
+        return begun[0] if len(begun) == 1 and not self._folders(begun[0]) else None
 
     def described(self, split: Split | SplitKey) -> str:
         """A version of a split's data in words: its hash, its size, where and when it was read."""
@@ -306,7 +318,7 @@ class StoredCapture:
         folders = self._folders(split)
         if not folders:
             key = split_key(split)
-            way_out = self.way_out([MissingActivations(key, ActivationKey("plain", "resid_post", "last"), ())])
+            way_out = self.way_out([MissingActivations(key, PLAIN, ())])
             raise StoreError(f"{self.id} holds nothing of {key.distribution}/{key.split}; {way_out}")
         return self._checked(split, folders[0]).index
 
