@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from repeng.cli import data, look, probes, studies
+from repeng.cli.doctor import doctor
 from repeng.errors import RepengError, sentence
 from repeng.version import __version__
 
@@ -31,6 +32,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     *(studies.run, studies.cache),
     *(probes.fit, probes.score, probes.sweep, probes.matrix, probes.tune),
     *(look.rescore, look.compare, look.report, look.browse),
+    doctor,
 )
 DATA: tuple[Callable[..., None], ...] = (data.data_ls, data.data_check, data.data_fetch, data.data_export)
 STORE: tuple[Callable[..., None], ...] = (data.store_ls, data.store_verify, data.store_rm)

@@ -38,7 +38,20 @@ def test_every_command_and_option_is_explained(repeng: Repeng, name: str, comman
 
 
 def test_the_commands_of_the_contract_are_there() -> None:
-    wanted = {"run", "cache", "fit", "score", "sweep", "tune", "rescore", "matrix", "compare", "report", "browse"}
+    wanted = {
+        "run",
+        "cache",
+        "fit",
+        "score",
+        "sweep",
+        "tune",
+        "rescore",
+        "matrix",
+        "compare",
+        "report",
+        "browse",
+        "doctor",
+    }
     wanted |= {f"data {name}" for name in ("ls", "check", "fetch", "export")}
     assert wanted | {f"store {name}" for name in ("ls", "verify", "rm")} == {name for name, _ in commands()}
 
