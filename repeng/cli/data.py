@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def data_ls(
-    data: Annotated[str | None, typer.Argument(help="Data to list. \\[default: the embedded benchmark]")] = None,
+    data: Annotated[str | None, typer.Argument(help="Data to list. [default: the embedded benchmark]")] = None,
     known: Annotated[
         bool, typer.Option("--known", help="List the public sets that known:NAME reads, with licence and size.")
     ] = False,
@@ -27,7 +27,10 @@ def data_ls(
     group: o.Group = None,
     json: o.Json = False,
 ) -> None:
-    """List distributions and how much there is of each split; with --known the public sets that have a name."""
+    """List distributions, and how much there is of each split.
+
+    With --known the public sets that have a name.
+    """
     from dataclasses import asdict
 
     from rich.table import Table
@@ -60,9 +63,10 @@ def data_check(
     strict: o.Strict = False,
     json: o.Json = False,
 ) -> None:
-    """Say what the data is taken for, and list every problem and what to be cautious of.
+    """Say what data is taken for, and list its problems.
 
-    A sentence for each distribution, with an example of each label. The exit code is 2 where there is a problem.
+    Also what to be cautious of. A sentence for each distribution, with an example of each label. The exit code is 2
+    where there is a problem.
     """
     from dataclasses import asdict
 
@@ -108,7 +112,10 @@ def data_fetch(
     sha256: Annotated[str | None, typer.Option("--sha256", help="Hash that the archive must have.")] = None,
     quiet: o.Quiet = False,
 ) -> None:
-    """Bring a benchmark's public data here, where every command then finds it by name. A stopped download resumes."""
+    """Bring a benchmark's public data here.
+
+    Every command then finds it by name. A stopped download resumes.
+    """
     from repeng.benchmarks.fetch import fetch
 
     talk = Talk(quiet=quiet)
@@ -140,7 +147,10 @@ def data_export(
     chat: o.Chat = None,
     group: o.Group = None,
 ) -> None:
-    """Write distributions as GENIES folders or as labelled texts; --data takes them, and --benchmark mini's shifts."""
+    """Write distributions as GENIES folders or as labelled texts.
+
+    --data takes them, and --benchmark mini's shifts.
+    """
     from repeng.benchmarks.loaded import export
     from repeng.errors import BadInput
 
@@ -184,8 +194,9 @@ def store_ls(place: o.StorePlace = None, store: o.StoreOption = None, json: o.Js
     """List captures and the parts that each holds."""
     from repeng.cli.show import store_listing
 
-    plain, table = store_listing(o.store(place, store))
-    Talk(json=json).result(plain, table)
+    folder = o.store(place, store)
+    plain, table = store_listing(folder)
+    Talk(json=json).result(plain, table if plain else f"{folder}: nothing is captured here")
 
 
 def store_verify(
@@ -196,7 +207,10 @@ def store_verify(
     ] = False,
     json: o.Json = False,
 ) -> None:
-    """Read every file again and check it against its checksum; the exit code is 1 where one is damaged."""
+    """Check every file of a store against its checksum.
+
+    The exit code is 1 where one is damaged.
+    """
     from repeng.activations.store.store import Store
 
     folder = o.store(place, store)

@@ -11,10 +11,10 @@ from repeng.cli.console import Talk
 
 
 def doctor(store: o.Store = Path("store"), json: o.Json = False) -> None:
-    """Look at versions, devices, memory, disk, the hub and a small study of known outcome; say what is broken.
+    """Say what repeng finds here, and what of it is broken.
 
-    Plain text for an issue, without tokens and with ~ for the home folder. The exit code is 1 where something is
-    broken.
+    Versions, devices, memory, disk, the hub, and a capture and fit of known outcome. Plain text for an issue, without
+    tokens and with ~ for the home folder. The exit code is 1 where something is broken.
     """
     from dataclasses import asdict
     from itertools import groupby

@@ -22,7 +22,7 @@ BenchmarkName = Annotated[
     typer.Option(
         "--benchmark",
         "-b",
-        help="mini, genies, genies-all, a category, a label or a shift file. \\[default: mini; with --data alone, "
+        help="mini, genies, genies-all, a category, a label or a shift file. [default: mini; with --data alone, "
         "every distribution against every one]",
     ),
 ]
@@ -51,7 +51,7 @@ Turn = Annotated[
     typer.Option(
         "--turn",
         help="Which message of a conversation is labelled: a number from 0 (or -1 from the end), a role (its last "
-        "turn), or all. \\[default: the assistant's last]",
+        "turn), or all. [default: the assistant's last]",
     ),
 ]
 Group = Annotated[
@@ -59,7 +59,7 @@ Group = Annotated[
     typer.Option("--group", help="Column of what is never parted and is resampled as one: a scenario, an author."),
 ]
 Store = Annotated[Path, typer.Option("--store", help="Folder that keeps the activations.")]
-StorePlace = Annotated[Path | None, typer.Argument(metavar="STORE", help="Folder of the store. \\[default: store]")]
+StorePlace = Annotated[Path | None, typer.Argument(metavar="STORE", help="Folder of the store. [default: store]")]
 StoreOption = Annotated[Path | None, typer.Option("--store", help="The same, as other commands take it.")]
 CachedDataPlace = Annotated[
     str | None, typer.Option("--data", help="Which data is meant, where the store holds several versions of a name.")
@@ -90,7 +90,7 @@ Partial = Annotated[
     bool | None,
     typer.Option(
         "--partial/--whole",
-        help="Leave out shifts whose distributions are not in the data, and say which. \\[default: whole]",
+        help="Leave out shifts whose distributions are not in the data, and say which. [default: whole]",
     ),
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=2, help="Only the first N examples of each split.")]
@@ -114,12 +114,12 @@ LAYER_RULES = (
 """What `run` and `fit` choose layers by; `cache` takes `all` and layers alone."""
 Layers = Annotated[str, typer.Option("--layers", help=LAYER_RULES)]
 Site = Annotated[
-    str | None, typer.Option("--site", help="Hook site to read, as resid_post or hook_z. \\[default: the probe's own]")
+    str | None, typer.Option("--site", help="Hook site to read, as resid_post or hook_z. [default: the probe's own]")
 ]
 Token = Annotated[
     str | None,
     typer.Option(
-        "--token", help="last, response_mean, prompt_last or another that was cached. \\[default: the probe's own]"
+        "--token", help="last, response_mean, prompt_last or another that was cached. [default: the probe's own]"
     ),
 ]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg or .html.")]
@@ -129,7 +129,7 @@ Chat = Annotated[
     typer.Option(
         "--chat",
         help="How chats become text: template (the tokenizer's), or plain, a heading a turn, for a model without one. "
-        "\\[default: template]",
+        "[default: template]",
     ),
 ]
 TEMPLATE = re.compile(r"[\w-]+(\?[^=,]*)?=")

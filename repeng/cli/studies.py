@@ -19,11 +19,11 @@ MOST_FAILURES = 10
 
 def run(
     study: Annotated[
-        Path | None, typer.Argument(help="Study as TOML; flags beat it. \\[default: the embedded one]")
+        Path | None, typer.Argument(help="Study as TOML; flags beat it. [default: the embedded one]")
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Hub id, a folder, a GGUF file, mini or smollm2. \\[default: mini]"),
+        typer.Option("--model", "-m", help="Hub id, a folder, a GGUF file, mini or smollm2. [default: mini]"),
     ] = None,
     benchmark: o.BenchmarkName = None,
     data: o.Data = None,
@@ -40,15 +40,15 @@ def run(
         typer.Option(
             "--stimuli",
             help="Ask each method with its texts as they are (plain), with the model's chat template (chat), or both, "
-            "in one table: plain,chat. \\[default: as the methods are named]",
+            "in one table: plain,chat. [default: as the methods are named]",
         ),
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option("--layers", help=f"{o.LAYER_RULES} \\[default: auto]"),
+        typer.Option("--layers", help=f"{o.LAYER_RULES} [default: auto]"),
     ] = None,
     store: Annotated[
-        Path | None, typer.Option("--store", help="Folder that keeps the activations. \\[default: store]")
+        Path | None, typer.Option("--store", help="Folder that keeps the activations. [default: store]")
     ] = None,
     out: o.Out = None,
     partial: o.Partial = None,
@@ -60,11 +60,11 @@ def run(
     group: o.Group = None,
     fits: Annotated[
         int | None,
-        typer.Option("--fits", help="Fit each probe so often, with other splits, draws and starts. \\[default: 5]"),
+        typer.Option("--fits", help="Fit each probe so often, with other splits, draws and starts. [default: 5]"),
     ] = None,
     nulls: Annotated[
         int | None,
-        typer.Option("--nulls", help="Shuffled fits and random directions to hold a probe against. \\[default: 20]"),
+        typer.Option("--nulls", help="Shuffled fits and random directions to hold a probe against. [default: 20]"),
     ] = None,
     augment: Annotated[
         str | None, typer.Option("--augment", help="Also fit with this share of target train examples mixed in: 1%.")
@@ -73,27 +73,27 @@ def run(
         bool | None,
         typer.Option(
             "--capability/--no-capability",
-            help="Fit on every target's own train split too, for elicitation. \\[default: capability]",
+            help="Fit on every target's own train split too, for elicitation. [default: capability]",
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Every random choice follows from it. \\[default: 0]")
+        int | None, typer.Option("--seed", help="Every random choice follows from it. [default: 0]")
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. \\[default: auto]")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. [default: auto]")] = None,
     device_map: o.DeviceMap = None,
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="auto, float32, bfloat16, float16. \\[default: auto]")
+        str | None, typer.Option("--dtype", help="auto, float32, bfloat16, float16. [default: auto]")
     ] = None,
-    too_long: Annotated[str | None, typer.Option("--too-long", help="skip, refuse or cut. \\[default: skip]")] = None,
+    too_long: Annotated[str | None, typer.Option("--too-long", help="skip, refuse or cut. [default: skip]")] = None,
     tune_preset: Annotated[
         str | None,
-        typer.Option("--tune-preset", help="default or genies, for lora and prompt-tuning. \\[default: default]"),
+        typer.Option("--tune-preset", help="default or genies, for lora and prompt-tuning. [default: default]"),
     ] = None,
     drop_overlap: Annotated[
         bool | None,
         typer.Option(
             "--drop-overlap/--keep-overlap",
-            help="Leave out test examples whose prompt stands in the source's train split. \\[default: keep-overlap]",
+            help="Leave out test examples whose prompt stands in the source's train split. [default: keep-overlap]",
         ),
     ] = None,
     benign: Annotated[
@@ -101,12 +101,12 @@ def run(
         typer.Option(
             "--benign",
             help="Distribution whose texts of label 0 set the thresholds of 1 % and 5 % false positives for labelled "
-            "texts. \\[default: the source's held-out ones]",
+            "texts. [default: the source's held-out ones]",
         ),
     ] = None,
     strict: Annotated[
         bool | None,
-        typer.Option("--strict/--no-strict", help="Take every caution for an error. \\[default: no-strict]"),
+        typer.Option("--strict/--no-strict", help="Take every caution for an error. [default: no-strict]"),
     ] = None,
     trust_store: Annotated[
         bool | None, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
@@ -234,7 +234,7 @@ def cache(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Run the model once over every distribution of a benchmark and keep its activations.
+    """Run the model once over a benchmark and keep its activations.
 
     What the store already holds is not computed again; a stopped run goes on where it was.
     """

@@ -90,7 +90,8 @@ def find_model(name: str) -> Source:
         path = cached_file(name, "config.json")
     except OSError as error:
         hint = " (of a repository of GGUF files name one: ORG/MODEL/FILE.gguf)" if "gguf" in name.lower() else ""
-        meant = f"; {near}" if (near := did_you_mean(name, ("mini", SMOLLM2))) else path_like(name)
+        near = did_you_mean(name, ("mini", SMOLLM2))
+        meant = f"; {near}" if near else path_like(name) or "; repeng doctor says whether the hub can be reached"
         raise BadInput(
             f"{name!r} is no folder here, and not to be had from the hub{hint}: {first_line(error)}{meant}"
         ) from error

@@ -24,7 +24,7 @@ from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import CHAT, Stimulus
 from repeng.errors import BadInput
 from repeng.methods.base import RequiredActivations
-from repeng.models.fingerprint import Identity, identify
+from repeng.models.fingerprint import Identity, identify, resolve_device
 from repeng.models.sites import named_site
 
 if TYPE_CHECKING:
@@ -249,12 +249,15 @@ def plan_cache(
         trial: load the model and time it on a few of the missing texts.
 
     Raises:
-        BadInput: texts are missing that the model's chat template is to write, and it has none.
+        BadInput: something is missing, and the device is not here; or texts that the model's chat template is to
+            write, and it has none.
     """
     jobs = _jobs(wanted, layers)
     n_layers = settings.identity.n_layers
     opened = Store(store)
     missing = [lack for job in jobs for lack in needed(settings.capture_id, n_layers, job.splits, job.request, opened)]
+    if missing and settings.device_map is None:
+        resolve_device(settings.device)
     _check_template(settings.model, jobs, missing)
     of = {split_key(split): split for split in wanted}
     texts = {(lack.split, lack.key.stimulus) for lack in missing}

@@ -31,19 +31,24 @@ def parse_share(value: Any) -> Any:
     """`1%` and `0.01` as a number; what is no text as it is.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is neither, or no share.
     """
     if not isinstance(value, str):
         return value
     try:
-        return float(value[:-1]) / 100 if value.endswith("%") else float(value)
+        share = float(value[:-1]) / 100 if value.endswith("%") else float(value)
     except ValueError as error:
         raise ValueError("this is no share; give it as 1% or 0.01") from error
+    if not 0 <= share < 1:
+        raise ValueError("a share lies between 0% and 100%; give it as 1% or 0.01")
+    return share
 
 
 def _method_names(methods: Any) -> Any:
     """`mms,lat`, a list of names, or one with tables in it: each table becomes a name with parameters."""
     listed = split_names(methods) if isinstance(methods, str) else methods
+    if isinstance(listed, (list, tuple)) and not listed:
+        raise ValueError("there is no method in it; name one or more, as mms,zero-shot")
     return tuple(map(_named, listed)) if isinstance(listed, (list, tuple)) else listed
 
 

@@ -42,7 +42,7 @@ def test_a_study_written_as_toml_is_read_back(tmp_path: Path) -> None:
         ("seed = true", "seed is True: Input should be a valid integer"),
         ('limit = "all"', "limit is 'all': Input should be a valid integer"),
         ("limit = 1", "limit is 1: Input should be greater than or equal to 2"),
-        ("methods = []", r"methods is .*at least 1 item"),
+        ("methods = []", r"methods is .*name one or more"),
         ("methods = [1]", r"methods\.0 is 1: Input should be a valid string"),
         ("augment = 1.0", r"augment is 1\.0: Input should be less than 1"),
         ('augment = "much"', "is no share"),
