@@ -5,7 +5,12 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
+
+MOST_NEAR = 2
+NEAR = 0.6
+"""How alike a name must be to be meant, as `difflib` has it."""
 
 
 class RepengError(Exception):
@@ -38,10 +43,34 @@ class BadData(BadInput):
 
 
 class UnknownName(BadInput):
-    """A name that nothing answers to."""
+    """A name that nothing answers to. The names that are most like it stand first, then all that there are."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        super().__init__(f"unknown {kind} {name!r}; choose from {', '.join(sorted(known)) or '(there are none)'}")
+        super().__init__(f"unknown {kind} {name!r}; {choice_of(name, known)}")
+
+
+def choice_of(name: str, known: Iterable[str]) -> str:
+    """What to take in place of a name: `did you mean mms? Choose from ...`, or without a near one `choose from ...`."""
+    names = sorted(set(known))
+    listed, meant = ", ".join(names) or "(there are none)", did_you_mean(name, names)
+    return f"{meant} Choose from {listed}" if meant else f"choose from {listed}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`did you mean mms?` of one or two names that are like the given one; empty where none is."""
+    folded = {each.casefold(): each for each in known}
+    near = get_close_matches(name.casefold(), folded, n=MOST_NEAR, cutoff=NEAR)
+    return f"did you mean {' or '.join(folded[each] for each in near)}?" if near else ""
+
+
+def path_like(path: str | Path) -> str:
+    """`; did you mean data/facts.jsonl?` of a path where there is nothing, from what lies next to it; else nothing."""
+    try:
+        here = [entry.name for entry in Path(path).expanduser().parent.iterdir()]
+    except OSError:
+        return ""
+    near = get_close_matches(Path(path).name, here, n=1, cutoff=NEAR)
+    return f"; did you mean {Path(path).parent / near[0]}?" if near else ""
 
 
 class UnknownParameter(BadInput):

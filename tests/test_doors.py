@@ -122,7 +122,7 @@ def test_every_door_is_there_and_says_what_it_does(name: str) -> None:
 def test_a_door_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'control'"):
         _ = repeng.control  # type: ignore[attr-defined]
-    with pytest.raises(UnknownName, match="'msm'; choose from attention"):
+    with pytest.raises(UnknownName, match="'msm'; did you mean mms.* Choose from attention"):
         repeng.probes.get_probe("msm")
 
 

@@ -20,6 +20,7 @@ from repeng.activations.store.files import (
     LOGPROB,
     RAGGED_CHARACTERS,
     ActivationKey,
+    MissingActivations,
     SplitKey,
     blocks,
     locked,
@@ -27,7 +28,7 @@ from repeng.activations.store.files import (
     split_key,
 )
 from repeng.activations.store.records import FORMAT, CaptureRecord, Plan
-from repeng.activations.store.request import MissingActivations, Request, changed_versions, needed
+from repeng.activations.store.request import Request, changed_versions, needed
 from repeng.activations.store.reuse import OtherVersions
 from repeng.activations.store.store import Store
 from repeng.activations.store.writing import ActivationsWriter, begin, forget_plan, note_source, text_hash

@@ -16,13 +16,14 @@ from repeng.activations.store.files import (
     OFFSETS,
     RAGGED_CHARACTERS,
     ActivationKey,
+    MissingActivations,
     SplitKey,
     blocks,
     split_folder,
     split_key,
 )
 from repeng.activations.store.records import CaptureRecord, read_index
-from repeng.activations.store.request import MissingActivations, Request, needed
+from repeng.activations.store.request import Request, needed
 from repeng.activations.store.store import Store
 from repeng.activations.token_rules import check_tokens, token_rule
 from repeng.distributions.schema import Split

@@ -43,6 +43,19 @@ class LoadedBenchmark:
     missing: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
 
+    def only(self, names: Sequence[str]) -> LoadedBenchmark:
+        """Of its distributions these alone, and the shifts between them.
+
+        Raises:
+            UnknownName: one is not among them.
+        """
+        for name in names:
+            if name not in self.distributions:
+                raise UnknownName("distribution", name, self.distributions)
+        shifts = (one for one in self.benchmark.shifts if {one.source, one.target, one.target_reference} <= {*names})
+        found = {name: self.distributions[name] for name in names}
+        return replace(self, benchmark=replace(self.benchmark, shifts=tuple(shifts)), distributions=found)
+
 
 def load_benchmark(
     benchmark: str | None,

@@ -6,24 +6,27 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from repeng.cli import data, look, plot, probes, studies
+from repeng.cli.doctor import doctor
 from repeng.errors import RepengError, sentence
 from repeng.version import __version__
 
+PLAIN: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None}
+"""Panels leave a narrow column for the help of an option: at 80 columns words of it are cut off."""
 app = typer.Typer(
     name="repeng",
     help="Run a language model once, cache its activations, and ask how probes and reward models generalise.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
+    **PLAIN,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(no_args_is_help=True, help="Look at, check, fetch and write out distributions.")
-store_app = typer.Typer(no_args_is_help=True, help="Look at, check and remove cached activations.")
+data_app = typer.Typer(**PLAIN, help="Look at, check, fetch and write out distributions.")
+store_app = typer.Typer(**PLAIN, help="Look at, check and remove cached activations.")
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
 
@@ -31,6 +34,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     *(studies.run, studies.cache),
     *(probes.fit, probes.score, probes.sweep, probes.matrix, probes.tune),
     *(look.rescore, look.compare, look.report, plot.plot, look.browse),
+    doctor,
 )
 DATA: tuple[Callable[..., None], ...] = (data.data_ls, data.data_check, data.data_fetch, data.data_export)
 STORE: tuple[Callable[..., None], ...] = (data.store_ls, data.store_verify, data.store_rm)

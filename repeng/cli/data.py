@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def data_ls(
-    data: Annotated[str | None, typer.Argument(help="Data to list. \\[default: the embedded benchmark]")] = None,
+    data: Annotated[str | None, typer.Argument(help="Data to list. [default: the embedded benchmark]")] = None,
     known: Annotated[
         bool, typer.Option("--known", help="List the public sets that known:NAME reads, with licence and size.")
     ] = False,
@@ -27,7 +27,10 @@ def data_ls(
     group: o.Group = None,
     json: o.Json = False,
 ) -> None:
-    """List distributions and how much there is of each split; with --known the public sets that have a name."""
+    """List distributions, and how much there is of each split.
+
+    With --known the public sets that have a name.
+    """
     from dataclasses import asdict
 
     from repeng.benchmarks.loaded import load_named
@@ -60,9 +63,10 @@ def data_check(
     strict: o.Strict = False,
     json: o.Json = False,
 ) -> None:
-    """Say what the data is taken for, and list every problem and what to be cautious of.
+    """Say what data is taken for, and list its problems.
 
-    A sentence for each distribution, with an example of each label. The exit code is 2 where there is a problem.
+    Also what to be cautious of. A sentence for each distribution, with an example of each label. The exit code is 2
+    where there is a problem.
     """
     from dataclasses import asdict
 
@@ -72,6 +76,7 @@ def data_check(
     from repeng.distributions.load import list_distributions, load_distributions
     from repeng.distributions.understood import understand
 
+    talk = Talk(json=json)
     meaning = o.reading(columns, positive, turn, group, chat)
     problems = check_data(data, meaning)
     distributions = [] if problems else list(load_distributions(data, reading=meaning).values())
@@ -83,7 +88,7 @@ def data_check(
     verdict = (
         f"{len(problems)} problem(s)" if problems else f"no problem, {len(lines)} caution(s)" if lines else "all good"
     )
-    Talk(json=json).result(
+    talk.result(
         {
             "understood": [asdict(one) for one in taken_for],
             "problems": [asdict(one) for one in problems],
@@ -107,7 +112,10 @@ def data_fetch(
     sha256: Annotated[str | None, typer.Option("--sha256", help="Hash that the archive must have.")] = None,
     quiet: o.Quiet = False,
 ) -> None:
-    """Bring a benchmark's public data here, where every command then finds it by name. A stopped download resumes."""
+    """Bring a benchmark's public data here.
+
+    Every command then finds it by name. A stopped download resumes.
+    """
     from repeng.benchmarks.fetch import fetch
 
     talk = Talk(quiet=quiet)
@@ -139,7 +147,10 @@ def data_export(
     chat: o.Chat = None,
     group: o.Group = None,
 ) -> None:
-    """Write distributions as GENIES folders or as labelled texts; --data takes them, and --benchmark mini's shifts."""
+    """Write distributions as GENIES folders or as labelled texts.
+
+    --data takes them, and --benchmark mini's shifts.
+    """
     from repeng.benchmarks.loaded import export
     from repeng.errors import BadInput
 
@@ -175,34 +186,38 @@ def _known_sets() -> tuple[list[dict[str, str]], WideTable]:
     return plain, table_of(("name", "hub", "asks", "fields", "licence", "examples"), rows)
 
 
-def store_ls(
-    store: Annotated[Path, typer.Argument(help="Folder of a store.")] = Path("store"), json: o.Json = False
-) -> None:
+def store_ls(place: o.StorePlace = None, store: o.StoreOption = None, json: o.Json = False) -> None:
     """List captures and the parts that each holds."""
     from repeng.cli.show import store_listing
 
-    plain, table = store_listing(store)
-    Talk(json=json).result(plain, table)
+    folder = o.store(place, store)
+    plain, table = store_listing(folder)
+    Talk(json=json).result(plain, table if plain else f"{folder}: nothing is captured here")
 
 
 def store_verify(
-    store: Annotated[Path, typer.Argument(help="Folder of a store.")] = Path("store"),
+    place: o.StorePlace = None,
+    store: o.StoreOption = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Remove what is damaged, and nothing else; a capture makes it anew.")
     ] = False,
     json: o.Json = False,
 ) -> None:
-    """Read every file again and check it against its checksum; the exit code is 1 where one is damaged."""
+    """Check every file of a store against its checksum.
+
+    The exit code is 1 where one is damaged.
+    """
     from repeng.activations.store.store import Store
 
-    found = Store(store).verify(repair=repair)
+    folder = o.store(place, store)
+    found = Store(folder).verify(repair=repair)
     removed = sorted({str(damage.bad) for damage in found if damage.bad}) if repair else []
     lines = [f"removed {place}" for place in removed]
     lines += ["the command that captured it makes it anew"] if removed else []
     kept = sum(damage.bad is None for damage in found)
     lines += [f"{kept} left as they are: they may be whole, and cannot be read here and now"] if repair and kept else []
     Talk(json=json).result(
-        [str(damage) for damage in found], *(map(str, found) if found else [f"{store}: every part is whole"]), *lines
+        [str(damage) for damage in found], *(map(str, found) if found else [f"{folder}: every part is whole"]), *lines
     )
     if kept or (found and not repair):
         raise typer.Exit(1)
@@ -210,7 +225,8 @@ def store_verify(
 
 def store_rm(
     capture: Annotated[str, typer.Argument(help="Id of a capture, as `repeng store ls` lists it.")],
-    store: o.Store = Path("store"),
+    place: o.StorePlace = None,
+    store: o.StoreOption = None,
     distribution: Annotated[
         str | None, typer.Option("--distribution", help="Only this distribution's activations.")
     ] = None,
@@ -218,5 +234,5 @@ def store_rm(
     """Remove a capture, or one distribution of it."""
     from repeng.activations.store.store import Store
 
-    freed = Store(store).remove(capture, distribution)
+    freed = Store(o.store(place, store)).remove(capture, distribution)
     Talk().result(None, f"removed {capture}{f' of {distribution}' if distribution else ''}: {freed / 1e6:.1f} MB")

@@ -16,9 +16,7 @@ def rescore(
     evaluations: Annotated[Path, typer.Argument(help="Folder METHOD/MODEL-SOURCE/TARGET.json, ours or published.")],
     benchmark: Annotated[str, typer.Option("--benchmark", "-b", help="Whose shifts to score.")] = "genies",
     model: Annotated[str, typer.Option("--model", "-m", help="Model, as the folder names have it.")] = "",
-    methods: Annotated[
-        str | None, typer.Option("--methods", help="Comma-separated. \\[default: all there are]")
-    ] = None,
+    methods: Annotated[str | None, typer.Option("--methods", help="Comma-separated. [default: all there are]")] = None,
     data: o.Data = None,
     columns: o.Columns = None,
     positive: o.Positive = None,
@@ -86,7 +84,9 @@ def compare(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Compare models or studies: correlations across shifts, agreement of mistakes, paired tests between methods.
+    """Compare models, studies, or the methods of one study.
+
+    Correlations across shifts, agreement of mistakes, paired tests between methods.
 
     With --out also as one HTML page, with pictures and CSV tables next to it.
 
@@ -109,12 +109,15 @@ def compare(
 def report(
     results: Annotated[Path, typer.Argument(help="Results folder of a study.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="HTML file to write. \\[default: RESULTS/report.html]")
+        Path | None, typer.Option("--out", help="HTML file to write. [default: RESULTS/report.html]")
     ] = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """One self-contained HTML file of a study that opens offline, and its pictures next to it."""
+    """Write a study as one HTML file that opens offline.
+
+    Its pictures are written next to it.
+    """
     from repeng.report.html import write_report
     from repeng.study.texts import texts_of
 
@@ -124,7 +127,7 @@ def report(
 
 
 def browse(
-    data: Annotated[str | None, typer.Argument(help="Distributions to look at. \\[default: mini]")] = None,
+    data: Annotated[str | None, typer.Argument(help="Distributions to look at. [default: mini]")] = None,
     results: Annotated[Path | None, typer.Option("--results", help="Results folder, to see predictions too.")] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="With --probe: the model, to score a pair token by token.")
@@ -145,7 +148,10 @@ def browse(
     group: o.Group = None,
     quiet: o.Quiet = False,
 ) -> None:
-    """A local page over distributions and predictions: search, filter, and read pairs."""
+    """Open a local page over pairs and predictions.
+
+    Search, filter, and read what a method got right and wrong.
+    """
     from repeng.benchmarks.loaded import load_named
     from repeng.report.browse import create_app, serve
     from repeng.report.browse import export as export_pages

@@ -22,7 +22,7 @@ BenchmarkName = Annotated[
     typer.Option(
         "--benchmark",
         "-b",
-        help="mini, genies, genies-all, a category, a label or a shift file. \\[default: mini; with --data alone, "
+        help="mini, genies, genies-all, a category, a label or a shift file. [default: mini; with --data alone, "
         "every distribution against every one]",
     ),
 ]
@@ -51,7 +51,7 @@ Turn = Annotated[
     typer.Option(
         "--turn",
         help="Which message of a conversation is labelled: a number from 0 (or -1 from the end), a role (its last "
-        "turn), or all. \\[default: the assistant's last]",
+        "turn), or all. [default: the assistant's last]",
     ),
 ]
 Group = Annotated[
@@ -59,6 +59,8 @@ Group = Annotated[
     typer.Option("--group", help="Column of what is never parted and is resampled as one: a scenario, an author."),
 ]
 Store = Annotated[Path, typer.Option("--store", help="Folder that keeps the activations.")]
+StorePlace = Annotated[Path | None, typer.Argument(metavar="STORE", help="Folder of the store. [default: store]")]
+StoreOption = Annotated[Path | None, typer.Option("--store", help="The same, as other commands take it.")]
 CachedDataPlace = Annotated[
     str | None, typer.Option("--data", help="Which data is meant, where the store holds several versions of a name.")
 ]
@@ -88,7 +90,7 @@ Partial = Annotated[
     bool | None,
     typer.Option(
         "--partial/--whole",
-        help="Leave out shifts whose distributions are not in the data, and say which. \\[default: whole]",
+        help="Leave out shifts whose distributions are not in the data, and say which. [default: whole]",
     ),
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=2, help="Only the first N examples of each split.")]
@@ -112,21 +114,21 @@ DeviceMap = Annotated[
 ]
 Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16, to compute and to store in.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Every random choice follows from it.")]
-Layers = Annotated[
-    str,
-    typer.Option(
-        "--layers",
-        help="auto (the mean of the layers within a standard error of the best on held-out source pairs), "
-        "one-se (the earliest of them), top-k:N (the mean of the N best), average (of the best third), all, 3 or 4-8.",
-    ),
-]
+THESE_LAYERS = "3, 4-8 or 3,10-12"
+LAYER_RULES = (
+    "auto (the mean of the layers within a standard error of the best on held-out source pairs), one-se (the earliest "
+    "of them), top-k:N (the mean of the N best), average (of the best third), all (of every layer), or of these: "
+    f"{THESE_LAYERS}."
+)
+"""What `run` and `fit` choose layers by; `cache` takes `all` and layers alone."""
+Layers = Annotated[str, typer.Option("--layers", help=LAYER_RULES)]
 Site = Annotated[
-    str | None, typer.Option("--site", help="Hook site to read, as resid_post or hook_z. \\[default: the probe's own]")
+    str | None, typer.Option("--site", help="Hook site to read, as resid_post or hook_z. [default: the probe's own]")
 ]
 Token = Annotated[
     str | None,
     typer.Option(
-        "--token", help="last, response_mean, prompt_last or another that was cached. \\[default: the probe's own]"
+        "--token", help="last, response_mean, prompt_last or another that was cached. [default: the probe's own]"
     ),
 ]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg, .pdf or .html.")]
@@ -136,7 +138,7 @@ Chat = Annotated[
     typer.Option(
         "--chat",
         help="How chats become text: template (the tokenizer's), or plain, a heading a turn, for a model without one. "
-        "\\[default: template]",
+        "[default: template]",
     ),
 ]
 TEMPLATE = re.compile(r"[\w-]+(\?[^=,]*)?=")
@@ -153,6 +155,15 @@ def reading(
 
     given = Reading.parse(columns, positive=positive, turn=turn, group=group, chat=chat)
     return None if given.says_nothing else given
+
+
+def store(place: Path | None, option: Path | None) -> Path:
+    """The one store that is named by its place or by --store."""
+    from repeng.errors import BadInput
+
+    if place is not None and option is not None and place != option:
+        raise BadInput(f"two stores, {place} and --store {option}; name one")
+    return place or option or Path("store")
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -51,7 +51,10 @@ def fit(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Fit a probe on a source's cached activations: all layers, then layer and calibration on held-out prompts."""
+    """Fit a probe on a source's cached activations.
+
+    Every layer is fitted; held-out prompts of the source then choose layers and calibrate.
+    """
     from repeng.activations.store.store import Store as Cache
     from repeng.probes.io import save
     from repeng.study.cached_data import open_data, open_store

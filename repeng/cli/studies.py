@@ -19,11 +19,11 @@ MOST_FAILURES = 10
 
 def run(
     study: Annotated[
-        Path | None, typer.Argument(help="Study as TOML; flags beat it. \\[default: the embedded one]")
+        Path | None, typer.Argument(help="Study as TOML; flags beat it. [default: the embedded one]")
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Hub id, a folder, a GGUF file, mini or smollm2. \\[default: mini]"),
+        typer.Option("--model", "-m", help="Hub id, a folder, a GGUF file, mini or smollm2. [default: mini]"),
     ] = None,
     benchmark: o.BenchmarkName = None,
     data: o.Data = None,
@@ -40,15 +40,15 @@ def run(
         typer.Option(
             "--stimuli",
             help="Ask each method with its texts as they are (plain), with the model's chat template (chat), or both, "
-            "in one table: plain,chat. \\[default: as the methods are named]",
+            "in one table: plain,chat. [default: as the methods are named]",
         ),
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option("--layers", help="auto, top-k:N, average, all, one-se, 3 or 4-8. \\[default: auto]"),
+        typer.Option("--layers", help=f"{o.LAYER_RULES} [default: auto]"),
     ] = None,
     store: Annotated[
-        Path | None, typer.Option("--store", help="Folder that keeps the activations. \\[default: store]")
+        Path | None, typer.Option("--store", help="Folder that keeps the activations. [default: store]")
     ] = None,
     out: o.Out = None,
     partial: o.Partial = None,
@@ -77,11 +77,11 @@ def run(
     group: o.Group = None,
     fits: Annotated[
         int | None,
-        typer.Option("--fits", help="Fit each probe so often, with other splits, draws and starts. \\[default: 5]"),
+        typer.Option("--fits", help="Fit each probe so often, with other splits, draws and starts. [default: 5]"),
     ] = None,
     nulls: Annotated[
         int | None,
-        typer.Option("--nulls", help="Shuffled fits and random directions to hold a probe against. \\[default: 20]"),
+        typer.Option("--nulls", help="Shuffled fits and random directions to hold a probe against. [default: 20]"),
     ] = None,
     augment: Annotated[
         str | None, typer.Option("--augment", help="Also fit with this share of target train examples mixed in: 1%.")
@@ -90,27 +90,27 @@ def run(
         bool | None,
         typer.Option(
             "--capability/--no-capability",
-            help="Fit on every target's own train split too, for elicitation. \\[default: capability]",
+            help="Fit on every target's own train split too, for elicitation. [default: capability]",
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Every random choice follows from it. \\[default: 0]")
+        int | None, typer.Option("--seed", help="Every random choice follows from it. [default: 0]")
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. \\[default: auto]")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. [default: auto]")] = None,
     device_map: o.DeviceMap = None,
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="auto, float32, bfloat16, float16. \\[default: auto]")
+        str | None, typer.Option("--dtype", help="auto, float32, bfloat16, float16. [default: auto]")
     ] = None,
-    too_long: Annotated[str | None, typer.Option("--too-long", help="skip, refuse or cut. \\[default: skip]")] = None,
+    too_long: Annotated[str | None, typer.Option("--too-long", help="skip, refuse or cut. [default: skip]")] = None,
     tune_preset: Annotated[
         str | None,
-        typer.Option("--tune-preset", help="default or genies, for lora and prompt-tuning. \\[default: default]"),
+        typer.Option("--tune-preset", help="default or genies, for lora and prompt-tuning. [default: default]"),
     ] = None,
     drop_overlap: Annotated[
         bool | None,
         typer.Option(
             "--drop-overlap/--keep-overlap",
-            help="Leave out test examples whose prompt stands in the source's train split. \\[default: keep-overlap]",
+            help="Leave out test examples whose prompt stands in the source's train split. [default: keep-overlap]",
         ),
     ] = None,
     benign: Annotated[
@@ -118,17 +118,19 @@ def run(
         typer.Option(
             "--benign",
             help="Distribution whose texts of label 0 set the thresholds of 1 % and 5 % false positives for labelled "
-            "texts. \\[default: the source's held-out ones]",
+            "texts. [default: the source's held-out ones]",
         ),
     ] = None,
     strict: Annotated[
         bool | None,
-        typer.Option("--strict/--no-strict", help="Take every caution for an error. \\[default: no-strict]"),
+        typer.Option("--strict/--no-strict", help="Take every caution for an error. [default: no-strict]"),
     ] = None,
     trust_store: Annotated[
         bool | None, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done and what of it would fail, and stop.")
+    ] = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -137,8 +139,9 @@ def run(
     With no argument: the embedded model on the embedded benchmark. Running it again does only what is not done yet.
     """
     from repeng.cli.show import caution_lines, plan_lines
-    from repeng.distributions.cautions import refuse
+    from repeng.distributions.cautions import refuse, sentences
     from repeng.errors import BadInput, RepengError
+    from repeng.study.cautions import failure_cautions
     from repeng.study.settings import Study
     from repeng.study.study import plan_study, run_study
 
@@ -183,9 +186,12 @@ def run(
     if not settings.strict:
         lines += caution_lines(plan.cautions)
     if dry_run:
-        talk.result(plan.as_dict(), *lines)
+        failed = failure_cautions(plan.impossible)
+        talk.result(plan.as_dict(), *lines, *sentences(failed))
         if settings.strict:
             refuse(plan.cautions, BadInput)
+        if failed:
+            raise typer.Exit(1)
         return
     for line in lines:
         talk.note(line)
@@ -201,6 +207,10 @@ def cache(
     model: o.Model = "mini",
     benchmark: o.BenchmarkName = None,
     data: o.Data = None,
+    distributions: Annotated[
+        str,
+        typer.Option("--distributions", help="Of the data or benchmark these alone: comma-separated names, or all."),
+    ] = "all",
     store: o.Store = Path("store"),
     sites: Annotated[str, typer.Option("--sites", help="resid_post, hook_z, mlp_out or any hook site.")] = "resid_post",
     stimuli: Annotated[
@@ -221,7 +231,7 @@ def cache(
             "the response) or all:ROLE.",
         ),
     ] = "last",
-    layers: Annotated[str, typer.Option("--layers", help="all, 3 or 4-8.")] = "all",
+    layers: Annotated[str, typer.Option("--layers", help=f"all, or these: {o.THESE_LAYERS}.")] = "all",
     logprob: Annotated[bool, typer.Option(help="Keep each response's log-probability too.")] = True,
     partial: o.Partial = None,
     limit: o.Limit = None,
@@ -244,7 +254,7 @@ def cache(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Run the model once over every distribution of a benchmark and keep its activations.
+    """Run the model once over a benchmark and keep its activations.
 
     What the store already holds is not computed again; a stopped run goes on where it was.
     """
@@ -265,12 +275,14 @@ def cache(
     limit_bytes = parse_bytes(max_bytes)
     chosen = None if layers == "all" else parse_layers(layers)
     if isinstance(chosen, str):
-        raise BadInput(f"layers is {layers!r}; give all, a layer as 3, or a range as 4-8")
+        raise BadInput(f"layers is {layers!r}, which a fit chooses by; to capture give all, or {o.THESE_LAYERS}")
     needs = cache_needs(
         [get_stimulus(name) for name in o.stimuli(stimuli)], o.names(sites), o.names(tokens), logprob=logprob
     )
     reading = o.reading(columns, positive, turn, group, chat)
     world = load_benchmark(benchmark, data, limit=limit, reading=reading, partial=bool(partial))
+    if distributions != "all":
+        world = world.only(o.names(distributions))
     splits = [
         member
         for distribution in world.distributions.values()

@@ -59,8 +59,17 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "an interval over so few says little, and a small difference between methods nothing: take more prompts",
     ),
     "one_prompt": (
-        "targets of one test prompt",
-        "of one prompt no interval over prompts can be had, however many examples it has: take more prompts",
+        "targets of one test prompt or group",
+        "of one no interval can be had, however many examples it has: take more",
+    ),
+    "common_prompt": (
+        "splits in which every example has the same prompt",
+        "examples are then divided, held out and resampled one by one, which makes intervals too narrow where some "
+        "belong together: name a column of what does with --group",
+    ),
+    "empty_prompts": (
+        "splits in which some prompts are empty and others are not",
+        "nothing stands before those responses: see whether the data lack a prompt there",
     ),
     "few_negatives": (
         f"thresholds for labelled texts that are set on under {FEWEST_NEGATIVES} texts of label 0",
@@ -197,7 +206,8 @@ def overlap_examples(overlaps: Sequence[Overlap]) -> list[str]:
     for kind in OVERLAPS:
         matches = [(one, match) for one in _with_most(kind, overlaps)[:2] for match in one.of_kind(kind)[:2]]
         for one, match in matches[:2]:
-            asked, known = said(one.test, match.test), said(one.train, match.train)
+            asked = said(one.test, match.test, by_prompt=one.by_prompt)
+            known = said(one.train, match.train, by_prompt=one.by_prompt)
             if kind == "exact":
                 # One text, of which the splits' templates, which may differ, leave more or less.
                 asked = known = max(asked, known, key=len)
@@ -254,12 +264,30 @@ def few_prompts(tests: Iterable[Split]) -> list[Caution]:
     found = []
     for split in dict.fromkeys(tests):
         count, examples = len(split.prompt_hashes), len(split.examples)
+        count = examples if _is_ungrouped(split) else count
         if count == 1:
             found.append(Caution("one_prompt", split.distribution, f"{examples} example{'s' * (examples > 1)}"))
         elif count < FEWEST_GROUPS:
             text = str(count) if count == examples else f"{count} in {examples} examples"
             found.append(Caution("few_prompts", split.distribution, text))
     return found
+
+
+def common_prompts(splits: Iterable[Split]) -> list[Caution]:
+    """Splits whose prompt does not tell what belongs together, since all have the same, or where some lack one."""
+    found = []
+    for split in dict.fromkeys(splits):
+        empty = sum(not example.prompt for example in split.examples)
+        if _is_ungrouped(split):
+            found.append(Caution("common_prompt", _name(split), f"{len(split.examples)} examples"))
+        elif 0 < empty < len(split.examples) and not split.as_texts:
+            found.append(Caution("empty_prompts", _name(split), f"{empty} of {len(split.examples)}"))
+    return found
+
+
+def _is_ungrouped(split: Split) -> bool:
+    """Whether all examples have one prompt, and the data name no groups."""
+    return split.has_one_prompt and all(example.group is None for example in split.examples)
 
 
 def constant_responses(splits: Iterable[Split]) -> list[Caution]:
@@ -303,6 +331,7 @@ def data_cautions(trains: Iterable[Split], tests: Sequence[Split], overlaps: Seq
         *label_cautions(trains, tests),
         *same_data(splits),
         *few_prompts(tests),
+        *common_prompts(splits),
         *constant_responses(splits),
         *same_responses(splits),
     ]

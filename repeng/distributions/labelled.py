@@ -134,10 +134,10 @@ def named_example(fields: Fields, responses: Mapping[str, str]) -> Example:
 
 
 def prompt_of(fields: Fields) -> Prompt:
-    """The prompt of a row.
+    """The prompt of a row, which may be empty: then nothing stands before the responses.
 
     Raises:
-        BadData: there is none, or it is empty, or no text and no list of messages.
+        BadData: there is none, or it is no text and no list of messages.
     """
     prompt = fields.value("prompt")
     if prompt is None:
@@ -146,8 +146,6 @@ def prompt_of(fields: Fields) -> Prompt:
             "prompt=COLUMN, or text=COLUMN,label=COLUMN"
         )
     if isinstance(prompt, str):
-        if not prompt:
-            raise BadData("no prompt: it is empty")
         return check_text(prompt, "the prompt")
     if isinstance(prompt, list):
         return messages_from(prompt, "the prompt")

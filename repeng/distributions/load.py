@@ -11,7 +11,7 @@ from typing import Any
 
 from repeng.atomic import write_atomically
 from repeng.distributions.examples import examples_from
-from repeng.distributions.known import Source, find_data
+from repeng.distributions.known import PREFIX, Source, find_data
 from repeng.distributions.reading import Fields, Reading, class_name, is_label, overruled
 from repeng.distributions.schema import Distribution, Example, Split
 from repeng.distributions.sources import choose_splits
@@ -59,7 +59,8 @@ def load_distributions(
     for name in names or ():
         if name not in sources:
             raise UnknownName("distribution", name, sources)
-    loaded = {name: _load(sources[name], limit, merged) for name in (sources if names is None else names)}
+    options = _options(data, limit, reading)
+    loaded = {name: _load(sources[name], limit, merged, options) for name in (sources if names is None else names)}
     if reading is not None:
         by_name = {
             name: [each for split in one.splits.values() for each in split.examples] for name, one in loaded.items()
@@ -116,7 +117,16 @@ def _check_used(reading: Reading, examples: Sequence[Example]) -> None:
         raise BadInput(f"--turn {reading.turn} says which message is labelled, and there is no conversation of several")
 
 
-def _load(source: Source, limit: int | None, reading: Reading) -> Distribution:
+def _options(data: str | Path, limit: int | None, reading: Reading | None) -> dict[str, str]:
+    """The options that name the same data wherever one stands."""
+    name, is_copy, folder = str(data).partition("=") if str(data).startswith(PREFIX) else ("", "", str(data))
+    path = Path(folder).expanduser()
+    place = str(path.resolve()) if folder and path.exists() else folder
+    cut = {} if limit is None else {"limit": str(limit)}
+    return {"data": f"{name}{is_copy}{place}", **cut, **({} if reading is None else reading.options)}
+
+
+def _load(source: Source, limit: int | None, reading: Reading, options: Mapping[str, str]) -> Distribution:
     chosen = choose_splits(source.splits(), source.place)
     if "" in chosen:
         place = source.split_place(chosen[""])
@@ -128,12 +138,12 @@ def _load(source: Source, limit: int | None, reading: Reading) -> Distribution:
         logger.info("%s: divided into %d train and %d test examples", place, len(train), len(test))
         both = (("train", train), ("test", test))
         cut = {name: Split(source.name, name, own).first(limit) for name, own in both}
-        return Distribution.read_from(source.origin, source.name, cut)
+        return Distribution.read_from(source.origin, source.name, cut, options)
     splits = {}
     for name, given in chosen.items():
         rows = source.rows(given)
         splits[name] = Split(source.name, name, examples_from(rows[:limit], source.split_place(given), reading))
-    return Distribution.read_from(source.origin, source.name, splits)
+    return Distribution.read_from(source.origin, source.name, splits, options)
 
 
 def write_genies(distribution: Distribution, directory: str | Path) -> None:
@@ -149,7 +159,7 @@ def write_genies(distribution: Distribution, directory: str | Path) -> None:
     folder = folder_of(distribution, directory)
     for split in distribution.splits.values():
         for number, example in enumerate(split.examples):
-            if not example.has_both or not example.prompt or example.group is not None or example.region != "response":
+            if not example.has_both or example.group is not None or example.region != "response":
                 raise BadInput(
                     f"{distribution.name}/{split.name}, example {number}, is a labelled text, or has a group, which "
                     "GENIES' format does not hold; write it as statements (--as statements)"

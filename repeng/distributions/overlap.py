@@ -50,6 +50,11 @@ class Overlap:
     test: Split
     matches: tuple[Match, ...]
 
+    @property
+    def by_prompt(self) -> bool:
+        """Whether prompts are compared, and not the responses to the one prompt that all examples have."""
+        return not (self.train.has_one_prompt and self.test.has_one_prompt)
+
     def of_kind(self, kind: Kind) -> tuple[Match, ...]:
         """The matches of one kind."""
         return tuple(match for match in self.matches if match.kind == kind)
@@ -62,22 +67,32 @@ class Overlap:
         return found
 
 
-def compared(example: Example) -> Prompt:
+def compared(example: Example, *, prompt: bool = True) -> Prompt:
     """What of an example is compared: its prompt; of a labelled text, which has none, the text; of a conversation that
-    is labelled as a whole all of it."""
+    is labelled as a whole all of it.
+
+    Args:
+        example: of a split.
+        prompt: False where its prompt is that of every example: then the responses are.
+    """
+    if not prompt:
+        return "\n".join(sorted(example.responses))
     if isinstance(example.prompt, tuple) and example.region == "all":
         return example.prompt + tuple(Message("assistant", text) for text in example.responses if text)
     return example.prompt or "\n".join(example.responses)
 
 
 class _Prompts:
-    """The distinct prompts of a split: their words, what they say besides the template, and their examples."""
+    """The distinct prompts of a split: their words, what they say besides the template, and their examples.
 
-    def __init__(self, split: Split) -> None:
-        self.split = split
+    Where the two splits that are compared have one prompt for all examples, their responses stand for it.
+    """
+
+    def __init__(self, split: Split, by_prompt: bool = True) -> None:
+        self.split, self.by_prompt = split, by_prompt
         self.examples: dict[Prompt, list[int]] = defaultdict(list)
-        for number, example in enumerate(split.examples):
-            self.examples[compared(example)].append(number)
+        for number in range(len(split.examples)):
+            self.examples[self.compared(number)].append(number)
         self.words: dict[Prompt, Words] = {prompt: words_of(text_of(prompt)) for prompt in self.examples}
         distinct = list(dict.fromkeys(self.words.values()))
         self.content: dict[Words, Words] = dict(zip(distinct, contents(distinct), strict=True))
@@ -87,36 +102,49 @@ class _Prompts:
             self.by_words[words].append(prompt)
             self.by_content[self.content[words]].append(prompt)
 
+    def compared(self, number: int) -> Prompt:
+        """What of an example is compared."""
+        return compared(self.split.examples[number], prompt=self.by_prompt)
+
+    def answered(self, number: int) -> tuple[str, ...]:
+        """Its responses, where they are something besides what is compared."""
+        example = self.split.examples[number]
+        whole = isinstance(example.prompt, tuple) and example.region == "all"
+        return example.responses if example.prompt and not whole and self.by_prompt else ()
+
 
 def text_of(prompt: Prompt) -> str:
     """A prompt's text; of a chat its messages."""
     return prompt if isinstance(prompt, str) else "\n".join(message.content for message in prompt)
 
 
-def said(split: Split, number: int) -> str:
+def said(split: Split, number: int, *, by_prompt: bool = True) -> str:
     """What an example's prompt says besides the template of its split, in the words that are compared."""
-    known = _Prompts(split)
-    words = known.words[compared(split.examples[number])]
+    known = _Prompts(split, by_prompt)
+    words = known.words[known.compared(number)]
     return " ".join(known.content[words] or words)
 
 
 def find_overlaps(fitted: Iterable[tuple[Split, Split]]) -> list[Overlap]:
     """Of (train, test): every two that overlap, those with the largest share of the test split first."""
-    pairs = list(dict.fromkeys(fitted))
-    trains = {train: _Prompts(train) for train in dict.fromkeys(train for train, _ in pairs)}
-    tests = {test: _Prompts(test) for test in dict.fromkeys(test for _, test in pairs)}
+    by_prompt = {(train, test): Overlap(train, test, ()).by_prompt for train, test in fitted}
+    trains = {key: _Prompts(*key) for key in dict.fromkeys((pair[0], kind) for pair, kind in by_prompt.items())}
+    tests = {key: _Prompts(*key) for key in dict.fromkeys((pair[1], kind) for pair, kind in by_prompt.items())}
     asked = dict.fromkeys(content for test in tests.values() for content in test.by_content)
     near = near_contents(asked, [content for train in trains.values() for content in train.by_content])
     inside = Inside(asked)
     standing = {
-        train: inside.standing_in(
-            [(known.words[compared(each)], each.responses if _is_answered(each) else ("",)) for each in train.examples]
+        key: inside.standing_in(
+            [
+                (known.words[known.compared(number)], known.answered(number) or ("",))
+                for number in range(len(known.split.examples))
+            ]
         )
-        for train, known in trains.items()
+        for key, known in trains.items()
     }
     found = []
-    for train, test in pairs:
-        own = _matches(trains[train], tests[test], near, standing[train])
+    for (train, test), kind in by_prompt.items():
+        own = _matches(trains[train, kind], tests[test, kind], near, standing[train, kind])
         matches = tuple(sorted([*own, *_of_shared_groups(train, test, own)], key=lambda match: match.test))
         if matches:
             found.append(Overlap(train, test, matches))
@@ -154,11 +182,6 @@ def _of_shared_groups(train: Split, test: Split, known: Sequence[Match]) -> list
     ]
 
 
-def _is_answered(example: Example) -> bool:
-    """Whether its responses are something besides what is compared."""
-    return bool(example.prompt) and not (isinstance(example.prompt, tuple) and example.region == "all")
-
-
 def _matches(
     train: _Prompts,
     test: _Prompts,
@@ -168,9 +191,9 @@ def _matches(
     found = []
     for prompt, numbers in test.examples.items():
         kind, alike, examples = _most_alike(prompt, train, test, near, standing)
-        offered = {number: _responses(train.split, number) for number in examples} if examples else {}
+        offered = {number: _responses(train, number) for number in examples} if examples else {}
         for number in numbers if examples else ():
-            own = _responses(test.split, number)
+            own = _responses(test, number)
             shared = next((known for known, theirs in offered.items() if own & theirs), None)
             of_train = examples[0] if shared is None else shared
             found.append(Match(kind, number, of_train, alike, shared is not None))
@@ -200,7 +223,6 @@ def _most_alike(
     return "inside", 0.0, []
 
 
-def _responses(split: Split, number: int) -> set[Words]:
-    """The words of each response; none of a labelled text, which is what is compared itself."""
-    example = split.examples[number]
-    return {words for response in example.responses if _is_answered(example) and (words := words_of(response))}
+def _responses(known: _Prompts, number: int) -> set[Words]:
+    """The words of each response; none of what is compared itself, such as a labelled text."""
+    return {words for response in known.answered(number) if (words := words_of(response))}

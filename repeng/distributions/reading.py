@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -143,11 +144,16 @@ class Reading:
         """Whether names alone decide."""
         return self == Reading()
 
-    def __str__(self) -> str:
+    @property
+    def options(self) -> dict[str, str]:
+        """The options of the command line that say the same, with their values."""
         columns = ",".join(map("=".join, self.columns.items()))
         given = {"columns": columns, "positive": self.positive, "turn": self.turn}
         given["chat"] = self.chat if self.chat != "template" else None
-        return " ".join(f"--{name} {value}" for name, value in given.items() if value)
+        return {name: value for name, value in given.items() if value}
+
+    def __str__(self) -> str:
+        return " ".join(f"--{name} {shlex.quote(value)}" for name, value in self.options.items())
 
 
 @dataclass(frozen=True)

@@ -144,10 +144,13 @@ class Origin:
     Attributes:
         place: a file or folder by its absolute path, a hub dataset, or the name of an embedded benchmark.
         siblings: the data hash of every split of the distribution that was read there, this one's among them.
+        options: how it is named on the command line, by option: `data`, and where they were given `limit`, `columns`,
+            `positive`, `turn` and `chat`; None where no option leads there.
     """
 
     place: str
     siblings: Mapping[str, str] = field(hash=False)
+    options: Mapping[str, str] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,12 @@ class Split:
         """Group of each example, numbered by first appearance: `Example.own_group`, such as prompts of equal text."""
         seen: dict[Any, int] = {}
         return np.array([seen.setdefault(shared, len(seen)) for shared in self._shared], dtype=np.int64)
+
+    @cached_property
+    def has_one_prompt(self) -> bool:
+        """Whether its examples, of which there are several, all have the same prompt, which then tells none apart."""
+        prompts = {example.prompt if example.region == "response" else "" for example in self.examples}
+        return len(self.examples) > 1 and len(prompts) == 1 and prompts != {""}
 
     @cached_property
     def units(self) -> Int[np.ndarray, " response"]:
@@ -331,9 +340,11 @@ class Distribution:
     splits: Mapping[str, Split] = field(hash=False)
 
     @classmethod
-    def read_from(cls, place: str, name: str, splits: Mapping[str, Split]) -> Distribution:
+    def read_from(
+        cls, place: str, name: str, splits: Mapping[str, Split], options: Mapping[str, str] | None = None
+    ) -> Distribution:
         """A distribution each of whose splits knows where it was read, and the others' data hashes."""
-        origin = Origin(place, {name: split.data_hash for name, split in splits.items()})
+        origin = Origin(place, {name: split.data_hash for name, split in splits.items()}, options)
         return cls(name, {name: replace(split, origin=origin) for name, split in splits.items()})
 
     def split(self, name: str) -> Split:

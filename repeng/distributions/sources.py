@@ -9,7 +9,7 @@ from pathlib import Path
 
 from repeng.distributions.hub import HubSource, hub_sources
 from repeng.distributions.rows import READERS, Rows, read_rows
-from repeng.errors import BadInput
+from repeng.errors import BadInput, path_like
 
 TRAIN_NAMES = ("train", "train_prefs")
 TEST_NAMES = ("test", "test_prefs", "validation", "valid", "val", "dev", "eval")
@@ -82,7 +82,7 @@ def find_sources(data: str | Path) -> dict[str, Source]:
         found = list(hub_sources(data))
     else:
         hint = " (a hub dataset is named OWNER/NAME)" if isinstance(data, str) and "/" not in data else ""
-        raise BadInput(f"there is no file or folder {str(data)!r}{hint}")
+        raise BadInput(f"there is no file or folder {str(data)!r}{hint}{path_like(data)}")
     return _by_name(found, str(data))
 
 

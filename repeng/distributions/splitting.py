@@ -37,8 +37,8 @@ def split_by_prompt(
         groups = [("texts", example.responses) for example in examples]
         if warn:
             logger.warning(
-                "all %d examples have the same prompt, so it cannot divide them into train and test: their responses "
-                "do; name a column that belongs together with --group",
+                "all %d examples have the same prompt, so they are divided into train and test one by one; where some "
+                "belong together, name a column of what does with --group",
                 len(examples),
             )
     places = {group: _place(group) for group in groups}

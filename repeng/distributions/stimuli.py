@@ -228,6 +228,26 @@ def get_stimulus(name_or_text: str) -> Stimulus:
     return _named(Stimulus(name, question=text, verdict=verdict))
 
 
+def stimulus_text(stimulus: Stimulus) -> str:
+    """The stimulus as `get_stimulus` takes it; its name where it is one that no text leads to."""
+    if STIMULI.get(stimulus.name) == stimulus:
+        return stimulus.name
+    name = stimulus.name.removesuffix(f"-{stimulus.fingerprint}")
+    if stimulus.question:
+        text = f"{name}?{stimulus.verdict}={_escaped(stimulus.question)}"
+    else:
+        between = _escaped(stimulus.before_response)
+        text = f"{name}={_escaped(stimulus.preamble)}{{prompt}}{between}{{response}}{_escaped(stimulus.after_response)}"
+    try:
+        return text if get_stimulus(text) == stimulus else stimulus.name
+    except BadInput:
+        return stimulus.name
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
+
+
 def _template(name: str, template: str) -> Stimulus:
     pieces = re.split(r"(\{prompt\}|\{response\})", template)
     if pieces[1::2] != ["{prompt}", "{response}"]:

@@ -298,6 +298,13 @@ class Method(ABC):
         if not self.takes_texts:
             refuse_texts((source,) * self.uses_source + (target,), self.name)
 
+    def trial(self) -> None:  # noqa: B027  (a method of ours has nothing to try)
+        """What a dry run finds out of the user's own code, which may be wrong: nothing of a method of ours.
+
+        Raises:
+            RepengError: it cannot be run.
+        """
+
     def code(self) -> str:
         """A hash of the code that it runs."""
         return code_hash(type(self))

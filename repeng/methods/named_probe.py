@@ -10,7 +10,7 @@ from repeng.activations.token_rules import token_rule
 from repeng.distributions.stimuli import Stimulus, get_stimulus
 from repeng.errors import BadInput, UnknownParameter
 from repeng.methods.names import parse_name, with_parameters
-from repeng.models.sites import canonical_site
+from repeng.models.sites import named_site
 from repeng.probes.base import Probe
 from repeng.probes.fitting import ProbeSpec
 from repeng.probes.registry import get_probe
@@ -85,7 +85,7 @@ class NamedProbe:
         return cls(
             with_parameters(probe.name, parameters),
             probe,
-            canonical_site(places["site"]) if "site" in places else "",
+            named_site(places["site"]) if "site" in places else "",
             places.get("token", ""),
             tuple(map(get_stimulus, stimuli)),
         )

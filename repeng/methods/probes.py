@@ -40,7 +40,9 @@ from repeng.probes.base import Probe, Reading
 from repeng.probes.fitted import NO_HEAD, FittedProbe
 from repeng.probes.fitting import RULES, ProbeSpec
 from repeng.probes.members import Members, ReadLayer
+from repeng.probes.own_file import try_probe
 from repeng.probes.ragged import Ragged
+from repeng.probes.registry import CLASSES
 from repeng.probes.repeats import ProbeFits, fit_repeatedly
 
 
@@ -109,6 +111,15 @@ class ProbeMethod(Method):
     def code(self) -> str:
         """Of the probe's class."""
         return code_hash(type(self.probe))
+
+    def trial(self) -> None:
+        """Fit a probe of the user's own on a few made-up activations.
+
+        Raises:
+            BadInput: it cannot be fitted or does not give one finite score a response.
+        """
+        if type(self.probe) not in CLASSES:
+            try_probe(self.probe)
 
     def requires(self, source: Split) -> tuple[RequiredActivations, ...]:  # noqa: ARG002
         """The layers that it reads of each stimulus and site."""

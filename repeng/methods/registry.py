@@ -7,7 +7,7 @@ from pathlib import Path
 
 from repeng.distributions.follow_ups import FOLLOW_UPS
 from repeng.distributions.stimuli import FORMS, Form
-from repeng.errors import BadInput, UnknownName
+from repeng.errors import BadInput, UnknownName, choice_of
 from repeng.methods.base import Method, MethodSettings
 from repeng.methods.few_shot import FewShot
 from repeng.methods.follow_up import PREFIX, Ask
@@ -94,5 +94,5 @@ def _form(name: str, given: object) -> Form:
 def _check(name: str, given: Mapping[str, object], known: tuple[str, ...]) -> None:
     unknown = sorted(set(given) - set(known))
     if unknown:
-        choice = f"choose from {', '.join(known)}" if known else "it has none"
+        choice = choice_of(unknown[0], known) if known else "it has none"
         raise BadInput(f"method {name!r} has no parameter {unknown[0]!r}; {choice}")

@@ -171,8 +171,11 @@ class Evaluation:
 
     @property
     def n_prompts(self) -> int | None:
-        """Number of prompt groups, None where unknown."""
-        return None if self.group is None else len(np.unique(self.group))
+        """Number of prompt groups, of one prompt for all that of examples; None where unknown."""
+        if self.group is None:
+            return None
+        groups = len(np.unique(self.group))
+        return groups if groups > 1 or self.example is None else len(np.unique(self.example))
 
     @property
     def accuracy(self) -> float:

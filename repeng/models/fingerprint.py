@@ -18,7 +18,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from repeng.errors import BadInput
+from repeng.errors import BadInput, UnknownName
 from repeng.models.gguf import SIZES
 from repeng.models.source import Source, find_model, json_object
 
@@ -151,7 +151,7 @@ def resolve_dtype(dtype: str, device: str, stored: str | None) -> str:
             return "bfloat16" if stored == "bfloat16" and cpu_has_bfloat16() else "float32"
         return {"float16": "bfloat16"}.get(stored or "float32", stored or "float32")
     if dtype not in known:
-        raise BadInput(f"unknown dtype {dtype!r}; choose from auto, {', '.join(known)}")
+        raise UnknownName("dtype", dtype, ("auto", *known))
     return dtype
 
 

@@ -79,6 +79,18 @@ def canonical_site(site: str) -> str:
     return SAME.get(site, site)
 
 
+def named_site(site: str) -> str:
+    """The one name of a site that a user named. Which of TransformerLens' sites a model has, it alone can tell.
+
+    Raises:
+        UnknownName: it is no site of any model.
+    """
+    found = canonical_site(site)
+    if found not in (*FIRST_CLASS, LN_FINAL) and "hook_" not in found:
+        raise UnknownName("hook site", site, (*FIRST_CLASS, LN_FINAL, "another of TransformerLens', as ln1.hook_out"))
+    return found
+
+
 def hook_name(site: str, layer: int) -> str:
     """The tensor's name in a store: `blocks.3.attn.hook_z`; `ln_final.hook_out` has no layer in it."""
     site = canonical_site(site)

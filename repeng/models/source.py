@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from repeng.errors import BadInput, first_line
+from repeng.errors import BadInput, did_you_mean, first_line, path_like
 
 MINI = Path(__file__).parent / "mini"
 """The embedded model: what the name `mini` stands for."""
@@ -85,13 +85,15 @@ def find_model(name: str) -> Source:
     from transformers.utils.peft_utils import find_adapter_config_file
 
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise BadInput(f"{name}: there is no such folder")
+        raise BadInput(f"{name}: there is no such folder{path_like(name)}")
     try:
         path = cached_file(name, "config.json")
     except OSError as error:
         hint = " (of a repository of GGUF files name one: ORG/MODEL/FILE.gguf)" if "gguf" in name.lower() else ""
+        near = did_you_mean(name, ("mini", SMOLLM2))
+        meant = f"; {near}" if near else path_like(name) or "; repeng doctor says whether the hub can be reached"
         raise BadInput(
-            f"{name!r} is no folder here, and not to be had from the hub{hint}: {first_line(error)}"
+            f"{name!r} is no folder here, and not to be had from the hub{hint}: {first_line(error)}{meant}"
         ) from error
     commit = extract_commit_hash(path, None)
     if find_adapter_config_file(name, revision=commit):
@@ -127,7 +129,9 @@ def _gguf_file(name: str) -> Path:
         return Path(name)
     parts = name.split("/")
     if name.startswith((".", "/", "~")) or len(parts) < 3:
-        raise BadInput(f"{name}: there is no such file; a file of the hub is named as ORG/MODEL/FILE.gguf")
+        raise BadInput(
+            f"{name}: there is no such file; a file of the hub is named as ORG/MODEL/FILE.gguf{path_like(name)}"
+        )
     from transformers.utils.hub import cached_file
 
     repository, file = "/".join(parts[:2]), "/".join(parts[2:])

@@ -8,10 +8,16 @@ import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import numpy as np
+import torch
+from sklearn.base import clone
+
 from repeng.errors import BadInput
 from repeng.probes.base import Probe
 
 ROOM = "repeng.probes"
+TRIAL_SHAPE = (2, 40, 16)
+"""Layers, responses and dimensions of the activations that a probe is tried on."""
 
 
 def is_reference(name: str) -> bool:
@@ -84,6 +90,27 @@ def class_in_file(reference: str) -> type[Probe]:
         raise BadInput(f"{path}: {name} is no subclass of repeng.probes.Probe; see docs/add-a-probe.md")
     found.reference = f"{path}:{name}"
     return found
+
+
+def try_probe(probe: Probe) -> None:
+    """Fit an unfitted probe on a few made-up activations, and score them.
+
+    Raises:
+        BadInput: it cannot be fitted, or does not give one finite score a response.
+    """
+    stimuli, (layers, responses, width) = len(probe.stimuli), TRIAL_SHAPE
+    made = torch.randn(layers, stimuli, responses, width, generator=torch.Generator().manual_seed(0))
+    labels, examples = np.tile([1.0, 0.0], responses // 2), np.repeat(np.arange(responses // 2), 2)
+    named = probe.reference or probe.name
+    try:
+        scores = clone(probe).fit(made, labels, examples).decision_function(made)
+    except Exception as error:
+        raise BadInput(f"{named}: tried on made-up activations it fails: {type(error).__name__}: {error}") from error
+    if tuple(scores.shape) != (layers, responses) or not bool(torch.as_tensor(scores).isfinite().all()):
+        raise BadInput(
+            f"{named}: tried on made-up activations of {layers} layers and {responses} responses it gives scores of "
+            f"shape {tuple(scores.shape)}, or some that are not finite; it gives [layer, response]"
+        )
 
 
 def _module_name(path: Path) -> str:

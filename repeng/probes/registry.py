@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 from inspect import signature
 from typing import Any
 
-from repeng.errors import BadInput, UnknownName, UnknownParameter
+from repeng.errors import BadInput, UnknownName, UnknownParameter, choice_of
 from repeng.limits import check_number
 from repeng.probes.attention import Attention
 from repeng.probes.base import Probe
@@ -72,13 +72,19 @@ def get_probe(name: str, **params: Any) -> Probe:
     cls = probe_class(name)
     own = cls._get_param_names()
     if unknown := sorted(set(params) - set(own)):
-        known = ", ".join(own) or "(it has none)"
-        raise UnknownParameter(f"probe {cls.name!r} has no parameter {unknown[0]!r}; choose from {known}")
+        choice = choice_of(unknown[0], own) if own else "it has none"
+        raise UnknownParameter(f"probe {cls.name!r} has no parameter {unknown[0]!r}; {choice}")
     for parameter, value in params.items():
         default = signature(cls).parameters[parameter].default
         if cls in CLASSES and isinstance(default, int | float):
             check_number(f"probe {cls.name!r}: {parameter}", value, default)
-    return cls(**params)
+    try:
+        return cls(**params)
+    except Exception as error:
+        if cls in CLASSES:
+            raise
+        where = cls.reference or cls.name
+        raise BadInput(f"{where}: its constructor fails: {type(error).__name__}: {error}") from error
 
 
 def probe_class(name: str) -> type[Probe]:

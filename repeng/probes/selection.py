@@ -226,7 +226,7 @@ def parse_layers(text: str) -> LayerChoice:
             first, _, last = piece.partition("-")
             found.update(range(int(first), int(last or first) + 1))
     except ValueError as error:
-        ways = "auto, all, top-k:N, one-se, average, a layer as 3, or a range as 4-8"
+        ways = "auto, all, top-k:N, one-se, average, or layers as 3, 4-8 or 3,10-12"
         raise BadInput(f"layers is {text!r}; give {ways}") from error
     if not found:
         raise BadInput(f"layers is {text!r}, which names no layer; the first of a range is its lowest")

@@ -68,7 +68,9 @@ def read_rows(path: Path, row_type: type[RowT], *, what: str, needed: Sequence[s
         content = io.BytesIO(read_bounded(path, RECORD_BYTES))
         cells = pd.read_csv(content, dtype=str, keep_default_na=False, encoding="utf-8-sig", engine="python")
     except OSError as error:
-        raise BadInput(f"{path}: cannot read the {what}: {error.strerror}; give a study's {what}.csv") from error
+        raise BadInput(
+            f"{path}: cannot read the {what}: {error.strerror}; give the folder of a finished study"
+        ) from error
     except ValueError as error:
         raise BadInput(f"{no_table}: not a CSV file in UTF-8: {error}; give a study's {what}.csv") from error
     absent = [name for name in needed if name not in cells]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from repeng.activations.store.cached_split import CachedSplit
-from repeng.activations.store.files import SplitKey
+from repeng.activations.store.files import MissingActivations, SplitKey
 from repeng.activations.store.store import Store, StoredCapture
+from repeng.activations.store.stored_capture import PLAIN
 from repeng.benchmarks.loaded import load_benchmark, load_named
 from repeng.distributions.mixture import Mixture
 from repeng.distributions.reading import Reading
 from repeng.distributions.schema import Distribution, Split
+from repeng.distributions.stimuli import Stimulus
 from repeng.errors import BadInput, CaptureMismatch, UnknownName
 from repeng.models.fingerprint import slug
 from repeng.probes.fitted import FittedProbe
@@ -25,6 +28,7 @@ class CachedData(StoredCapture):
         versions: the data hash of some (distribution, split).
         missing: distributions that are asked for of data that lacks them, so that none of their versions is meant.
         meant: the distributions of the data that was named; None where none was, and all that are here are meant.
+        named: the options by which that data was named: `data`, `benchmark`, `limit`, `columns` and so on.
     """
 
     def __init__(
@@ -34,12 +38,14 @@ class CachedData(StoredCapture):
         *,
         missing: Iterable[str] = (),
         meant: Iterable[str] | None = None,
+        named: Mapping[str, str] | None = None,
         trust: bool = False,
     ) -> None:
         super().__init__(folder, trust=trust)
         self.meant = None if meant is None else frozenset(meant)
         self.versions = versions or {}
         self.missing = frozenset(missing)
+        self.named = named or {}
 
     def trained(self) -> tuple[str, ...]:
         """The distributions that are meant and have a `train` split here."""
@@ -60,13 +66,44 @@ class CachedData(StoredCapture):
                 f"{self.id} is the one that is meant; give data that holds it, or say which version is meant by its "
                 "hash (--data-hash; in Python data_hash)"
             )
-        here = [key for key in self.splits() if key[:2] == (distribution, split)]
-        if meant and here and meant not in {key.data_hash for key in here}:
-            raise BadInput(
-                f"{self.id} holds {distribution}/{split} of other data than is meant ({meant}): "
-                f"{'; '.join(map(self.described, here))}; capture it with: repeng cache"
-            )
+        if meant and self.is_other(distribution, split, meant):
+            here = [key for key in self.splits() if key[:2] == (distribution, split)]
+            parts = list(dict.fromkeys(part.key for key in here for part in self.contents()[key]))
+            key = SplitKey(distribution, split, meant)
+            raise self.of_other_data([MissingActivations(key, part, ()) for part in parts or [PLAIN]])
         return super().find(distribution, split, data_hash=meant)
+
+    def is_other(self, distribution: str, split: str, data_hash: str | None = None) -> bool:
+        """Whether it is known which data is meant, and the split is not here of it."""
+        meant = data_hash or self.versions.get((distribution, split))
+        here = {key.data_hash for key in self.splits() if key[:2] == (distribution, split)}
+        return meant is not None and meant not in here and bool(here or self.named)
+
+    def of_other_data(self, missing: Sequence[MissingActivations], stimuli: Iterable[Stimulus] = ()) -> BadInput:
+        """That a split is not here of the data that is meant, with the command that captures it.
+
+        Args:
+            missing: of the split, and then whatever else is missing.
+            stimuli: of what is missing, where the store may not know them.
+        """
+        key = missing[0].split
+        here = [one for one in self.splits() if one[:2] == key[:2]]
+        name = f"{key.distribution}/{key.split}"
+        held = f"{name} of other data than is meant" if here else f"no {name} of the data that is meant"
+        listed = f": {'; '.join(map(self.described, here))}" if here else ""
+        return BadInput(f"{self.id} holds {held} ({key.data_hash}){listed}; {self.way_out(missing, stimuli=stimuli)}")
+
+    def way_out(
+        self,
+        missing: Sequence[MissingActivations],
+        *,
+        data: Mapping[str, Mapping[str, str]] | None = None,
+        stimuli: Iterable[Stimulus] = (),
+    ) -> str:
+        """What to do about what is missing; the data that is meant is named as it was asked for."""
+        meant = {key.distribution for key in (lack.split for lack in missing) if self.versions.get(key[:2])}
+        asked = dict.fromkeys(meant, self.named) if self.named else {}
+        return super().way_out(missing, data={**asked, **(data or {})}, stimuli=stimuli)
 
     def split(self, distribution: str, split: str = "train", *, data_hash: str | None = None) -> CachedSplit:
         """The cached activations of a split, to be read layer by layer.
@@ -112,6 +149,9 @@ def open_data(
     """
     versions: dict[tuple[str, str], str] = {}
     missing: tuple[str, ...] = ()
+    asked = {"benchmark": benchmark, "data": data if benchmark or data else "mini" if limit else None}
+    options = {option: value for option, value in asked.items() if value is not None}
+    options |= {**({} if limit is None else {"limit": str(limit)}), **({} if reading is None else reading.options)}
     if benchmark is not None:
         world = load_benchmark(benchmark, data, limit=limit, reading=reading, partial=True)
         missing = world.missing
@@ -131,7 +171,7 @@ def open_data(
                 if len(hashes_of) == 1:
                     versions.setdefault((key.distribution, name), hashes_of[0])
             versions[key.distribution, key.split] = data_hash
-    return CachedData(cached.folder, versions, missing=missing, meant=meant, trust=cached.trust)
+    return CachedData(cached.folder, versions, missing=missing, meant=meant, named=options, trust=cached.trust)
 
 
 def open_store(store: str | Path | Store, model: str | None = None) -> CachedData:
@@ -145,7 +185,7 @@ def open_store(store: str | Path | Store, model: str | None = None) -> CachedDat
     if not found:
         raise BadInput(
             f"{opened.root}: no capture{f' of {model}' if model else ''} here; make one with: "
-            f"repeng cache --store {opened.root} --model {model or 'MODEL'}"
+            f"repeng cache --store {shlex.quote(str(opened.root))} --model {shlex.quote(model or 'MODEL')} --data DATA"
         )
     if len(found) > 1:
         listing = ", ".join(f"{each.id} ({each.model}, {each.dtype})" for each in found)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from repeng.distributions.unions import union_members
 from repeng.errors import BadInput
 from repeng.methods.answers import by_layer, evaluate
 from repeng.methods.base import Target
+from repeng.methods.named_probe import NamedProbe
 from repeng.methods.probes import FittedOnCache
 from repeng.metrics import Evaluation, TextEvaluation, accuracy_interval
 from repeng.probes.directions import unit_directions
@@ -22,7 +22,9 @@ from repeng.probes.selection import LayerChoice
 from repeng.probes.source import BLOCK_BYTES
 from repeng.results import AUROC, PAIR_ACCURACY, LayerRow, layer_rows
 from repeng.study.cached_data import Cached, CachedData, opened
-from repeng.study.steps import cached_target, fit, probe_of, question_of
+from repeng.study.cached_train import members_of_source
+from repeng.study.lacking import check_captured
+from repeng.study.steps import cached_target, fit, parts_of, probe_of, question_of, spec_of
 
 
 def sweep(
@@ -65,9 +67,10 @@ def sweep(
     """
     data = opened(cached)
     sources, targets = ((given,) if isinstance(given, str) else given for given in (source, targets))
-    for target in targets:
-        data.find(target, "test")
     named = [probe_of(probe) for probe in (list(probes) if isinstance(probes, tuple | list) else [probes])]
+    trains = [(member, "train") for each in sources for member in members_of_source(data, each)]
+    tests = [(target, "test") for target in targets]
+    check_probes(data, named, [*trains, *tests], site=site, token=token)
     how: dict[str, Any] = {"train_limit": train_limit, "site": site, "token": token, "seed": seed}
     rows: list[LayerRow] = []
     for each, one in product(sources, named):
@@ -165,10 +168,9 @@ def transfer_matrix(
     if len(distributions) < 2:
         listing = ", ".join(distributions) or "none"
         raise BadInput(f"a transfer matrix needs 2 distributions or more; given {listing}")
-    members = [name for each in distributions for name in union_members(each, data.trained())]
-    targets = tuple(dict.fromkeys(members))
-    for each in targets:
-        data.find(each, "test")
+    targets = tuple(dict.fromkeys(name for each in distributions for name in members_of_source(data, each)))
+    both = [(each, split) for each in targets for split in ("train", "test")]
+    check_probes(data, [named], both, site=site, token=token)
     how: dict[str, Any] = {"layers": layers, "train_limit": train_limit, "site": site, "token": token, "seed": seed}
     fits = [fit(data, each, named, **how) for each in distributions]
     columns = [_column(fits, data, each, allow_shared=allow_shared) for each in targets]
@@ -209,6 +211,20 @@ def _cosines(fits: Sequence[FittedProbe], place: int) -> list[list[float]] | Non
         return None
     stacked = np.stack(units)
     return (stacked @ stacked.T).tolist()
+
+
+def check_probes(
+    data: CachedData,
+    probes: Sequence[NamedProbe],
+    splits: Sequence[tuple[str, str]],
+    *,
+    site: str | None,
+    token: str | None,
+) -> None:
+    """Refuse activations that lack some of what probes read at all layers; see `check_captured`."""
+    specs = [spec_of(named, site=site, token=token, seed=0, layers="auto") for named in probes]
+    own = [stimulus for named in probes for stimulus in named.reads]
+    check_captured(data, [parts_of(spec, data) for spec in specs], splits, own)
 
 
 def _figure(question: Target) -> str:

@@ -76,19 +76,33 @@ def train_of(data: CachedData, source: str | Sequence[str], limit: int | None = 
         UnknownName: no such distribution is here.
         BadInput: several versions of one are here; a union that cannot be; or prompts that were not noted.
     """
-    known = data.trained()
-    listed = (source,) if isinstance(source, str) else tuple(source)
-    members = sorted(member for each in listed for member in union_members(each, known))
-    if not members:
-        raise BadInput("no source is named; give a distribution, or several for their union")
-    if len(set(members)) < len(members):
-        raise BadInput(f"the source {', '.join(listed)} names a distribution twice; name each once")
+    members = members_of_source(data, source)
+    listed = _listed(source)
     alone = listed[0] if len(listed) == 1 and listed[0].startswith(ALL_BUT) else PLUS.join(members)
     keys = [data.find(member, "train") for member in members]
     sizes = [len(set(data.index(key).numbers("example"))) for key in keys]
     shares = even_shares(sizes, limit, alone)
     counts: list[int | None] = [None] if shares == sizes and len(keys) == 1 else list(shares)
     return joined_train(data, alone, list(zip(keys, counts, strict=True)))
+
+
+def members_of_source(data: CachedData, source: str | Sequence[str]) -> list[str]:
+    """The distributions that a source's name means, sorted.
+
+    Raises:
+        BadInput: none is named, or one twice.
+    """
+    known, listed = data.trained(), _listed(source)
+    members = sorted(member for each in listed for member in union_members(each, known))
+    if not members:
+        raise BadInput("no source is named; give a distribution, or several for their union")
+    if len(set(members)) < len(members):
+        raise BadInput(f"the source {', '.join(listed)} names a distribution twice; name each once")
+    return members
+
+
+def _listed(source: str | Sequence[str]) -> tuple[str, ...]:
+    return (source,) if isinstance(source, str) else tuple(source)
 
 
 def joined_train(capture: StoredCapture, source: str, members: Sequence[tuple[SplitKey, int | None]]) -> CachedTrain:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repeng.activations.capture import CaptureSummary, capture, keep_house
-from repeng.activations.store.files import LOGPROB, ActivationKey, SplitKey, split_key
-from repeng.activations.store.request import MissingActivations, Request, capture_record, needed
+from repeng.activations.store.files import LOGPROB, ActivationKey, MissingActivations, SplitKey, split_key
+from repeng.activations.store.request import Request, capture_record, needed
 from repeng.activations.store.store import Store
 from repeng.distributions.chat import require_chat_template
 from repeng.distributions.chat_form import ChatFormCounts
@@ -23,7 +23,8 @@ from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import CHAT, Stimulus
 from repeng.errors import BadInput
 from repeng.methods.base import RequiredActivations
-from repeng.models.fingerprint import Identity, identify
+from repeng.models.fingerprint import Identity, identify, resolve_device
+from repeng.models.sites import named_site
 from repeng.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -247,12 +248,15 @@ def plan_cache(
         trial: load the model and time it on a few of the missing texts.
 
     Raises:
-        BadInput: texts are missing that the model's chat template is to write, and it has none.
+        BadInput: something is missing, and the device is not here; or texts that the model's chat template is to
+            write, and it has none.
     """
     jobs = _jobs(wanted, layers)
     n_layers = settings.identity.n_layers
     opened = Store(store)
     missing = [lack for job in jobs for lack in needed(settings.capture_id, n_layers, job.splits, job.request, opened)]
+    if missing and settings.device_map is None:
+        resolve_device(settings.device)
     _check_template(settings.model, jobs, missing)
     of = {split_key(split): split for split in wanted}
     texts = {(lack.split, lack.key.stimulus) for lack in missing}
@@ -313,9 +317,11 @@ def cache_needs(
 
     Raises:
         BadInput: no stimulus.
+        UnknownName: no model has such a site.
     """
     if not stimuli:
         raise BadInput("no stimulus to capture; name one or more, as plain")
+    sites = list(map(named_site, sites))
     needs = {RequiredActivations(stimulus, site, token) for stimulus in stimuli for site in sites for token in tokens}
     scored = [each for each in stimuli if each == stimuli[0] or each.name == CHAT] if logprob else []
     return frozenset(needs | set(map(RequiredActivations, scored)))

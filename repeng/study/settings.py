@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from repeng.distributions.known import PREFIX, data_name
 from repeng.distributions.reading import Reading, class_name
 from repeng.distributions.stimuli import FORMS, Form
-from repeng.errors import BadData, BadInput
+from repeng.errors import BadData, BadInput, choice_of, path_like
 from repeng.limits import LARGEST_SEED, SETTINGS_BYTES, read_bounded
 from repeng.methods.names import split_names, with_parameters
 from repeng.models.fingerprint import slug
@@ -31,19 +31,24 @@ def parse_share(value: Any) -> Any:
     """`1%` and `0.01` as a number; what is no text as it is.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is neither, or no share.
     """
     if not isinstance(value, str):
         return value
     try:
-        return float(value[:-1]) / 100 if value.endswith("%") else float(value)
+        share = float(value[:-1]) / 100 if value.endswith("%") else float(value)
     except ValueError as error:
         raise ValueError("this is no share; give it as 1% or 0.01") from error
+    if not 0 <= share < 1:
+        raise ValueError("a share lies between 0% and 100%; give it as 1% or 0.01")
+    return share
 
 
 def _method_names(methods: Any) -> Any:
     """`mms,lat`, a list of names, or one with tables in it: each table becomes a name with parameters."""
     listed = split_names(methods) if isinstance(methods, str) else methods
+    if isinstance(listed, (list, tuple)) and not listed:
+        raise ValueError("there is no method in it; name one or more, as mms,zero-shot")
     return tuple(map(_named, listed)) if isinstance(listed, (list, tuple)) else listed
 
 
@@ -202,7 +207,7 @@ class Study:
             try:
                 values = tomllib.loads(read_bounded(path, SETTINGS_BYTES).decode())
             except OSError as error:
-                raise BadInput(f"{path}: cannot read the study: {error.strerror}") from error
+                raise BadInput(f"{path}: cannot read the study: {error.strerror}{path_like(path)}") from error
             except BadData:
                 raise
             except (ValueError, RecursionError) as error:  # bytes that are no UTF-8, too long a number, deep brackets
@@ -214,8 +219,8 @@ class Study:
             key = ".".join(map(str, first["loc"]))
             given = key in flags
             if first["type"] == "unexpected_keyword_argument":
-                known = ", ".join(sorted(field.name for field in fields(cls)))
-                raise BadInput(f"{'' if given else f'{path}: '}unknown key {key!r}; choose from {known}") from error
+                choice = choice_of(key, [field.name for field in fields(cls)])
+                raise BadInput(f"{'' if given else f'{path}: '}unknown setting {key!r}; {choice}") from error
             where = f"--{key.replace('_', '-')}" if given else f"{path}: {key}"
             raise BadInput(f"{where} is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}") from error
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from repeng.activations.capture import capture as capture_activations
 from repeng.activations.store.cached_split import CachedSplit
-from repeng.activations.store.files import SplitKey
+from repeng.activations.store.files import ActivationKey, SplitKey
 from repeng.activations.store.request import Request
 from repeng.activations.store.store import Store
 from repeng.benchmarks.loaded import load_named
@@ -23,15 +23,17 @@ from repeng.methods.base import Target
 from repeng.methods.named_probe import NamedProbe, check_token
 from repeng.methods.probes import CachedSource, FittedOnCache
 from repeng.metrics import Evaluation
+from repeng.models.sites import named_site
 from repeng.probes.fitted import FittedProbe
-from repeng.probes.fitting import fit_probe
+from repeng.probes.fitting import ProbeSpec, fit_probe
 from repeng.probes.selection import LayerChoice, check_layers
 from repeng.probes.sklearn_probe import as_probe
 from repeng.probes.source import BLOCK_BYTES
 from repeng.progress import Told, capture_bar
 from repeng.study.cached_data import Cached, CachedData, open_for, opened, versions_of
-from repeng.study.cached_train import train_of
+from repeng.study.cached_train import members_of_source, train_of
 from repeng.study.capture_plan import ModelSettings
+from repeng.study.lacking import check_captured, parts_read
 from repeng.version import __version__
 
 if TYPE_CHECKING:
@@ -144,9 +146,11 @@ def fit(
     if isinstance(layers, str):
         check_layers(layers, data.n_layers, data.model)
     named = probe_of(probe)
-    spec = named.spec(layers, seed=seed)
-    spec = replace(spec, site=site or spec.site, token=token or spec.token)
+    spec = spec_of(named, site=site, token=token, seed=seed, layers=layers)
     check_token(named.probe, spec.token)
+    check_captured(
+        data, [parts_of(spec, data)], [(one, "train") for one in members_of_source(data, source)], named.reads
+    )
     train = train_of(data, source, train_limit)
     provenance = {
         "capture_id": data.id,
@@ -201,6 +205,7 @@ def cached_target(
         UnknownName, BadInput: as `evaluate`.
     """
     own = next((one for one in fitted_on(fitted) if one.get("source") == target), {})
+    parts = parts_read(fitted.stimuli, fitted.token, fitted.reads(cached.n_layers))
     together = own.get("siblings", {}).get(split, [])
     here = [key.data_hash for key in cached.splits() if key[:2] == (target, split) and key.data_hash in together]
     undecided = (target, split) not in cached.versions and len(here) == 1
@@ -211,6 +216,7 @@ def cached_target(
             f"{target}/{split} {cached.described(key)} is of another version of it; score the one that was read with "
             f"it ({', '.join(together)}), or fit on that version"
         )
+    check_captured(CachedData(cached.folder, {key[:2]: key.data_hash}, trust=cached.trust), [parts], [key[:2]])
     shared, total = _shared_prompts(fitted, cached, key)
     if shared is None:
         log.warning(
@@ -232,6 +238,17 @@ def fitted_on(fitted: FittedProbe) -> list[Mapping[str, Any]]:
     """What is noted of each train split that a probe was fitted on: `source`, `data_hash`, and where it was read."""
     own = fitted.provenance
     return list(own.get("members", [own]))
+
+
+def parts_of(spec: ProbeSpec, data: CachedData) -> dict[ActivationKey, tuple[int, ...]]:
+    """What is read of each split to fit a probe."""
+    return parts_read(spec.stimuli, spec.token, spec.readings(data.n_layers))
+
+
+def spec_of(named: NamedProbe, *, site: str | None, token: str | None, seed: int, layers: LayerChoice) -> ProbeSpec:
+    """What is to be fitted, with a site and token in place of the probe's own."""
+    spec = named.spec(layers, seed=seed)
+    return replace(spec, site=named_site(site) if site else spec.site, token=token or spec.token)
 
 
 def evaluation_provenance(fitted: FittedProbe, cached: CachedData, target: CachedSplit) -> dict[str, Any]:
@@ -258,10 +275,12 @@ def evaluation_provenance(fitted: FittedProbe, cached: CachedData, target: Cache
 def _shared_prompts(fitted: FittedProbe, cached: CachedData, target: SplitKey) -> tuple[int | None, int]:
     """How many of a target's prompts a probe was fitted on, None where nothing tells; and of how many.
 
-    Where an earlier version of repeng captured either, and noted no prompts, whole texts are compared.
+    Where an earlier version of repeng captured either, and noted no prompts, whole texts are compared; and so are they
+    where all examples have one prompt.
     """
     own, record = fitted.provenance, cached.data_of(target)
-    if record is not None and "prompts" in own:
+    one_for_all = record is not None and len(record.prompts) == len(own.get("prompts", ())) == 1
+    if record is not None and "prompts" in own and not one_for_all:
         return len({*record.prompts} & {*own["prompts"]}), len(record.prompts)
     source = SplitKey(str(own.get("source")), "train", str(own.get("data_hash")))
     if source not in cached.splits():
@@ -271,8 +290,9 @@ def _shared_prompts(fitted: FittedProbe, cached: CachedData, target: SplitKey) -
         cached.open(key, fitted.stimuli[0], fitted.site, fitted.token).index.responses for key in (source, target)
     )
     seen = {row.get("text_hash") for row in own_rows} - {None, ""}
-    groups = {row["group"] for row in rows if row.get("text_hash") in seen}
-    return len(groups) if seen else None, len({row["group"] for row in rows})
+    groups = [row["example"] if one_for_all else row["group"] for row in rows]
+    found = {group for group, row in zip(groups, rows, strict=True) if row.get("text_hash") in seen}
+    return len(found) if seen else None, len({*groups})
 
 
 def probe_of(given: Any) -> NamedProbe:

@@ -17,7 +17,7 @@ from repeng.distributions.cautions import Caution, data_cautions, own_sources, r
 from repeng.distributions.mixture import members_of
 from repeng.distributions.overlap import Overlap, find_overlaps
 from repeng.distributions.schema import Shift, Split
-from repeng.errors import BadInput, sentence
+from repeng.errors import BadInput, RepengError, sentence
 from repeng.methods.base import Kind, Method, MethodSettings, RequiredActivations
 from repeng.methods.registry import make_method, make_methods
 from repeng.metrics import Evaluation
@@ -112,6 +112,7 @@ class Plan:
             "tuned_models_done": {one.method: one.found for one in self.tunings},
             "tuning_seconds_estimate": {one.method: one.seconds for one in self.tunings},
             **self.cache.as_dict(),
+            "impossible": [asdict(failure) for failure in self.impossible],
             "cautions": [asdict(caution) for caution in self.cautions],
         }
 
@@ -148,7 +149,8 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
 
     Args:
         study: the settings.
-        trial: also time the model on a few of the missing texts, for an estimate of the whole.
+        trial: also time the model on a few of the missing texts, for an estimate of the whole; and try the user's own
+            methods.
 
     Raises:
         BadInput, BadData, UnknownName: the settings name something that is wrong or not there, or the results folder
@@ -190,9 +192,10 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     names = tuple(method.name for method in asked)
     baseline = baseline_method(names)
     methods = asked if baseline in names else (*asked, make_method(baseline, shared))
+    broken = _broken(methods) if trial else {}
     mixed = _mixtures(world, study) if study.augment else {}
     tasks = _tasks(world, methods, mixed, capability=study.capability)
-    wanted, possible, impossible = _wanted(tasks, methods, benign)
+    wanted, possible, impossible = _wanted(tasks, methods, benign, broken)
     cache = plan_cache(settings, Path(study.store), wanted, trial=trial)
     runner = Runner(shared, Store(study.store, trust=study.trust_store), Path(study.out) / PREDICTIONS, benign)
     known = runner.known(possible, methods)
@@ -357,6 +360,7 @@ def _wanted(
     tasks: Sequence[Task],
     methods: Sequence[Method],
     benign: Split | None,
+    broken: Mapping[str, BadInput],
 ) -> tuple[dict[Split, frozenset[RequiredActivations]], tuple[Task, ...], tuple[Failure, ...]]:
     """The parts that each split must have in the store; and the tasks that can be done, and those that cannot."""
     by_name = {method.name: method for method in methods}
@@ -367,6 +371,8 @@ def _wanted(
     for task in tasks:
         method, key = by_name[task.method], (task.method, task.source)
         try:
+            if task.method in broken:
+                raise broken[task.method]
             method.check_splits(task.source, task.target)
             if key not in known:
                 known[key] = method.requires(task.source)
@@ -385,6 +391,17 @@ def _wanted(
         for split in splits:
             needs.setdefault(split, set()).update(found)
     return {split: frozenset(found) for split, found in needs.items() if found}, tuple(possible), tuple(impossible)
+
+
+def _broken(methods: Sequence[Method]) -> dict[str, BadInput]:
+    """The methods that a trial of their own code shows to fail."""
+    found = {}
+    for method in methods:
+        try:
+            method.trial()
+        except RepengError as error:
+            found[method.name] = BadInput(str(error))
+    return found
 
 
 def _uncaptured(

@@ -59,7 +59,7 @@ def test_an_empty_response_that_nothing_closes_has_a_last_token_and_a_log_probab
 @pytest.mark.parametrize(
     ("name", "kind", "what"),
     [
-        ("al", UnknownName, "unknown token 'al'; choose from all, all:ROLE"),
+        ("al", UnknownName, "unknown token 'al'; did you mean all.* Choose from all, all:ROLE"),
         ("last:2", BadInput, "'last:2': an offset counts back .* as last:-1"),
         ("last:-0", BadInput, "an offset counts back"),
         ("last:", BadInput, "an offset counts back"),

@@ -431,7 +431,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(served: tuple[Served, 
 
 
 def test_unknown_data_and_other_schemes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match="choose from genies"):
+    with pytest.raises(UnknownName, match="did you mean genies"):
         fetch("genie", folder=tmp_path / "x")
     with pytest.raises(BadInput, match="http or https"):
         fetch("genies", folder=tmp_path / "x", url="file:///etc/passwd")

@@ -51,6 +51,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
         "report",
         "browse",
         "plot",
+        "doctor",
     }
     wanted |= {f"data {name}" for name in ("ls", "check", "fetch", "export")}
     assert wanted | {f"store {name}" for name in ("ls", "verify", "rm")} == {name for name, _ in commands()}
@@ -58,3 +59,17 @@ def test_the_commands_of_the_contract_are_there() -> None:
 
 def test_the_version_is_printed(repeng: Repeng) -> None:
     assert repeng("--version").out.startswith("repeng 0.")
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
+def test_help_at_80_columns_cuts_no_word_off(
+    repeng: Repeng, name: str, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    said = repeng(*name.split(), "--help").out
+    assert max(map(len, said.splitlines())) <= 80
+    assert "…" not in said and "\\" not in said.replace("{response}\\n", "")
+    together = "".join(said.split())  # a line may end within a word that has a hyphen
+    for parameter in command.params:
+        for word in (parameter.help or "").split():
+            assert word in together, f"{name} {parameter.name}: {word}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from cli_samples import Repeng
@@ -59,3 +60,15 @@ def test_published_evaluations_are_rescored_as_json(repeng: Repeng, genies_root:
     assert said.code == 0
     assert len(said.json) == 15
     assert {"accuracy", "elicitation", "published_columns"} <= set(said.json[0])
+
+
+def test_every_command_of_a_store_takes_its_folder_in_either_way(repeng: Repeng, place: Path, tmp_path: Path) -> None:
+    store = shutil.copytree(place / "planted", tmp_path / "store")
+    for command in ("ls", "verify"):
+        first, second = repeng("store", command, store), repeng("store", command, "--store", store)
+        assert (first.code, first.out) == (0, second.out)
+    ids = list(dict.fromkeys(each["capture"] for each in repeng("store", "ls", store, "--json").json))
+    assert repeng("store", "rm", ids[0], store).code == 0
+    for other in ids[1:]:
+        assert repeng("store", "rm", other, "--store", store).code == 0
+    assert "nothing is captured here" in repeng("store", "ls", store).out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from repeng.distributions.cautions import (
     Caution,
     all_cautions,
+    common_prompts,
     constant_responses,
     few_prompts,
     overlap_cautions,
@@ -71,8 +73,20 @@ def test_few_prompts_are_told_from_few_examples_and_from_one_prompt() -> None:
     assert few_prompts([enough, few, repeated, one, alone]) == [
         Caution("few_prompts", "few", "29"),
         Caution("few_prompts", "repeated", "12 in 60 examples"),
-        Caution("one_prompt", "one", "40 examples"),
         Caution("one_prompt", "alone", "1 example"),
+    ]
+    assert common_prompts([enough, one, alone]) == [Caution("common_prompt", "one/test", "40 examples")]
+    grouped = Split("g", "test", tuple(replace(example, group="all") for example in one.examples))
+    assert few_prompts([grouped]) == [Caution("one_prompt", "g", "40 examples")]
+    assert common_prompts([grouped, split_of("e", "test", ["", "q"])]) == [Caution("empty_prompts", "e/test", "1 of 2")]
+
+
+def test_where_all_have_one_prompt_it_is_their_responses_that_a_train_split_may_share() -> None:
+    train = Split("a", "train", tuple(Example("the task", (f"right {n}", f"wrong {n}"), 0) for n in range(9)))
+    test = Split("a", "test", tuple(Example("the task", (f"wrong {n}", f"right {n}"), 1) for n in (3, 90, 91)))
+    (overlap,) = find_overlaps([(train, test)])
+    assert [(match.kind, match.test, match.train) for match in overlap.matches if match.kind == "exact"] == [
+        ("exact", 0, 3)
     ]
 
 

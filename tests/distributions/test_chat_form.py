@@ -172,7 +172,9 @@ def test_every_stimulus_has_a_chat_form_but_those_that_tokenize_as_genies_does()
     }
     prints = {one.fingerprint for one in STIMULI.values()}
     assert len(prints) == len(STIMULI)
-    with pytest.raises(UnknownName, match=r"unknown stimulus 'chat_contrast'; choose from .*chat, chat_NAME"):
+    with pytest.raises(
+        UnknownName, match=r"unknown stimulus 'chat_contrast'; did you mean .*Choose from .*chat, chat_NAME"
+    ):
         get_stimulus("chat_contrast")
 
 

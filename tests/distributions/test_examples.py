@@ -8,7 +8,7 @@ import pytest
 
 from repeng.distributions.examples import example_from, examples_from
 from repeng.distributions.rows import parse_json
-from repeng.distributions.schema import Message
+from repeng.distributions.schema import Message, Split
 from repeng.errors import BadData
 
 USER = {"role": "user", "content": "Sky?"}
@@ -83,7 +83,6 @@ BAD: list[tuple[Any, str]] = [
     (None, "not nothing"),
     ({"responses": SCORES}, "no prompt; the example has responses"),
     ({"prompt": None, "responses": SCORES}, "no prompt"),
-    ({"prompt": "", "responses": SCORES}, "no prompt: it is empty"),
     ({"prompt": 3, "responses": SCORES}, "the prompt is a number"),
     ({"prompt": [], "responses": SCORES}, "the prompt is an empty list"),
     ({"prompt": ["hi"], "responses": SCORES}, "message 0 of the prompt is text"),
@@ -147,3 +146,12 @@ def test_the_first_bad_row_is_named_by_place_and_number() -> None:
     assert str(caught.value).startswith("somewhere.json, example 2: no responses")
     with pytest.raises(BadData, match=r"somewhere\.json: an empty list"):
         examples_from([], "somewhere.json")
+
+
+def test_pairs_of_an_empty_prompt_are_examples_each_a_group_of_its_own() -> None:
+    rows = [{"prompt": "", "chosen": f"yes {n}", "rejected": f"no {n}"} for n in range(3)]
+    rows += [{"prompt": "", "responses": {"a": 1, "b": 0}}]
+    split = Split("d", "train", tuple(map(example_from, rows)))
+    assert split.groups.tolist() == [0, 1, 2, 3]
+    assert not split.as_texts and not split.has_one_prompt
+    assert len(split.pairs) == 4

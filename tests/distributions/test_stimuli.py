@@ -135,7 +135,8 @@ def test_a_template_that_cannot_be_used_is_refused(template: str) -> None:
 
 def test_an_unknown_name_is_answered_with_the_known_ones_and_the_form_of_a_template() -> None:
     with pytest.raises(
-        UnknownName, match=r"unknown stimulus 'plane'; choose from NAME=\{prompt\}.*NAME\?=QUESTION.*lat2, .*plain"
+        UnknownName,
+        match=r"unknown stimulus 'plane'; did you mean plain.* NAME=\{prompt\}.*NAME\?=QUESTION.*lat2",
     ):
         get_stimulus("plane")
 

@@ -56,7 +56,9 @@ def test_the_answer_of_an_honest_response_speaks_for_it_unless_the_user_says_oth
 
 
 def test_what_is_no_question_or_answer_is_refused() -> None:
-    with pytest.raises(UnknownName, match="unknown follow-up question 'is_fals'; choose from are_you_sure"):
+    with pytest.raises(
+        UnknownName, match="unknown follow-up question 'is_fals'; did you mean is_false.* Choose from are_you_sure"
+    ):
         make_method("ask:is_fals", SETTINGS)
     with pytest.raises(BadInput, match="best is 'maybe'; give yes or no"):
         make_method("ask:is_false(best=maybe)", SETTINGS)

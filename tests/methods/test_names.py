@@ -84,7 +84,7 @@ def test_the_plain_form_being_the_default_is_not_in_a_name(settings: MethodSetti
         ("logistic(D=1)", "no parameter 'D'; choose from C, max_iter, standardize"),
         ("length(C=1)", "no parameter 'C'; it has none"),
         ("few-shot(shots=0)", "shots is 0; give 1 or more"),
-        ("lora(ranks=4)", "unknown tuning setting 'ranks'; choose from"),
+        ("lora(ranks=4)", "unknown tuning setting 'ranks'; did you mean rank"),
     ],
 )
 def test_parameters_that_a_method_does_not_have_are_refused(settings: MethodSettings, text: str, message: str) -> None:
@@ -102,5 +102,5 @@ def test_every_name_makes_a_method_that_says_what_it_is(settings: MethodSettings
 
 
 def test_a_name_that_nothing_answers_to_is_refused_with_those_that_there_are(settings: MethodSettings) -> None:
-    with pytest.raises(UnknownName, match="unknown method 'msm'; choose from .*mms"):
+    with pytest.raises(UnknownName, match="unknown method 'msm'; did you mean mms.* Choose from .*zero-shot"):
         make_method("msm", settings)

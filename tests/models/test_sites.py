@@ -46,7 +46,10 @@ def test_every_site_holds_what_transformer_lens_caches_under_its_name(
 
 
 def test_an_unknown_site_is_refused_with_the_sites_that_there_are(llama: LanguageModel) -> None:
-    with pytest.raises(UnknownName, match=r"unknown hook site 'resid_mid'; choose from .*hook_resid_mid.*resid_post"):
+    with pytest.raises(
+        UnknownName,
+        match=r"unknown hook site 'resid_mid'; did you mean hook_resid_mid or resid_pre.* Choose from .*resid_post",
+    ):
         llama.hook_point("resid_mid", 0)
     with pytest.raises(UnknownName, match="attn.hook_pattern"):
         llama.hook_point("attn.hook_pattern", 0)

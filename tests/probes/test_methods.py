@@ -157,9 +157,9 @@ def test_random_ties_every_pair() -> None:
 
 
 def test_an_unknown_probe_or_parameter_names_the_choices() -> None:
-    with pytest.raises(UnknownName, match="unknown probe 'msm'; choose from attention, ccs"):
+    with pytest.raises(UnknownName, match="unknown probe 'msm'; did you mean mms.* Choose from attention, ccs"):
         get_probe("msm")
-    with pytest.raises(BadInput, match="probe 'lat' has no parameter 'sed'; choose from seed"):
+    with pytest.raises(BadInput, match="probe 'lat' has no parameter 'sed'; did you mean seed"):
         get_probe("lat", sed=1)
     with pytest.raises(BadInput, match="probe 'cra' has no parameter 'beta'; choose from alpha"):
         get_probe("cra", beta=1)

@@ -159,7 +159,7 @@ def test_damaged_activations_are_not_asked_and_what_was_made_from_them_is_not_re
     rows = read_results(Path(again.out) / "results.csv")
     shutil.rmtree(Path(again.out) / "predictions" / "mms")
     swap_rows(again)
-    with pytest.raises(StoreError, match="its content has changed.*repeng store verify --repair"):
+    with pytest.raises(StoreError, match="its content has changed.*repeng store verify .*--repair"):
         run(again)
     assert (Path(again.out) / "results.csv").read_bytes() == before
     # Whoever trusts the store has wrong numbers, and keeps them to himself.
@@ -390,7 +390,7 @@ def test_every_preset_runs_and_only_what_it_reads_is_captured(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"methods": ("msm",)}, "unknown method 'msm'; choose from"),
+        ({"methods": ("msm",)}, "unknown method 'msm'; did you mean mms"),
         ({"layers": "9"}, "has layers 0 to 2"),
         ({"layers": "few"}, "give auto, all, top-k:N"),
         ({"benchmark": "nothing"}, "nothing"),

@@ -64,6 +64,21 @@ class ActivationKey:
         return ".".join(piece for piece in (self.stimulus, self.site, file_name(self.token)) if piece)
 
 
+@dataclass(frozen=True)
+class MissingActivations:
+    """Activations that are not in the store, or lack layers.
+
+    Attributes:
+        split: distribution, split, data hash.
+        key: stimulus, site, token.
+        layers: those that are missing.
+    """
+
+    split: SplitKey
+    key: ActivationKey
+    layers: tuple[int, ...]
+
+
 def split_key(split: Split | SplitKey) -> SplitKey:
     """The key of a loaded split; a key is returned as it is."""
     return SplitKey(split.distribution, split.name, split.data_hash) if isinstance(split, Split) else split

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
@@ -27,7 +28,8 @@ from repeng.models.fingerprint import Identity
 
 FORMAT = 2
 """Version of the store's files. Files of format 1 have no checksum, and are read."""
-WAY_OUT = "drop what is damaged with repeng store verify --repair, then capture it again"
+DROP = "drop what is damaged with repeng store verify"
+"""How the way out of a damaged file begins."""
 SEAL = re.compile(rb',\n "checksum": "([0-9a-f]{64})"\n}\n\Z')
 """How a file of format 2 ends: the sha256 of all that stands before it."""
 
@@ -36,6 +38,13 @@ def _known_format(number: int) -> int:
     if number not in (1, FORMAT):
         raise ValueError(f"format {number}; this version of repeng reads formats 1 and {FORMAT}")
     return number
+
+
+def way_out(path: Path) -> str:
+    """What to do about a damaged file or folder of a store."""
+    captures = [folder for folder in (path, *path.parents) if (folder / CAPTURE).is_file()]
+    store = captures[0].parent if captures else path.parents[1] if path.name == CAPTURE else Path("STORE")
+    return f"{DROP} {shlex.quote(str(store))} --repair, then capture it again"
 
 
 Format = Annotated[int, AfterValidator(_known_format)]
@@ -73,15 +82,15 @@ class StoreFile(Record):
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"])) or "cannot be read"
             later = (first["loc"], first["type"]) == (("format",), "value_error")
-            kind, remedy = (UnreadableFile, "take a later one") if later else (StoreError, WAY_OUT)
+            kind, remedy = (UnreadableFile, "take a later one") if later else (StoreError, way_out(path))
             raise kind(f"{path}: {place}: {first['msg'].removeprefix('Value error, ')}; {remedy}") from error
         except StoreError as error:
-            raise StoreError(f"{path}: {error}; {WAY_OUT}") from error
+            raise StoreError(f"{path}: {error}; {way_out(path)}") from error
         except FileNotFoundError as error:
-            raise StoreError(f"{path}: is not there; {WAY_OUT}") from error
+            raise StoreError(f"{path}: is not there; {way_out(path)}") from error
         except (IsADirectoryError, RepengError) as error:
             raise StoreError(
-                f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}; {WAY_OUT}"
+                f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}; {way_out(path)}"
             ) from error
         except OSError as error:
             raise UnreadableFile(f"{path}: cannot be read: {sentence(error)}") from error
@@ -189,11 +198,14 @@ class DataSource(Record):
         place: a file or folder by its absolute path, a hub dataset, the name of an embedded benchmark, or `memory`.
         siblings: the data hash of every split of the distribution that was read there.
         when: it was first captured from there, in UTC.
+        options: how it is named on the command line (`Origin.options`); None where no option leads there, and where an
+            earlier version of repeng captured it.
     """
 
     place: str
     siblings: dict[str, str]
     when: str
+    options: dict[str, str] | None = None
 
 
 class SplitRecord(StoreFile):
@@ -359,7 +371,7 @@ def read_capture(folder: Path) -> CaptureRecord:
     """
     record = CaptureRecord.read(folder / CAPTURE)
     if record.id != folder.name:
-        raise StoreError(f"{folder / CAPTURE}: is that of {record.id}, and does not belong here; {WAY_OUT}")
+        raise StoreError(f"{folder / CAPTURE}: is that of {record.id}, and does not belong here; {way_out(folder)}")
     return record
 
 
@@ -372,7 +384,7 @@ def read_split(folder: Path) -> SplitRecord:
     record = _once(SplitRecord, folder / SPLIT)
     place = file_name(record.distribution), f"{file_name(record.split)}.{record.data_hash}"
     if folder.absolute().parts[-2:] != place:
-        raise StoreError(f"{folder / SPLIT}: is that of another split, and does not belong here; {WAY_OUT}")
+        raise StoreError(f"{folder / SPLIT}: is that of another split, and does not belong here; {way_out(folder)}")
     return record
 
 
@@ -387,7 +399,9 @@ def read_index(folder: Path) -> Index:
     split = f"{file_name(index.split)}.{index.data_hash}"
     place = index.capture or here[0], file_name(index.distribution), split, index.key.folder
     if here != place:
-        raise StoreError(f"{folder / INDEX}: is the index of {'/'.join(place)}, and does not belong here; {WAY_OUT}")
+        raise StoreError(
+            f"{folder / INDEX}: is the index of {'/'.join(place)}, and does not belong here; {way_out(folder)}"
+        )
     return index
 
 

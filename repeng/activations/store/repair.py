@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repeng.activations.store.files import CAPTURE, INDEX, SPLIT, locked
-from repeng.activations.store.records import WAY_OUT, read_capture, read_index, read_split
+from repeng.activations.store.records import DROP, read_capture, read_index, read_split
 from repeng.activations.store.stored_activations import shard_fault
 from repeng.errors import StoreError, UnreadableFile
 
@@ -29,7 +29,7 @@ class Damage:
     @classmethod
     def of(cls, error: StoreError, bad: Path) -> Damage:
         """What an error says, without the way out, which is this."""
-        return cls(str(error).removesuffix(f"; {WAY_OUT}"), None if isinstance(error, UnreadableFile) else bad)
+        return cls(str(error).partition(f"; {DROP}")[0], None if isinstance(error, UnreadableFile) else bad)
 
     def __str__(self) -> str:
         return self.text

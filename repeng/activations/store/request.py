@@ -7,8 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from repeng.activations.store.files import INDEX, LOGPROB, ActivationKey, SplitKey, split_folder, split_key
-from repeng.activations.store.records import FORMAT, WAY_OUT, CaptureRecord, read_index, response_rows, rows_hash
+from repeng.activations.store.files import (
+    INDEX,
+    LOGPROB,
+    ActivationKey,
+    MissingActivations,
+    split_folder,
+    split_key,
+)
+from repeng.activations.store.records import FORMAT, CaptureRecord, read_index, response_rows, rows_hash, way_out
 from repeng.activations.store.store import Store
 from repeng.activations.token_rules import token_rule
 from repeng.distributions.schema import Split
@@ -78,21 +85,6 @@ class Request:
             if self.logprob:
                 wanted[ActivationKey(stimulus.name, LOGPROB)] = ()
         return {key: layers for key, layers in wanted.items() if self.only is None or key in self.only}
-
-
-@dataclass(frozen=True)
-class MissingActivations:
-    """Activations that are not in the store, or lack layers.
-
-    Attributes:
-        split: distribution, split, data hash.
-        key: stimulus, site, token.
-        layers: those that are missing.
-    """
-
-    split: SplitKey
-    key: ActivationKey
-    layers: tuple[int, ...]
 
 
 def capture_record(
@@ -188,9 +180,8 @@ def needed(
             if whole:
                 index = read_index(folder)
                 if index.rows != rows:
-                    raise StoreError(
-                        f"{folder / INDEX}: labels, groups or order of the responses are not the data's; {WAY_OUT}"
-                    )
+                    said = f"{folder / INDEX}: labels, groups or order of the responses are not the data's"
+                    raise StoreError(f"{said}; {way_out(folder)}")
                 if vars(index.stimulus) != definitions[key.stimulus]:
                     raise BadInput(
                         f"{folder} was captured when the stimulus {key.stimulus!r} meant another text; "

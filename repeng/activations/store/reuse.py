@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from repeng.activations.store.files import INDEX, LOGPROB, ActivationKey, blocks
+from repeng.activations.store.files import INDEX, LOGPROB, ActivationKey, MissingActivations, blocks
 from repeng.activations.store.records import FORMAT, Plan
-from repeng.activations.store.request import MissingActivations
 from repeng.activations.store.stored_activations import LOGPROB_TENSORS, StoredActivations
 from repeng.activations.store.writing import begin, text_hash
 from repeng.activations.token_rules import token_rule

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from repeng.activations.store.files import INDEX, OFFSETS
-from repeng.activations.store.records import WAY_OUT, Shard, read_index
+from repeng.activations.store.records import Shard, read_index, way_out
 from repeng.errors import BadInput, StoreError, UnreadableFile, sentence
 from repeng.maths import offsets_of
 from repeng.models.sites import hook_name
@@ -229,8 +229,8 @@ class StoredActivations:
                     tensor: Tensor = whole[start:end]
                     return tensor
         except (OSError, SafetensorError) as error:
-            raise StoreError(f"{path}: cannot be read ({error}); {WAY_OUT}") from error
-        raise StoreError(f"{path}: {name} has not the tokens that {INDEX} says; {WAY_OUT}")
+            raise StoreError(f"{path}: cannot be read ({error}); {way_out(path)}") from error
+        raise StoreError(f"{path}: {name} has not the tokens that {INDEX} says; {way_out(path)}")
 
     def _shards(self, layer: int | None) -> list[Shard]:
         found = (shard for shard in self.index.shards if layer is None or layer in shard.layers)
@@ -243,14 +243,14 @@ class StoredActivations:
             with safe_open(path, framework="pt") as file:
                 tensor = file.get_tensor(name)
         except (OSError, SafetensorError) as error:
-            raise StoreError(f"{path}: cannot be read ({error}); {WAY_OUT}") from error
+            raise StoreError(f"{path}: cannot be read ({error}); {way_out(path)}") from error
         if len(tensor) != shard.rows:
-            raise StoreError(f"{path}: {name} has {len(tensor)} rows instead of {shard.rows}; {WAY_OUT}")
+            raise StoreError(f"{path}: {name} has {len(tensor)} rows instead of {shard.rows}; {way_out(path)}")
         return tensor
 
     def _check(self, shard: Shard) -> None:
         if not self._trust and (fault := shard_fault(self.folder, shard)):
-            raise StoreError(f"{fault}; {WAY_OUT}")
+            raise StoreError(f"{fault}; {way_out(self.folder)}")
 
 
 def row_blocks(

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from repeng.activations.store.capture_command import missing_message
 from repeng.activations.store.files import (
     INDEX,
     LOGPROB,
     SPLIT,
     ActivationKey,
+    MissingActivations,
     SplitKey,
     split_folder,
     split_key,
 )
-from repeng.activations.store.records import WAY_OUT, Index, SplitRecord, read_capture, read_index, read_split
+from repeng.activations.store.records import Index, SplitRecord, read_capture, read_index, read_split, way_out
 from repeng.activations.store.stored_activations import StoredActivations
 from repeng.distributions.schema import ResponseLabels, Split
+from repeng.distributions.stimuli import Stimulus
 from repeng.errors import BadInput, StoreError, UnknownName
 from repeng.models.sites import canonical_site
+
+PLAIN = ActivationKey("plain", "resid_post", "last")
+"""What most probes read: captured where nobody says what else is wanted."""
 
 
 class StoredCapture:
@@ -91,10 +97,14 @@ class StoredCapture:
         Raises:
             UnknownName: nothing of that name, or of that version, is here.
             BadInput: several versions are here, and none was chosen; the message lists them.
+            StoreError: it was begun, and nothing of it is whole.
         """
         splits = self.splits()
         named = [key for key in splits if key[:2] == (distribution, split)]
         if not named:
+            if key := self.unfinished(distribution, split):
+                way_out = self.way_out([MissingActivations(key, PLAIN, ())])
+                raise StoreError(f"{self.id} holds nothing of {distribution}/{split} that is whole; {way_out}")
             of_it = {"/".join(key[:2]) for key in splits if key.distribution == distribution}
             if not of_it:
                 raise UnknownName(f"distribution in {self.id}", distribution, {key.distribution for key in splits})
@@ -110,6 +120,11 @@ class StoredCapture:
                 "data_hash)"
             )
         return found[0]
+
+    def unfinished(self, distribution: str, split: str) -> SplitKey | None:
+        """The split of these names, where nothing of it is whole, as after a repair; None of several versions."""
+        begun = [key for key in self.begun() if key[:2] == (distribution, split)]
+        return begun[0] if len(begun) == 1 and not self._folders(begun[0]) else None
 
     def described(self, split: Split | SplitKey) -> str:
         """A version of a split's data in words: its hash, its size, where and when it was read."""
@@ -225,12 +240,34 @@ class StoredCapture:
         folder = split_folder(self.folder, split) / name.folder
         if not (folder / INDEX).is_file():
             key = split_key(split)
+            way_out = self.way_out([MissingActivations(key, name, ())])
             raise StoreError(
-                f"{self.id} holds no {name} of {key.distribution}/{key.split} (data {key.data_hash}); capture it with: "
-                f"repeng cache --model {self.model} --stimuli {stimulus}"
-                + ("" if site == LOGPROB else f" --sites {site} --tokens {token}")
+                f"{self.id} holds no {name} of {key.distribution}/{key.split} (data {key.data_hash}); {way_out}"
             )
         return self._checked(split, folder)
+
+    def way_out(
+        self,
+        missing: Sequence[MissingActivations],
+        *,
+        data: Mapping[str, Mapping[str, str]] | None = None,
+        stimuli: Iterable[Stimulus] = (),
+    ) -> str:
+        """What to do about what is missing here: a message that ends with the command that captures it.
+
+        Args:
+            missing: of which splits which activations.
+            data: for some distributions the options that name their data; of others the store's notes tell.
+            stimuli: whose texts are known, besides those of what is here.
+        """
+        keys = {split_key(lack.split) for lack in missing}
+        noted = {key.distribution: self.data_of(key) for key in keys if split_folder(self.folder, key).is_dir()}
+        known = {one.name: one for one in stimuli}
+        for name in {lack.key.stimulus for lack in missing} - known.keys():
+            index = next(self.folder.glob(f"*/*/{name}.*/{INDEX}"), None)
+            known |= {} if index is None else {name: read_index(index.parent).stimulus}
+        told = {name: dict(options) for name, options in (data or {}).items()}
+        return missing_message(self.folder.parent, self.record, missing, {**noted, **told}, known.values())
 
     def data_of(self, split: Split | SplitKey) -> SplitRecord | None:
         """Which data a split is of; None where an earlier version of repeng captured it, and did not note it.
@@ -247,7 +284,7 @@ class StoredCapture:
         rows = record.rows if record is not None else read_index(self._folders(split)[0]).rows
         if stored.index.rows != rows:
             known = SPLIT if record is not None else f"that of {self._folders(split)[0].name}"
-            raise StoreError(f"{folder / INDEX}: its responses are others than {known} says; {WAY_OUT}")
+            raise StoreError(f"{folder / INDEX}: its responses are others than {known} says; {way_out(folder)}")
         return stored
 
     def _stored(self, folder: Path) -> StoredActivations:
@@ -276,9 +313,8 @@ class StoredCapture:
         folders = self._folders(split)
         if not folders:
             key = split_key(split)
-            raise StoreError(
-                f"{self.id} holds nothing of {key.distribution}/{key.split}; capture it with: repeng cache"
-            )
+            way_out = self.way_out([MissingActivations(key, PLAIN, ())])
+            raise StoreError(f"{self.id} holds nothing of {key.distribution}/{key.split}; {way_out}")
         return self._checked(split, folders[0]).index
 
     def _folders(self, split: Split | SplitKey) -> list[Path]:

@@ -26,6 +26,7 @@ from repeng.activations.store.files import (
     SPLIT,
     WRITTEN,
     ActivationKey,
+    MissingActivations,
     checksum,
     shard_file,
     split_key,
@@ -43,7 +44,6 @@ from repeng.activations.store.records import (
     response_rows,
     rows_hash,
 )
-from repeng.activations.store.request import MissingActivations
 from repeng.activations.token_rules import token_rule
 from repeng.atomic import append_line, clear_temporaries, read_lines, write_atomically
 from repeng.distributions.schema import Origin, Split
@@ -237,16 +237,21 @@ def note_source(folder: Path, split: Split) -> None:
         except StoreError as error:
             log.warning("%s; it is written anew", error)
     origin = split.origin or Origin("memory", {})
-    known = any((source.place, source.siblings) == (origin.place, origin.siblings) for source in held)
-    if held and (known or split.origin is None):
+    if held and split.origin is None:
         return
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    known = [source for source in held if (source.place, source.siblings) == (origin.place, origin.siblings)]
+    # Noted anew where an earlier version did not say how the data is named.
+    if known and (known[0].options is not None or origin.options is None):
+        return
+    now = known[0].when if known else datetime.now(UTC).isoformat(timespec="seconds")
+    named = {} if origin.options is None else {"options": dict(origin.options)}
+    source = DataSource(place=origin.place, siblings=dict(origin.siblings), when=now, **named)
     SplitRecord(
         format=FORMAT,
         **split_key(split)._asdict(),
         rows=rows_hash(response_rows(split)),
         prompts=split.prompt_hashes,
-        sources=(*held, DataSource(place=origin.place, siblings=dict(origin.siblings), when=now)),
+        sources=(*(each for each in held if each not in known), source),
     ).write(path)
 
 

@@ -48,5 +48,6 @@ def mini_distributions(
             raise UnknownName("distribution of the miniature", name, MINI_DISTRIBUTIONS)
         made = _distribution(name, seed)
         cut = {part: split.first(limit) for part, split in made.splits.items()}
-        chosen[name] = Distribution.read_from(f"mini, seed {seed}", name, cut)
+        options = {"data": "mini", **({} if limit is None else {"limit": str(limit)})} if seed == 0 else None
+        chosen[name] = Distribution.read_from(f"mini, seed {seed}", name, cut, options)
     return chosen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from repeng.methods.plugins.processes import TIME_LIMIT, last_words, run_script
 from repeng.models.fingerprint import file_hash
 from repeng.models.source import find_model
 
+TRIAL_SECONDS = 60.0
+"""That importing a method and making its object may take."""
 ENTRY_POINTS = ("repeng.methods", "repeng.interventions")
 """Groups in which installed packages offer methods; the second is what the first was called in earlier versions."""
 
@@ -94,6 +97,20 @@ class PythonObject(Method):
             return ""
         origin = Path(found.origin)
         return files_hash(origin.parent, "*.py") if origin.name == "__init__.py" else file_hash(origin)[:12]
+
+    def trial(self) -> None:
+        """Import it and make the object, in a process of its own.
+
+        Raises:
+            RepengError: it cannot be imported or made, it has no fit and score, or that takes too long.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            write_atomically(Path(folder) / "request.json", json.dumps({"object": self.reference}))
+            command = [sys.executable, "-m", "repeng.methods.plugins.worker", folder, "--load-only"]
+            run_script(command, what=f"{self.name}: its process", log=Path(folder) / "log", time_limit=TRIAL_SECONDS)
+            found = _read(Path(folder) / "fitted.json")
+        if found is None or "error" in found:
+            raise BadInput(found["error"] if found else f"{self.reference}: its process ended before it was made")
 
     def fit(self, source: Source, note: Note = no_note) -> FittedObject:  # noqa: ARG002
         """It is fitted once it is asked, in the process that answers."""

@@ -1,7 +1,7 @@
 """The child process of a Python method: imports it, fits it, and answers about targets.
 
-Its one argument is a folder with request.json. Answers are whole JSON files in it; what the method prints goes to the
-log. Nothing here ever holds a target's labels.
+Its argument is a folder with request.json; with --load-only it makes the object and ends. Answers are whole JSON files
+in it; what the method prints goes to the log. Nothing here ever holds a target's labels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from repeng.atomic import write_atomically
 from repeng.distributions.schema import Example, Message, Prompt, Question, Split
-from repeng.errors import BadInput
+from repeng.errors import BadInput, did_you_mean
 
 
 class PythonMethod(Protocol):
@@ -62,12 +62,16 @@ def load_object(reference: str) -> PythonMethod:
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
-            raise BadInput(f"{reference}: {place} has no {name}")
+            near = did_you_mean(part, [each for each in vars(found) if not each.startswith("_")])
+            raise BadInput(f"{place} has no {name}" + (f"; {near}" if near else ""))
         found = getattr(found, part)
     made = found() if isinstance(found, type) or not hasattr(found, "score") else found
     missing = [needed for needed in ("fit", "score") if not callable(getattr(made, needed, None))]
     if missing:
-        raise BadInput(f"{reference}: {type(made).__name__} has no method {' and no method '.join(missing)}")
+        raise BadInput(
+            f"{reference}: {type(made).__name__} has no method {' and no method '.join(missing)}; a method has both, "
+            "and a probe derives from a class of repeng.probes"
+        )
     result: PythonMethod = made
     return result
 
@@ -77,9 +81,17 @@ def prompt_from(value: Any) -> Prompt:
     return value if isinstance(value, str) else tuple(Message(role, content) for role, content in value)
 
 
-def serve(folder: Path) -> None:
+def serve(folder: Path, *, load_only: bool = False) -> None:
     """Fit, then answer about each target; what goes wrong in one answer is said in its file."""
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    if load_only:
+        try:
+            load_object(request["object"])
+        except Exception as error:
+            _write(folder / "fitted.json", _told(error))
+        else:
+            _write(folder / "fitted.json", {})
+        return
     examples = tuple(
         Example(prompt_from(prompt), tuple(texts), tuple(right)) for prompt, texts, right in request["examples"]
     )
@@ -103,7 +115,7 @@ def serve(folder: Path) -> None:
 
 def _told(error: Exception) -> dict[str, Any]:
     traceback.print_exc()
-    return {"error": f"{type(error).__name__}: {error}"}
+    return {"error": str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"}
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
@@ -112,4 +124,4 @@ def _write(path: Path, value: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    serve(Path(sys.argv[1]), load_only="--load-only" in sys.argv[2:])

@@ -75,7 +75,7 @@ def test_of_several_versions_of_the_data_none_is_chosen(
 def test_what_is_not_there_is_refused_by_name(stored: StoredCapture) -> None:
     with pytest.raises(UnknownName, match="'nowhere'; choose from made_up"):
         stored.activations("nowhere", "train")
-    with pytest.raises(UnknownName, match="'made_up/test'; choose from made_up/train"):
+    with pytest.raises(UnknownName, match="'made_up/test'; did you mean made_up/train"):
         stored.activations("made_up", "test")
     with pytest.raises(StoreError, match="repeng cache .*--tokens prompt_last"):
         stored.activations("made_up", "train", token="prompt_last")

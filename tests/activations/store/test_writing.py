@@ -8,9 +8,16 @@ from pathlib import Path
 from made_up import made_up
 
 from repeng.activations.capture import Request, capture
-from repeng.activations.store.files import PLAN, WRITTEN, ActivationKey, checksum, shard_file, split_key
+from repeng.activations.store.files import (
+    PLAN,
+    WRITTEN,
+    ActivationKey,
+    MissingActivations,
+    checksum,
+    shard_file,
+    split_key,
+)
 from repeng.activations.store.records import FORMAT, Index, Plan
-from repeng.activations.store.request import MissingActivations
 from repeng.activations.store.store import Store
 from repeng.activations.store.writing import begin
 from repeng.atomic import append_line, write_atomically
