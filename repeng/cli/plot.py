@@ -31,7 +31,7 @@ def plot(
         ),
     ],
     methods: Annotated[
-        str | None, typer.Option("--methods", help="Comma-separated, in the order to show. \\[default: all]")
+        str | None, typer.Option("--methods", help="Comma-separated, in the order to show. [default: all]")
     ] = None,
     source: Annotated[
         str | None, typer.Option("--source", help="Only shifts from these distributions, comma-separated.")
@@ -51,18 +51,14 @@ def plot(
     ] = "paper",
     width: Annotated[
         str | None,
-        typer.Option(
-            "--width", help="Of the whole figure: 3.3in, 8cm, 84mm, 240pt, 400px. \\[default: 3.3in on paper]"
-        ),
+        typer.Option("--width", help="Of the whole figure: 3.3in, 8cm, 84mm, 240pt, 400px. [default: 3.3in on paper]"),
     ] = None,
-    height: Annotated[
-        str | None, typer.Option("--height", help="Of the whole figure. \\[default: as it comes]")
-    ] = None,
+    height: Annotated[str | None, typer.Option("--height", help="Of the whole figure. [default: as it comes]")] = None,
     form: Annotated[
-        str | None, typer.Option("--format", help="pdf, svg, png or html. \\[default: by --out's ending, else pdf]")
+        str | None, typer.Option("--format", help="pdf, svg, png or html. [default: by --out's ending, else pdf]")
     ] = None,
-    dpi: Annotated[int | None, typer.Option("--dpi", min=30, max=2400, help="Of a png. \\[default: 300]")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="File to write. \\[default: KIND.FORMAT here]")] = None,
+    dpi: Annotated[int | None, typer.Option("--dpi", min=30, max=2400, help="Of a png. [default: 300]")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write. [default: KIND.FORMAT here]")] = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:

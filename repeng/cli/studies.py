@@ -67,7 +67,7 @@ def run(
         typer.Option(
             "--leave-one-out/--as-listed",
             help="In place of the benchmark's shifts: on each distribution every other one alone, and the union of all "
-            "the others. \[default: as-listed]",
+            "the others. [default: as-listed]",
         ),
     ] = None,
     limit: o.Limit = None,

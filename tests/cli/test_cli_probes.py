@@ -99,7 +99,7 @@ def test_a_sweep_over_heads_shows_every_head_in_each_form(repeng: Repeng, place:
     assert [line.split()[0] for line in grid] == ["0", "1", "2", "3"]
     for layer, line in enumerate(grid):
         accuracies = [short_figure(row["accuracy"]) for row in plain if row["layer"] == layer]
-        assert re.findall(r"(?<!-)(?<!\d)([.\d]{3})[* ][o ]", line) == accuracies
+        assert re.findall(r"(?<=  )(1?\.\d\d)[* ][o ]", line) == accuracies
     assert re.search(r"[.\d]{3}\*", grid[2])
     assert "* the head that the source chose" in said.out
     drawn = (tmp_path / "s.svg").read_text()

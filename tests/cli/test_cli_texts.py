@@ -41,7 +41,7 @@ def test_a_run_and_a_score_of_statements_and_pairs_name_their_figures(
     assert said.code == 0 and "pair accuracy or AUROC of labelled texts" in " ".join(said.out.split())
     assert "Labelled texts, means over 2 shifts" in said.out and "means: AUROC" in said.out
     page = (tmp_path / "out" / "report.html").read_text()
-    assert 'id="texts"' in page and "of labelled texts mms" in page and "Contradictions" not in page
+    assert 'id="texts"' in page and "of labelled texts</strong> mms" in page and "Contradictions" not in page
     found = repeng("report", tmp_path / "out", "--out", tmp_path / "again.html", "--json").json
     assert Path(found["report"]).read_text().count("texts</summary>") == page.count("texts</summary>") > 0
     fit = repeng("fit", *flags, "--source", "statements", "--probe", "mms", "--out", tmp_path / "p")
