@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from repeng.report.frames import accuracy_name, in_order, items_of, units_of, with_figures
 from repeng.results import figure_names
+from repeng.study.cached_sweep import Transfer
 
 READ = {
     "heat-map": "Rows are shifts (fitted on → tested on), columns are methods; 0.5 is chance.",
@@ -47,11 +46,22 @@ def caption_of(kind: str, frame: pd.DataFrame, benchmark: str) -> str:
     return " ".join(filter(None, (said, READ[kind], _counted(frame), _intervals(kind, frame))))
 
 
-def matrix_caption(probe: str, names: Sequence[str], figures: Sequence[str], layer: int | None) -> str:
+def matrix_caption(found: Transfer) -> str:
     """The caption of a transfer matrix that `repeng matrix` computed."""
-    at = "" if layer is None else f", and the cosines of its directions at layer {layer}"
-    shown = figure_names(figures)
-    return f"{shown[0].upper()}{shown[1:]} of {probe} between {len(names)} distributions{at}. {READ['matrix']}"
+    shown = figure_names(found.figures)
+    how = "its own chosen layers" if found.chosen_layers else f"layer {found.cosine_layer}"
+    low, high = min(found.n), max(found.n)
+    items = items_of(found.figures)
+    known = all(end is not None for row in found.accuracy_low for end in row)
+    parts = [
+        f"{shown[0].upper()}{shown[1:]} of {found.probe} between {len(found.names)} distributions, "
+        f"model {found.model}, each source at {how}.",
+        READ["matrix"],
+        "" if found.cosine is None else f"Cosines are of the directions at layer {found.cosine_layer}.",
+        f"n = {low if low == high else f'{low} to {high}'} {items} a target.",
+        "95 % intervals are over prompts." if known else "",
+    ]
+    return " ".join(filter(None, parts))
 
 
 def _listed(methods: list[str]) -> str:

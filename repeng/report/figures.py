@@ -14,7 +14,14 @@ import pandas as pd
 
 from repeng.errors import BadData, BadInput, UnknownName
 from repeng.report.captions import caption_of, matrix_caption
-from repeng.report.charts import elicitation_plot, heat_map, matrix_chart, reliability_chart, sweep_chart
+from repeng.report.charts import (
+    elicitation_plot,
+    heat_map,
+    matrix_chart,
+    reliability_chart,
+    sweep_chart,
+    transfer_chart,
+)
 from repeng.report.contradictions import settle
 from repeng.report.figure_choice import Choice, Names, known_names
 from repeng.report.figure_size import DoesNotFit, extent_of, fitted
@@ -24,6 +31,7 @@ from repeng.report.restyle import restyled
 from repeng.report.study_matrix import StudyMatrix, study_matrix
 from repeng.report.style import PIXELS, POINT, Style, length, style_named, unit_of
 from repeng.results import CAPABILITY, ResultRow, read_layers, read_results, record_of
+from repeng.study.cached_sweep import Transfer
 from repeng.study.settings import Study
 
 KINDS = ("heat-map", "sweep", "matrix", "elicitation", "transfer", "reliability")
@@ -271,12 +279,10 @@ def _read_matrix(path: Path) -> tuple[Any, str]:
         BadData: it is something else.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        names, accuracy = found["names"], found["accuracy"]
-        chart = matrix_chart(names, accuracy, found.get("cosine"), figures=found.get("figures", ()))
-        return chart, matrix_caption(
-            found["probe"], names, found.get("figures", ()), found.get("layer", found.get("cosine_layer"))
-        )
+        read = json.loads(path.read_text(encoding="utf-8"))
+        tuples = {name: tuple(read[name]) for name in ("names", "targets", "n", "n_prompts", "figures")}
+        found = Transfer(**{**read, **tuples, "layers": tuple(map(tuple, read["layers"]))})
+        return transfer_chart(found), matrix_caption(found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadData(
             "this is no output of repeng matrix --json; write it with repeng matrix ... --json > FILE", path=path

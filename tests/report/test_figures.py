@@ -23,7 +23,8 @@ from repeng.report.figures import KINDS, Figure, make_figure, styled
 from repeng.report.frames import shift_frame
 from repeng.report.restyle import restyled
 from repeng.report.style import PAPER, SCREEN
-from repeng.results import write_layers, write_results
+from repeng.results import PAIR_ACCURACY, write_layers, write_results
+from repeng.study.cached_sweep import Transfer
 
 METHODS = {"mms": (0.91, 0.95, 0.49, 0.45), "lat": (0.8, 0.7, 0.3, 0.6), "zero-shot": (0.7, 0.72, 0.5, 0.48)}
 WIDTHS = {"paper": "3.3in", "screen": "640px"}
@@ -35,15 +36,23 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("figures") / "study"
     write_study(folder, METHODS)
     write_layers(make_layers(), folder / "layers.csv")
-    matrix = {
-        "probe": "mms",
-        "names": ["a", "b", "c"],
-        "accuracy": [[0.9, 0.5, 0.1], [0.6, 0.8, 1.0], [0.4, 0.0, 0.95]],
-        "cosine": [[1.0, 0.2, -0.1], [0.2, 1.0, -0.9], [-0.1, -0.9, 1.0]],
-        "layer": 3,
-        "figures": ["pair accuracy"] * 3,
-    }
-    (folder.parent / "matrix.json").write_text(json.dumps(matrix))
+    accuracy = [[0.9, 0.5, 0.1], [0.6, 0.8, 1.0], [0.4, 0.0, 0.95]]
+    matrix = Transfer(
+        "tiny",
+        "mms",
+        names=("a", "b", "c"),
+        targets=("a", "b", "c"),
+        layers=((3,), (2, 3), (1,)),
+        accuracy=accuracy,
+        accuracy_low=[[max(0.0, value - 0.1) for value in row] for row in accuracy],
+        accuracy_high=[[min(1.0, value + 0.1) for value in row] for row in accuracy],
+        n=(40, 50, 60),
+        n_prompts=(40, 50, 60),
+        figures=(PAIR_ACCURACY,) * 3,
+        cosine=[[1.0, 0.2, -0.1], [0.2, 1.0, -0.9], [-0.1, -0.9, 1.0]],
+        cosine_layer=3,
+    )
+    (folder.parent / "matrix.json").write_text(json.dumps(asdict(matrix)))
     return folder
 
 
