@@ -181,6 +181,7 @@ def sweep(
     from repeng.study.cached_sweep import sweep as sweep_over
 
     talk = Talk(json=json, quiet=quiet)
+    _check_picture(plot)
     opened = open_store(Cache(store, trust=trust_store), model)
     meaning = o.reading(columns, positive, turn, group, chat)
     cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or (), reading=meaning)
@@ -248,6 +249,7 @@ def matrix(
     from repeng.study.cached_sweep import transfer_matrix
 
     talk = Talk(json=json, quiet=quiet)
+    _check_picture(plot)
     opened = open_store(Cache(store, trust=trust_store), model)
     meaning = o.reading(columns, positive, turn, group, chat)
     cached = open_data(opened, data=data, benchmark=benchmark, limit=limit, hashes=data_hash or (), reading=meaning)
@@ -260,6 +262,14 @@ def matrix(
         save_chart(transfer_chart(found), plot)
         talk.note(f"wrote {plot}")
     talk.result(asdict(found), *matrix_tables(found))
+
+
+def _check_picture(plot: Path | None) -> None:
+    """Refuse a file that cannot be drawn before there is anything to draw."""
+    if plot:
+        from repeng.report.pictures import picture_format
+
+        picture_format(plot)
 
 
 def tune(

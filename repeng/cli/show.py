@@ -83,11 +83,16 @@ def size_lines(sizes: Sequence[ActivationsSize]) -> list[Any]:
     return [table_of(columns, rows), f"to write: {bytes_text(total)}; there already: {bytes_text(held)}"]
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def plan_lines(plan: Plan) -> list[str]:
     """A study's plan, as some lines."""
     benchmark = plan.world.benchmark
     return [
-        f"{benchmark.name}: {len(benchmark.shifts)} shifts over {len(benchmark.distributions)} distributions; "
+        f"{benchmark.name}: {_counted(len(benchmark.shifts), 'shift')} over "
+        f"{_counted(len(benchmark.distributions), 'distribution')}; "
         f"model {plan.study.model}; methods {', '.join(plan.asked)}",
         cache_line(plan.cache),
         *chat_form_lines(plan.cache),
@@ -144,7 +149,7 @@ def sweep_tables(rows: Sequence[LayerRow]) -> list[Any]:
     what = "layer" if rows[0].head is None else "head"
     if any(row.accuracy_low is not None for row in rows):
         shown.append(f"after each figure its 95 % interval over {units_of(row.figure for row in rows)}, of one fit")
-    return [*shown, f"* the {what} that the source chose    o the target's own best, an oracle"]
+    return [*shown, f"* a {what} that the source chose    o the target's own best, an oracle"]
 
 
 def _scored(rows: Sequence[LayerRow]) -> str:

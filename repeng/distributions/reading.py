@@ -277,6 +277,17 @@ def is_label(value: Any) -> bool:
 def classes_refusal(labels: Iterable[Any], column: str) -> str:
     """Why labels of several classes cannot be read, with every class and how many are of it."""
     counts = Counter(map(class_name, labels)).most_common()
+    said = {name: label_of(name, None) for name, _ in counts}
+    odd = [name for name, value in said.items() if value is None]
+    known = sorted((name for name in said if name not in odd), key=lambda name: -(said[name] or 0.0))
+    if odd and [said[name] for name in known] == [1.0, 0.0] and pair_of(known[0]) == pair_of(known[1]):
+        one, zero = (name[:40] for name in known)
+        named = ", ".join(f"{name[:40]!r}" for name in odd[:MOST_CLASSES])
+        more = f" and {len(odd) - MOST_CLASSES:,} more" if len(odd) > MOST_CLASSES else ""
+        return (
+            f"the labels in {column!r} are {one} and {zero}, and {named}{more}: correct or remove what is neither; or, "
+            f"to take all but {one} for 0, give --positive {shlex.quote(one)}"
+        )
     shown = ", ".join(f"{name[:40]!r} ({count:,})" for name, count in counts[:MOST_CLASSES])
     more = f" and {len(counts) - MOST_CLASSES:,} more" if len(counts) > MOST_CLASSES else ""
     return (

@@ -40,7 +40,7 @@ from repeng.probes.base import Probe, Reading
 from repeng.probes.fitted import NO_HEAD, FittedProbe
 from repeng.probes.fitting import RULES, ProbeSpec
 from repeng.probes.members import Members, ReadLayer
-from repeng.probes.own_file import try_probe
+from repeng.probes.own_file import named_in_errors, try_probe
 from repeng.probes.ragged import Ragged
 from repeng.probes.registry import CLASSES
 from repeng.probes.repeats import ProbeFits, fit_repeatedly
@@ -137,7 +137,8 @@ class ProbeMethod(Method):
         settings = self.settings
         cached = CachedSource.of(self.spec, settings.n_layers, source.activations, source.labels)
         where = {"capture_id": settings.capture_id, "model": settings.model, "source": source.split.distribution}
-        made = fit_repeatedly(self.spec, cached, fits=settings.fits, nulls=settings.nulls, provenance=where)
+        with named_in_errors(self.probe):
+            made = fit_repeatedly(self.spec, cached, fits=settings.fits, nulls=settings.nulls, provenance=where)
         return FittedOnCache(made, settings.n_layers)
 
 

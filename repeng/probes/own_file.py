@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from traceback import extract_tb
 
 import numpy as np
 import torch
 from sklearn.base import clone
 
-from repeng.errors import BadInput
+from repeng.errors import BadInput, RepengError, did_you_mean
 from repeng.probes.base import Probe
 
 ROOM = "repeng.probes"
@@ -85,7 +88,9 @@ def class_in_file(reference: str) -> type[Probe]:
             raise BadInput(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
     if found is None:
-        raise BadInput(f"{path} has no class {name}; a probe of your own is named as FILE.py:NAME")
+        classes = [key for key, value in vars(module).items() if _is_own_probe(value, module_name)]
+        held = f"its probes: {', '.join(classes)}" if classes else "it has no probe; one is named as FILE.py:NAME"
+        raise BadInput(f"{path} has no class {name}; {did_you_mean(name, classes) or held}")
     if not (isinstance(found, type) and issubclass(found, Probe)):
         raise BadInput(f"{path}: {name} is no subclass of repeng.probes.Probe; see docs/add-a-probe.md")
     found.reference = f"{path}:{name}"
@@ -111,6 +116,29 @@ def try_probe(probe: Probe) -> None:
             f"{named}: tried on made-up activations of {layers} layers and {responses} responses it gives scores of "
             f"shape {tuple(scores.shape)}, or some that are not finite; it gives [layer, response]"
         )
+
+
+@contextmanager
+def named_in_errors(probe: Probe) -> Iterator[None]:
+    """Within it an error of the code of a probe from a user's file says which probe, and which line of its file."""
+    try:
+        yield
+    except (RepengError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if not probe.reference:
+            raise
+        file = probe.reference.rpartition(":")[0]
+        lines = [frame for frame in extract_tb(error.__traceback__) if frame.filename == file]
+        where = f" in {lines[-1].name}, line {lines[-1].lineno}" if lines else ""
+        raise BadInput(
+            f"{probe.reference} fails{where}: {type(error).__name__}: {error}; docs/add-a-probe.md says what it is "
+            "given and what it returns"
+        ) from error
+
+
+def _is_own_probe(value: object, module_name: str) -> bool:
+    return isinstance(value, type) and issubclass(value, Probe) and value.__module__ == module_name
 
 
 def _module_name(path: Path) -> str:

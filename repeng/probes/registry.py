@@ -98,4 +98,8 @@ def probe_class(name: str) -> type[Probe]:
         return loaded
     if is_reference(name):
         return class_in_file(name)
+    if name.endswith(".py"):
+        raise BadInput(f"{name!r} is a file and names no probe in it; a probe of your own is named as FILE.py:NAME")
+    if name.count("(") != name.count(")"):
+        raise BadInput(f"{name!r}: a parenthesis is open; parameters stand as in logistic(C=0.1)")
     raise UnknownName("probe", name, (*known_probes(), "your own FILE.py:NAME", "sklearn:MODULE.CLASS"))

@@ -22,6 +22,18 @@ FORMATS = ("png", "svg", "pdf", "html")
 POINTS_A_PIXEL = 0.75
 
 
+def picture_format(path: Path) -> str:
+    """Which of `FORMATS` a file's ending names.
+
+    Raises:
+        BadInput: none of them.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise BadInput(f"cannot draw {path.name!r}; end the file in .png, .svg, .pdf or .html")
+    return kind
+
+
 def save_chart(chart: Any, path: Path | str, *, dpi: int = 192) -> Path:
     """Write an Altair chart as `.png`, `.svg`, `.pdf` or `.html` (interactive, all scripts inside: it opens offline).
 
@@ -36,9 +48,7 @@ def save_chart(chart: Any, path: Path | str, *, dpi: int = 192) -> Path:
         BadInput: another ending.
     """
     path = Path(path)
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in FORMATS:
-        raise BadInput(f"cannot draw {path.name!r}; end the file in .png, .svg, .pdf or .html")
+    kind = picture_format(path)
     buffer = io.BytesIO() if kind == "png" else io.StringIO()
     # The renderer counts 72 pixels to the inch.
     options: dict[str, dict[str, Any]] = {"png": {"scale_factor": POINTS_A_PIXEL, "ppi": dpi}, "html": {"inline": True}}

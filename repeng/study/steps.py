@@ -26,6 +26,7 @@ from repeng.metrics import Evaluation
 from repeng.models.sites import named_site
 from repeng.probes.fitted import FittedProbe
 from repeng.probes.fitting import ProbeSpec, fit_probe
+from repeng.probes.own_file import named_in_errors
 from repeng.probes.selection import LayerChoice, check_layers
 from repeng.probes.sklearn_probe import as_probe
 from repeng.probes.source import BLOCK_BYTES
@@ -159,7 +160,8 @@ def fit(
         "repeng_version": __version__,
     }
     labelled = CachedSource.of(spec, data.n_layers, train.activations, train.labels)
-    return fit_probe(spec, labelled, provenance=provenance, block_bytes=block_bytes)
+    with named_in_errors(named.probe):
+        return fit_probe(spec, labelled, provenance=provenance, block_bytes=block_bytes)
 
 
 def evaluate(

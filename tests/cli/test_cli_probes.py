@@ -64,6 +64,12 @@ def test_a_sweep_shows_its_marks_and_writes_a_table_and_a_picture(repeng: Repeng
     assert {(row["n_pairs"], row["n_texts"], row["n_prompts"]) for row in rows} == {("60", "", "60")}
 
 
+@pytest.mark.parametrize("command", [("sweep", "--source", "near", "--target", "like"), ("matrix",)])
+def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_read(repeng: Repeng, command, tmp_path) -> None:
+    said = repeng(*command, "--store", tmp_path / "none", "--plot", tmp_path / "s.jpg")
+    assert said.code == 2 and "cannot draw 's.jpg'; end the file in .png, .svg, .pdf or .html" in said.err
+
+
 def test_a_sweep_of_six_probes_fits_80_columns() -> None:
     probes = ("mms", "lat", "logistic(C=0.5)", "logistic", "logistic(C=0.125)", "lda")
     figures = [LayerFigure(layer, None, 0.77, 0.64, 1.0, 0.9, n_pairs=60, n_prompts=60) for layer in range(3)]
@@ -101,7 +107,7 @@ def test_a_sweep_over_heads_shows_every_head_in_each_form(repeng: Repeng, place:
         accuracies = [short_figure(row["accuracy"]) for row in plain if row["layer"] == layer]
         assert re.findall(r"(?<=  )(1?\.\d\d)[* ][o ]", line) == accuracies
     assert re.search(r"[.\d]{3}\*", grid[2])
-    assert "* the head that the source chose" in said.out
+    assert "* a head that the source chose" in said.out
     drawn = (tmp_path / "s.svg").read_text()
     assert len(set(re.findall(r"layer: \d; head: \d; accuracy", drawn))) == len(units)
 

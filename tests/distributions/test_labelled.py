@@ -183,6 +183,25 @@ def test_classes_that_nobody_explained_are_one_problem_that_counts_them() -> Non
     assert sum(map(len, (one.right for one in examples_from(rows[:10], "file", Reading(positive="b"))))) == 3
 
 
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (
+            ["true", "false", "maybe", "FALSE?"],
+            "are true and false, and 'maybe', 'FALSE?': correct or remove what is neither; or, to take all but true "
+            "for 0, give --positive true",
+        ),
+        ([1, 0, 2], "are 1 and 0, and '2': correct or remove"),
+        (["true", "maybe"], "which one counts as 1"),
+        (["true", "false", "yes", "maybe"], "which one counts as 1"),
+    ],
+)
+def test_a_label_among_words_of_a_pair_is_named_as_the_odd_one(labels, reason) -> None:
+    rows = [{"text": f"t{number}", "label": label} for number, label in enumerate(labels)]
+    (problem,) = (found for found in examples_or_problems(rows, "file") if isinstance(found, BadData))
+    assert reason in problem.reason
+
+
 VALUE = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 3) | st.floats() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from repeng.errors import BadInput
-from repeng.probes import get_probe, is_probe_reference
+from repeng.probes import MMS, get_probe, is_probe_reference
 from repeng.probes.base import LinearProbe
+from repeng.probes.own_file import named_in_errors
 
 FILE = """
 import repeng
@@ -73,7 +76,9 @@ def test_an_edited_file_is_run_again_and_an_untouched_one_is_not(tmp_path: Path)
         ("Mine = 3", "no subclass"),
         ("1 / 0", "ZeroDivisionError"),
         ("class Mine: ...", "no subclass"),
-        ("Yours = 3", "has no class Mine"),
+        ("Yours = 3", "has no class Mine; it has no probe"),
+        ("from repeng.probes import MMS\nclass Mime(MMS): ...", r"has no class Mine; did you mean Mime\?"),
+        ("from repeng.probes import MMS\nclass Other(MMS): ...", "has no class Mine; its probes: Other"),
     ],
 )
 def test_what_is_no_probe_is_refused_with_the_file_named(tmp_path: Path, content: str, message: str) -> None:
@@ -82,6 +87,33 @@ def test_what_is_no_probe_is_refused_with_the_file_named(tmp_path: Path, content
         get_probe(f"{tmp_path / 'mine.py'}:Mine")
     with pytest.raises(BadInput, match="there is no such file"):
         get_probe(f"{tmp_path / 'yours.py'}:Mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("mine.py", "is a file and names no probe in it"), ("mine.py:Mine(power=2", "a parenthesis is open")],
+)
+def test_a_name_that_is_cut_short_says_what_is_missing(name: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        get_probe(name)
+
+
+def test_an_error_in_its_code_names_the_probe_and_the_line_of_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from repeng.probes import LinearProbe\n\n\nclass Mine(LinearProbe):\n"
+        "    def fit_direction(self, features, labels, pairs):\n        return features[labels == 1], 0\n"
+    )
+    probe = get_probe(f"{file}:Mine")
+    made = torch.randn(2, 1, 8, 4)
+    labels, examples = np.tile([1.0, 0.0], 4), np.repeat(np.arange(4), 2)
+    with (
+        pytest.raises(BadInput, match=r"mine\.py:Mine fails in fit_direction, line 6: IndexError: .*add-a-probe\.md"),
+        named_in_errors(probe),
+    ):
+        probe.fit(made, labels, examples)
+    with pytest.raises(IndexError), named_in_errors(MMS()):
+        raise IndexError
 
 
 def test_its_parameters_are_checked_as_any_probes(tmp_path: Path) -> None:
