@@ -83,12 +83,14 @@ def test_a_comparison_is_that_of_the_command_as_frames_and_charts(study: StudyRe
 
 
 def test_what_a_study_does_not_have_is_named(study: StudyResults, tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match=r"unknown probe of layers.csv 'msm'; choose from .*mms"):
+    with pytest.raises(UnknownName, match=r"unknown probe of layers.csv 'msm'; did you mean mms\? Choose from .*mms"):
         study.sweep(["mms", "msm"])
     with pytest.raises(UnknownName, match="unknown method 'target-tuned:mms'; choose from"):
         study.matrix("target-tuned:mms")
     with pytest.raises(BadInput, match="question and against: two options conflict"):
         study.compare(question="scale", against="mms")
+    with pytest.raises(BadInput, match="no results.csv here; give the folder that `repeng run` wrote"):
+        repeng.load(tmp_path)
     (tmp_path / "results.csv").write_bytes((study.folder / "results.csv").read_bytes())
     with pytest.raises(BadInput, match="has no layers.csv: no probe of the study was fitted at several layers"):
         repeng.load(tmp_path).sweep()
