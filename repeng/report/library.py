@@ -84,7 +84,7 @@ class Library:
         return sorted(self._distributions[name].splits, key=lambda split: (SPLIT_ORDER.get(split, 2), split))
 
     def _scores(self, split: Split, prediction: Prediction) -> dict[str, Any] | str:
-        """p(best) by pair, of a labelled text that of its own label, null where nothing is said; or why none is shown."""
+        """p(best) by pair, of a labelled text that of its own label, null where nothing is said; or why not."""
         probabilities = prediction.evaluation.probabilities
         texts = split.as_texts
         matched: Sequence[Pair | int | None] | None = (
