@@ -94,10 +94,14 @@ def load(results: str | Path) -> StudyResults:
     Raises:
         BadInput: there is no results table there.
     """
+    from repeng.errors import BadInput
     from repeng.report.study import StudyResults
     from repeng.study.texts import texts_of
 
-    return StudyResults(Path(results), texts_of(Path(results)))
+    folder = Path(results)
+    if not (folder / "results.csv").is_file():
+        raise BadInput(f"{folder}: no results.csv here; give the folder that `repeng run` wrote (its --out)")
+    return StudyResults(folder, texts_of(folder))
 
 
 def run(*, progress: bool | Told | None = None, **settings: Any) -> StudyResults:

@@ -123,7 +123,10 @@ def report(
 
     talk = Talk(json=json, quiet=quiet)
     page = write_report(results, out, distributions=texts_of(results))
-    talk.result({"report": str(page)}, f"wrote {page}")
+    paper = page.with_name(f"{page.stem}-paper")
+    talk.result(
+        {"report": str(page), "paper": str(paper)}, f"wrote {page}; for a paper, methods and BibTeX are in {paper}"
+    )
 
 
 def browse(

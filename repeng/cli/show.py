@@ -248,8 +248,10 @@ def store_listing(store: Path) -> tuple[list[dict[str, Any]], WideTable]:
     plain: list[dict[str, Any]] = []
     rows: list[tuple[str, ...]] = []
     for capture in Store(store).captures():
-        rows.append((capture.id,))
-        for key, held in capture.contents().items():
+        contents = capture.contents()
+        total = sum(activations.n_bytes for held in contents.values() for activations in held)
+        rows.append((f"{capture.id}  {total / 1e6:.1f} MB in all",))
+        for key, held in contents.items():
             size = sum(activations.n_bytes for activations in held)
             names = sorted(str(activations.key) for activations in held)
             known = capture.data_of(key)

@@ -13,11 +13,12 @@ READ = {
     "transfer": "Fitted on the row, tested on the column; a cell is blank where it was not asked, and 0.5 is chance.",
     "matrix": "Fitted on the row, tested on the column; 0.5 is chance.",
     "elicitation": "Each row is a shift (fitted on → tested on). Solid marks: target-tuned capability; dashed marks: "
-    "zero-shot baseline; broken line: chance.",
+    "zero-shot baseline; a box spans the two, white where the baseline is higher; broken line at 0.5: chance.",
     "reliability": "Share right against mean confidence, in ten bins of equal mass for each label of shifts; on the "
     "diagonal a method is calibrated.",
     "sweep": "One panel a shift (fitted on → tested on); the broken line is chance. Discs: the layer that the source "
-    "alone chose; diamonds: the layer that is best on the target, which no method may choose by.",
+    "alone chose, or the layers, whose scores are then averaged; diamonds: "
+    "the layer that is best on the target, which no method may choose by.",
 }
 
 

@@ -137,6 +137,10 @@ class Comparison:
         """The pictures of the page as Altair charts, by their names."""
         return {picture.id: picture.chart for picture in self.pictures()}
 
+    def __repr__(self) -> str:
+        tables = ", ".join(f"{name} ({len(rows)})" for name, rows in self.as_dict().items() if rows)
+        return f"Comparison of {len(self.methods)} methods; .frames, and how many rows each has: {tables or 'none'}"
+
     def _repr_html_(self) -> str:
         titled = [("contradictions", "Contradictions"), *((one.name, self.worded(one.title)) for one in QUESTIONS)]
         known = [(title, self.frames[name]) for name, title in titled if name in self.frames]

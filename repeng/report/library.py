@@ -68,7 +68,11 @@ class Library:
             items = {"pairs": [_by_number(split, pair) for pair in split.pairs]}
         prompts = [one["prompt"] for one in examples]
         framed = prompts if any(prompts) else [text for one in examples for text in one["responses"]]
-        said = [one for one in found if one is not None]
+        said = [one for one in found if isinstance(one, dict)]
+        for reason in dict.fromkeys(one for one in found if isinstance(one, str)):
+            unmatched = [of.method for of, one in zip(scored, found, strict=True) if one == reason]
+            listed = ", ".join(dict.fromkeys(unmatched))
+            log.warning("the predictions of %s on %s %s and are not shown", listed, name, reason)
         return {"examples": examples, **items, "predictions": said, "frame": prompt_frames(framed)}
 
     def split(self, number: int) -> Split:
@@ -79,8 +83,8 @@ class Library:
     def _split_names(self, name: str) -> list[str]:
         return sorted(self._distributions[name].splits, key=lambda split: (SPLIT_ORDER.get(split, 2), split))
 
-    def _scores(self, split: Split, prediction: Prediction) -> dict[str, Any] | None:
-        """p(best) for each pair of the split, of a labelled text that of its own label; null where nothing is said."""
+    def _scores(self, split: Split, prediction: Prediction) -> dict[str, Any] | str:
+        """p(best) by pair, of a labelled text that of its own label, null where nothing is said; or why not."""
         probabilities = prediction.evaluation.probabilities
         texts = split.as_texts
         matched: Sequence[Pair | int | None] | None = (
@@ -88,11 +92,9 @@ class Library:
         )
         if probabilities is None or matched is None:
             items = "texts" if texts else "pairs"
-            reason = "have no probabilities" if texts and probabilities is None else f"are not of these {items}"
-            log.warning(
-                "the predictions of %s on %s %s and are not shown", prediction.method, prediction.target, reason
-            )
-            return None
+            if texts and probabilities is None:
+                return "have no probabilities"
+            return f"are not of these {items} (give the data and --limit of the study)"
         said = {item: float(p) for item, p in zip(matched, probabilities, strict=True) if item is not None}
         listed: Sequence[Pair | int] = range(split.n_responses) if texts else split.pairs
         p = [round(said[item], 4) if item in said else None for item in listed]

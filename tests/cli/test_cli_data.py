@@ -13,7 +13,10 @@ from small_world import world, write_world
 def test_a_store_is_listed_verified_and_emptied(repeng: Repeng, tmp_path: Path) -> None:
     parts = {(name, "train", "plain", "resid_post"): planted({}, seed=0) for name in ("near", "far")}
     write_store(tmp_path, parts)
-    assert "near/train" in repeng("store", "ls", tmp_path).out
+    listed = repeng("store", "ls", tmp_path)
+    assert "near/train" in listed.out
+    total = sum(each["bytes"] for each in repeng("store", "ls", tmp_path, "--json").json)
+    assert f"{total / 1e6:.1f} MB in all" in listed.out
     assert repeng("store", "verify", tmp_path).code == 0
     shard = next(tmp_path.glob("*/near/*/*/*.safetensors"))
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -152,8 +153,10 @@ def test_predictions_are_matched_to_pairs_by_example(tmp_path: Path) -> None:
 def test_predictions_on_other_data_are_left_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     p = np.full(80, 0.9)
     prediction = Prediction("m", "mms", "easy", "hard", Evaluation(p), "0123456789ab")
-    assert Library({"hard": make_distribution("hard")}, [prediction]).split_data(0)["predictions"] == []
-    assert "are not of these pairs" in caplog.text
+    others = [prediction, replace(prediction, method="lat")]
+    assert Library({"hard": make_distribution("hard")}, others).split_data(0)["predictions"] == []
+    assert caplog.text.count("are not of these pairs (give the data and --limit of the study)") == 1
+    assert "the predictions of mms, lat on hard" in caplog.text
 
 
 def test_a_chat_is_shown_turn_by_turn() -> None:

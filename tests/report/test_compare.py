@@ -52,6 +52,10 @@ def row_of(rows: list[dict[str, Any]], **wanted: object) -> dict[str, Any]:
     return next(row for row in rows if all(row[name] == value for name, value in wanted.items()))
 
 
+def test_a_comparison_names_its_tables_at_a_prompt_and_does_not_print_their_rows(found: Comparison) -> None:
+    assert "paired_tests (" in repr(found) and len(repr(found)) < 500
+
+
 def test_the_accuracies_of_two_models_are_correlated_over_the_shifts(found: Comparison) -> None:
     row = row_of(found.tables["model_correlations"], a="mms · tiny-1b", b="mms · tiny-7b")
     a, b = [round(v * 80) / 80 for v in SMALL["mms"]], [round(v * 80) / 80 for v in LARGE["mms"]]

@@ -119,6 +119,8 @@ def test_the_caption_says_model_benchmark_how_many_pairs_and_what_the_intervals_
     )
     reach = r"intervals over prompts, not drawn, reach 0\.1\d to either side in the median, 0\.1\d at most\."
     assert re.fullmatch(reach, intervals)
+    assert "a box spans the two" in drawn("elicitation", "paper").caption
+    assert "or the layers, whose scores are then averaged" in drawn("sweep", "paper").caption
     assert "Bars: 95 % intervals over prompts" in drawn("elicitation", "paper").caption
     assert "Bands: 95 % intervals over prompts" in drawn("sweep", "paper").caption
 

@@ -14,7 +14,7 @@ import repeng
 from repeng.errors import BadInput, UnknownName
 from repeng.report.compare import compare_results
 from repeng.report.study import StudyResults
-from repeng.report.tables import study_table
+from repeng.report.tables import short_figure, study_table
 from repeng.results import read_results
 from repeng.study.study import StudyOutcome
 
@@ -36,7 +36,7 @@ def test_means_of_the_frame_are_those_of_the_report(study: StudyResults) -> None
     table = Console(file=io.StringIO(), width=200, record=True)
     table.print(study_table(study.rows))
     (shown,) = [line for line in table.export_text().splitlines() if line.startswith("mean of all")]
-    assert shown.split()[3:] == [f"{means[method]:.2f}" for method in dict.fromkeys(study.frame.method)]
+    assert shown.split()[3:] == [short_figure(means[method]) for method in dict.fromkeys(study.frame.method)]
 
 
 def test_capability_has_a_frame_of_its_own(study: StudyResults) -> None:
@@ -72,7 +72,7 @@ def test_a_comparison_is_that_of_the_command_as_frames_and_charts(study: StudyRe
     found = study.compare(against="mms")
     assert found == compare_results([study.folder], against="mms")
     assert set(found.frames["paired_tests"].b) | set(found.frames["paired_tests"].a) > {"mms", "length"}
-    assert set(found.charts) == {"scatter", "elicitation-by-size", "mistakes"}
+    assert set(found.charts) == {"scatter", "mistakes"}
     assert found._repr_html_().count("<table") == len(found.frames) - 1
     for again in (study, str(study.folder)):
         with pytest.raises(BadInput, match="the same results are given twice"):
@@ -83,12 +83,14 @@ def test_a_comparison_is_that_of_the_command_as_frames_and_charts(study: StudyRe
 
 
 def test_what_a_study_does_not_have_is_named(study: StudyResults, tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match=r"unknown probe of layers.csv 'msm'; choose from .*mms"):
+    with pytest.raises(UnknownName, match=r"unknown probe of layers.csv 'msm'; did you mean mms\? Choose from .*mms"):
         study.sweep(["mms", "msm"])
     with pytest.raises(UnknownName, match="unknown method 'target-tuned:mms'; choose from"):
         study.matrix("target-tuned:mms")
     with pytest.raises(BadInput, match="question and against: two options conflict"):
         study.compare(question="scale", against="mms")
+    with pytest.raises(BadInput, match="no results.csv here; give the folder that `repeng run` wrote"):
+        repeng.load(tmp_path)
     (tmp_path / "results.csv").write_bytes((study.folder / "results.csv").read_bytes())
     with pytest.raises(BadInput, match="has no layers.csv: no probe of the study was fitted at several layers"):
         repeng.load(tmp_path).sweep()
