@@ -211,7 +211,7 @@ def _split(name: str, split: str) -> Any:
 
 
 def _genies(folder: Path, shelf: Path) -> None:
-    """Every distribution of the shift lists, where `repeng data fetch genies` puts it; two as data of one's own."""
+    """Every distribution of the shift lists, where `repeng data fetch genies` puts it; a few as data of one's own."""
     from repeng.benchmarks.fetch import MARKER
     from repeng.benchmarks.shift_lists import get_benchmark
     from repeng.distributions.load import write_genies
@@ -223,8 +223,8 @@ def _genies(folder: Path, shelf: Path) -> None:
     (folder.parent / MARKER).write_text(json.dumps({"folder": folder.name}))
     (shelf / "genies").mkdir()
     (shelf / "genies" / "distributions").symlink_to(folder)
-    for own in ("DIR", "DATA"):
-        for name in ("alpaca_easy", "alpaca_hard"):
+    for own, held in (("DIR", ("alpaca_easy", "alpaca_hard", "code_easy")), ("DATA", ("alpaca_easy", "alpaca_hard"))):
+        for name in held:
             shutil.copytree(folder / name, shelf / own / name)
 
 
@@ -306,7 +306,7 @@ def _commands(shelf: Path, run: Run) -> None:
     run(["repeng fit --store store --source facts --probe mms --out probe"], shelf)
     for store in "abcd":
         shutil.rmtree(shelf / store)
-    for made, names in (("OUT", ("OUT1", "OUT32", "RESULTS")), ("OUT2", ("OUT16",))):
+    for made, names in (("OUT", ("OUT1", "OUT32", "RESULTS")), ("OUT2", ("OUT16", "OTHER"))):
         for name in names:
             shutil.copytree(shelf / made, shelf / name)
     shard = next((shelf / "store").glob("*/facts/*/plain.resid_post.all/shard-00000.safetensors"))

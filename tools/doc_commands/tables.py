@@ -42,7 +42,10 @@ SKIPPED = (
 )
 """Pieces that cannot be run here: they need a GPU or the network, or are no whole script."""
 
-MENTIONS = (Entry("docs/methods/README.md", "repeng run --benign NAME", "an option with what it takes, not a command"),)
+MENTIONS = (
+    Entry("docs/methods/README.md", "repeng run --benign NAME", "an option with what it takes, not a command"),
+    Entry("README.md", "repeng store rm CAPTURE", "a command with what it takes, a name that store ls shows"),
+)
 """Inline commands that parse and are yet none to be typed."""
 
 EXIT_CODES: dict[tuple[str, str], int] = {}
