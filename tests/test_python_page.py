@@ -1,4 +1,4 @@
-"""docs/python.md runs as it stands."""
+"""The loop of docs/python.md is quick; `make pages` runs all of the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
 
 
 def test_the_loop_of_the_page_runs_as_written_in_under_20_seconds() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text().partition("## Studies")[0], flags=re.DOTALL)
     assert len(blocks) == 3 and "sklearn" in blocks[1]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     told = subprocess.run(

@@ -112,7 +112,7 @@ def run_command(text: str, folder: Path) -> tuple[int, float, str]:
         done, status, used = os.wait4(child, os.WNOHANG)
         if done:
             break
-        if not asked and (address := re.search(r"http://[\w.:/]+", log.read_text() if log.exists() else "")):
+        if not asked and (address := re.search(r"http://\S+(?=\s)", log.read_text() if log.exists() else "")):
             # The address is announced before anybody answers there.
             with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(address[0], timeout=20) as answer:
                 asked = answer.status == 200

@@ -127,7 +127,10 @@ def environment(place: Path) -> None:
     )
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE"):
         os.environ.pop(name, None)
-    sys.path.insert(0, str(place / "wheels"))
+    wheels = place / "wheels"
+    # A folder that is not there when it is first searched is never searched again.
+    wheels.mkdir(parents=True, exist_ok=True)
+    sys.path.insert(0, str(wheels))
 
 
 def make(place: Path, run: Run) -> None:
@@ -296,16 +299,14 @@ def _commands(shelf: Path, run: Run) -> None:
     own = "--limit 8 --methods mms,logistic,zero-shot,length --fits 1 --nulls 0 --no-capability"
     forms = '"mms,mms(stimulus=truthfulness),lora,zero-shot,length"'
     side_by_side = [
-        f"repeng run --limit 8 --methods {forms} --out OUT --store a",
+        f"repeng run --limit 8 --methods {forms} --out OUT --store OUT/store",
         "repeng cache --limit 8 --sites resid_post,hook_z --tokens last,response_mean,all",
-        f"repeng run {own} --model {model} --out OUT2 --store b",
-        f"repeng run {own} --benchmark genies --out GENIES_MINI --store c",
-        f"repeng run {own} --benchmark genies --model {model} --out GENIES_SMOLLM2 --store d",
+        f"repeng run {own} --model {model} --out OUT2 --store OUT2/store",
+        f"repeng run {own} --benchmark genies --out GENIES_MINI --store GENIES_MINI/store",
+        f"repeng run {own} --benchmark genies --model {model} --out GENIES_SMOLLM2 --store GENIES_SMOLLM2/store",
     ]
     run(side_by_side, shelf)
     run(["repeng fit --store store --source facts --probe mms --out probe"], shelf)
-    for store in "abcd":
-        shutil.rmtree(shelf / store)
     for made, names in (("OUT", ("OUT1", "OUT32", "RESULTS")), ("OUT2", ("OUT16", "OTHER"))):
         for name in names:
             shutil.copytree(shelf / made, shelf / name)
