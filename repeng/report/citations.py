@@ -236,7 +236,7 @@ def software(version: str) -> Entry:
     """repeng itself, of that version; of no version where it is empty."""
     fields = {**({"version": version} if version else {}), "note": "Python package"}
     name = "The repeng authors"
-    return Entry("software", "repeng-toolkit", (f"{{{name}}}",), fields=fields, name=name)
+    return Entry("misc", "repeng-toolkit", (f"{{{name}}}",), fields=fields, name=name)
 
 
 def model_entry(provenance: Provenance | None, model: str) -> tuple[str, Entry] | None:

@@ -34,7 +34,11 @@ NOT_OURS = (
 """Kinds of command that are known and not run here."""
 
 ADAPTER = "needs a published adapter, from the network"
+WHOLE = "draws from the whole embedded study, which takes minutes; tests/report/test_figures.py draws every kind"
 SKIPPED = (
+    Entry("docs/figures.md", "repeng plot", WHOLE),
+    Entry("docs/figures.md", "repeng matrix", WHOLE),
+    Entry("docs/figures.md", "import repeng", WHOLE),
     Entry("docs/metrics.md", "def sharpness", "lines to be written into a file of the package, not a script"),
     Entry("docs/tuning.md", "from peft import PeftModel", ADAPTER),
     Entry("docs/tuning.md", "from repeng.tuning.scoring import published", ADAPTER),
