@@ -29,7 +29,8 @@ def test_the_notebook_runs_from_top_to_bottom_and_shows_its_charts(
     assert sum("<table" in html for html in shown) == 5
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     said = "".join(output.text for output in first.outputs if output.output_type == "stream")
-    assert "evaluations: " in said and "evaluations made, 0 read back" in said
+    # A bar shows only where a step takes more than a second.
+    assert "evaluations made, 0 read back" in said
     assert (tmp_path / "results" / "mini-mini-first60" / "results.csv").is_file()
 
 

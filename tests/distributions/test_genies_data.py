@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +97,9 @@ def test_everything_comes_back_from_what_is_written(loaded, tmp_path: Path) -> N
             ]
 
 
-def test_all_distributions_load_in_seconds(genies_root) -> None:
-    start = time.perf_counter()
-    count = len(load_distributions(genies_root / "distributions"))
-    assert time.perf_counter() - start < max(10, 0.4 * count)
+def test_all_distributions_load(genies_root) -> None:
+    folder = genies_root / "distributions"
+    assert set(load_distributions(folder)) == {path.name for path in folder.iterdir() if path.is_dir()}
 
 
 def test_every_shift_file_loads_row_by_row(genies_root) -> None:

@@ -319,7 +319,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(base: str, roo
 
 
 def test_an_unknown_method_names_those_there_are(base: str, root: Path) -> None:
-    with pytest.raises(UnknownName, match="choose from full, lora, prompt-tuning"):
+    with pytest.raises(UnknownName, match="Choose from full, lora, prompt-tuning"):
         tune(base, polite_split(3), method="qlora", root=root)
 
 

@@ -34,7 +34,7 @@ NOT_OURS = (
 """Kinds of command that are known and not run here."""
 
 ADAPTER = "needs a published adapter, from the network"
-WHOLE = "draws from the whole embedded study, which takes minutes; tests/report/test_figures.py draws every kind"
+WHOLE = "draws from the whole embedded study, which takes minutes; tests/report/test_paper_figures.py draws every kind"
 SKIPPED = (
     Entry("docs/figures.md", "repeng plot", WHOLE),
     Entry("docs/figures.md", "repeng matrix", WHOLE),

@@ -73,7 +73,7 @@ def texts_of(chart: Any, folder: Path) -> list[str]:
     return re.findall(r"<text[^>]*>([^<]*)</text>", save_chart(chart, folder / "chart.svg").read_text())
 
 
-@pytest.mark.parametrize("style", ["paper", "screen"])
+@pytest.mark.parametrize("style", ["paper", pytest.param("screen", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_figure_is_written_in_every_format_and_as_wide_as_asked(
     drawn: Callable[[str, str], Figure], kind: str, style: str, tmp_path: Path
