@@ -50,7 +50,9 @@ def run(
     store: Annotated[
         Path | None, typer.Option("--store", help="Folder that keeps the activations. [default: store]")
     ] = None,
-    out: o.Out = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Results folder. [default: results/BENCHMARK-MODEL, or DATA-MODEL]")
+    ] = None,
     partial: o.Partial = None,
     limit: o.Limit = None,
     columns: o.Columns = None,

@@ -3,6 +3,7 @@ a label, and responses under names."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +35,8 @@ def labelled_content(fields: Fields) -> str | None:
     if len(found) > 1:
         columns = [str(fields.column(name)) for name in found]
         raise BadData(
-            f"{' and '.join(columns)} may each be what is labelled; say which with --columns {found[0]}={columns[0]}"
+            f"{' and '.join(columns)} may each be what is labelled; say which with --columns "
+            + shlex.quote(f"{found[0]}={columns[0]}")
         )
     if found:
         return found[0]
@@ -118,7 +120,7 @@ def named_example(fields: Fields, responses: Mapping[str, str]) -> Example:
     prompt, positive = prompt_of(fields), fields.reading.positive
     names = " and ".join(map(repr, responses))
     if positive is None:
-        example = next(iter(responses))
+        example = shlex.quote(next(iter(responses)))
         raise BadData(f"the responses are named {names}; say which is right, as with --positive {example}")
     right = [positive] if positive in responses else [name for name in responses if label_of(name, positive)]
     if not right:

@@ -62,6 +62,7 @@ TURN_NUMBER = re.compile(r"-?\d{1,6}")
 WHOLE = "all"
 CHATS = ("template", "plain")
 MOST_CLASSES = 8
+LONGEST_CLASS = 200
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,8 @@ class Fields:
         if ours == "prompt" and not found and self._response_alone:
             found = [name for name in PROMPTS_OF_RESPONSES if row.get(name) not in (None, "") and name not in taken]
         if len(found) > 1:
-            raise BadData(f"{' and '.join(found)} may each be the {ours}; say which with --columns {ours}={found[0]}")
+            way_out = shlex.quote(f"{ours}={found[0]}")
+            raise BadData(f"{' and '.join(found)} may each be the {ours}; say which with --columns {way_out}")
         return found[0] if found else None
 
     @property
@@ -279,7 +281,7 @@ def classes_refusal(labels: Iterable[Any], column: str) -> str:
     more = f" and {len(counts) - MOST_CLASSES:,} more" if len(counts) > MOST_CLASSES else ""
     return (
         f"the labels in {column!r} are {shown}{more}; which one counts as 1, against the rest, must be said: "
-        f"--positive {counts[0][0][:40]!r}, for example"
+        f"--positive {shlex.quote(counts[0][0][:LONGEST_CLASS])}, for example"
     )
 
 

@@ -16,7 +16,7 @@ from repeng.benchmarks.shift_lists import get_benchmark
 from repeng.distributions.reading import Reading
 from repeng.distributions.schema import Distribution, Split
 from repeng.distributions.stimuli import Stimulus
-from repeng.errors import BadInput, CaptureMismatch, UnknownName
+from repeng.errors import BadInput, CaptureMismatch, UnknownName, choice_of
 from repeng.models.fingerprint import slug
 from repeng.probes.fitted import FittedProbe
 
@@ -174,11 +174,15 @@ def open_store(store: str | Path | Store, model: str | None = None) -> CachedDat
         BadInput: the store holds none, or several that the name does not tell apart.
     """
     opened = store if isinstance(store, Store) else Store(store)
-    found = [each for each in opened.captures() if model in (None, each.model, each.id, slug(each.model))]
+    held = opened.captures()
+    found = [each for each in held if model in (None, each.model, each.id, slug(each.model))]
     if not found:
+        names = [each.model for each in held] + [each.id for each in held]
+        of_model = f" of {model}" if model else ""
+        choice = f"; {choice_of(model, names)}; or" if model and names else ";"
         raise BadInput(
-            f"{opened.root}: no capture{f' of {model}' if model else ''} here; make one with: "
-            f"repeng cache --store {shlex.quote(str(opened.root))} --model {shlex.quote(model or 'MODEL')} --data DATA"
+            f"{opened.root}: no capture{of_model} here{choice} make one with: repeng cache --store "
+            f"{shlex.quote(str(opened.root))} --model {shlex.quote(model or 'MODEL')} --data DATA"
         )
     if len(found) > 1:
         listing = ", ".join(f"{each.id} ({each.model}, {each.dtype})" for each in found)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -50,6 +52,8 @@ def test_a_run_writes_its_results_and_a_second_reads_them_back(
     assert len(first.json["rows"]) == 3 * 3 + 2
     assert first.json["failures"] == []
     assert "parts written" in first.err
+    (tests,) = re.findall(r"paired tests of every method: repeng (.*)", first.err)
+    assert repeng(*shlex.split(tests)).code == 0
     for name in ("results.csv", "study.toml", "report.html"):
         assert (place / "out" / name).is_file()
     again = repeng("run", place / "out" / "study.toml")

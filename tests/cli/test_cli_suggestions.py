@@ -162,3 +162,24 @@ def test_every_stimulus_is_written_as_it_is_read(text: str) -> None:
 
 def test_layers_are_written_as_they_are_read() -> None:
     assert ranges([3, 0, 1, 7, 5, 6]) == "0-1,3,5-7"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"statement": "s {n}", "text": "t {n}", "label": 1},
+        {"statement": "s {n}", "truth": 1, "label": 1},
+        {"statement": "s {n}", "label": "it's a b"},
+        {"prompt": "p {n}", "responses": {"very true": "a {n}", "a lie": "b {n}"}},
+    ],
+)
+def test_the_option_that_explains_columns_or_labels_is_one_word_of_the_shell(
+    repeng: Repeng, tmp_path: Path, row: dict[str, object]
+) -> None:
+    rows = [json.dumps(row).replace("{n}", str(n)) for n in range(9)]
+    (tmp_path / "d.jsonl").write_text("\n".join(rows))
+    refused = repeng("data", "ls", tmp_path / "d.jsonl")
+    option = re.search(r"--(?:columns|positive) .*", refused.err)
+    assert refused.code == 2 and option is not None
+    words = shlex.split(option[0].replace(", for example", ""))[:2]
+    assert repeng("data", "ls", tmp_path / "d.jsonl", *words).code == 0

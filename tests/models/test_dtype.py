@@ -20,7 +20,7 @@ def test_a_dtype_of_auto_is_the_stored_one_elsewhere_than_on_a_cpu_and_never_flo
     assert resolve_dtype("auto", "cuda:1", "float16") == "bfloat16"
     assert resolve_dtype("auto", "cuda", "float32") == resolve_dtype("auto", "cuda", None) == "float32"
     assert resolve_dtype("float16", "cpu", "float32") == "float16"
-    with pytest.raises(BadInput, match="unknown dtype 'half'; choose from auto, float32"):
+    with pytest.raises(BadInput, match="unknown dtype 'half'; choose from auto, bfloat16, float16"):
         resolve_dtype("half", "cpu", None)
 
 
