@@ -150,9 +150,9 @@ def test_probes_on_paper_differ_in_their_dashes_and_the_legend_shows_them(
 
 def test_panels_that_do_not_fit_next_to_each_other_stand_below(study: Path) -> None:
     matrix = study.parent / "matrix.json"
-    narrow, broad = (make_figure("matrix", matrix, style="paper", width=width).inches for width in ("2in", "5in"))
-    assert narrow[0] == pytest.approx(2, abs=0.02) and broad[0] == pytest.approx(5, abs=0.02)
-    assert narrow[1] > 1.5 * broad[1]
+    narrow, broad = (make_figure("matrix", matrix, style="paper", width=width).inches for width in ("2.5in", "7in"))
+    assert narrow[0] == pytest.approx(2.5, abs=0.02) and broad[0] == pytest.approx(7, abs=0.02)
+    assert narrow[1] > 1.2 * broad[1]
     columns = [
         make_figure("sweep", study, style="paper", width=width).chart.to_dict()["columns"] for width in ("1.7in", "5in")
     ]

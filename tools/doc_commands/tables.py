@@ -36,8 +36,6 @@ NOT_OURS = (
 ADAPTER = "needs a published adapter, from the network"
 WHOLE = "draws from the whole embedded study, which takes minutes; tests/report/test_paper_figures.py draws every kind"
 UNIONS = "is of distributions that the stand-ins cut away; tests/distributions/test_unions.py asks it of small ones"
-    "is of distributions that the stand-ins cut away; tests/distributions/test_unions.py asks the same of small ones"
-)
 SKIPPED = (
     Entry("docs/figures.md", "repeng plot", WHOLE),
     Entry("docs/figures.md", "repeng matrix", WHOLE),
