@@ -11,6 +11,7 @@ import pandas as pd
 from repeng.report.frames import accuracy_name, in_order, once_each
 from repeng.report.panels import named_rows, panel_title, with_rows
 from repeng.report.theme import GRID, INK, MUTED, colour_by, legend_above, shape_by, themed, tooltips
+from repeng.report.wording import capital
 
 WIDTH, NAME, ROW, BETWEEN = 320, 16, 6.5, 8
 """Pixels: a panel's width, a shift's name over its rows, a method's row, and what lies between two shifts."""
@@ -61,10 +62,10 @@ def elicitation_plot(frame: pd.DataFrame) -> Any:
     panels = [_panel(str(name), own, methods, known) for name, own in rows.groupby("panel", sort=False)]
     shown = accuracy_name(frame, pairs="pair accuracy")
     title = alt.TitleParams(
-        text=f"Elicitation: {shown} next to {' and '.join(known)}" if known else f"{_capital(shown)} of each method",
+        text=f"Elicitation: {shown} next to {' and '.join(known)}" if known else f"{capital(shown)} of each method",
         subtitle=[f"points: {shown} with its 95 % interval; dotted: chance"],
     )
-    summary = f"{_capital(shown)} of {len(methods)} methods on each shift"
+    summary = f"{capital(shown)} of {len(methods)} methods on each shift"
     summary += f", with {' and '.join(known)} marked." if known else "."
     chart = alt.concat(*panels, columns=COLUMNS, align="each", spacing={"row": 16, "column": 24})
     chart = themed(chart, title=title, description=summary)
@@ -171,7 +172,3 @@ def _mark(base: Any, across: dict[str, Any], upright: dict[str, Any], known: lis
 
 def _key(symbol: str, **settings: Any) -> Any:
     return alt.Legend(orient="top", columns=1, symbolType=symbol, symbolOpacity=1, **settings)
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

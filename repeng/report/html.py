@@ -56,6 +56,7 @@ from repeng.report.published import MODEL, is_genies, published_table
 from repeng.report.study_charts import heat_map, reliability_chart
 from repeng.report.text_section import text_table, thresholds_note
 from repeng.report.text_solved import text_cautions
+from repeng.report.wording import capital
 from repeng.results import AUROC, PAIR_ACCURACY, read_layers, read_results
 from repeng.study.cautions import FILE as CAUTIONS
 from repeng.study.cautions import read_cautions
@@ -216,10 +217,6 @@ def _mistakes(
     return found
 
 
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
 def _why_no_mistakes(predictions: Mapping[Key, Prediction], distributions: Mapping[str, Distribution]) -> str:
     if not predictions:
         return "There are no predictions with these results, so single pairs are unknown."
@@ -245,7 +242,7 @@ def _shift_pictures(frame: pd.DataFrame) -> list[Picture]:
     pictures = [
         Picture(
             "heat-map",
-            f"{_capital(accuracy_name(frame))} by shift and method",
+            f"{capital(accuracy_name(frame))} by shift and method",
             f"Orange is below chance, blue above; every cell holds its {accuracy_name(frame)}.",
             heat_map(frame),
             _grid_of_shifts(frame, names, accuracies),

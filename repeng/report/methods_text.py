@@ -15,6 +15,7 @@ from repeng.report.citations import ENTRIES, SOFTWARE, bibtex, model_entry, soft
 from repeng.report.cited_text import Cite, Name, Piece, Yours, keys_of, latex, listed, markdown
 from repeng.report.frames import in_order, model_name
 from repeng.report.method_sentences import GENIES, described
+from repeng.report.wording import many
 from repeng.results import AUROC
 from repeng.study.provenance import Provenance, asks_genies
 from repeng.study.settings import Study
@@ -106,9 +107,9 @@ def _data(frame: pd.DataFrame, study: Study | None, provenance: Provenance | Non
     shifts = frame[["source", "target", "label"]].drop_duplicates()
     labels = in_order(shifts["label"])
     by_label = [f"{int((shifts['label'] == label).sum())} {label or 'other'}" for label in labels]
-    counted = _many(len(shifts), "shift") + (f" ({', '.join(by_label)})" if any(labels) else "")
+    counted = many(len(shifts), "shift") + (f" ({', '.join(by_label)})" if any(labels) else "")
     sources, targets = (set(shifts[column]) for column in ("source", "target"))
-    asked = f" {counted}, from {_many(len(sources), 'source')} to {_many(len(targets), 'target')}"
+    asked = f" {counted}, from {many(len(sources), 'source')} to {many(len(targets), 'target')}"
     if provenance is not None:
         train = [one.examples for one in provenance.of_splits("train") if one.distribution in sources]
         test = [one.examples for one in provenance.of_splits("test") if one.distribution in targets]
@@ -168,10 +169,6 @@ def _methods(frame: pd.DataFrame, study: Study | None, yours: list[str]) -> list
     if frame["method"].str.contains("(", regex=False).any():
         found.append(["Parameters in a method's name differ from its defaults."])
     return found
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _span(counts: Iterable[int]) -> str:

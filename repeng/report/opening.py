@@ -11,6 +11,7 @@ from repeng.metrics import Evaluation
 from repeng.report.frames import fitted, in_order, model_name
 from repeng.report.predictions import Key
 from repeng.report.sentences import NOTHING, disagreeing, label_summaries, measured_methods
+from repeng.report.wording import many
 from repeng.results.verdicts import ABOVE, BELOW
 
 MOST_NAMED = 4
@@ -56,17 +57,17 @@ def question(frame: pd.DataFrame) -> str:
     learners = fitted(frame)
     probes = learners.loc[learners["kind"] == "probe", "method"].nunique()
     others = [
-        _many(count, noun)
+        many(count, noun)
         for kind, noun in KINDS
         if (count := learners.loc[learners["kind"] == kind, "method"].nunique())
     ]
     if probes and not others:
         return (
-            f"Does what {_many(probes, 'probe')} {_learn(probes)} on one distribution from {whose} activations hold on "
+            f"Does what {many(probes, 'probe')} {_learn(probes)} on one distribution from {whose} activations hold on "
             "another?"
         )
     if others:
-        who = _listed([*([_many(probes, "probe")] if probes else []), *others])
+        who = _listed([*([many(probes, "probe")] if probes else []), *others])
         return (
             f"Does what {who} of {models} {_learn(learners['method'].nunique())} on one distribution hold on another?"
         )
@@ -82,7 +83,7 @@ def _asked(frame: pd.DataFrame, asked_of: str) -> str:
     shifts = frame[["source", "target", "label"]].drop_duplicates()
     labels = in_order(shifts["label"])
     counts = ", ".join(f"{int((shifts['label'] == label).sum())} {label or 'other'}" for label in labels)
-    asked = f"Asked over {_many(len(shifts), 'shift')}" + (f" of {asked_of}" if asked_of else "")
+    asked = f"Asked over {many(len(shifts), 'shift')}" + (f" of {asked_of}" if asked_of else "")
     asked += f" ({counts})" if any(labels) else ""
     rest = in_order(frame.loc[~frame.index.isin(fitted(frame).index), "method"])
     beside = f", next to {_listed(rest)}" if rest and len(rest) < frame["method"].nunique() else ""
@@ -101,11 +102,7 @@ def _told(pool: pd.DataFrame) -> list[str]:
         parts.append(f"{rest} {_is(rest)} not told from chance or from the method's null")
     if below:
         parts.append(f"{below} {_is(below)} below chance: something else was learned there")
-    return [f"Of {_many(len(told), 'result')} {_listed(parts)}."]
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
+    return [f"Of {many(len(told), 'result')} {_listed(parts)}."]
 
 
 def _learn(count: int) -> str:
