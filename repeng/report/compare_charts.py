@@ -44,8 +44,8 @@ def scatter_chart(frame: pd.DataFrame) -> Any:
             tooltip=tooltips("shift:N", "label:N", figures=("x_accuracy", "y_accuracy")),
         )
         bars = base.mark_rule(opacity=0.3).encode(x=x, y=y, color=colour)
-        across = bars.encode(x=alt.X("x_accuracy_low:Q", title=str(x_name)), x2="x_accuracy_high:Q")
-        along = bars.encode(y=alt.Y("y_accuracy_low:Q", title=str(y_name)), y2="y_accuracy_high:Q")
+        across = bars.encode(x=alt.X("x_accuracy_low:Q", title=str(x_name)), x2=alt.X2("x_accuracy_high:Q"))
+        along = bars.encode(y=alt.Y("y_accuracy_low:Q", title=str(y_name)), y2=alt.Y2("y_accuracy_high:Q"))
         known = [
             one
             for one, axis in ((across, "x"), (along, "y"))
@@ -86,13 +86,16 @@ def size_chart(frame: pd.DataFrame) -> Any:
         base = alt.Chart(own).encode(
             x=x,
             color=colour_by("method", methods),
-            tooltip=[*tooltips("model:N", "method:N", "label:N", figures=("elicitation", "low", "high")), "shifts:Q"],
+            tooltip=[
+                *tooltips("model:N", "method:N", "label:N", figures=("elicitation", "low", "high")),
+                alt.Tooltip("shifts:Q"),
+            ],
         )
         points = base.mark_point(filled=True, size=70, opacity=1).encode(y=y, shape=shape_by("method", methods))
         layers = [base.mark_line(opacity=0.6).encode(y=y), points]
         if own["low"].notna().any():
             layers.insert(
-                0, base.mark_rule(opacity=0.6).encode(y=alt.Y("low:Q", title="mean elicitation"), y2="high:Q")
+                0, base.mark_rule(opacity=0.6).encode(y=alt.Y("low:Q", title="mean elicitation"), y2=alt.Y2("high:Q"))
             )
         counts = sorted(set(own["shifts"]))
         shifts = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"

@@ -31,10 +31,10 @@ def cosine_chart(frame: pd.DataFrame, *, title: str) -> Any:
     base = alt.Chart(drawn).encode(x=alt.X("layer:Q", axis=alt.Axis(tickMinStep=1, format="d"), title="layer"))
     y = alt.Y("cosine:Q", scale=scale, title="cosine")
     by_chance = base.mark_area(color=MUTED, opacity=0.25).encode(
-        y=alt.Y("shuffled_low:Q", scale=scale, title="cosine"), y2="shuffled_high:Q"
+        y=alt.Y("shuffled_low:Q", scale=scale, title="cosine"), y2=alt.Y2("shuffled_high:Q")
     )
     band = base.mark_area(color=METHOD_COLOURS[0], opacity=0.3).encode(
-        y=alt.Y("low:Q", scale=scale, title="cosine"), y2="high:Q"
+        y=alt.Y("low:Q", scale=scale, title="cosine"), y2=alt.Y2("high:Q")
     )
     dashes = [
         base.mark_line(strokeDash=[3, 3], strokeWidth=1, color=MUTED).encode(y=alt.Y(f"{end}:Q", scale=scale))

@@ -116,21 +116,24 @@ def _panel(name: str, rows: pd.DataFrame, methods: list[str], known: list[str]) 
     def y(column: str) -> Any:
         return alt.Y(f"{column}:Q", scale=down, axis=None)
 
-    upright = {"y": y("top"), "y2": "bottom"}
+    upright = {"y": y("top"), "y2": alt.Y2("bottom")}
     names = (
         drawn_from("shifts")
         .mark_text(align="left", aria=False, baseline="middle", fontSize=11, color=INK, limit=WIDTH - 4)
-        .encode(x=alt.value(2), y=y("name_at"), text="shift:N")
+        .encode(x=alt.XValue(2), y=y("name_at"), text=alt.Text("shift:N"))
     )
     chance = (
-        drawn_from("shifts").mark_rule(strokeDash=[2, 2], color=MUTED, aria=False).encode(x=alt.datum(0.5), **upright)
+        drawn_from("shifts").mark_rule(strokeDash=[2, 2], color=MUTED, aria=False).encode(x=alt.XDatum(0.5), **upright)
     )
     legend = legend_above(methods, width=LEGEND_WIDTH)
     said = tooltips("shift:N", "name:N", figures=SHIFT_FIGURES, accuracy=accuracy_name(rows))
     base = drawn_from("points").encode(
-        y=y("at"), color=colour_by("method", methods, legend=legend), tooltip=said, description="said:N"
+        y=y("at"),
+        color=colour_by("method", methods, legend=legend),
+        tooltip=said,
+        description=alt.Description("said:N"),
     )
-    bars = base.mark_rule(strokeWidth=1.2).encode(x=alt.X("accuracy_low:Q", **across), x2="accuracy_high:Q")
+    bars = base.mark_rule(strokeWidth=1.2).encode(x=alt.X("accuracy_low:Q", **across), x2=alt.X2("accuracy_high:Q"))
     points = base.mark_point(filled=True, size=42, opacity=1).encode(
         x=alt.X("accuracy:Q", **across),
         shape=shape_by("method", methods, legend=legend),
@@ -147,9 +150,9 @@ def _band(base: Any, across: dict[str, Any], upright: dict[str, Any]) -> Any:
     fill = alt.Scale(domain=[ROOM, BEYOND], range=[GRID, "transparent"])
     return base.mark_rect(stroke=MUTED, strokeWidth=0.8, opacity=1, aria=False).encode(
         x=alt.X("baseline_accuracy:Q", **across),
-        x2="target_tuned_capability:Q",
+        x2=alt.X2("target_tuned_capability:Q"),
         fill=alt.Fill("between:N", scale=fill, title=None, legend=_key("square", symbolStrokeColor=MUTED)),
-        tooltip=["shift:N", "between:N"],
+        tooltip=[alt.Tooltip("shift:N"), alt.Tooltip("between:N")],
         **upright,
     )
 
@@ -164,8 +167,8 @@ def _mark(base: Any, across: dict[str, Any], upright: dict[str, Any], known: lis
         x=alt.X("value:Q", **across),
         strokeDash=alt.StrokeDash("mark:N", scale=dash, title=None, legend=legend),
         strokeWidth=alt.StrokeWidth("mark:N", scale=width, title=None, legend=legend),
-        tooltip=["shift:N", "model:N", "mark:N", alt.Tooltip("value:Q", format=".3f")],
-        description="said:N",
+        tooltip=[*map(alt.Tooltip, ("shift:N", "model:N", "mark:N")), alt.Tooltip("value:Q", format=".3f")],
+        description=alt.Description("said:N"),
         **upright,
     )
 

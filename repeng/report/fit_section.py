@@ -104,13 +104,13 @@ def _fit_chart(frame: pd.DataFrame) -> Any:
     shown = accuracy_name(frame, pairs="pair accuracy")
     x: dict[str, Any] = {"scale": alt.Scale(domain=[0, 1]), "title": shown}
     base = alt.Chart(frame).encode(y=y, color=colour_by("method", methods))
-    spans = base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(x=alt.X("low:Q", **x), x2="high:Q")
+    spans = base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(x=alt.X("low:Q", **x), x2=alt.X2("high:Q"))
     dots = base.mark_point(filled=True, size=60, opacity=0.75).encode(
         x=alt.X("accuracy:Q", **x),
         shape=shape_by("method", methods),
         tooltip=tooltips("result:N", "fit:N", figures=("accuracy",), accuracy=accuracy_name(frame)),
     )
-    chance = alt.Chart(frame.head(1)).mark_rule(strokeDash=[4, 4], color=MUTED).encode(x=alt.datum(0.5))
+    chance = alt.Chart(frame.head(1)).mark_rule(strokeDash=[4, 4], color=MUTED).encode(x=alt.XDatum(0.5))
     chart = alt.layer(chance, spans, dots).properties(width=380, height=STEP * len(results))
     return themed(
         chart,
@@ -170,7 +170,7 @@ def _null_chart(frame: pd.DataFrame) -> Any:
     base = alt.Chart(frame).encode(y=y, yOffset=beside, color=colours, strokeWidth=widths)
     ranges = base.mark_rule(opacity=0.9).encode(
         x=alt.X("low:Q", **x),
-        x2="high:Q",
+        x2=alt.X2("high:Q"),
         tooltip=tooltips("source:N", "null:N", figures=("low", "mean", "high")),
     )
     called = accuracy_name(frame)
@@ -188,7 +188,7 @@ def _null_chart(frame: pd.DataFrame) -> Any:
         )
     )
     chance = alt.Chart(frame).transform_filter(f"datum.source == {json.dumps(sources[0])}")
-    chance = chance.mark_rule(strokeDash=[4, 4], color=MUTED).encode(x=alt.datum(0.5))
+    chance = chance.mark_rule(strokeDash=[4, 4], color=MUTED).encode(x=alt.XDatum(0.5))
     panel = alt.layer(chance, ranges, own).properties(width=190, height=STEP * len(sources))
     chart = in_panels(panel, "method", methods, columns=3)
     return themed(chart, title="Null of each probe on its source", description="Probes against their nulls.")

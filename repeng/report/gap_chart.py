@@ -42,8 +42,8 @@ def gap_chart(frame: pd.DataFrame) -> Any:
                 tooltip=tooltips("shift:N", "label:N", figures=("accuracy", "zero_shot_of_target", "gap_of_target")),
             )
         )
-        no_gap = alt.Chart(own.head(1)).mark_rule(strokeDash=[4, 4], color=MUTED).encode(x=alt.datum(0))
-        chance = alt.Chart(own.head(1)).mark_rule(strokeDash=[4, 4], color=MUTED).encode(y=alt.datum(0.5))
+        no_gap = alt.Chart(own.head(1)).mark_rule(strokeDash=[4, 4], color=MUTED).encode(x=alt.XDatum(0))
+        chance = alt.Chart(own.head(1)).mark_rule(strokeDash=[4, 4], color=MUTED).encode(y=alt.YDatum(0.5))
         panels.append(alt.layer(no_gap, chance, points).properties(width=220, height=220, title=str(method)))
     summary = f"Accuracy on each shift against the log-probability gap on its target, {len(panels)} panels."
     chart = alt.concat(*panels, columns=ACROSS)

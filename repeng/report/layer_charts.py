@@ -86,7 +86,7 @@ def _layer_lines(frame: pd.DataFrame, *, together: bool) -> Any:
         return alt.Y(f"{figure}:Q", scale=scale, axis=left)
 
     at = base.encode(y=y("accuracy"), tooltip=tooltips("method:N", "layer:Q", figures=SWEEP_FIGURES, accuracy=called))
-    band = base.mark_area(opacity=0.15).encode(y=y("accuracy_low"), y2="accuracy_high:Q")
+    band = base.mark_area(opacity=0.15).encode(y=y("accuracy_low"), y2=alt.Y2("accuracy_high:Q"))
     held_out = base.mark_line(strokeDash=[1, 3], strokeWidth=1.5).encode(y=y("held_out_accuracy"))
     dashes = alt.Scale(domain=methods, range=list(DASHES[: len(methods)]))
     line = at.mark_line(strokeWidth=2)
@@ -101,7 +101,7 @@ def _layer_lines(frame: pd.DataFrame, *, together: bool) -> Any:
         for which, shape, filled, size in (("chosen", "circle", True, 55), ("oracle", "diamond", False, 190))
     ]
     first = alt.Chart(frame).transform_filter(f"datum.layer == {lowest}")
-    chance = first.mark_rule(strokeDash=[4, 4], color=MUTED).encode(y=alt.datum(0.5))
+    chance = first.mark_rule(strokeDash=[4, 4], color=MUTED).encode(y=alt.YDatum(0.5))
     panel = alt.layer(chance, band, *([held_out] if alone else []), line, *marks).properties(width=width, height=height)
     chart = in_panels(panel, "panel", panels, columns=columns)
     what = ["disc: a layer that the source chose", "diamond: the target's own best, an oracle"]
@@ -166,11 +166,11 @@ def auroc_chart(frame: pd.DataFrame) -> Any:
         color=colour_by("probe", probes, title="probe"),
     )
     bands = base.mark_area(opacity=0.15, clip=True).encode(
-        y=alt.Y("auroc_low:Q", scale=scale, title="AUROC"), y2="auroc_high:Q"
+        y=alt.Y("auroc_low:Q", scale=scale, title="AUROC"), y2=alt.Y2("auroc_high:Q")
     )
     lines = base.mark_line(strokeWidth=2, point=True).encode(
         y=y, tooltip=tooltips("probe:N", "layer:Q", figures=("auroc", "auroc_low", "auroc_high"))
     )
-    chance = alt.Chart(frame).mark_rule(strokeDash=[4, 4], color=MUTED).encode(y=alt.datum(0.5))
+    chance = alt.Chart(frame).mark_rule(strokeDash=[4, 4], color=MUTED).encode(y=alt.YDatum(0.5))
     chart = alt.layer(chance, bands, lines).properties(width=360, height=220)
     return themed(chart, title="AUROC by layer", description=f"AUROC by layer of {', '.join(probes)}.")

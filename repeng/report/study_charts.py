@@ -78,7 +78,7 @@ def reliability_chart(frame: pd.DataFrame) -> Any:
     lines = curves.mark_line(strokeWidth=2)
     points = curves.mark_point(filled=True, size=45, opacity=1).encode(
         shape=shape_by("label", labels),
-        tooltip=[*tooltips("method:N", "label:N", figures=("confidence", "accuracy")), "n_pairs:Q"],
+        tooltip=[*tooltips("method:N", "label:N", figures=("confidence", "accuracy")), alt.Tooltip("n_pairs:Q")],
     )
     panel = alt.layer(diagonal(base, 0.5), lines, points).properties(width=190, height=190)
     chart = in_panels(panel, "method", in_order(frame["method"]), columns=3)

@@ -36,28 +36,30 @@ def themed(chart: Any, *, title: Any, description: str) -> Any:
     """The chart with a title (text, or `TitleParams`), a description for screen readers, and repeng's look."""
     text = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 600}
     rules = {"gridColor": GRID, "domainColor": MUTED, "tickColor": MUTED}
-    return (
-        chart.properties(title=title, description=description)
-        .configure(font=FONT, background="white")
-        .configure_view(stroke=GRID)
-        .configure_axis(labelLimit=320, **text, **rules)
-        .configure_legend(
+    config = alt.Config(
+        font=FONT,
+        background="white",
+        view=alt.ViewConfig(stroke=GRID),
+        axis=alt.AxisConfig(labelLimit=320, **text, **rules),
+        legend=alt.LegendConfig(
             symbolLimit=40,
             labelLimit=260,
             symbolBaseFillColor=INK,
             symbolBaseStrokeColor=INK,
             **text,
-        )
-        .configure_header(
+        ),
+        header=alt.HeaderConfig(
             labelOrient="top",
             labelAnchor="start",
             title=None,
             labelFontWeight=600,
             labelColor=INK,
             labelFontSize=12,
-        )
-        .configure_title(anchor="start", color=INK, fontSize=15, subtitleColor=MUTED)
+        ),
+        title=alt.TitleConfig(anchor="start", color=INK, fontSize=15, subtitleColor=MUTED),
     )
+    # All at once: each call that changes a chart copies all of it.
+    return chart.properties(title=title, description=description, config=config)
 
 
 def colour_by(column: str, names: list[str], *, title: str | None = None, legend: Any = BESIDE) -> Any:
@@ -99,7 +101,8 @@ def tooltips(*names: str, figures: tuple[str, ...], accuracy: str = "accuracy") 
         figures: columns, those that begin with `accuracy` among them.
         accuracy: what accuracies are called, where they are AUROCs.
     """
-    return [*names, *(_of_figure(figure, accuracy) for figure in figures)]
+    # A channel by its class: Altair looks through all of its schema for the class of a bare name, at each one.
+    return [*map(alt.Tooltip, names), *(_of_figure(figure, accuracy) for figure in figures)]
 
 
 def _of_figure(figure: str, accuracy: str) -> Any:
@@ -137,17 +140,21 @@ def heat_cells(
     ink = ink_on(figure, ends)
     text = base.mark_text(fontSize=size, dy=0 if under is None else -5)
     written = cells + text.encode(text=alt.Text(f"{figure}:Q", format=".2f"), color=ink)
-    return written if under is None else written + base.mark_text(fontSize=9, dy=8).encode(text=f"{under}:N", color=ink)
+    return (
+        written
+        if under is None
+        else written + base.mark_text(fontSize=9, dy=8).encode(text=alt.Text(f"{under}:N"), color=ink)
+    )
 
 
 def ink_on(figure: str, ends: tuple[float, float, float]) -> Any:
     """The colour of a text on a cell of `heat_cells`."""
     # White on the two ends of the scale, black elsewhere: 4 to 1 or better throughout.
     far = f"abs(datum.{figure} - {ends[1]}) > {0.9 * (ends[2] - ends[1])}"
-    return alt.condition(far, alt.value("white"), alt.value("black"))
+    return alt.ColorValue("black", condition={"test": far, "value": "white"})
 
 
 def diagonal(base: Any, low: float) -> Any:
     """The line on which two figures between `low` and 1 are alike."""
     rule = base.mark_rule(strokeDash=[4, 4], color=MUTED)
-    return rule.encode(x=alt.datum(low), y=alt.datum(low), x2=alt.datum(1.0), y2=alt.datum(1.0))
+    return rule.encode(x=alt.XDatum(low), y=alt.YDatum(low), x2=alt.X2Datum(1.0), y2=alt.Y2Datum(1.0))

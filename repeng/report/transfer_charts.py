@@ -195,7 +195,7 @@ def _accuracies(
         x=alt.X("column:N", sort=across, title=across_title, axis=_across()),
         y=alt.Y("row:N", sort=down, title=down_title, axis=alt.Axis(domain=False, ticks=False, titleAnchor="middle")),
         tooltip=hover,
-        description="said:N",
+        description=alt.Description("said:N"),
     )
     wide = "low" in cells and most <= WITH_INTERVALS
     width, height, size = _sizes(most, wide=wide)
@@ -206,7 +206,9 @@ def _accuracies(
         ink = ink_on("value", ends)
         panel += base.mark_text(fontSize=12, dy=-6).encode(text=alt.Text("value:Q", format=".2f"), color=ink)
         panel += (
-            base.transform_calculate(interval=interval).mark_text(fontSize=9, dy=8).encode(text="interval:N", color=ink)
+            base.transform_calculate(interval=interval)
+            .mark_text(fontSize=9, dy=8)
+            .encode(text=alt.Text("interval:N"), color=ink)
         )
     panel += base.transform_filter("datum.own").mark_rect(fill=None, stroke=INK, strokeWidth=1.5)
     return panel.properties(width=alt.Step(width), height=alt.Step(height))
@@ -222,8 +224,12 @@ def _cosines(names: Sequence[str], cosine: Square, order: list[str], title: str 
     base = alt.Chart(cells).encode(
         x=alt.X("and on:N", sort=order, title=title if isinstance(title, str) else list(title), axis=_across()),
         y=alt.Y(f"{FITTED}:N", sort=order, title=None, axis=alt.Axis(domain=False, ticks=False)),
-        tooltip=[f"{FITTED}:N", "and on:N", alt.Tooltip("value:Q", format=".3f", title="cosine")],
-        description="said:N",
+        tooltip=[
+            alt.Tooltip(f"{FITTED}:N"),
+            alt.Tooltip("and on:N"),
+            alt.Tooltip("value:Q", format=".3f", title="cosine"),
+        ],
+        description=alt.Description("said:N"),
     )
     width, height, size = _sizes(len(names), wide=tall)
     panel = heat_cells(base, "value", (-1.0, 0.0, 1.0), title="cosine", size=size)

@@ -6,7 +6,9 @@ import json
 import re
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -75,31 +77,33 @@ def head_rows() -> list[dict[str, Any]]:
     ]
 
 
-def every_chart() -> dict[str, Any]:
-    bins = pd.DataFrame({"method": "mms", "label": "extreme", "confidence": [0.6, 0.9], "accuracy": [0.5, 0.9]})
-    return {
-        "heat map": heat_map(shift_frame(ROWS)),
-        "elicitation": elicitation_plot(shift_frame(ROWS)),
-        "reliability": reliability_chart(bins.assign(n_pairs=20)),
-        "sweep": sweep_chart(sweep_rows()),
-        "heads": sweep_chart(head_rows()),
-        "matrix": matrix_chart(["a", "b", "c"], np.eye(3).tolist(), np.eye(3).tolist()),
-        "matrix without directions": matrix_chart(["a", "b"], [[0.9, 0.4], [0.6, 0.8]], None),
-    }
+BINS = pd.DataFrame({"method": "mms", "label": "extreme", "confidence": [0.6, 0.9], "accuracy": [0.5, 0.9]})
+CHARTS: dict[str, Callable[[], Any]] = {
+    "heat map": lambda: heat_map(shift_frame(ROWS)),
+    "elicitation": lambda: elicitation_plot(shift_frame(ROWS)),
+    "reliability": lambda: reliability_chart(BINS.assign(n_pairs=20)),
+    "sweep": lambda: sweep_chart(sweep_rows()),
+    "heads": lambda: sweep_chart(head_rows()),
+    "matrix": lambda: matrix_chart(["a", "b", "c"], np.eye(3).tolist(), np.eye(3).tolist()),
+    "matrix without directions": lambda: matrix_chart(["a", "b"], [[0.9, 0.4], [0.6, 0.8]], None),
+}
 
 
-CHARTS = ("heat map", "elicitation", "reliability", "sweep", "heads", "matrix", "matrix without directions")
+@cache
+def svg_of(name: str) -> str:
+    """One of `CHARTS` as SVG text, drawn once."""
+    return chart_svg(CHARTS[name]())
 
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_every_chart_is_drawn(name: str) -> None:
-    svg = chart_svg(every_chart()[name])
+    svg = svg_of(name)
     assert svg.startswith("<svg")
     assert "NaN" not in svg and "undefined" not in svg
 
 
 def test_the_heat_map_writes_every_accuracy_in_its_cell() -> None:
-    texts = re.findall(r"<text[^>]*>([^<]*)</text>", chart_svg(heat_map(shift_frame(ROWS))))
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg_of("heat map"))
     figures = [text for text in texts if re.fullmatch(r"0\.\d\d", text)]
     assert sorted(figures) == sorted(f"{row.accuracy:.2f}" for row in ROWS)
     assert {f"{source} → {target}" for source, target, _, _ in SHIFTS} <= set(texts)
@@ -121,7 +125,7 @@ def test_what_was_not_measured_has_no_cell_and_no_point() -> None:
 
 def test_an_elicitation_plot_without_capability_or_baseline_leaves_out_their_marks() -> None:
     frame = shift_frame(make_rows({"mms": (0.9, 0.8, 0.7, 0.6)}, capability=None)).assign(baseline_accuracy=None)
-    bare, full = chart_svg(elicitation_plot(frame)), chart_svg(elicitation_plot(shift_frame(ROWS)))
+    bare, full = chart_svg(elicitation_plot(frame)), svg_of("elicitation")
     assert "target-tuned capability: 0.9" not in bare
     assert full.count("target-tuned capability: 0.900") == len(SHIFTS)
     for absent in ("capability", "baseline", "Elicitation"):
@@ -293,24 +297,24 @@ def test_a_transfer_matrix_says_probe_model_layers_counts_and_intervals_and_outl
 
 @pytest.mark.parametrize(("ending", "start"), [(".png", b"\x89PNG"), (".svg", b"<svg")])
 def test_a_chart_is_saved_by_its_ending(tmp_path: Path, ending: str, start: bytes) -> None:
-    path = save_chart(every_chart()["heat map"], tmp_path / "deep" / f"picture{ending}")
+    path = save_chart(CHARTS["heat map"](), tmp_path / "deep" / f"picture{ending}")
     assert path.read_bytes().lstrip().startswith(start)
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
 def test_a_saved_page_asks_nothing_of_the_network(tmp_path: Path) -> None:
-    text = save_chart(every_chart()["heat map"], tmp_path / "picture.html").read_text()
+    text = save_chart(CHARTS["heat map"](), tmp_path / "picture.html").read_text()
     assert text.startswith("<!DOCTYPE html>")
     assert not re.search(r"<(script|link)[^>]*(src|href)=", text)
 
 
 def test_another_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"\.png, \.svg, \.pdf or \.html"):
-        save_chart(every_chart()["heat map"], tmp_path / "picture.gif")
+        save_chart(CHARTS["heat map"](), tmp_path / "picture.gif")
 
 
 def test_an_inline_picture_is_named_once_and_follows_the_pages_colours() -> None:
-    svg = inline_svg(chart_svg(every_chart()["matrix"]), title="Transfer <1>", description="d & e", prefix="m")
+    svg = inline_svg(svg_of("matrix"), title="Transfer <1>", description="d & e", prefix="m")
     assert svg.count('role="') == 1 and 'role="img"' in svg
     assert '<title id="m-title">Transfer &lt;1&gt;</title>' in svg
     assert "var(--ink)" in svg and "aria-label=" not in svg
@@ -327,7 +331,7 @@ def test_figures_on_hover_have_three_decimals() -> None:
 
 
 def test_confidence_begins_at_chance() -> None:
-    svg = chart_svg(every_chart()["reliability"])
+    svg = svg_of("reliability")
     assert ">0.5<" in svg and ">0.4<" not in svg.split("share right")[0]
 
 
