@@ -69,7 +69,15 @@ def elicitation_plot(frame: pd.DataFrame) -> Any:
     summary += f", with {' and '.join(known)} marked." if known else "."
     chart = alt.concat(*panels, columns=COLUMNS, align="each", spacing={"row": 16, "column": 24})
     chart = themed(chart, title=title, description=summary)
-    return with_rows(chart, points=rows[rows["accuracy"].notna()], shifts=shifts, marks=marks, bands=bands)
+    points = rows[rows["accuracy"].notna()]
+    # The columns that are drawn alone, of sixty.
+    return with_rows(
+        chart,
+        points=points[["panel", "shift", "name", "method", "at", *SHIFT_FIGURES, "said"]],
+        shifts=shifts[["panel", "shift", "name_at", "top", "bottom"]],
+        marks=marks[["panel", "shift", "model", "mark", "value", "top", "bottom", "said"]],
+        bands=bands[["panel", "shift", "top", "bottom", "between", *(figure for _, figure in _MARKS)]],
+    )
 
 
 _MARKS = ((CAPABILITY, "target_tuned_capability"), (BASELINE, "baseline_accuracy"))

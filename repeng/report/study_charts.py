@@ -39,7 +39,8 @@ def heat_map(frame: pd.DataFrame) -> Any:
         above = names_at("top") if number == 0 else names_at("bottom") if number == last else None
         shifts = in_order(chosen["shift"])
         left = alt.Axis(domain=False, ticks=False, minExtent=extent)
-        base = alt.Chart(chosen[chosen["accuracy"].notna()]).encode(
+        # The columns that are drawn alone, of sixty.
+        base = alt.Chart(chosen.loc[chosen["accuracy"].notna(), ["shift", "name", *SHIFT_FIGURES]]).encode(
             x=alt.X("name:N", sort=names, scale=alt.Scale(domain=names), title=None, axis=above),
             y=alt.Y("shift:N", sort=None, scale=alt.Scale(domain=shifts), title=None, axis=left),
             tooltip=tooltips("shift:N", "name:N", figures=SHIFT_FIGURES, accuracy=accuracy_name(chosen)),
