@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,12 @@ from repeng.probes.fitted import FittedProbe
 from repeng.probes.fitting import ProbeSpec
 from repeng.probes.fitting import fit_probe as fit_spec
 from repeng.probes.source import SourceData
+
+QUICK: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("ccs", "ccs-genies"), {"epochs": 300, "learning_rate": 0.02}),
+    **dict.fromkeys(("mlp", "attention", "softmax-pooling", "max-of-means"), {"epochs": 12, "learning_rate": 0.03}),
+}
+"""Parameters with which a probe that is trained step by step learns what is planted in a few steps."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sklearn.base
 import torch
-from planted import Planted, fit_probe, planted
+from planted import QUICK, Planted, fit_probe, planted
 
 from repeng.errors import BadInput, NonFinite
 from repeng.probes.base import Probe, pair_rows
@@ -16,7 +16,6 @@ from repeng.probes.fitting import RULES
 from repeng.probes.inputs import all_finite
 from repeng.probes.registry import PROBES, get_probe, known_probes
 
-QUICK = {name: {"epochs": 300, "learning_rate": 0.02} for name in ("ccs", "ccs-genies")}
 NAMES = sorted(PROBES)
 LEARNING = [name for name in NAMES if name != "random"]
 

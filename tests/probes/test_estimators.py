@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from planted import planted
+from planted import QUICK, planted
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
@@ -25,7 +25,6 @@ from repeng.probes.registry import PROBES
 
 ONE_TEXT = [name for name in PROBES if len(PROBES[name].stimuli) == 1]
 TWO_TEXTS = [name for name in PROBES if len(PROBES[name].stimuli) == 2]
-QUICK: dict[str, dict[str, Any]] = {name: {"epochs": 300, "learning_rate": 0.02} for name in ("ccs", "ccs-genies")}
 OF_THEIR_OWN = ("mms", "lat", "logistic", "lda", "mlp", "attention", "max-of-means", "random", "mms-genies")
 """The others are one of these on another text or site, or pool tokens in another way."""
 TYPED = "check_do_not_raise_errors_in_init_or_set_params"
@@ -47,7 +46,7 @@ def rows(name: str, **options: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return x[:, 0] if x.shape[1] == 1 else x, part.labels.numpy(), part.groups.numpy()
 
 
-@parametrize_with_checks([get_probe(name) for name in OF_THEIR_OWN], expected_failed_checks=expected_failures)
+@parametrize_with_checks([make(name) for name in OF_THEIR_OWN], expected_failed_checks=expected_failures)
 def test_scikit_learns_checks(estimator: Probe, check: Callable[[Probe], None]) -> None:
     check(estimator)
 

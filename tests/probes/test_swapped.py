@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from planted import QUICK as TRAINED_QUICKLY
 from planted import planted
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -20,7 +21,7 @@ from repeng.probes.lda import LDA
 from repeng.probes.logistic import Logistic
 from repeng.probes.registry import PROBES, get_probe
 
-QUICK: dict[str, dict[str, Any]] = {"ccs-genies": {"epochs": 50}}
+QUICK: dict[str, dict[str, Any]] = {**TRAINED_QUICKLY, "ccs": {}, "ccs-genies": {"epochs": 50}}
 DRAWING = ("lat", "lat-stimulus-2", "ccs-genies")
 """Whose draw of rows or turns goes by the rows' places."""
 
@@ -52,7 +53,7 @@ def check(quick: Probe, plain: Probe, *, rtol: float = 1e-3, atol: float = 1e-4)
 @pytest.mark.parametrize(("n_pairs", "d"), [(40, 8), (20, 60)])
 def test_the_quick_way_is_the_plain_loop(name: str, n_pairs: int, d: int) -> None:
     activations, swaps = laid_out(name, n_pairs=n_pairs, d=d), coins(n_pairs)
-    probe = fitted(get_probe(name), activations)
+    probe = fitted(get_probe(name, **QUICK.get(name, {})), activations)
     # These are as exact as their solver's tolerance.
     tolerance = {"rtol": 2e-2, "atol": 2e-2} if name in ("logistic", "mean-of-scores", "ccs") else {}
     check(probe.fit_swapped(activations, swaps), Probe.fit_swapped(probe, activations, swaps), **tolerance)

@@ -222,7 +222,7 @@ def test_where_prompts_are_unknown_three_pairs_count_as_one() -> None:
 CHAT, CHAT_MMS = "zero-shot(stimulus='chat')", "mms(stimulus='chat')"
 
 
-def test_zero_shot_in_chat_form_is_the_baseline_of_a_study_in_chat_form(made: MadeUp) -> None:
+def test_zero_shot_in_chat_form_is_the_baseline_of_a_study_in_chat_form(found: Answer, made: MadeUp) -> None:
     chat = MadeUp()
     names = {"zero-shot": CHAT, "lat": CHAT_MMS}
     for (_, method, source, target), one in made.predictions.items():
@@ -231,7 +231,7 @@ def test_zero_shot_in_chat_form_is_the_baseline_of_a_study_in_chat_form(made: Ma
     answer = answered(chat)
     assert {row["method"] for row in rows_of(answer, "shifts")} == {CHAT_MMS}
     for table in ("shifts", "correlations", "sources", "kinds"):
-        plain = [row for row in rows_of(answered(made), table) if row.get("method", "lat") == "lat"]
+        plain = [row for row in rows_of(found, table) if row.get("method", "lat") == "lat"]
         changed = {"method": CHAT_MMS, "baseline": CHAT}
         assert rows_of(answer, table) == [row | {k: v for k, v in changed.items() if k in row} for row in plain]
     assert f"Held against {CHAT}: {CHAT_MMS}." in answer.sentences
