@@ -20,7 +20,7 @@ from repeng.methods.prompted import InForms, NamedMethod, Truthfulness, ZeroShot
 from repeng.methods.text import SCORERS, TextMethod
 from repeng.methods.weight_tuning import Tuning
 from repeng.probes.own_file import is_probe_reference
-from repeng.probes.registry import known_probes
+from repeng.probes.registry import is_known_probe, known_probes
 from repeng.probes.sklearn_probe import is_sklearn_reference
 from repeng.tuning.settings import METHODS as TUNING
 
@@ -67,7 +67,7 @@ def make_method(text: str, settings: MethodSettings) -> Method:
         return prompted.named(NamedMethod(name, form, parameters, settings))
     if name in TUNING:
         return Tuning(full, name, settings, parameters)
-    if name in known_probes() or is_probe_reference(name) or is_sklearn_reference(name):
+    if is_known_probe(name) or is_probe_reference(name) or is_sklearn_reference(name):
         return ProbeMethod(NamedProbe.made(name, parameters), settings)
     _check(full, parameters, ())
     if name in SCORERS:

@@ -53,6 +53,11 @@ def known_probes() -> tuple[str, ...]:
     return tuple(sorted({*PROBES, *(point.name for point in entry_points(group=ENTRY_POINTS))}))
 
 
+def is_known_probe(name: str) -> bool:
+    """Whether the name is one of `known_probes`; packages' own are asked for the others alone, which takes a while."""
+    return name in PROBES or name in known_probes()
+
+
 def get_probe(name: str, **params: Any) -> Probe:
     """An unfitted probe of that name.
 

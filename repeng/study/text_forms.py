@@ -12,7 +12,7 @@ from repeng.methods.names import parse_name, with_parameters
 from repeng.methods.prompted import ZeroShot
 from repeng.methods.registry import ALL, BASELINE, prompted_class
 from repeng.probes.own_file import is_probe_reference
-from repeng.probes.registry import known_probes
+from repeng.probes.registry import is_known_probe
 from repeng.probes.sklearn_probe import is_sklearn_reference
 
 MIXED = re.compile(r"\+[\d.e-]+%$")
@@ -33,7 +33,7 @@ def in_chat_form(name: str) -> str | None:
         is_plain = parameters.get("stimulus", "plain") == "plain"
         chat = with_parameters(bare, {**parameters, "stimulus": in_form("plain", "chat")})
         return chat if is_plain and prompted.has_chat_form(bare) else None
-    if not (bare in known_probes() or is_probe_reference(bare) or is_sklearn_reference(bare)):
+    if not (is_known_probe(bare) or is_probe_reference(bare) or is_sklearn_reference(bare)):
         return None
     named = NamedProbe.made(bare, parameters)
     chats = [in_form(stimulus.name, "chat") for stimulus in named.reads]

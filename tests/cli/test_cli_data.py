@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 from cli_samples import Repeng
 from planted_store import planted, write_store
 from small_world import world, write_world
@@ -52,6 +53,17 @@ def test_data_are_listed_checked_and_exported(repeng: Repeng, place: Path, tmp_p
     assert said.code == 2
     (problem,) = said.json["problems"]
     assert "easy" in problem["file"] and problem["example"] == 0
+    assert repeng("data", "export", "mini", tmp_path / "mini").code == 0
+    written = sorted((tmp_path / "mini" / "distributions").iterdir())
+    for folder in written[3:]:
+        shutil.rmtree(folder)
+    few = repeng("data", "check", tmp_path / "mini" / "distributions", "--strict")
+    assert len(written) == 31
+    assert few.code == 0 and few.out.endswith("\n3 distribution(s): all good\n")
+
+
+@pytest.mark.slow
+def test_the_whole_of_the_embedded_benchmark_is_good(repeng: Repeng, tmp_path: Path) -> None:
     assert repeng("data", "export", "mini", tmp_path / "mini").code == 0
     mini = repeng("data", "check", tmp_path / "mini", "--strict")
     assert mini.code == 0 and mini.out.endswith("\n31 distribution(s): all good\n")

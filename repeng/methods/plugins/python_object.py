@@ -33,7 +33,9 @@ ENTRY_POINTS = ("repeng.methods", "repeng.interventions")
 
 def entry_point_references() -> dict[str, str]:
     """Name and `module:name` of every method that an installed package offers, without importing any."""
-    return {point.name: point.value for group in ENTRY_POINTS[::-1] for point in entry_points(group=group)}
+    # Asked once: each time the files of all installed packages are read.
+    offered = entry_points()
+    return {point.name: point.value for group in ENTRY_POINTS[::-1] for point in offered.select(group=group)}
 
 
 def find_object(reference: str) -> tuple[str, str]:
