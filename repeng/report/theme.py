@@ -34,8 +34,14 @@ FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
 def themed(chart: Any, *, title: Any, description: str) -> Any:
     """The chart with a title (text, or `TitleParams`), a description for screen readers, and repeng's look."""
-    text = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 600}
-    rules = {"gridColor": GRID, "domainColor": MUTED, "tickColor": MUTED}
+    text: dict[str, Any] = {
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": 600,
+    }
+    rules: dict[str, Any] = {"gridColor": GRID, "domainColor": MUTED, "tickColor": MUTED}
     config = alt.Config(
         font=FONT,
         background="white",
