@@ -15,6 +15,7 @@ from repeng.activations.store.files import (
     LOGPROB,
     OFFSETS,
     RAGGED_CHARACTERS,
+    SHARD_CHARACTERS,
     ActivationKey,
     MissingActivations,
     SplitKey,
@@ -204,7 +205,7 @@ def _bytes(
     dtype: torch.dtype = getattr(torch, storage_dtype)
     shape = {} if item.key.site == LOGPROB else {layer: vector_shape(lm, item.key.site, layer) for layer in item.layers}
     total = 0
-    for examples in blocks(split, RAGGED_CHARACTERS if ragged else None):
+    for examples in blocks(split, RAGGED_CHARACTERS if ragged else SHARD_CHARACTERS):
         first = int(split.offsets[examples.start])
         stop = int(split.offsets[examples.stop]) if examples.stop < len(split.examples) else split.n_responses
         if item.key.site == LOGPROB:

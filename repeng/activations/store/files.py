@@ -26,6 +26,9 @@ OFFSETS = "offsets"
 """In a shard of every token: where each response's tokens begin, and one past the last."""
 SHARD_RESPONSES = 512
 """Responses in a shard, in whole examples."""
+SHARD_CHARACTERS = 1 << 18
+"""Characters in the texts of a shard, prompts counted for each response, in whole examples: what one process reads
+before it writes, and what a cluster hands out at a time."""
 RAGGED_CHARACTERS = 1 << 16
 """Characters in the texts of a shard of every token, in whole examples: it is made in memory, with all its layers."""
 
@@ -123,6 +126,11 @@ def blocks(split: Split, characters: int | None = None) -> list[range]:
     if start < len(split.examples):
         found.append(range(start, len(split.examples)))
     return found
+
+
+def n_characters(split: Split, examples: range) -> int:
+    """Characters in the texts of some examples, prompts counted for each response."""
+    return sum(_characters(split.examples[number]) for number in examples)
 
 
 def _characters(example: Example) -> int:

@@ -12,7 +12,7 @@ import torch
 from made_up import made_up
 from safetensors.torch import load_file, save_file
 
-from repeng.activations import capture_run
+from repeng.activations import group_capture
 from repeng.activations.capture import Request, capture
 from repeng.activations.store import files as parts
 from repeng.activations.store import records, writing
@@ -181,7 +181,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
 def test_long_texts_are_in_shards_of_few_responses_and_alone_none_is_smaller(
     llama: LanguageModel, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(capture_run, "RAGGED_CHARACTERS", 200)
+    monkeypatch.setattr(group_capture, "RAGGED_CHARACTERS", 200)
     store, last = Store(tmp_path), Request(REQUEST.stimuli, REQUEST.sites)
     stored = store.capture(capture(llama, [split], REQUEST, store).capture_id)
     held = stored.open(split, "plain", "resid_post", "all")
