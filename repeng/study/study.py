@@ -169,7 +169,9 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     if not world.benchmark.shifts:
         raise BadInput(f"{study.data}: no distribution has a train split, so there is nothing to fit on")
     benign = benign_split(world, study.benign) if study.benign else None
-    settings = ModelSettings(study.model, study.device, study.dtype, study.too_long, study.device_map)
+    settings = ModelSettings(
+        study.model, study.device, study.dtype, study.too_long, study.device_map, study.cluster, study.worker_gpus
+    )
     n_layers = settings.identity.n_layers
     check_layers(study.layers, n_layers, study.model)
 
