@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Hashable, Iterable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from repeng.errors import RepengError
 
@@ -12,6 +12,7 @@ MOST_LOSSES = 3
 """Workers that may be lost with one piece in hand before the piece is taken to be what kills them."""
 
 
+@runtime_checkable
 class Sized(Protocol):
     """What is handed out: something of a length, as in tokens."""
 
