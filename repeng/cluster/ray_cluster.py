@@ -17,6 +17,7 @@ from repeng.errors import BadInput, RepengError, first_line
 log = logging.getLogger(__name__)
 
 LOCAL = re.compile(r"local:([1-9]\d{0,3})")
+ELSEWHERE = re.compile(r"(?!local:)(ray://)?[^/\s]+:\d+")
 ADDRESSES = "auto (the cluster of this machine), local:4 (four workers on this machine) or ray://HOST:10001"
 HOST_BYTES = 2 << 30
 """Of the machine's memory what a worker takes besides a model that computes there: Python, libraries, texts, shards."""
@@ -28,7 +29,7 @@ def check_address(address: str) -> None:
     Raises:
         BadInput: it is not, or it is not.
     """
-    if address != "auto" and not LOCAL.fullmatch(address) and not re.fullmatch(r"(ray://)?[^/\s]+:\d+", address):
+    if address != "auto" and not LOCAL.fullmatch(address) and not ELSEWHERE.fullmatch(address):
         raise BadInput(f"cluster is {address!r}; give {ADDRESSES}")
     if find_spec("ray") is None:
         raise BadInput('--cluster needs Ray; pip install "repeng-toolkit[ray]", on every machine of the cluster')
@@ -44,8 +45,8 @@ class WorkerNeeds:
         memory: bytes of the machine's memory.
     """
 
-    gpus: float
-    cpus: float
+    gpus: int
+    cpus: int
     memory: int
 
     def fits(self, resources: dict[str, float]) -> int:
@@ -60,8 +61,8 @@ class WorkerNeeds:
         return {"num_gpus": self.gpus, "num_cpus": self.cpus, "memory": self.memory}
 
     def __str__(self) -> str:
-        gpus = f"{self.gpus:g} GPU{'s' if self.gpus != 1 else ''}, " if self.gpus else ""
-        return f"{gpus}{self.cpus:g} CPU{'s' if self.cpus != 1 else ''} and {self.memory / (1 << 30):.1f} GiB"
+        gpus = f"{self.gpus} GPU{'s' if self.gpus != 1 else ''}, " if self.gpus else ""
+        return f"{gpus}{self.cpus} CPU{'s' if self.cpus != 1 else ''} and {self.memory / (1 << 30):.1f} GiB"
 
 
 class RayCluster:

@@ -16,7 +16,7 @@ from ray import exceptions
 
 from repeng.activations.block import Group, read_block
 from repeng.activations.budget import budget_of
-from repeng.activations.dispatch import Dispatch
+from repeng.activations.dispatch import MOST_LOSSES, Dispatch
 from repeng.activations.layouts.batch import Run
 from repeng.activations.layouts.choice import Choice, usable_layouts
 from repeng.activations.pool_run import ModelFacts, Piece, PieceRead
@@ -31,6 +31,8 @@ from repeng.version import __version__
 
 log = logging.getLogger(__name__)
 
+MOST_CHARACTERS = 400
+"""Of what Ray says of a lost worker, how much is told."""
 SECONDS_BETWEEN_LOOKS = 5.0
 """How often the machines of the cluster are counted, and waiting is told of."""
 
@@ -148,6 +150,7 @@ class RayPool:
         self._loading: dict[Any, _Worker] = {}
         self._ready: list[_Worker] = []
         self._looked = 0.0
+        self._failures = 0
         if cluster.n_local is not None and not cluster.n_workers(needs):
             raise RepengError(f"{cluster.address}: this machine has no room for a worker, which takes {needs}")
 
@@ -255,10 +258,16 @@ class RayPool:
         try:
             found = _result(ref)
         except _Lost as error:
+            self._failures += 1
+            if self._failures >= MOST_LOSSES:
+                raise RepengError(
+                    f"{self._failures} workers were lost while they loaded the model; the last one said: {error}"
+                ) from error
             self._note(f"a worker was lost while it loaded the model ({error})")
             return
         if isinstance(found, Exception):
             raise found
+        self._failures = 0
         self._ready.append(worker)
         if dispatch is not None:
             dispatch.join(worker)
@@ -279,4 +288,4 @@ def _result(ref: Any) -> Any:
     except exceptions.RayTaskError as error:
         return error.cause if isinstance(error.cause, Exception) else RepengError(first_line(error))
     except exceptions.RayError as error:
-        raise _Lost(type(error).__name__) from error
+        raise _Lost(" ".join(str(error).split())[:MOST_CHARACTERS]) from error
