@@ -248,7 +248,7 @@ class CaptureRun:
     def _own_blocks(self, group: GroupCapture, share: Share) -> list[int]:
         """The blocks of a group that are ours: of two shares none are alike, and all shares together have all."""
         key, numbers = split_key(group.group.split), range(len(group.group.blocks))
-        # Every token's activations are written in more blocks than were dealt out.
+        # What an earlier version of repeng began has other blocks than were dealt out.
         return [n for n in numbers if self._dealt.get((key, n), n % share.of) == share.number]
 
     def _write_share(self, group: GroupCapture, number: int, todo: Sequence[int], read: ReadBlock) -> None:

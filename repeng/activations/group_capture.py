@@ -13,7 +13,6 @@ from repeng.activations.layouts.batch import Run
 from repeng.activations.shards import ask
 from repeng.activations.store.files import (
     LOGPROB,
-    RAGGED_CHARACTERS,
     SHARD_CHARACTERS,
     blocks,
     split_folder,
@@ -172,12 +171,11 @@ def begin_groups(
             clear_temporaries(folder / item.key.folder)
     rules = [(item.key.stimulus, token_rule(item.key.token)) for item in missing]
     closed = tuple(sorted({stimulus for stimulus, rule in rules if rule.is_closed}))
-    characters = RAGGED_CHARACTERS if any(rule.is_ragged for _, rule in rules) else SHARD_CHARACTERS
     chosen: list[str] = []
 
     def fresh(layers: tuple[int, ...], first_file: int) -> Plan:
         if not chosen:
-            sample = partial(_sample, lm, split, record, request, stimuli, closed, characters, batch_tokens)
+            sample = partial(_sample, lm, split, record, request, stimuli, closed, batch_tokens)
             chosen.append(layout(sample))
         return Plan(
             format=FORMAT,
@@ -187,7 +185,7 @@ def begin_groups(
             layers=layers,
             first_file=first_file,
             closed=closed,
-            block_characters=characters,
+            block_characters=SHARD_CHARACTERS,
         )
 
     writers = begin(folder, missing, fresh, usable, share=share)
@@ -216,13 +214,12 @@ def _sample(
     request: Request,
     stimuli: Sequence[Stimulus],
     closed: Collection[str],
-    characters: int,
     batch_tokens: int,
 ) -> Run:
     """The texts of a split's first block, and what is asked of them: what a layout is chosen by."""
     names = {stimulus.name for stimulus in stimuli}
     asked = {key: layers for key, layers in request.layers_by_key(lm.n_layers).items() if key.stimulus in names}
-    examples = blocks(split, characters)[0]
+    examples = blocks(split, SHARD_CHARACTERS)[0]
     tokenized = tokenize_block(lm, split, examples, record, stimuli, closed=closed, keys=asked)
     hooks = tuple(dict.fromkeys((key.site, layer) for key, layers in asked.items() for layer in layers))
     return Run(ask(tokenized, asked).texts, hooks, batch_tokens, torch.float32)

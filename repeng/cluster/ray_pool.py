@@ -198,8 +198,8 @@ class RayPool:
         """What came of a piece; of a worker that is lost nothing."""
         piece = worker.asked[ref]
         try:
-            outcome = _result(ref)
-        except _Lost as error:
+            outcome = result_of(ref)
+        except Lost as error:
             self._ready.remove(worker)
             worker.asked.clear()
             again = dispatch.lost(worker)
@@ -229,8 +229,8 @@ class RayPool:
                     self._look(None)
             worker = self._ready[0]
             try:
-                found = _result(getattr(worker.actor, method).remote(*arguments))
-            except _Lost as error:
+                found = result_of(getattr(worker.actor, method).remote(*arguments))
+            except Lost as error:
                 self._note(f"a worker was lost ({error})")
                 self._ready.remove(worker)
                 continue
@@ -256,8 +256,8 @@ class RayPool:
         """A worker whose model is loaded."""
         worker = self._loading.pop(ref)
         try:
-            found = _result(ref)
-        except _Lost as error:
+            found = result_of(ref)
+        except Lost as error:
             self._failures += 1
             if self._failures >= MOST_LOSSES:
                 raise RepengError(
@@ -273,19 +273,19 @@ class RayPool:
             dispatch.join(worker)
 
 
-class _Lost(Exception):
-    """A worker, or its machine, is gone."""
+class Lost(Exception):
+    """A worker, or its machine, is gone; with what Ray says of it."""
 
 
-def _result(ref: Any) -> Any:
+def result_of(ref: Any) -> Any:
     """What a worker answered, or the error that it raised.
 
     Raises:
-        _Lost: it is gone.
+        Lost: it is gone.
     """
     try:
         return ray.get(ref)
     except exceptions.RayTaskError as error:
         return error.cause if isinstance(error.cause, Exception) else RepengError(first_line(error))
     except exceptions.RayError as error:
-        raise _Lost(" ".join(str(error).split())[:MOST_CHARACTERS]) from error
+        raise Lost(" ".join(str(error).split())[:MOST_CHARACTERS]) from error

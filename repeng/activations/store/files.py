@@ -26,11 +26,9 @@ OFFSETS = "offsets"
 """In a shard of every token: where each response's tokens begin, and one past the last."""
 SHARD_RESPONSES = 512
 """Responses in a shard, in whole examples."""
-SHARD_CHARACTERS = 1 << 18
-"""Characters in the texts of a shard, prompts counted for each response, in whole examples: what one process reads
-before it writes, and what a cluster hands out at a time."""
-RAGGED_CHARACTERS = 1 << 16
-"""Characters in the texts of a shard of every token, in whole examples: it is made in memory, with all its layers."""
+SHARD_CHARACTERS = 1 << 16
+"""Characters in the texts of a shard, prompts counted for each response, in whole examples. A shard is made in memory,
+with all its layers and every token where they are wanted; and a cluster hands out the texts of one at a time."""
 
 
 class SplitKey(NamedTuple):

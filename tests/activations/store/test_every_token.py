@@ -174,9 +174,10 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
 def test_long_texts_are_in_shards_of_few_responses_and_alone_none_is_smaller(
     llama: LanguageModel, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_capture, "RAGGED_CHARACTERS", 200)
     store, last = Store(tmp_path), Request(REQUEST.stimuli, REQUEST.sites)
-    stored = store.capture(capture(llama, [split], REQUEST, store).capture_id)
+    with monkeypatch.context() as patched:
+        patched.setattr(group_capture, "SHARD_CHARACTERS", 200)
+        stored = store.capture(capture(llama, [split], REQUEST, store).capture_id)
     held = stored.open(split, "plain", "resid_post", "all")
     shards, examples = held.index.shards, held.index.numbers("example")
     alone = Store(tmp_path / "alone")
