@@ -112,7 +112,6 @@ class GroupCapture:
         Returns:
             How many.
         """
-        split, plan = self.group.split, self.group.plan
         of_block = [self.facts(number) for number in range(len(self.group.blocks))]
         for writer, names in zip(self.group.writers, self._names, strict=True):
             key = writer.key
@@ -120,10 +119,11 @@ class GroupCapture:
             counts = [count for facts in of_block for count in facts.counts[key]]
             left_out = set(skipped)
             nothing = [row for row, count in enumerate(counts) if not count and row not in left_out]
-            named = {shard.file for shard in read_index(writer.folder).shards} if plan.first_file else set()
+            added = writer.plan.first_file > 0
+            named = {shard.file for shard in read_index(writer.folder).shards} if added else set()
             remove_unnamed(writer.folder, names | named)
             writer.finish(
-                split,
+                self.group.split,
                 hashes=self._hashes[key.stimulus],
                 skipped=skipped,
                 # An empty response has a log-probability, of nothing.

@@ -6,8 +6,9 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property, reduce
+from functools import cache, cached_property, partial, reduce
 from importlib.util import find_spec
 from operator import add
 from pathlib import Path
@@ -18,7 +19,7 @@ from repeng.activations.store.files import LOGPROB, ActivationKey, MissingActiva
 from repeng.activations.store.request import Request, capture_record, needed
 from repeng.activations.store.store import Store
 from repeng.activations.store.writing import Share
-from repeng.cluster.ray_cluster import check_address, device_of
+from repeng.cluster.ray_cluster import RayCluster, WorkerNeeds, check_address, connected, device_of
 from repeng.distributions.chat import require_chat_template
 from repeng.distributions.chat_form import ChatFormCounts
 from repeng.distributions.schema import Split
@@ -27,6 +28,7 @@ from repeng.errors import BadInput
 from repeng.methods.base import RequiredActivations
 from repeng.models.fingerprint import Identity, identify, resolve_device
 from repeng.models.sites import named_site
+from repeng.models.source import EMBEDDED, find_model
 from repeng.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -113,6 +115,29 @@ class ModelSettings:
         from repeng.models.outline import load_outline
 
         return load_outline(self.model, dtype=self.dtype, device=self.computing_device)
+
+    def elsewhere(self) -> ModelSettings:
+        """The same model for a process on another machine, by a name that finds it from any working directory."""
+        model = self.model if self.model in EMBEDDED else find_model(self.model).place
+        return replace(self, model=model, cluster=None, device=self.computing_device, worker_gpus=1)
+
+    def load_as(self, identity: Identity) -> LanguageModel:
+        """The model, with its weights, called as the user called it where `elsewhere` was asked for."""
+        from repeng.models.load import LanguageModel
+
+        lm = self.load()
+        return LanguageModel(lm.model, lm.tokenizer, replace(lm.identity, model=identity.model, slug=identity.slug))
+
+    def needs(self, cluster: RayCluster, *, copies: int = 1) -> WorkerNeeds:
+        """What a worker with the model takes of a machine.
+
+        Args:
+            cluster: that is connected to.
+            copies: of the weights that are in memory.
+        """
+        outline = self.outline()
+        weights = sum(parameter.numel() for parameter in outline.model.parameters()) * outline.dtype.itemsize
+        return cluster.needs(gpus=self.worker_gpus, memory=copies * weights)
 
 
 @dataclass(frozen=True)
@@ -231,9 +256,7 @@ class CachePlan:
         max_bytes: int | None,
     ) -> CaptureSummary | None:
         """Have the workers of a cluster capture what is missing, all jobs at the same time."""
-        from repeng.study.cluster_capture import pool_of
-
-        with pool_of(address, self.settings, self.store) as pool, progress("capturing") as advance:
+        with self._pool(address) as pool, progress("capturing") as advance:
             try:
                 return self._capture_elsewhere(pool, self.jobs, advance, max_bytes)
             except Exception as error:
@@ -267,6 +290,20 @@ class CachePlan:
         keep_house(
             Store(self.store).root / self.settings.capture_id, [split for job in self.jobs for split in job.splits]
         )
+
+    @contextmanager
+    def _pool(self, address: str) -> Iterator[Pool]:
+        """Workers of a cluster that hold the model, while the context is open."""
+        from repeng.cluster.ray_pool import RayPool
+
+        settings = self.settings
+        root = self.store.expanduser().absolute()
+        root.mkdir(parents=True, exist_ok=True)
+        with connected(address) as cluster:
+            load = partial(settings.elsewhere().load_as, settings.identity)
+            pool = RayPool(cluster, settings.needs(cluster), load, settings.identity, Store(root), log.warning)
+            with closing(pool):
+                yield pool
 
     def _capture_elsewhere(
         self, pool: Pool, jobs: Sequence[Job], advance: Callable[[int, int], None], max_bytes: int | None

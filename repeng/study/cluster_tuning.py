@@ -17,7 +17,6 @@ from repeng.methods.registry import make_methods
 from repeng.methods.weight_tuning import Tuning
 from repeng.study.capture_plan import ModelSettings
 from repeng.study.cautions import Failure
-from repeng.study.cluster_capture import everywhere, needs_of
 from repeng.study.evaluations import Runner, StudyEvaluations, Task
 
 Result = TypeVar("Result")
@@ -60,11 +59,11 @@ def tune_elsewhere(
     from repeng.cluster.ray_tasks import call_elsewhere
 
     order = sorted(of_source, key=lambda key: -_characters(key[1]))
-    there = _everywhere(runner, everywhere(settings))
+    there = _everywhere(runner, settings.elsewhere())
     calls = [partial(_evaluate, there, name, of_source[name, source]) for name, source in order]
     total, done = sum(map(len, of_source.values())), 0
     with connected(settings.cluster) as cluster:
-        for number, outcome in call_elsewhere(cluster, needs_of(cluster, settings, copies=COPIES), calls):
+        for number, outcome in call_elsewhere(cluster, settings.needs(cluster, copies=COPIES), calls):
             name, source = order[number]
             asked = of_source[name, source]
             if isinstance(outcome, Exception):
@@ -120,7 +119,7 @@ def call_on_worker(settings: ModelSettings, call: Callable[[], Result]) -> Resul
 
     assert settings.cluster is not None
     with connected(settings.cluster) as cluster:
-        ((_, outcome),) = call_elsewhere(cluster, needs_of(cluster, settings, copies=COPIES), [call])
+        ((_, outcome),) = call_elsewhere(cluster, settings.needs(cluster, copies=COPIES), [call])
     if isinstance(outcome, Exception):
         raise outcome
     found: Result = outcome

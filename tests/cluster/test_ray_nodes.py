@@ -1,4 +1,4 @@
-"""A capture on Ray: the shards of one process, whatever nodes are lost. Three nodes on one machine stand for real ones."""
+"""A capture on Ray: the shards of one process, whatever nodes are lost. Three nodes on one machine stand for real."""
 
 from __future__ import annotations
 
