@@ -32,8 +32,9 @@ MAY_IMPORT = {
     "metrics": set(),
     "results": {"metrics", "distributions.schema"},
     "methods": {"activations", "probes", "tuning", "models", "distributions", "metrics", "results"},
+    "cluster": {"activations", "models", "distributions"},
     "study": {
-        *("methods", "benchmarks", "activations", "probes", "tuning", "models", "distributions"),
+        *("cluster", "methods", "benchmarks", "activations", "probes", "tuning", "models", "distributions"),
         *("metrics", "results"),
     },
     "report": {"study", "distributions", "metrics", "results"},

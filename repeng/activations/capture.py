@@ -6,15 +6,17 @@ import errno
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repeng.activations.store.files import INDEX, locked, split_folder
-from repeng.activations.store.records import read_index
+from repeng.activations.store.files import INDEX, MissingActivations, locked, split_folder
+from repeng.activations.store.records import CaptureRecord, read_index
 from repeng.activations.store.request import Request, capture_record, needed
 from repeng.activations.store.reuse import siblings, take_over
 from repeng.activations.store.store import Store
-from repeng.activations.store.writing import note_source, tidy
+from repeng.activations.store.writing import Share, note_source, tidy
 from repeng.activations.token_rules import check_tokens, token_rule
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput, UnknownName
@@ -22,6 +24,7 @@ from repeng.models.fingerprint import Identity
 
 if TYPE_CHECKING:
     from repeng.activations.capture_run import Progress
+    from repeng.activations.pool_run import Pool
     from repeng.models.load import LanguageModel
 
 __all__ = ["CaptureSummary", "Request", "capture"]
@@ -42,6 +45,7 @@ class CaptureSummary:
         parts_written: how many of what was asked for (a stimulus, site and token of a split each) were written, or
             added to.
         parts_reused: how many of them were there.
+        parts_left: how many of them still lack what other shares of the capture are to write.
         method: "packed" or "batched"; "none" where the model was not run.
         seconds: spent.
     """
@@ -54,6 +58,7 @@ class CaptureSummary:
     parts_reused: int
     method: str
     seconds: float
+    parts_left: int = 0
 
     def __add__(self, other: CaptureSummary) -> CaptureSummary:
         """Both, one after the other."""
@@ -67,6 +72,7 @@ class CaptureSummary:
             parts_reused=self.parts_reused + other.parts_reused,
             method=" and ".join(sorted(methods)) or "none",
             seconds=self.seconds + other.seconds,
+            parts_left=self.parts_left + other.parts_left,
         )
 
 
@@ -84,6 +90,7 @@ def capture(
     progress: Progress | None = None,
     identity: Identity | None = None,
     max_bytes: int | None = None,
+    share: Share | None = None,
 ) -> CaptureSummary:
     """Run a model once over some splits and keep its activations; what is in the store already is not computed again.
 
@@ -109,6 +116,8 @@ def capture(
         progress: called with the number of responses done, and of all, each stimulus counted.
         identity: of the model that the function loads (`fingerprint.identify`); None loads it to know.
         max_bytes: what every token's activations (`all`) that are missing may take; None for `sizes.MOST_BYTES`.
+        share: which part of it to do, where other runs over the same store, given the same splits, do the others;
+            whoever comes last makes it whole. None for all.
 
     Returns:
         What was done, and the id under which the store keeps the activations.
@@ -129,7 +138,113 @@ def capture(
         lm = lm() if callable(lm) else lm
         identity = lm.identity
     record = capture_record(identity, storage_dtype=storage_dtype, max_length=max_length, too_long=too_long)
-    splits = list(dict.fromkeys(splits))
+    begun = _begin(identity, record, splits, request, store)
+    summary = begun.nothing_done()
+    if begun.missing:
+        # With layouts and a model's code behind it: a study whose activations are all there does without.
+        from repeng.activations.capture_run import CaptureRun
+
+        lm = lm() if callable(lm) else lm
+        if lm.identity != identity:
+            raise BadInput(f"the model that was loaded, {lm.identity}, is not the one that was announced, {identity}")
+        _check_size(lm, begun, store, record, max_bytes)
+        run = CaptureRun(
+            lm,
+            begun.splits,
+            begun.missing,
+            request,
+            store,
+            record,
+            method=method,
+            batch_tokens=batch_tokens,
+            progress=progress,
+            share=share,
+        )
+        run.run_all()
+        summary = replace(
+            summary,
+            n_texts=run.n_texts,
+            n_tokens=run.n_tokens,
+            parts_written=summary.parts_written + run.n_written,
+            parts_reused=summary.parts_reused - run.n_written - run.n_left,
+            parts_left=run.n_left,
+            method=run.method,
+        )
+    skipped = _skipped(store, record.id, begun.splits, request)
+    return replace(summary, skipped=skipped, seconds=time.monotonic() - started)
+
+
+def capture_by_pool(
+    pool: Pool,
+    outline: Callable[[], LanguageModel],
+    wanted: Sequence[tuple[Sequence[Split], Request]],
+    store: Store,
+    *,
+    too_long: str = "skip",
+    storage_dtype: str = "bfloat16",
+    progress: Progress | None = None,
+    identity: Identity,
+    max_bytes: int | None = None,
+) -> CaptureSummary:
+    """Have models elsewhere read some splits, all at the same time: what `capture` does one after the other here.
+
+    The shards are those that `capture` writes on the same kind of device, to the byte.
+
+    Args:
+        pool: the models.
+        outline: loads the model without its weights (`load_outline`).
+        wanted: splits, and what is wanted of them.
+        store: where to; the workers see it under the same name.
+        too_long, storage_dtype, progress, identity, max_bytes: as of `capture`.
+
+    Raises:
+        As `capture`.
+    """
+    from repeng.activations.pool_run import PoolRun, Wanted
+
+    started = time.monotonic()
+    record = capture_record(identity, storage_dtype=storage_dtype, too_long=too_long)
+    begun = [_begin(identity, record, splits, request, store) for splits, request in wanted]
+    summary = reduce(add, (one.nothing_done() for one in begun))
+    if any(one.missing for one in begun):
+        lm = outline()
+        for one in begun:
+            _check_size(lm, one, store, record, max_bytes)
+        lacking = [Wanted(one.splits, one.request, one.missing) for one in begun]
+        run = PoolRun(pool, lm, lacking, store, record, progress=progress)
+        run.run_all()
+        summary = replace(
+            summary,
+            n_texts=run.n_texts,
+            n_tokens=run.n_tokens,
+            parts_written=summary.parts_written + run.n_written,
+            parts_reused=summary.parts_reused - run.n_written,
+            method=run.method,
+        )
+    skipped = sum(_skipped(store, record.id, one.splits, one.request) for one in begun)
+    return replace(summary, skipped=skipped, seconds=time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What is asked for, how much of it was taken over from other versions of the data, and what is missing."""
+
+    capture_id: str
+    splits: tuple[Split, ...]
+    request: Request
+    missing: tuple[MissingActivations, ...]
+    n_asked: int
+    copied: int
+
+    def nothing_done(self) -> CaptureSummary:
+        """The summary before the model is run."""
+        return CaptureSummary(self.capture_id, 0, 0, 0, self.copied, self.n_asked - self.copied, "none", 0.0)
+
+
+def _begin(
+    identity: Identity, record: CaptureRecord, splits: Sequence[Split], request: Request, store: Store
+) -> _Begun:
+    splits = tuple(dict.fromkeys(splits))
     empty = [split for split in splits if not split.examples]
     if empty:
         raise BadInput(f"{empty[0].distribution}/{empty[0].name} has no examples; there is nothing to capture")
@@ -139,42 +254,16 @@ def capture(
     copied = sum(_without_model(store.root / record.id, split, identity.n_layers, request, store) for split in splits)
     missing = needed(record.id, identity.n_layers, splits, request, store)
     n_asked = len(splits) * len(request.layers_by_key(identity.n_layers))
-    summary = CaptureSummary(record.id, 0, 0, 0, copied, n_asked - copied, "none", 0.0)
-    if missing:
-        # With layouts and a model's code behind it: a study whose activations are all there does without.
-        from repeng.activations.capture_run import CaptureRun
-        from repeng.activations.sizes import MOST_BYTES, activation_sizes, check_size
+    return _Begun(record.id, splits, request, tuple(missing), n_asked, copied)
 
-        lm = lm() if callable(lm) else lm
-        if lm.identity != identity:
-            raise BadInput(f"the model that was loaded, {lm.identity}, is not the one that was announced, {identity}")
-        if ragged := frozenset(item.key for item in missing if token_rule(item.key.token).is_ragged):
-            sizes = activation_sizes(lm, splits, replace(request, only=ragged), store, record)
-            check_size(sizes, MOST_BYTES if max_bytes is None else max_bytes)
-        run = CaptureRun(
-            lm,
-            splits,
-            missing,
-            request,
-            store,
-            record,
-            method=method,
-            batch_tokens=batch_tokens,
-            progress=progress,
-        )
-        run.run_all()
-        summary = CaptureSummary(
-            record.id,
-            run.n_texts,
-            run.n_tokens,
-            0,
-            copied + run.n_written,
-            n_asked - copied - run.n_written,
-            run.method,
-            0.0,
-        )
-    skipped = _skipped(store, record.id, splits, request)
-    return replace(summary, skipped=skipped, seconds=time.monotonic() - started)
+
+def _check_size(lm: LanguageModel, begun: _Begun, store: Store, record: CaptureRecord, max_bytes: int | None) -> None:
+    """See that every token's activations do not take too much."""
+    from repeng.activations.sizes import MOST_BYTES, activation_sizes, check_size
+
+    if ragged := frozenset(item.key for item in begun.missing if token_rule(item.key.token).is_ragged):
+        sizes = activation_sizes(lm, begun.splits, replace(begun.request, only=ragged), store, record)
+        check_size(sizes, MOST_BYTES if max_bytes is None else max_bytes)
 
 
 def keep_house(capture: Path, splits: Sequence[Split]) -> None:

@@ -1,44 +1,41 @@
-"""A capture as it goes: split after split, shard after shard, whatever was stopped or is being done elsewhere."""
+"""A capture as it goes in one process: split after split, block after block, whatever others do at the same time."""
 
 from __future__ import annotations
 
+import heapq
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import cache
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from repeng.activations.block import KernelFailed, ReadBlock, read_block
 from repeng.activations.budget import budget_of
-from repeng.activations.layouts.batch import Chunk, Run
-from repeng.activations.layouts.choice import LAYOUTS, Choice, usable_layouts
-from repeng.activations.shards import NonFiniteRow, Tokenized, answer, ask, n_tokens
+from repeng.activations.group_capture import GroupCapture, begin_groups
+from repeng.activations.layouts.choice import Choice, usable_layouts
 from repeng.activations.store.background import Background
 from repeng.activations.store.files import (
     CAPTURE,
     LOGPROB,
-    RAGGED_CHARACTERS,
-    ActivationKey,
+    SHARD_CHARACTERS,
     MissingActivations,
     SplitKey,
     blocks,
     locked,
+    n_characters,
     split_folder,
     split_key,
 )
-from repeng.activations.store.records import FORMAT, CaptureRecord, Plan
-from repeng.activations.store.request import Request, changed_versions, needed
-from repeng.activations.store.reuse import OtherVersions
+from repeng.activations.store.records import CaptureRecord
+from repeng.activations.store.request import Request, changed_versions
 from repeng.activations.store.store import Store
-from repeng.activations.store.writing import ActivationsWriter, begin, forget_plan, note_source, text_hash
-from repeng.activations.token_rules import token_rule
+from repeng.activations.store.writing import Share, note_source
 from repeng.atomic import clear_temporaries
 from repeng.distributions.schema import Split
-from repeng.distributions.stimuli import Stimulus
 from repeng.errors import BadInput, RepengError
 from repeng.models.load import LanguageModel
-from repeng.models.tokens import stimulus_texts, tokenize
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +45,53 @@ FEWEST_BATCH_TOKENS = 64
 Progress = Callable[[int, int], None]
 
 
-class _KernelFailed(Exception):
-    """One kernel for a row could not be compiled or run, or did not fit."""
+class BegunAnew(Exception):
+    """Another run, with a share of the same activations, has begun them anew, or they are whole."""
+
+
+def begin_capture(store: Store, record: CaptureRecord, model_class: str, budget: Callable[[], int]) -> CaptureRecord:
+    """The content of capture.json, which is written where the capture is new.
+
+    Args:
+        store: where to.
+        record: what determines the capture's numbers.
+        model_class: of the model that computes.
+        budget: gives the token budget of its batches.
+
+    Raises:
+        BadInput: the capture was begun with another class.
+    """
+    file = store.root / record.id / CAPTURE
+    with locked(file.parent, wait=True):
+        clear_temporaries(file.parent)
+        if not file.is_file():
+            record.model_copy(update={"batch_tokens": budget(), "model_class": model_class}).write(file)
+    begun = CaptureRecord.read(file)
+    if begun.model_class not in (None, model_class):
+        raise BadInput(
+            f"{record.id} was begun with the class {begun.model_class}, and this model is a {model_class}; load "
+            "it as before (the same trust_remote_code), or capture into another store"
+        )
+    if changed := changed_versions(begun):
+        then = ", ".join(f"{name} {before}, now {now}" for name, (before, now) in changed.items())
+        log.warning("%s was begun with other library versions: %s", record.id, then)
+    return begun
+
+
+def halved(tokens: int) -> int:
+    """Half a token budget that did not fit.
+
+    Raises:
+        RepengError: it is as small as can be.
+    """
+    if tokens <= FEWEST_BATCH_TOKENS:
+        raise RepengError(
+            f"out of memory even with batches of {tokens} tokens; take a smaller dtype, or leave out the longest "
+            "texts (a smaller max_length)"
+        )
+    smaller = max(tokens // 2, FEWEST_BATCH_TOKENS)
+    log.warning("out of memory with batches of %s tokens; going on with %s", tokens, smaller)
+    return smaller
 
 
 class CaptureRun:
@@ -65,11 +107,13 @@ class CaptureRun:
         method: "auto", "packed" or "batched".
         batch_tokens: token budget of a batch; None for the capture's own.
         progress: called with the number of responses done, and of all, each stimulus counted; None shows none.
+        share: which part of it to do, where other runs do the others; None for all.
 
     Attributes:
         n_texts: distinct texts that the model has read.
         n_tokens: tokens that it has computed, padding included.
         n_written: stimulus, site and token of a split counted once each: those that were written, or added to.
+        n_left: of a share, those that still lack what is the others' to do.
         method: "packed" or "batched", whichever came last; "none" before the model is run.
 
     Raises:
@@ -89,11 +133,14 @@ class CaptureRun:
         method: str,
         batch_tokens: int | None,
         progress: Progress | None,
+        share: Share | None = None,
     ) -> None:
         self._lm, self._request, self._store, self._record, self._progress = lm, request, store, record, progress
-        self.n_texts = self.n_tokens = self.n_written = self._done = 0
+        self.n_texts = self.n_tokens = self.n_written = self.n_left = self._done = 0
         self.method = "none"
         self._writing = Background()
+        self._share = share
+        self._dealt = {} if share is None else dealt_out(splits, share.of)
         stimuli: dict[SplitKey, set[str]] = {}
         for item in missing:
             stimuli.setdefault(item.split, set()).add(item.key.stimulus)
@@ -102,35 +149,25 @@ class CaptureRun:
         if any(item.key.site == LOGPROB for item in missing):
             lm.check_logits()
         self._splits = {split_key(split): split for split in splits if split_key(split) in stimuli}
-        self._shares = {key: split.n_responses * len(stimuli[key]) for key, split in self._splits.items()}
-        file = store.root / record.id / CAPTURE
-        with locked(file.parent, wait=True):
-            clear_temporaries(file.parent)
-            if not file.is_file():
-                budget = budget_of(lm.config, lm.dtype, lm.device)
-                record.model_copy(update={"batch_tokens": budget, "model_class": lm.class_name}).write(file)
-        self._choice = Choice(lm, file, method, record.max_length)
-        begun = CaptureRecord.read(file)
-        if begun.model_class not in (None, lm.class_name):
-            raise BadInput(
-                f"{record.id} was begun with the class {begun.model_class}, and this model is a {lm.class_name}; load "
-                "it as before (the same trust_remote_code), or capture into another store"
-            )
-        if changed := changed_versions(begun):
-            then = ", ".join(f"{name} {before}, now {now}" for name, (before, now) in changed.items())
-            log.warning("%s was begun with other library versions: %s", record.id, then)
+        self._sizes = {key: split.n_responses * len(stimuli[key]) for key, split in self._splits.items()}
+        begun = begin_capture(store, record, lm.class_name, lambda: budget_of(lm.config, lm.dtype, lm.device))
+        self._choice = Choice(lm, store.root / record.id / CAPTURE, method, record.max_length)
         # A run that goes on where another was stopped, or next to it, lays out the same rows.
         self._batch_tokens = batch_tokens or begun.batch_tokens or budget_of(lm.config, lm.dtype, lm.device)
 
     def run_all(self) -> None:
-        """Every split, first those that no other process holds."""
+        """Every split, first those that no other process holds; or of every split our share."""
         with self._writing:
+            if self._share is not None:
+                for key in self._splits:
+                    self._run_share(key, self._share)
+                return
             busy = [key for key in self._splits if not self._try_split(key, wait=False)]
             for key in busy:
                 log.info("%s/%s is being captured by another process; waiting for it", key.distribution, key.split)
                 self._try_split(key, wait=True)
 
-    def _folder(self, split: Split | SplitKey) -> Path:
+    def _folder(self, split: SplitKey) -> Path:
         return split_folder(self._store.root / self._record.id, split)
 
     def _try_split(self, key: SplitKey, *, wait: bool) -> bool:
@@ -144,225 +181,156 @@ class CaptureRun:
         try:
             before = self._done
             note_source(self._folder(key), self._splits[key])
-            self._run_split(self._splits[key])
-            self._step(before + self._shares[key] - self._done)
+            while failed := self._run_missing(self._splits[key]):
+                self._writing.wait()
+                self._done = before
+                self._give_way(failed)
+                failed.forget()
+            self._step(before + self._sizes[key] - self._done)
         finally:
             self._writing.at_last(lock.close)
         return True
 
-    def _run_split(self, split: Split) -> None:
-        """Compute all that is missing of a split. The lock is held, so nobody else writes meanwhile."""
-        before = self._done
-        while failed := self._run_missing(split):
-            self._writing.wait()
-            self._done = before
-            if failed[0].plan.layout == "flex":
-                self._choice.give_up_flex()
-            else:
-                self._halve(failed[0].plan.batch_tokens)
-            for writer in failed:
-                forget_plan(writer.folder)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-
-    def _run_missing(self, split: Split) -> Sequence[ActivationsWriter]:
-        """Compute what is missing of a split.
+    def _run_missing(self, split: Split) -> GroupCapture | None:
+        """Compute what is missing of a split. The lock is held, so nobody else writes meanwhile.
 
         Where memory is too small, or one kernel for a row fails, it stops, and returns what was being written.
         """
-        missing = needed(self._record.id, self._lm.n_layers, [split], self._request, self._store)
-        names = {item.key.stimulus for item in missing}
-        together = {stimulus.name: stimulus for stimulus in self._request.stimuli if stimulus.name in names}
-        stimuli = tuple(together[name] for name in sorted(together))
-        folder = self._folder(split)
-        for item in missing:
-            clear_temporaries(folder / item.key.folder)
-
-        rules = [(item.key.stimulus, token_rule(item.key.token)) for item in missing]
-        closed = tuple(sorted({stimulus for stimulus, rule in rules if rule.is_closed}))
-        characters = RAGGED_CHARACTERS if any(rule.is_ragged for _, rule in rules) else None
-
-        @cache
-        def layout() -> str:
-            return self._choice.layout(lambda: self._sample(split, stimuli, closed, characters), self._to_do)
-
-        def fresh(layers: tuple[int, ...], first_file: int) -> Plan:
-            tokens = self._batch_tokens
-            return Plan(
-                format=FORMAT,
-                layout=layout(),
-                batch_tokens=tokens,
-                stimuli=stimuli,
-                layers=layers,
-                first_file=first_file,
-                closed=closed,
-                block_characters=characters,
-            )
-
-        writers = begin(folder, missing, fresh, usable_layouts(self._lm))
-        for rows in dict.fromkeys(writer.plan.rows for writer in writers):
-            group = [writer for writer in writers if writer.plan.rows == rows]
+        for group in self._begin(split, None):
             try:
-                self._run_plan(split, group)
-            except (torch.OutOfMemoryError, _KernelFailed):
+                for number in range(len(group.group.blocks)):
+                    if todo := group.todo(number):
+                        read = self._read(group, number, todo)
+                        self._writing.submit(partial(self._write, group, number, todo, read))
+                    else:
+                        group.facts(number)
+            except (torch.OutOfMemoryError, KernelFailed):
                 log.debug("a batch failed", exc_info=True)
                 return group
-        return ()
+            self._writing.submit(partial(self._finish, group))
+        return None
 
-    def _halve(self, tokens: int) -> None:
-        """Go on with half the token budget that did not fit.
+    def _run_share(self, key: SplitKey, share: Share) -> None:
+        """Compute our share of what is missing of a split.
 
-        Raises:
-            RepengError: the budget is as small as can be.
+        The lock is held only while something is begun, written or finished: other runs do their shares meanwhile.
         """
-        if tokens <= FEWEST_BATCH_TOKENS:
-            raise RepengError(
-                f"out of memory even with batches of {tokens} tokens; take a smaller dtype, or leave out the longest "
-                "texts (a smaller max_length)"
-            )
-        self._batch_tokens = max(min(self._batch_tokens, tokens // 2), FEWEST_BATCH_TOKENS)
-        log.warning("out of memory with batches of %s tokens; going on with %s", tokens, self._batch_tokens)
+        folder, split, before = self._folder(key), self._splits[key], self._done
+        groups: list[GroupCapture] = []
+        while True:
+            with locked(folder, wait=True):
+                note_source(folder, split)
+                groups = self._begin(split, share)
+            try:
+                for group in groups:
+                    for number in self._own_blocks(group, share):
+                        if todo := group.todo(number):
+                            self._write_share(group, number, todo, self._read(group, number, todo))
+                break
+            except BegunAnew:
+                self._done = before
+            except (torch.OutOfMemoryError, KernelFailed):
+                log.debug("a batch failed", exc_info=True)
+                self._done = before
+                with locked(folder, wait=True):
+                    if group.is_current():
+                        self._give_way(group)
+                        group.forget()
+        with locked(folder, wait=True):
+            for group in groups:
+                if group.is_current():
+                    if group.is_whole():
+                        self._finish(group)
+                    else:
+                        self.n_left += len(group.group.writers)
+        self._step(before + self._sizes[key] - self._done)
 
-    def _run_plan(self, split: Split, writers: Sequence[ActivationsWriter]) -> None:
-        """Write activations whose texts are laid out together, block by block, and then their indexes."""
-        plan = writers[0].plan
-        skipped: dict[str, list[int]] = {stimulus.name: [] for stimulus in plan.stimuli}
-        counts: dict[ActivationKey, list[int]] = {writer.key: [] for writer in writers}
-        edges = []
-        hashes = {
-            stimulus.name: [
-                text_hash(text)
-                for text in stimulus_texts(split, range(len(split.examples)), stimulus, self._lm.tokenizer)
-            ]
-            for stimulus in plan.stimuli
-        }
-        others = {
-            stimulus.name: OtherVersions(self._folder(split), stimulus, wanted, hashes[stimulus.name])
-            for stimulus in plan.stimuli
-            if (wanted := {each.key: each.plan.layers for each in writers if each.key.stimulus == stimulus.name})
-        }
-        for number, examples in enumerate(blocks(split, plan.block_characters)):
-            tokenized = self._tokenize(split, examples, plan.stimuli, plan.closed, counts)
-            first = int(split.offsets[examples.start])
-            edges.append((first, len(tokenized[plan.stimuli[0].name])))
-            for stimulus in plan.stimuli:
-                skipped[stimulus.name] += [first + row for row, t in enumerate(tokenized[stimulus.name]) if t is None]
-            for key, found in counts.items():
-                found += [n_tokens(text, key.token) for text in tokenized[key.stimulus]]
-            todo = [writer for writer in writers if not writer.has(number)]
-            if todo:
-                self._run_block(split, first, tokenized, todo, number, others)
+    def _own_blocks(self, group: GroupCapture, share: Share) -> list[int]:
+        """The blocks of a group that are ours: of two shares none are alike, and all shares together have all."""
+        key, numbers = split_key(group.group.split), range(len(group.group.blocks))
+        # What an earlier version of repeng began has other blocks than were dealt out.
+        return [n for n in numbers if self._dealt.get((key, n), n % share.of) == share.number]
 
-        def write_indexes() -> None:
-            for writer in writers:
-                left_out, found = set(skipped[writer.key.stimulus]), counts[writer.key]
-                nothing = [row for row, count in enumerate(found) if not count and row not in left_out]
-                writer.finish(
-                    split,
-                    hashes=hashes[writer.key.stimulus],
-                    skipped=skipped[writer.key.stimulus],
-                    # An empty response has a log-probability, of nothing.
-                    blank=nothing if writer.key.token else (),
-                    blocks=edges,
-                    dtype="float64" if writer.key.site == LOGPROB else self._record.storage_dtype,
-                    taken_over=others[writer.key.stimulus].counts,
-                    token_counts=found if token_rule(writer.key.token).is_ragged else (),
-                )
-                self.n_written += 1
+    def _write_share(self, group: GroupCapture, number: int, todo: Sequence[int], read: ReadBlock) -> None:
+        with locked(self._folder(split_key(group.group.split)), wait=True):
+            if not group.is_current():
+                raise BegunAnew
+            self._write(group, number, todo, read)
 
-        self._writing.submit(write_indexes)
+    def _begin(self, split: Split, share: Share | None) -> list[GroupCapture]:
+        return begin_groups(
+            self._lm,
+            split,
+            self._record,
+            self._request,
+            self._store,
+            layout=lambda sample: self._choice.layout(sample, self._to_do),
+            batch_tokens=self._batch_tokens,
+            usable=usable_layouts(self._lm),
+            share=share,
+        )
 
-    def _tokenize(
-        self,
-        split: Split,
-        examples: range,
-        stimuli: Sequence[Stimulus],
-        closed: Collection[str],
-        keys: Collection[ActivationKey],
-    ) -> Tokenized:
-        by_turn = {key.stimulus for key in keys if token_rule(key.token).roles}
-        return {
-            stimulus.name: tokenize(
-                split,
-                stimulus,
-                self._lm,
-                self._record.max_length,
-                self._record.too_long,
-                examples=examples,
-                turns=stimulus.name in by_turn,
-                closed=stimulus.name in closed,
-            )
-            for stimulus in stimuli
-        }
+    def _read(self, group: GroupCapture, number: int, todo: Sequence[int]) -> ReadBlock:
+        def told(rows: int, tokens: int) -> None:
+            self.n_tokens += tokens
+            self._step(rows)
 
-    def _run_block(
-        self,
-        split: Split,
-        first: int,
-        whole: Tokenized,
-        todo: Sequence[ActivationsWriter],
-        number: int,
-        others: Mapping[str, OtherVersions],
-    ) -> None:
-        """Take the texts of some examples through the model, but for those in other versions; write their shards."""
-        plan = todo[0].plan
-        given = {name: others[name].among(first, first + len(whole[name])) for name in others}
-        # What is taken over is to the model what a skipped text is.
-        tokenized = {
-            name: [None if first + row in given.get(name, ()) else text for row, text in enumerate(texts)]
-            for name, texts in whole.items()
-        }
-        questions = ask(tokenized, [writer.key for writer in todo])
-        hooks = tuple(dict.fromkeys((writer.key.site, layer) for writer in todo for layer in writer.plan.layers))
-        job = Run(questions.texts, hooks, plan.batch_tokens, getattr(torch, self._record.storage_dtype))
-        wanted = {writer.key.stimulus for writer in todo}
-        self._step(sum(text is None for name in wanted for text in tokenized[name]))
+        read = read_block(self._lm, group.group, number, todo, told)
+        group.learn(number, read.facts)
+        self.n_texts += read.n_texts
+        self.method = "batched" if group.group.plan.layout == "padded" else "packed"
+        return read
 
-        def count(chunk: Chunk) -> None:
-            self.n_tokens += chunk.n_tokens
-            self._step(sum(name in wanted for text in chunk.texts for name, _ in questions.owners[text]))
+    @staticmethod
+    def _write(group: GroupCapture, number: int, todo: Sequence[int], read: ReadBlock) -> None:
+        group.note(number, todo, read.write())
 
-        try:
-            answers = answer(self._lm, questions, job, LAYOUTS[plan.layout], count)
-        except NonFiniteRow as error:
-            raise error.explained(split, first) from None
-        except RuntimeError as error:
-            if plan.layout == "flex":
-                raise _KernelFailed from error
-            raise
-        self.n_texts += len(questions.texts)
-        self.method = "batched" if plan.layout == "padded" else "packed"
+    def _finish(self, group: GroupCapture) -> None:
+        self.n_written += group.finish()
 
-        def write_shards() -> None:
-            for writer in todo:
-                tensors = answers.tensors(writer.key, writer.plan.layers, tokenized)
-                rows = given[writer.key.stimulus]
-                if rows:
-                    taken = others[writer.key.stimulus].tensors(writer.key, writer.plan.layers, rows)
-                    for name, values in taken.items():
-                        tensors[name][torch.tensor(rows) - first] = values
-                writer.write_shard(number, tensors)
-
-        self._writing.submit(write_shards)
-
-    def _sample(
-        self, split: Split, stimuli: tuple[Stimulus, ...], closed: Collection[str], characters: int | None
-    ) -> Run:
-        """The texts of a split's first shard, and what is asked of them: what a layout is chosen by."""
-        names = {stimulus.name for stimulus in stimuli}
-        wanted = self._request.layers_by_key(self._lm.n_layers)
-        asked = {key: layers for key, layers in wanted.items() if key.stimulus in names}
-        tokenized = self._tokenize(split, blocks(split, characters)[0], stimuli, closed, asked)
-        hooks = tuple(dict.fromkeys((key.site, layer) for key, layers in asked.items() for layer in layers))
-        return Run(ask(tokenized, asked).texts, hooks, self._batch_tokens, torch.float32)
+    def _give_way(self, failed: GroupCapture) -> None:
+        """Go on without the kernel that failed, or with half the token budget that did not fit."""
+        if failed.group.plan.layout == "flex":
+            self._choice.give_up_flex()
+        else:
+            self._batch_tokens = min(self._batch_tokens, halved(failed.group.plan.batch_tokens))
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     @property
     def _to_do(self) -> int:
         """Texts that are still to be read, each stimulus counted."""
-        return max(0, sum(self._shares.values()) - self._done)
+        return max(0, sum(self._sizes.values()) - self._done)
 
     def _step(self, rows: int) -> None:
         self._done += max(rows, 0)
         if rows > 0 and self._progress is not None:
-            total = sum(self._shares.values())
+            total = sum(self._sizes.values())
             self._progress(min(self._done, total), total)
+
+
+def dealt_out(splits: Sequence[Split], of: int) -> dict[tuple[SplitKey, int], int]:
+    """Which share each block of some splits belongs to: by the length of its texts, the longest first to whoever has
+    the least.
+
+    Every run that is given these splits deals them out alike, whatever of them is done.
+
+    Args:
+        splits: all that are wanted.
+        of: how many shares there are.
+
+    Returns:
+        The share by split and number of the block.
+    """
+    sizes = [
+        (n_characters(split, examples), split_key(split), number)
+        for split in dict.fromkeys(splits)
+        for number, examples in enumerate(blocks(split, SHARD_CHARACTERS))
+    ]
+    loads = [(0, share) for share in range(of)]
+    dealt = {}
+    for size, key, number in sorted(sizes, key=lambda one: (-one[0], *one[1:])):
+        load, share = heapq.heappop(loads)
+        dealt[key, number] = share
+        heapq.heappush(loads, (load + size, share))
+    return dealt

@@ -14,7 +14,7 @@ from repeng.activations.store.files import (
     INDEX,
     LOGPROB,
     OFFSETS,
-    RAGGED_CHARACTERS,
+    SHARD_CHARACTERS,
     ActivationKey,
     MissingActivations,
     SplitKey,
@@ -102,7 +102,7 @@ def activation_sizes(
                     n_texts=split.n_responses,
                     n_tokens=0 if item is None else sum(t.length for t in texts[key.stimulus] if t is not None),
                     n_vectors=sum(counts),
-                    n_bytes=0 if item is None else _bytes(lm, split, item, counts, lacking, record.storage_dtype),
+                    n_bytes=0 if item is None else _bytes(lm, split, item, counts, record.storage_dtype),
                     held_bytes=held,
                 )
             )
@@ -196,15 +196,13 @@ def _bytes(
     split: Split,
     item: MissingActivations,
     counts: Sequence[int],
-    lacking: Sequence[MissingActivations],
     storage_dtype: str,
 ) -> int:
     """Of the shards that are to be written."""
-    ragged = any(token_rule(each.key.token).is_ragged for each in lacking)
     dtype: torch.dtype = getattr(torch, storage_dtype)
     shape = {} if item.key.site == LOGPROB else {layer: vector_shape(lm, item.key.site, layer) for layer in item.layers}
     total = 0
-    for examples in blocks(split, RAGGED_CHARACTERS if ragged else None):
+    for examples in blocks(split, SHARD_CHARACTERS):
         first = int(split.offsets[examples.start])
         stop = int(split.offsets[examples.stop]) if examples.stop < len(split.examples) else split.n_responses
         if item.key.site == LOGPROB:

@@ -112,6 +112,20 @@ DeviceMap = Annotated[
         "In place of --device; needs accelerate.",
     ),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        help="Have a Ray cluster compute: auto (this machine's), local:4 (four workers here) or ray://HOST:10001; "
+        "needs the extra ray.",
+    ),
+]
+WorkerGpus = Annotated[
+    int | None,
+    typer.Option(
+        "--worker-gpus", min=1, help="GPUs of one worker of the cluster, with --device-map auto. [default: 1]"
+    ),
+]
 Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16, to compute and to store in.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Every random choice follows from it.")]
 THESE_LAYERS = "3, 4-8 or 3,10-12"

@@ -291,37 +291,44 @@ def tune(
     group: o.Group = None,
     seed: o.Seed = 0,
     device: o.Device = "auto",
+    cluster: o.Cluster = None,
     dtype: o.Dtype = "auto",
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Tune a reward model on a source. A stopped run goes on from its last checkpoint; a finished one is reused."""
+    from functools import partial
+
     from repeng.benchmarks.loaded import load_source
-    from repeng.methods.answers import evaluate_split
     from repeng.methods.base import refuse_texts
-    from repeng.methods.weight_tuning import FittedTuning, tell
+    from repeng.methods.weight_tuning import tell, tune_and_score
     from repeng.models.source import find_model
     from repeng.results import figure_name
-    from repeng.tuning.tuned_model import tune as tune_on
 
     talk = Talk(json=json, quiet=quiet)
     meaning = o.reading(columns, positive, turn, group, chat)
     targets = o.several(target or [])
     source, distributions = load_source(data, source, targets, limit=limit, reading=meaning)
     refuse_texts([distributions[source].train, *(distributions[name].test for name in targets)], method)
-    found = tune_on(
+    tuning = partial(
+        tune_and_score,
         find_model(model).place,
         distributions[source].train,
+        {name: distributions[name].test for name in targets},
         method=method,
-        root=out,
+        root=out if cluster is None else out.absolute(),
         preset=preset,
         seed=seed,
         device=device,
         dtype=dtype,
-        progress=tell(method, source, talk.note),
     )
-    fitted = FittedTuning(found, device)
-    found_on = {name: evaluate_split(fitted, distributions[name].test) for name in targets}
+    if cluster is None:
+        found, found_on = tuning(progress=tell(method, source, talk.note))
+    else:
+        from repeng.study.capture_plan import ModelSettings
+        from repeng.study.cluster_tuning import call_on_worker
+
+        found, found_on = call_on_worker(ModelSettings(model, device, dtype, cluster=cluster), tuning)
     plain = {
         "path": found.path,
         "held_out_accuracy": found.held_out_accuracy,

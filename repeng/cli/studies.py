@@ -100,6 +100,8 @@ def run(
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. [default: auto]")] = None,
     device_map: o.DeviceMap = None,
+    cluster: o.Cluster = None,
+    worker_gpus: o.WorkerGpus = None,
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="auto, float32, bfloat16, float16. [default: auto]")
     ] = None,
@@ -173,6 +175,8 @@ def run(
         "seed": seed,
         "device": device,
         "device_map": device_map,
+        "cluster": cluster,
+        "worker_gpus": worker_gpus,
         "dtype": dtype,
         "too_long": too_long,
         "tune_preset": tune_preset,
@@ -244,6 +248,16 @@ def cache(
     group: o.Group = None,
     device: o.Device = "auto",
     device_map: o.DeviceMap = None,
+    cluster: o.Cluster = None,
+    worker_gpus: o.WorkerGpus = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            help="Do one share of the work, as 0/8 (the first) to 7/8, where seven other jobs with the same command do "
+            "theirs in the same store; the last to end makes it whole.",
+        ),
+    ] = None,
     dtype: o.Dtype = "auto",
     too_long: o.TooLong = "skip",
     max_bytes: Annotated[
@@ -263,6 +277,7 @@ def cache(
     from dataclasses import asdict
 
     from repeng.activations.sizes import check_size, parse_bytes
+    from repeng.activations.store.writing import Share
     from repeng.benchmarks.loaded import load_benchmark
     from repeng.cli.show import cache_line, captured_lines, caution_lines, chat_form_lines, size_lines
     from repeng.distributions.cautions import refuse
@@ -291,7 +306,10 @@ def cache(
         for split in distribution.splits.values()
         for member in members_of(split)
     ]
-    settings = ModelSettings(model, device, dtype, too_long, device_map)
+    share = None if shard is None else Share.parse(shard)
+    if share is not None and cluster is not None:
+        raise BadInput("--shard is for jobs without a coordinator, and --cluster has one; give only one")
+    settings = ModelSettings(model, device, dtype, too_long, device_map, cluster, worker_gpus or 1)
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)
     for line in (cache_line(plan), *chat_form_lines(plan)):
         talk.note(line)
@@ -305,7 +323,7 @@ def cache(
         talk.result({**plan.as_dict(), "sizes": [asdict(size) for size in sizes]}, *size_lines(sizes))
         check_size(sizes, limit_bytes)
         return
-    summary = plan.carry_out(talk.progress, max_bytes=limit_bytes)
+    summary = plan.carry_out(talk.progress, max_bytes=limit_bytes, share=share)
     if summary is not None:
         plain = {**asdict(summary), "cautions": [asdict(caution) for caution in cautions]}
         talk.result(plain, *captured_lines(summary))

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from repeng.distributions.schema import Example, Split
+from repeng.methods.answers import evaluate_split
 from repeng.methods.base import Kind, Method, MethodSettings, Note, ResponseScores, Source, Target, no_note
+from repeng.metrics import Evaluation
 from repeng.models.source import find_model
 from repeng.tuning.reward_model import RewardModel
 from repeng.tuning.run import TuneProgress, TuningRun, plan_tuning
 from repeng.tuning.scoring import load_tuned, score_split
 from repeng.tuning.settings import preset_settings
-from repeng.tuning.tuned_model import TunedModel, carry_out
+from repeng.tuning.tuned_model import TunedModel, carry_out, tune
 
 STEPS_BETWEEN_LINES = 25
 TITLES = {
@@ -100,6 +102,33 @@ class FittedTuning:
         unlabelled = tuple(Example(question.prompt, question.responses, 0) for question in target.questions)
         _, scores = score_split(self.reward, Split(target.distribution, "target", unlabelled))
         return ResponseScores(np.asarray(scores))
+
+
+def tune_and_score(
+    model: str,
+    source: Split,
+    targets: Mapping[str, Split],
+    *,
+    device: str = "auto",
+    progress: Callable[[TuneProgress], None] | None = None,
+    **options: Any,
+) -> tuple[TunedModel, dict[str, Evaluation]]:
+    """Tune on a source and ask about targets.
+
+    Args:
+        model: hub id or folder.
+        source: to tune on.
+        targets: test splits by name.
+        device: to tune and to score on.
+        progress: told of every step.
+        options: as of `repeng.tuning.tuned_model.tune`.
+
+    Returns:
+        The tuned model, and by name what it scores.
+    """
+    found = tune(model, source, device=device, progress=progress, **options)
+    fitted = FittedTuning(found, device)
+    return found, {name: evaluate_split(fitted, target) for name, target in targets.items()}
 
 
 def tell(method: str, source: str, note: Note) -> Callable[[TuneProgress], None]:

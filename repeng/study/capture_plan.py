@@ -6,17 +6,20 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property, reduce
+from functools import cache, cached_property, partial, reduce
 from importlib.util import find_spec
 from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repeng.activations.capture import CaptureSummary, capture, keep_house
+from repeng.activations.capture import CaptureSummary, capture, capture_by_pool, keep_house
 from repeng.activations.store.files import LOGPROB, ActivationKey, MissingActivations, SplitKey, split_key
 from repeng.activations.store.request import Request, capture_record, needed
 from repeng.activations.store.store import Store
+from repeng.activations.store.writing import Share
+from repeng.cluster.ray_cluster import RayCluster, WorkerNeeds, check_address, connected, device_of
 from repeng.distributions.chat import require_chat_template
 from repeng.distributions.chat_form import ChatFormCounts
 from repeng.distributions.schema import Split
@@ -25,9 +28,11 @@ from repeng.errors import BadInput
 from repeng.methods.base import RequiredActivations
 from repeng.models.fingerprint import Identity, identify, resolve_device
 from repeng.models.sites import named_site
+from repeng.models.source import EMBEDDED, find_model
 from repeng.progress import ProgressBar
 
 if TYPE_CHECKING:
+    from repeng.activations.pool_run import Pool
     from repeng.activations.sizes import ActivationsSize
     from repeng.models.load import LanguageModel
 
@@ -43,10 +48,14 @@ class ModelSettings:
     """Which model, and how it computes and stores: everything that a capture's id follows from.
 
     Attributes:
+        device: of a cluster's workers, where there is one.
         device_map: how transformers spreads the weights over devices; in place of `device`.
+        cluster: address of the Ray cluster whose workers capture; None for this process alone.
+        worker_gpus: GPUs of one worker of the cluster.
 
     Raises:
-        BadInput: a device map and a device, or without accelerate, which it needs.
+        BadInput: a device map and a device, or without accelerate, which it needs; a wrong address, or without Ray;
+            several GPUs a worker, and no device map to spread the model over them.
     """
 
     model: str
@@ -54,8 +63,17 @@ class ModelSettings:
     dtype: str = "auto"
     too_long: str = "skip"
     device_map: str | None = None
+    cluster: str | None = None
+    worker_gpus: int = 1
 
     def __post_init__(self) -> None:
+        if self.cluster is not None:
+            check_address(self.cluster)
+        if self.worker_gpus > 1 and self.device_map is None:
+            raise BadInput(
+                f"worker_gpus is {self.worker_gpus}, and the model would use one of them; spread it with "
+                "--device-map auto"
+            )
         if self.device_map is None:
             return
         if self.device != "auto":
@@ -71,7 +89,14 @@ class ModelSettings:
     @cached_property
     def identity(self) -> Identity:
         """The model by its files."""
-        return identify(self.model, dtype=self.dtype, device=self.device)
+        return identify(self.model, dtype=self.dtype, device=self.computing_device)
+
+    @cached_property
+    def computing_device(self) -> str:
+        """The device; of a cluster's workers where it is left to us: their GPUs, if there are any."""
+        if self.cluster is None or self.device != "auto":
+            return self.device
+        return device_of(self.cluster)
 
     @cached_property
     def capture_id(self) -> str:
@@ -83,7 +108,36 @@ class ModelSettings:
         """The model, with its weights."""
         from repeng.models.load import load_model
 
-        return load_model(self.model, device=self.device, dtype=self.dtype, device_map=self.device_map)
+        return load_model(self.model, device=self.computing_device, dtype=self.dtype, device_map=self.device_map)
+
+    def outline(self) -> LanguageModel:
+        """The model without its weights."""
+        from repeng.models.outline import load_outline
+
+        return load_outline(self.model, dtype=self.dtype, device=self.computing_device)
+
+    def elsewhere(self) -> ModelSettings:
+        """The same model for a process on another machine, by a name that finds it from any working directory."""
+        model = self.model if self.model in EMBEDDED else find_model(self.model).place
+        return replace(self, model=model, cluster=None, device=self.computing_device, worker_gpus=1)
+
+    def load_as(self, identity: Identity) -> LanguageModel:
+        """The model, with its weights, called as the user called it where `elsewhere` was asked for."""
+        from repeng.models.load import LanguageModel
+
+        lm = self.load()
+        return LanguageModel(lm.model, lm.tokenizer, replace(lm.identity, model=identity.model, slug=identity.slug))
+
+    def needs(self, cluster: RayCluster, *, copies: int = 1) -> WorkerNeeds:
+        """What a worker with the model takes of a machine.
+
+        Args:
+            cluster: that is connected to.
+            copies: of the weights that are in memory.
+        """
+        outline = self.outline()
+        weights = sum(parameter.numel() for parameter in outline.model.parameters()) * outline.dtype.itemsize
+        return cluster.needs(gpus=self.worker_gpus, memory=copies * weights)
 
 
 @dataclass(frozen=True)
@@ -159,6 +213,7 @@ class CachePlan:
         *,
         refused: Callable[[Job, Exception], None] | None = None,
         max_bytes: int | None = None,
+        share: Share | None = None,
     ) -> CaptureSummary | None:
         """Capture what is missing. The model is loaded once, and only if there is something to do.
 
@@ -167,16 +222,19 @@ class CachePlan:
             max_bytes: what every token's activations may take; None for the usual limit.
             refused: told of a split and site that cannot be captured, and why, whereupon the others go on; None lets
                 the first error end everything.
+            share: which part of it to do, where other runs do the others; None for all.
 
         Returns:
             What was done; None where nothing could be.
         """
+        if self.settings.cluster is not None:
+            return self._carry_out_elsewhere(self.settings.cluster, progress, refused, max_bytes)
         load = cache(self.settings.load)
         summaries = []
         for number, job in enumerate(self.jobs, 1):
             with progress(f"capturing ({number} of {len(self.jobs)})") as advance:
                 try:
-                    summaries.append(self._capture(load, job, advance, max_bytes))
+                    summaries.append(self._capture(load, job, advance, max_bytes, share))
                 except Exception as error:
                     # A user who wants long texts refused wants to hear of it at once; and a disk serves no split.
                     if refused is None or self.settings.too_long == "refuse" or isinstance(error, OSError):
@@ -185,18 +243,41 @@ class CachePlan:
                     log.debug("where capturing failed", exc_info=error)
                     for piece in job.pieces():
                         try:
-                            summaries.append(self._capture(load, piece, advance, max_bytes))
+                            summaries.append(self._capture(load, piece, advance, max_bytes, share))
                         except Exception as own:
                             refused(piece, own)
+        return reduce(add, summaries) if summaries else None
+
+    def _carry_out_elsewhere(
+        self,
+        address: str,
+        progress: ProgressBar,
+        refused: Callable[[Job, Exception], None] | None,
+        max_bytes: int | None,
+    ) -> CaptureSummary | None:
+        """Have the workers of a cluster capture what is missing, all jobs at the same time."""
+        with self._pool(address) as pool, progress("capturing") as advance:
+            try:
+                return self._capture_elsewhere(pool, self.jobs, advance, max_bytes)
+            except Exception as error:
+                if refused is None or self.settings.too_long == "refuse" or isinstance(error, OSError):
+                    raise
+                log.warning("capturing split by split and site by site, since all at once failed: %s", error)
+                log.debug("where capturing failed", exc_info=error)
+            summaries = []
+            for piece in (piece for job in self.jobs for piece in job.pieces()):
+                try:
+                    summaries.append(self._capture_elsewhere(pool, [piece], advance, max_bytes))
+                except Exception as own:
+                    refused(piece, own)
         return reduce(add, summaries) if summaries else None
 
     def sizes(self) -> list[ActivationsSize]:
         """What every part takes on disk, from the tokenized texts. No weights are loaded and nothing is written."""
         from repeng.activations.sizes import activation_sizes
-        from repeng.models.outline import load_outline
 
         settings = self.settings
-        outline = load_outline(settings.model, dtype=settings.dtype, device=settings.device)
+        outline = settings.outline()
         record = capture_record(settings.identity, storage_dtype=settings.storage_dtype, too_long=settings.too_long)
         return [
             size
@@ -210,12 +291,42 @@ class CachePlan:
             Store(self.store).root / self.settings.capture_id, [split for job in self.jobs for split in job.splits]
         )
 
+    @contextmanager
+    def _pool(self, address: str) -> Iterator[Pool]:
+        """Workers of a cluster that hold the model, while the context is open."""
+        from repeng.cluster.ray_pool import RayPool
+
+        settings = self.settings
+        root = self.store.expanduser().absolute()
+        root.mkdir(parents=True, exist_ok=True)
+        with connected(address) as cluster:
+            load = partial(settings.elsewhere().load_as, settings.identity)
+            pool = RayPool(cluster, settings.needs(cluster), load, settings.identity, Store(root), log.warning)
+            with closing(pool):
+                yield pool
+
+    def _capture_elsewhere(
+        self, pool: Pool, jobs: Sequence[Job], advance: Callable[[int, int], None], max_bytes: int | None
+    ) -> CaptureSummary:
+        return capture_by_pool(
+            pool,
+            self.settings.outline,
+            [(job.splits, job.request) for job in jobs],
+            Store(self.store.expanduser().absolute()),
+            too_long=self.settings.too_long,
+            storage_dtype=self.settings.storage_dtype,
+            progress=advance,
+            identity=self.settings.identity,
+            max_bytes=max_bytes,
+        )
+
     def _capture(
         self,
         load: Callable[[], LanguageModel],
         job: Job,
         advance: Callable[[int, int], None],
         max_bytes: int | None,
+        share: Share | None,
     ) -> CaptureSummary:
         return capture(
             load,
@@ -227,6 +338,7 @@ class CachePlan:
             progress=advance,
             identity=self.settings.identity,
             max_bytes=max_bytes,
+            share=share,
         )
 
 
@@ -255,7 +367,7 @@ def plan_cache(
     n_layers = settings.identity.n_layers
     opened = Store(store)
     missing = [lack for job in jobs for lack in needed(settings.capture_id, n_layers, job.splits, job.request, opened)]
-    if missing and settings.device_map is None:
+    if missing and settings.device_map is None and settings.cluster is None:
         resolve_device(settings.device)
     _check_template(settings.model, jobs, missing)
     of = {split_key(split): split for split in wanted}

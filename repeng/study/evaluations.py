@@ -269,7 +269,7 @@ class Runner:
         todo: dict[tuple[str, Split], list[Task]] = defaultdict(list)
         for task in tasks:
             if task in known:
-                found.found[_names(task)] = known[task]
+                found.found[names_of(task)] = known[task]
                 found.reused += 1
             else:
                 todo[task.method, task.source].append(task)
@@ -282,7 +282,7 @@ class Runner:
                 layers = getattr(fitted, "layers", "")
                 made = MethodEvaluation(given, layers, held_out, *self._by_layer(fitted, task))
                 self._write(task, by_name[task.method], keys[task], made)
-                found.found[_names(task)] = made
+                found.found[names_of(task)] = made
                 found.computed += 1
             progress(found.reused + found.computed + len(found.failures), len(tasks))
 
@@ -401,7 +401,8 @@ def _of_layers(alone: ByLayer) -> dict[str, Any]:
     return found | ({} if alone.tied is None else {"tied_layers": alone.tied})
 
 
-def _names(task: Task) -> tuple[str, str, str]:
+def names_of(task: Task) -> tuple[str, str, str]:
+    """Method, source and target, by their names."""
     return task.method, task.source.distribution, task.target.distribution
 
 
@@ -427,7 +428,7 @@ def _tried(fitted: FittedMethod, target: Target) -> Answer | Exception:
 def _failed(found: StudyEvaluations, tasks: Sequence[Task], error: Exception) -> None:
     """Take down what failed, and say so of the first failure of a cause."""
     reason = sentence(error)
-    failures = [Failure(*_names(task), reason) for task in tasks]
+    failures = [Failure(*names_of(task), reason) for task in tasks]
     if failures[0].cause not in found.causes:
         log.warning("%s on %s failed: %s", failures[0].method, failures[0].source, reason)
     found.failures += failures

@@ -12,7 +12,7 @@ from repeng.activations.store.files import locked
 from repeng.atomic import clear_temporaries
 from repeng.errors import BadInput
 from repeng.methods.base import no_note
-from repeng.study.settings import Study
+from repeng.study.settings import WHERE, Study
 
 STUDY = "study.toml"
 TABLE = "results.csv"
@@ -21,7 +21,7 @@ CAPABILITIES = "target_tuned_capability"
 PICTURES = "report-pictures"
 PAPER = "report-paper"
 FOLDERS = (PREDICTIONS, CAPABILITIES, PICTURES, PAPER)
-MAY_DIFFER = ("methods", "out", "store", "device", "device_map", "strict", "trust_store")
+MAY_DIFFER = ("methods", "out", "store", "device", "device_map", "strict", "trust_store", *WHERE)
 """Settings that may be others when a study is run again in its folder: they change no figure, or add some."""
 
 

@@ -93,6 +93,10 @@ def _named(method: Any) -> Any:
     return with_parameters(method["name"], {key: value for key, value in method.items() if key != "name"})
 
 
+WHERE = ("cluster", "worker_gpus")
+"""Settings that say where a study is computed, and nothing of it."""
+
+
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Study:
     """Settings of a study. Every field is a `repeng run` flag and a key of STUDY.toml by the same name.
@@ -127,6 +131,9 @@ class Study:
             captured.
         too_long: what happens to a text longer than the model takes: `skip`, `refuse` or `cut`.
         device_map: how transformers spreads the captured model over devices, as `auto`; in place of `device`.
+        cluster: address of the Ray cluster that computes: `auto`, `local:4`, `ray://HOST:10001`; None: this process. A
+            results folder does not note it, since it changes no figure.
+        worker_gpus: GPUs of one worker of the cluster, over which `device_map` spreads the model; not noted either.
         drop_overlap: leave out of what is scored for a source the test examples whose prompt stands in its train split.
         benign: a distribution whose texts of label 0 set the thresholds of rare false positives for labelled texts; by
             default the source's own held-out ones do.
@@ -165,6 +172,8 @@ class Study:
     augment: Annotated[float, BeforeValidator(parse_share), Field(ge=0, lt=1)] = 0.0
     tune_preset: Text = "default"
     device_map: Text | None = None
+    cluster: Text | None = None
+    worker_gpus: Annotated[int, Field(ge=1)] = 1
     drop_overlap: bool = False
     benign: Text = ""
     strict: bool = False
@@ -225,7 +234,7 @@ class Study:
             raise BadInput(f"{where} is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}") from error
 
     def to_toml(self) -> str:
-        """The study as TOML; keys that are None are left out."""
-        pairs = ((field.name, getattr(self, field.name)) for field in fields(self))
+        """The study as TOML, but for where it is computed; keys that are None are left out."""
+        pairs = ((field.name, getattr(self, field.name)) for field in fields(self) if field.name not in WHERE)
         lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in pairs if value is not None]
         return "\n".join(lines) + "\n"

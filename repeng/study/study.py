@@ -44,11 +44,13 @@ from repeng.study.cautions import (
     version_cautions,
     write_cautions,
 )
+from repeng.study.cluster_tuning import tune_elsewhere
 from repeng.study.evaluations import (
     MethodEvaluation,
     Runner,
     StudyEvaluations,
     Task,
+    names_of,
 )
 from repeng.study.overlap import with_overlap, with_overlap_figures, write_overlaps
 from repeng.study.provenance import Provenance, write_provenance
@@ -169,7 +171,9 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     if not world.benchmark.shifts:
         raise BadInput(f"{study.data}: no distribution has a train split, so there is nothing to fit on")
     benign = benign_split(world, study.benign) if study.benign else None
-    settings = ModelSettings(study.model, study.device, study.dtype, study.too_long, study.device_map)
+    settings = ModelSettings(
+        study.model, study.device, study.dtype, study.too_long, study.device_map, study.cluster, study.worker_gpus
+    )
     n_layers = settings.identity.n_layers
     check_layers(study.layers, n_layers, study.model)
 
@@ -252,8 +256,7 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
     uncaptured = _uncaptured(plan, known, refused)
     tasks = [task for task in plan.tasks if task not in uncaptured]
     plan.runner.check((task for task in tasks if task not in known), plan.methods)
-    with progress("evaluations") as advance:
-        whole = plan.runner.evaluate(tasks, plan.methods, known=known, progress=advance, note=note)
+    whole = _evaluated(plan, tasks, known, progress, note)
     answers, nothing_left = with_overlap(whole, plan.overlaps, drop=plan.study.drop_overlap)
     references = sorted({shift.target_reference for shift in plan.world.benchmark.shifts})
     able = [one.name for one in plan.methods if plan.study.capability and one.counts_towards_capability]
@@ -288,6 +291,33 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
     evaluations = {(plan.study.model, *names): one.evaluation for names, one in answers.found.items()}
     return StudyOutcome(
         plan, tuple(rows), tuple(failures), found_out, evaluations, captured, answers.computed, answers.reused
+    )
+
+
+def _evaluated(
+    plan: Plan,
+    tasks: Sequence[Task],
+    known: Mapping[Task, MethodEvaluation],
+    progress: ProgressBar,
+    note: Callable[[str], None],
+) -> StudyEvaluations:
+    """Every task's evaluation; on a cluster, where there is one, those of what is tuned, one source a worker."""
+    there = StudyEvaluations()
+    if plan.study.cluster is not None:
+        todo = [task for task in tasks if task not in known]
+        with progress("tuning") as advance:
+            there = tune_elsewhere(plan.cache.settings, plan.runner, todo, plan.methods, progress=advance, note=note)
+    failed = {(failure.method, failure.source, failure.target) for failure in there.failures}
+    done = {task: made for task in tasks if (made := there.found.get(names_of(task))) is not None}
+    left = [task for task in tasks if names_of(task) not in failed]
+    with progress("evaluations") as advance:
+        whole = plan.runner.evaluate(left, plan.methods, known={**known, **done}, progress=advance, note=note)
+    return replace(
+        whole,
+        failures=[*there.failures, *whole.failures],
+        causes=there.causes | whole.causes,
+        computed=whole.computed + len(done),
+        reused=whole.reused - len(done),
     )
 
 

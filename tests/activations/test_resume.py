@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from made_up import made_up
+from store_files import store_files
 
 from repeng.activations import shards
 from repeng.activations.capture import Request, capture
@@ -39,15 +40,6 @@ class Stop(Exception):
     """A run that is stopped."""
 
 
-def content(root: Path) -> dict[str, bytes]:
-    """Every file of a store but locks and what says when a split was captured."""
-    return {
-        str(file.relative_to(root)): file.read_bytes()
-        for file in sorted(root.rglob("*"))
-        if file.is_file() and file.name not in (".lock", parts.SPLIT)
-    }
-
-
 def never() -> LanguageModel:
     raise AssertionError("the model was loaded")
 
@@ -62,7 +54,7 @@ def test_a_run_stopped_before_any_write_goes_on_to_the_same_bytes(
 
     whole = Store(tmp_path / "whole")
     run(whole)
-    expected = content(whole.root)
+    expected = store_files(whole.root)
     shards = [name for name in expected if name.endswith(".safetensors")]
     assert len(shards) == 4 * 3
 
@@ -96,7 +88,7 @@ def test_a_run_stopped_before_any_write_goes_on_to_the_same_bytes(
             else:
                 break
         run(store)
-        assert content(store.root) == expected
+        assert store_files(store.root) == expected
         assert store.verify() == []
     assert stopped == -(-n_writes // every) > 3
 
@@ -106,11 +98,11 @@ def test_a_second_capture_of_the_same_request_loads_and_runs_no_model(
 ) -> None:
     store, identity = Store(tmp_path), llama.identity
     first = capture(llama, [split], REQUEST, store)
-    before = content(tmp_path)
+    before = store_files(tmp_path)
     again = capture(never, [split], REQUEST, store, identity=identity)
     assert (again.n_texts, again.n_tokens, again.parts_written, again.method) == (0, 0, 0, "none")
     assert (first.parts_written, first.parts_reused) == (6, 0) == (again.parts_reused, again.parts_written)
-    assert content(tmp_path) == before
+    assert store_files(tmp_path) == before
 
 
 def test_a_store_that_may_not_be_written_to_is_read(
@@ -134,14 +126,14 @@ def test_another_stimulus_site_or_token_adds_parts_and_recomputes_none(
     store = Store(tmp_path)
     plain = Request((get_stimulus("plain"),))
     first = capture(llama, [split], plain, store)
-    kept = content(tmp_path)
+    kept = store_files(tmp_path)
     more = capture(llama, [split], Request((get_stimulus("plain"), get_stimulus("lat2"))), store)
     assert (more.parts_written, more.parts_reused) == (2, 2)
     # Only the new stimulus' texts are read, each response having one of its own.
     assert more.n_texts == first.n_texts == split.n_responses
     other = capture(llama, [split], Request((get_stimulus("plain"),), ("hook_z",), ("last", "prompt_last")), store)
     assert (other.parts_written, other.parts_reused) == (2, 1)
-    assert {name: data for name, data in content(tmp_path).items() if name in kept} == kept
+    assert {name: data for name, data in store_files(tmp_path).items() if name in kept} == kept
 
 
 def test_more_layers_of_a_part_are_added_to_it(llama: LanguageModel, split: Split, tmp_path: Path) -> None:
@@ -254,13 +246,14 @@ def test_two_runs_at_once_share_the_work_and_harm_nothing(
         thread.join()
     assert not failures
     assert sum(summary.parts_written for summary in summaries) == 6 * len(splits)
-    assert content(store.root) == content(expected.root)
+    assert store_files(store.root) == store_files(expected.root)
 
 
 RUN = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 from made_up import made_up
+from store_files import store_files
 from repeng.activations.store import files as parts
 from repeng.activations.capture import Request, capture
 from repeng.models.load import load_model
@@ -294,7 +287,7 @@ def test_processes_that_are_killed_or_run_side_by_side_leave_the_same_bytes(
     side_by_side = [start("shared", 0), start("shared", 0)]
     assert [process.wait() for process in side_by_side] == [0, 0]
     for name in ("killed", "shared"):
-        assert content(tmp_path / name) == content(tmp_path / "expected")
+        assert store_files(tmp_path / name) == store_files(tmp_path / "expected")
 
 
 def test_a_capture_id_needs_no_weights_and_is_the_one_that_a_capture_gets(
@@ -346,7 +339,7 @@ def test_the_model_goes_on_while_a_split_is_written_and_the_split_stays_locked_u
     monkeypatch.setattr(shards, "run", noted)
     capture(llama, [first, second], REQUEST, store)
     assert seen == [(True, False)]
-    assert content(store.root) == content(expected.root)
+    assert store_files(store.root) == store_files(expected.root)
     with parts.locked(folder, wait=False) as free:
         assert free
 
@@ -373,4 +366,4 @@ def test_a_disk_that_fills_up_is_an_error_and_nothing_half_written_is_taken_for_
         with parts.locked(parts.split_folder(store.root / capture_id, parts.split_key(split)), wait=False) as free:
             assert free
     capture(llama, splits, REQUEST, store)
-    assert content(store.root) == content(expected.root)
+    assert store_files(store.root) == store_files(expected.root)

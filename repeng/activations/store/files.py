@@ -26,8 +26,9 @@ OFFSETS = "offsets"
 """In a shard of every token: where each response's tokens begin, and one past the last."""
 SHARD_RESPONSES = 512
 """Responses in a shard, in whole examples."""
-RAGGED_CHARACTERS = 1 << 16
-"""Characters in the texts of a shard of every token, in whole examples: it is made in memory, with all its layers."""
+SHARD_CHARACTERS = 1 << 16
+"""Characters in the texts of a shard, prompts counted for each response, in whole examples. A shard is made in memory,
+with all its layers and every token where they are wanted; and a cluster hands out the texts of one at a time."""
 
 
 class SplitKey(NamedTuple):
@@ -123,6 +124,11 @@ def blocks(split: Split, characters: int | None = None) -> list[range]:
     if start < len(split.examples):
         found.append(range(start, len(split.examples)))
     return found
+
+
+def n_characters(split: Split, examples: range) -> int:
+    """Characters in the texts of some examples, prompts counted for each response."""
+    return sum(_characters(split.examples[number]) for number in examples)
 
 
 def _characters(example: Example) -> int:

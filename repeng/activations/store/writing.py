@@ -6,9 +6,11 @@ have that content, and no other file.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -48,9 +50,51 @@ from repeng.activations.token_rules import token_rule
 from repeng.atomic import append_line, clear_temporaries, read_lines, write_atomically
 from repeng.distributions.schema import Origin, Split
 from repeng.distributions.stimuli import StimulusText
-from repeng.errors import StoreError
+from repeng.errors import BadInput, RepengError, StoreError
 
 log = logging.getLogger(__name__)
+
+JOURNALS = "written*.jsonl"
+"""The journals of a folder of activations: one, or one of each run that has a share in it."""
+ShardFacts = tuple[int, str]
+"""Size in bytes and sha256 of a shard's file."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of a capture a run does, of several that run without knowing of one another: `3/8`.
+
+    Attributes:
+        number: from 0.
+        of: how many there are.
+
+    Raises:
+        BadInput: there is no such share.
+    """
+
+    number: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.number < self.of:
+            raise BadInput(f"share {self.number}/{self.of}: of {self.of} there are 0 to {self.of - 1}")
+
+    @classmethod
+    def parse(cls, text: str) -> Share:
+        """A share as it is written, the first being 0.
+
+        Raises:
+            BadInput: it is not written so.
+        """
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
+        if not found:
+            raise BadInput(f"--shard {text!r} is no share; write it as 0/8, the first of eight, up to 7/8, the last")
+        return cls(int(found[1]), int(found[2]))
+
+    @property
+    def journal(self) -> str:
+        """The name of the file that notes what this run has written."""
+        return f"written.{self.number}-of-{self.of}.jsonl"
 
 
 @dataclass(frozen=True)
@@ -61,13 +105,15 @@ class ActivationsWriter:
         key: stimulus, site and token.
         folder: that holds them.
         plan: how their texts are laid out, and which layers are being written.
-        written: size in bytes and sha256 of each shard that is there, by its file's name.
+        written: the facts of each shard that is there, by its file's name.
+        journal: name of the file that notes what this writer has written.
     """
 
     key: ActivationKey
     folder: Path
     plan: Plan
-    written: dict[str, tuple[int, str]] = field(default_factory=dict)
+    written: dict[str, ShardFacts] = field(default_factory=dict)
+    journal: str = WRITTEN
 
     def shard(self, block: int) -> Path:
         """The file of a block of examples."""
@@ -79,12 +125,19 @@ class ActivationsWriter:
 
     def write_shard(self, block: int, tensors: Mapping[str, Tensor]) -> None:
         """Write a block's tensors, and note it."""
-        path = self.shard(block)
+        self.note(block, self.put_shard(block, tensors))
+
+    def put_shard(self, block: int, tensors: Mapping[str, Tensor]) -> ShardFacts:
+        """Write a block's tensors. Until `note` has noted it, the shard is not believed to be there."""
         content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-        write_atomically(path, content)
-        facts = len(content), checksum(content)
-        append_line(self.folder / WRITTEN, json.dumps([path.name, *facts]))
-        self.written[path.name] = facts
+        write_atomically(self.shard(block), content)
+        return len(content), checksum(content)
+
+    def note(self, block: int, facts: ShardFacts) -> None:
+        """Note in the journal that a block's shard is there."""
+        name = self.shard(block).name
+        append_line(self.folder / self.journal, json.dumps([name, *facts]))
+        self.written[name] = facts
 
     def finish(
         self,
@@ -168,6 +221,8 @@ def begin(
     missing: Sequence[MissingActivations],
     fresh: Callable[[tuple[int, ...], int], Plan],
     usable: Collection[str],
+    *,
+    share: Share | None = None,
 ) -> list[ActivationsWriter]:
     """Take up missing activations as they were begun, in a usable layout, or begin them with a fresh plan.
 
@@ -178,6 +233,10 @@ def begin(
         missing: activations of it.
         fresh: gives a plan for some layers, from the shard of some number on.
         usable: layouts that may be gone on with.
+        share: where other runs write the same activations, which part of them is ours. Nothing of theirs is removed.
+
+    Raises:
+        RepengError: others write what cannot be gone on with here.
     """
     found = []
     for item in missing:
@@ -187,40 +246,72 @@ def begin(
         try:
             plan = Plan.read(folder / PLAN)
             usable_plan = (plan.layers, plan.first_file) == (item.layers, first_file) and plan.layout in usable
+            if share is not None and not usable_plan:
+                raise RepengError(
+                    f"{folder} was begun with the layout {plan.layout} and layers {list(plan.layers)}, which this run "
+                    "cannot go on with; give every job the same command and the same kind of device, or finish it "
+                    "without --shard"
+                )
         except StoreError:
             # There is none; or whatever another version left there, it is begun anew.
             usable_plan = False
         written = believed(folder) if usable_plan else {}
-        for file in folder.glob("shard-*.safetensors"):
-            if file.name not in named | written.keys():
-                file.unlink()
+        if share is None or not usable_plan:
+            remove_unnamed(folder, named | written.keys())
         if not usable_plan:
             forget_plan(folder)
             plan = fresh(item.layers, first_file)
             # Lost in a power cut, it costs the shards after it and nothing more.
             plan.write(folder / PLAN, flush=False)
-        found.append(ActivationsWriter(item.key, folder, plan, written))
+        found.append(ActivationsWriter(item.key, folder, plan, written, WRITTEN if share is None else share.journal))
     return found
 
 
-def believed(folder: Path) -> dict[str, tuple[int, str]]:
-    """Size and sha256 of every shard that the journal names and whose content is what was noted."""
+def remove_unnamed(folder: Path, named: Collection[str]) -> None:
+    """Remove the shards that are not among some names. The caller holds the split's lock."""
+    for file in folder.glob("shard-*.safetensors"):
+        if file.name not in named:
+            file.unlink()
+
+
+def believed(folder: Path) -> dict[str, ShardFacts]:
+    """Size and sha256 of every shard that a journal names and whose content is what was noted."""
     found = {}
-    for line in read_lines(folder / WRITTEN):
-        try:
-            name, size, digest = json.loads(line)
-            content = (folder / Path(name).name).read_bytes()
-        except (ValueError, TypeError, OSError):
-            continue
-        if (len(content), checksum(content)) == (size, digest):
-            found[name] = size, digest
+    for journal in sorted(folder.glob(JOURNALS)):
+        for line in read_lines(journal):
+            try:
+                name, size, digest = json.loads(line)
+                content = (folder / Path(name).name).read_bytes()
+            except (ValueError, TypeError, OSError):
+                continue
+            if (len(content), checksum(content)) == (size, digest):
+                found[name] = size, digest
     return found
+
+
+def noted(folder: Path) -> set[str]:
+    """The names of the shards that any journal names, without a look at their content."""
+    names = set()
+    for journal in folder.glob(JOURNALS):
+        for line in read_lines(journal):
+            with contextlib.suppress(ValueError, TypeError):
+                names.add(json.loads(line)[0])
+    return names
+
+
+def is_current(writer: ActivationsWriter) -> bool:
+    """Whether what a writer writes is still wanted by its plan: nobody has begun it anew, or made it whole."""
+    try:
+        plan = Plan.read(writer.folder / PLAN)
+    except StoreError:
+        return False
+    return (plan.rows, plan.layers, plan.first_file) == (writer.plan.rows, writer.plan.layers, writer.plan.first_file)
 
 
 def forget_plan(folder: Path) -> None:
     """Remove what only a run in progress needs. The caller holds the split's lock."""
-    (folder / PLAN).unlink(missing_ok=True)
-    (folder / WRITTEN).unlink(missing_ok=True)
+    for file in (folder / PLAN, *folder.glob(JOURNALS)):
+        file.unlink(missing_ok=True)
 
 
 def _number(shard: str) -> int:
@@ -258,7 +349,7 @@ def note_source(folder: Path, split: Split) -> None:
 def tidy(folder: Path) -> None:
     """Remove what a killed run left of activations that are whole. The caller holds the split's lock."""
     clear_temporaries(folder)
-    for place in {path.parent for name in (PLAN, WRITTEN) for path in folder.glob(f"*/{name}")}:
+    for place in {path.parent for name in (PLAN, JOURNALS) for path in folder.glob(f"*/{name}")}:
         if not _goes_on(place):
             forget_plan(place)
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from made_up import made_up
 from safetensors.torch import load_file, save_file
+from store_files import store_files
 
-from repeng.activations import capture_run
+from repeng.activations import group_capture
 from repeng.activations.capture import Request, capture
 from repeng.activations.store import files as parts
 from repeng.activations.store import records, writing
@@ -139,14 +140,6 @@ def test_a_cached_split_and_a_mixture_give_the_same_tokens(llama: LanguageModel,
         assert torch.equal(torch.cat([block[1] for block in blocks]), split.tokens("plain", hook, "all")[0])
 
 
-def content(root: Path) -> dict[str, bytes]:
-    return {
-        str(file.relative_to(root)): file.read_bytes()
-        for file in sorted(root.rglob("*"))
-        if file.is_file() and file.name not in (".lock", parts.SPLIT)
-    }
-
-
 @pytest.mark.parametrize("method", ["packed", "batched"])
 def test_a_stopped_run_goes_on_to_the_same_bytes(
     method: str, llama: LanguageModel, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -172,18 +165,19 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
             run(store)
         # Whatever else is asked for by then.
         run(store, Request(REQUEST.stimuli, REQUEST.sites, ("last", "all", "response_mean")))
-        assert {name: held for name, held in content(store.root).items() if "response_mean" not in name} == content(
-            whole.root
-        )
+        assert {
+            name: held for name, held in store_files(store.root).items() if "response_mean" not in name
+        } == store_files(whole.root)
         assert store.verify() == []
 
 
 def test_long_texts_are_in_shards_of_few_responses_and_alone_none_is_smaller(
     llama: LanguageModel, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(capture_run, "RAGGED_CHARACTERS", 200)
     store, last = Store(tmp_path), Request(REQUEST.stimuli, REQUEST.sites)
-    stored = store.capture(capture(llama, [split], REQUEST, store).capture_id)
+    with monkeypatch.context() as patched:
+        patched.setattr(group_capture, "SHARD_CHARACTERS", 200)
+        stored = store.capture(capture(llama, [split], REQUEST, store).capture_id)
     held = stored.open(split, "plain", "resid_post", "all")
     shards, examples = held.index.shards, held.index.numbers("example")
     alone = Store(tmp_path / "alone")
@@ -224,7 +218,7 @@ def test_a_layer_asked_for_later_is_added(llama: LanguageModel, split: Split, tm
 def test_a_changed_shard_is_found_and_dropped_and_captured_again(
     held: StoredActivations, llama: LanguageModel, split: Split, tmp_path: Path
 ) -> None:
-    before, file = content(tmp_path), held.folder / held.index.shards[1].file
+    before, file = store_files(tmp_path), held.folder / held.index.shards[1].file
     file.write_bytes(file.read_bytes()[:-2] + b"\1\1")
     with pytest.raises(StoreError, match="its content has changed"):
         StoredActivations(held.folder).tokens(0)
@@ -233,7 +227,7 @@ def test_a_changed_shard_is_found_and_dropped_and_captured_again(
     assert found == [f"{file}: its content has changed since it was written"]
     assert not held.folder.exists()
     capture(llama, [split], REQUEST, store)
-    assert content(tmp_path).keys() == before.keys() and store.verify() == []
+    assert store_files(tmp_path).keys() == before.keys() and store.verify() == []
 
 
 @pytest.mark.parametrize("what", ["offsets", "values"])

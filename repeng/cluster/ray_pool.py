@@ -1,0 +1,291 @@
+"""Models on a Ray cluster that read the blocks of a capture: one actor a GPU, or a CPU."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+import torch
+from ray import exceptions
+
+from repeng.activations.block import Group, read_block
+from repeng.activations.budget import budget_of
+from repeng.activations.dispatch import MOST_LOSSES, Dispatch
+from repeng.activations.layouts.batch import Run
+from repeng.activations.layouts.choice import Choice, usable_layouts
+from repeng.activations.pool_run import ModelFacts, Piece, PieceRead
+from repeng.activations.store.files import CAPTURE
+from repeng.activations.store.records import CaptureRecord
+from repeng.activations.store.store import Store
+from repeng.cluster.ray_cluster import RayCluster, WorkerNeeds
+from repeng.errors import BadInput, RepengError, first_line
+from repeng.models.fingerprint import Identity
+from repeng.models.load import LanguageModel
+from repeng.version import __version__
+
+log = logging.getLogger(__name__)
+
+MOST_CHARACTERS = 400
+"""Of what Ray says of a lost worker, how much is told."""
+SECONDS_BETWEEN_LOOKS = 5.0
+"""How often the machines of the cluster are counted, and waiting is told of."""
+
+
+class ModelActor:
+    """A model in a process of its own. Two calls at a time: one reads while another writes what it has read."""
+
+    def __init__(self, n_threads: int) -> None:
+        torch.set_num_threads(n_threads)
+        self._lm: LanguageModel | None = None
+        self._choice: Choice | None = None
+        self._reading = threading.Lock()
+
+    def load(self, load: Callable[[], LanguageModel], identity: Identity, version: str, store: str) -> str:
+        """Load the model; gives the machine's name.
+
+        Raises:
+            BadInput: this machine has another version of repeng, finds another model under the name, or does not see
+                the store.
+        """
+        here = socket.gethostname()
+        if version != __version__:
+            raise BadInput(f"{here} has repeng {__version__}, and {version} runs the command; install the same")
+        if not Store(store).root.is_dir():
+            raise BadInput(
+                f"{here} does not see the store {store}; the workers write it, so put it where every machine of the "
+                "cluster sees it under that name: a shared folder, or s3://"
+            )
+        lm = load()
+        if lm.identity != identity:
+            raise BadInput(f"{here} has another model of this name: {lm.identity}, and {identity} was asked for")
+        self._lm = lm
+        return here
+
+    @property
+    def lm(self) -> LanguageModel:
+        """The model that was loaded."""
+        assert self._lm is not None
+        return self._lm
+
+    def facts(self, logprob: bool) -> ModelFacts:
+        """Of the model."""
+        if logprob:
+            self.lm.check_logits()
+        return ModelFacts(
+            self.lm.class_name, budget_of(self.lm.config, self.lm.dtype, self.lm.device), usable_layouts(self.lm)
+        )
+
+    def _chooser(self, record: CaptureRecord, store: Store) -> Choice:
+        if self._choice is None:
+            self._choice = Choice(self.lm, store.root / record.id / CAPTURE, "auto", record.max_length)
+        return self._choice
+
+    def layout(self, record: CaptureRecord, store: Store, sample: Run, n_texts: int) -> str:
+        """The layout for some texts."""
+        with self._reading:
+            return self._chooser(record, store).layout(lambda: sample, n_texts)
+
+    def give_up_flex(self, record: CaptureRecord, store: Store) -> None:
+        """Do without one kernel for a row."""
+        self._chooser(record, store).give_up_flex()
+
+    def read(self, group: Group, number: int, todo: tuple[int, ...]) -> PieceRead:
+        """Read a block and write its shards."""
+        tokens = 0
+
+        def told(_rows: int, n_tokens: int) -> None:
+            nonlocal tokens
+            tokens += n_tokens
+
+        with self._reading:
+            try:
+                read = read_block(self.lm, group, number, todo, told)
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                raise
+        return PieceRead(read.write(), read.facts, read.n_texts, tokens)
+
+
+@dataclass(eq=False)
+class _Worker:
+    """An actor, and what it was asked."""
+
+    actor: Any
+    asked: dict[Any, Piece] = field(default_factory=dict)
+
+
+class RayPool:
+    """Models on a cluster that read blocks: a `Pool`.
+
+    Workers are started on every machine that has room, on those that join later too. One that is lost costs what it
+    had in hand.
+
+    Args:
+        cluster: that is connected to.
+        needs: what a worker takes.
+        load: loads the model, on a worker.
+        identity: of that model.
+        store: the folder that workers write to.
+        note: told what is waited for.
+    """
+
+    def __init__(
+        self,
+        cluster: RayCluster,
+        needs: WorkerNeeds,
+        load: Callable[[], LanguageModel],
+        identity: Identity,
+        store: Store,
+        note: Callable[[str], None] = log.info,
+    ) -> None:
+        self._cluster, self._needs, self._note = cluster, needs, note
+        self._arguments = (ray.put(load), identity, __version__, str(store.root))
+        self._groups: dict[int, tuple[Group, Any]] = {}
+        self._loading: dict[Any, _Worker] = {}
+        self._ready: list[_Worker] = []
+        self._looked = 0.0
+        self._failures = 0
+        if cluster.n_local is not None and not cluster.n_workers(needs):
+            raise RepengError(f"{cluster.address}: this machine has no room for a worker, which takes {needs}")
+
+    def close(self) -> None:
+        """Let the workers go."""
+        for worker in (*self._loading.values(), *self._ready):
+            ray.kill(worker.actor)
+        self._loading, self._ready = {}, []
+
+    def facts(self, *, logprob: bool) -> ModelFacts:
+        """Of the model, when the first worker has it."""
+        facts: ModelFacts = self._ask_first("facts", logprob)
+        return facts
+
+    def layout(self, record: CaptureRecord, store: Store, sample: Run, n_texts: int) -> str:
+        """The layout for some texts, as the first worker finds it."""
+        found: str = self._ask_first("layout", record, store, sample, n_texts)
+        return found
+
+    def give_up_flex(self, record: CaptureRecord, store: Store) -> None:
+        """Do without one kernel for a row."""
+        self._ask_first("give_up_flex", record, store)
+
+    def read(self, dispatch: Dispatch[Piece]) -> Iterator[tuple[Piece, PieceRead | Exception]]:
+        """Have pieces read until none is left; each with what came of it."""
+        for worker in self._ready:
+            dispatch.join(worker)
+        while not dispatch.is_done:
+            self._look(dispatch)
+            for worker in self._ready:
+                while (piece := dispatch.give(worker)) is not None:
+                    worker.asked[worker.actor.read.remote(self._sent(piece.group), piece.number, piece.todo)] = piece
+            asked = {ref: worker for worker in self._ready for ref in worker.asked}
+            done, _ = ray.wait([*asked, *self._loading], timeout=SECONDS_BETWEEN_LOOKS)
+            for ref in done:
+                if ref in self._loading:
+                    self._take_on(ref, dispatch)
+                elif ref in (worker := asked[ref]).asked:
+                    yield from self._received(ref, worker, dispatch)
+        self._groups.clear()
+
+    def _received(
+        self, ref: Any, worker: _Worker, dispatch: Dispatch[Piece]
+    ) -> Iterator[tuple[Piece, PieceRead | Exception]]:
+        """What came of a piece; of a worker that is lost nothing."""
+        piece = worker.asked[ref]
+        try:
+            outcome = result_of(ref)
+        except Lost as error:
+            self._ready.remove(worker)
+            worker.asked.clear()
+            again = dispatch.lost(worker)
+            self._note(f"a worker was lost ({error}); {len(again)} of its blocks are done again elsewhere")
+            ray.kill(worker.actor)
+            return
+        del worker.asked[ref]
+        dispatch.done(worker, piece)
+        yield piece, outcome
+
+    def _sent(self, group: Group) -> Any:
+        """A group where workers find it; each machine fetches it once."""
+        if id(group) not in self._groups:
+            self._groups[id(group)] = group, ray.put(group)
+        return self._groups[id(group)][1]
+
+    def _ask_first(self, method: str, *arguments: Any) -> Any:
+        """Ask the first worker that is there; another one if it is lost."""
+        while True:
+            self._look(None)
+            while not self._ready:
+                done, _ = ray.wait([*self._loading], timeout=SECONDS_BETWEEN_LOOKS) if self._loading else ([], [])
+                for ref in done:
+                    self._take_on(ref, None)
+                if not done:
+                    time.sleep(0.0 if self._loading else SECONDS_BETWEEN_LOOKS)
+                    self._look(None)
+            worker = self._ready[0]
+            try:
+                found = result_of(getattr(worker.actor, method).remote(*arguments))
+            except Lost as error:
+                self._note(f"a worker was lost ({error})")
+                self._ready.remove(worker)
+                continue
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+    def _look(self, dispatch: Dispatch[Piece] | None) -> None:
+        """Start workers where there is room, now and then."""
+        if time.monotonic() - self._looked < SECONDS_BETWEEN_LOOKS and (self._ready or self._loading):
+            return
+        self._looked = time.monotonic()
+        room = self._cluster.n_workers(self._needs) - len(self._ready) - len(self._loading)
+        wanted = room if dispatch is None else min(room, dispatch.n_waiting)
+        for _ in range(wanted):
+            remote = ray.remote(ModelActor).options(max_concurrency=2, **self._needs.options)
+            actor = remote.remote(max(1, int(self._needs.cpus)))
+            self._loading[actor.load.remote(*self._arguments)] = _Worker(actor)
+        if not self._ready and not self._loading:
+            self._note(f"no machine of the cluster has room for a worker, which takes {self._needs}; waiting for one")
+
+    def _take_on(self, ref: Any, dispatch: Dispatch[Piece] | None) -> None:
+        """A worker whose model is loaded."""
+        worker = self._loading.pop(ref)
+        try:
+            found = result_of(ref)
+        except Lost as error:
+            self._failures += 1
+            if self._failures >= MOST_LOSSES:
+                raise RepengError(
+                    f"{self._failures} workers were lost while they loaded the model; the last one said: {error}"
+                ) from error
+            self._note(f"a worker was lost while it loaded the model ({error})")
+            return
+        if isinstance(found, Exception):
+            raise found
+        self._failures = 0
+        self._ready.append(worker)
+        if dispatch is not None:
+            dispatch.join(worker)
+
+
+class Lost(Exception):
+    """A worker, or its machine, is gone; with what Ray says of it."""
+
+
+def result_of(ref: Any) -> Any:
+    """What a worker answered, or the error that it raised.
+
+    Raises:
+        Lost: it is gone.
+    """
+    try:
+        return ray.get(ref)
+    except exceptions.RayTaskError as error:
+        return error.cause if isinstance(error.cause, Exception) else RepengError(first_line(error))
+    except exceptions.RayError as error:
+        raise Lost(" ".join(str(error).split())[:MOST_CHARACTERS]) from error
