@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +17,8 @@ from transformers import AutoModelForCausalLM
 from repeng.errors import BadInput, RepengError, first_line
 from repeng.models.architectures import dissect
 from repeng.models.fingerprint import Identity, identify, resolve_device
-from repeng.models.pretrained import REFUSALS, read_model, read_tokenizer
+from repeng.models.parallel import CheckLogits, Load, Processes, check_plan, processes
+from repeng.models.pretrained import REFUSALS, read_model, read_outline, read_tokenizer
 from repeng.models.sites import HookPoint, Sites
 from repeng.models.source import find_model
 from repeng.models.token_width import FewestTokens
@@ -46,10 +49,13 @@ class LanguageModel:
         blocks: its blocks.
         final_norm: the norm after the last block; None where there is none.
         unembed: the module from the last hidden state to logits.
+        processes: those that hold the model together; None where one holds it all.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, identity: Identity) -> None:
-        self.model, self.tokenizer, self.identity = model, tokenizer, identity
+    def __init__(
+        self, model: nn.Module, tokenizer: Any, identity: Identity, processes: Processes | None = None
+    ) -> None:
+        self.model, self.tokenizer, self.identity, self.processes = model, tokenizer, identity, processes
         self.name = identity.model
         self._anatomy = dissect(model)
         self._sites = Sites(self._anatomy)
@@ -154,13 +160,29 @@ class LanguageModel:
             pieces.append(logits.log_softmax(1).gather(1, chosen[:, None])[:, 0])
         return torch.cat(pieces) if pieces else torch.zeros(0)
 
-    @torch.inference_mode()
+    def by_all(self, order: Callable[[], Any]) -> AbstractContextManager[None]:
+        """While something is done with the model's weights: every process that holds some of them does it too.
+
+        Args:
+            order: gives what the others are told.
+        """
+        return nullcontext() if self.processes is None else self.processes.leading(order())
+
+    def whole(self, point: HookPoint, values: Float[Tensor, "*batch share"]) -> Float[Tensor, "*batch feature"]:
+        """What a hook saw, with the features that other processes hold."""
+        return values if self.processes is None else self.processes.whole(point, values)
+
     def check_logits(self) -> None:
         """See that `logits` gives what the model's own forward gives.
 
         Raises:
             RepengError: it does not: this architecture does more to its logits than is known here.
         """
+        with self.by_all(CheckLogits):
+            self._check_logits()
+
+    @torch.inference_mode()
+    def _check_logits(self) -> None:
         ids = torch.arange(5, device=self.device)[None] % int(self.config.vocab_size)
         own = self.model(input_ids=ids, use_cache=False).logits[0].float()
         ours = self.logits(self.base(input_ids=ids, use_cache=False)[0][0]).to(own.device)
@@ -179,6 +201,7 @@ def load_model(
     dtype: str = "auto",
     device_map: str | None = None,
     trust_remote_code: bool = False,
+    tensor_parallel: bool = False,
 ) -> LanguageModel:
     """Load a causal language model and its tokenizer, from the hub, a folder, a GGUF file, or this package.
 
@@ -198,6 +221,8 @@ def load_model(
             in it.
         device_map: as in transformers (`auto` spreads the model over all devices); takes the place of `device`.
         trust_remote_code: whether to run code that comes with the model.
+        tensor_parallel: share each layer out among the processes that torchrun started, by transformers' plan of the
+            model; each on a GPU of its own, or all on CPUs. In place of `device` and `device_map`.
 
     Returns:
         The model in eval mode with its tokenizer. Its `identity` is what the id of its captures follows from.
@@ -211,24 +236,41 @@ def load_model(
         resolve_device(device_map)
     identity = identify(name, dtype=dtype, device=device if device_map is None else "auto")
     source = find_model(name)
-    placement: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
-    try:
-        tokenizer = read_tokenizer(source, trust_remote_code=trust_remote_code)
-        with LOADING:
-            model = read_model(
-                AutoModelForCausalLM,
-                source,
-                dtype=getattr(torch, identity.dtype),
-                trust_remote_code=trust_remote_code,
-                **placement,
-            )
-    except REFUSALS as error:
-        raise BadInput(f"cannot load {name!r} as a causal language model: {first_line(error)}") from error
-    if device_map is None:
+    together = processes() if tensor_parallel else None
+    if together is not None:
+        if source.gguf is not None:
+            raise BadInput(f"{name} is a GGUF file, which one process unpacks; spread it by --device-map auto")
+        check_plan(read_outline(AutoModelForCausalLM, source, trust_remote_code=trust_remote_code), together.world)
+    order = Load(name, {"dtype": dtype, "trust_remote_code": trust_remote_code})
+    with nullcontext() if together is None else together.leading(order):
+        try:
+            tokenizer = read_tokenizer(source, trust_remote_code=trust_remote_code)
+            with LOADING:
+                model = read_model(
+                    AutoModelForCausalLM,
+                    source,
+                    dtype=getattr(torch, identity.dtype),
+                    trust_remote_code=trust_remote_code,
+                    **_placement(device_map, together),
+                )
+        except REFUSALS as error:
+            raise BadInput(f"cannot load {name!r} as a causal language model: {first_line(error)}") from error
+    if device_map is None and together is None:
         model = model.to(device)
     model.eval().requires_grad_(False)
-    loaded = LanguageModel(model, tokenizer, identity)
+    loaded = LanguageModel(model, tokenizer, identity, together)
+    if together is not None:
+        together.own(model)
     if loaded.n_layers != identity.n_layers:
         raise BadInput(f"{name}: its config.json says {identity.n_layers} layers, it has {loaded.n_layers}")
     log.info("loaded %s: %s layers, %s on %s", name, loaded.n_layers, identity.dtype, loaded.device)
     return loaded
+
+
+def _placement(device_map: str | None, together: Processes | None) -> dict[str, Any]:
+    """What `from_pretrained` is told of where weights go."""
+    if together is not None:
+        from transformers.distributed import DistributedConfig
+
+        return {"distributed_config": DistributedConfig(tp_size=together.world, tp_plan="auto")}
+    return {} if device_map is None else {"device_map": device_map}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from repeng.errors import BadInput, first_line
 from repeng.models.fingerprint import identify
 from repeng.models.load import LanguageModel
-from repeng.models.pretrained import REFUSALS, pretrained_arguments, read_tokenizer
+from repeng.models.pretrained import REFUSALS, read_outline, read_tokenizer
 from repeng.models.source import find_model
 
 
@@ -26,11 +25,7 @@ def load_outline(name: str, *, dtype: str = "auto", device: str = "auto") -> Lan
     identity = identify(name, dtype=dtype, device=device)
     source = find_model(name)
     try:
-        tokenizer = read_tokenizer(source)
-        with pretrained_arguments(source) as (path, options):
-            config = AutoConfig.from_pretrained(path, **options)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+        tokenizer, model = read_tokenizer(source), read_outline(AutoModelForCausalLM, source)
     except REFUSALS as error:
         raise BadInput(f"cannot read {name!r} as a causal language model: {first_line(error)}") from error
-    return LanguageModel(model.eval(), tokenizer, identity)
+    return LanguageModel(model, tokenizer, identity)
