@@ -18,6 +18,7 @@ MOST_FAILURES = 10
 
 
 def run(
+    context: typer.Context,
     study: Annotated[
         Path | None, typer.Argument(help="Study as TOML; flags beat it. [default: the embedded one]")
     ] = None,
@@ -100,6 +101,8 @@ def run(
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. [default: auto]")] = None,
     device_map: o.DeviceMap = None,
+    tensor_parallel: o.TensorParallel = None,
+    quantization: o.Quantization = None,
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="auto, float32, bfloat16, float16. [default: auto]")
     ] = None,
@@ -173,6 +176,8 @@ def run(
         "seed": seed,
         "device": device,
         "device_map": device_map,
+        "tensor_parallel": tensor_parallel,
+        "quantization": quantization,
         "dtype": dtype,
         "too_long": too_long,
         "tune_preset": tune_preset,
@@ -182,6 +187,8 @@ def run(
         "trust_store": trust_store,
     }
     settings = Study.read(study, {key: value for key, value in given.items() if value is not None})
+    if o.only_follows(context, settings.tensor_parallel):
+        return
     talk = Talk(json=json, quiet=quiet)
     plan = plan_study(settings, trial=dry_run)
     lines = plan_lines(plan)
@@ -206,6 +213,7 @@ def run(
 
 
 def cache(
+    context: typer.Context,
     model: o.Model = "mini",
     benchmark: o.BenchmarkName = None,
     data: o.Data = None,
@@ -244,6 +252,8 @@ def cache(
     group: o.Group = None,
     device: o.Device = "auto",
     device_map: o.DeviceMap = None,
+    tensor_parallel: o.TensorParallel = None,
+    quantization: o.Quantization = None,
     dtype: o.Dtype = "auto",
     too_long: o.TooLong = "skip",
     max_bytes: Annotated[
@@ -273,6 +283,8 @@ def cache(
     from repeng.study.capture_plan import ModelSettings, cache_needs, plan_cache
     from repeng.study.cautions import benchmark_cautions, version_cautions
 
+    if o.only_follows(context, bool(tensor_parallel)):
+        return
     talk = Talk(json=json, quiet=quiet)
     limit_bytes = parse_bytes(max_bytes)
     chosen = None if layers == "all" else parse_layers(layers)
@@ -291,7 +303,9 @@ def cache(
         for split in distribution.splits.values()
         for member in members_of(split)
     ]
-    settings = ModelSettings(model, device, dtype, too_long, device_map)
+    settings = ModelSettings(
+        model, device, dtype, too_long, device_map, quantization or "auto", tensor_parallel=bool(tensor_parallel)
+    )
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)
     for line in (cache_line(plan), *chat_form_lines(plan)):
         talk.note(line)

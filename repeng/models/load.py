@@ -19,6 +19,7 @@ from repeng.models.architectures import dissect
 from repeng.models.fingerprint import Identity, identify, resolve_device
 from repeng.models.parallel import CheckLogits, Load, Processes, check_plan, processes
 from repeng.models.pretrained import REFUSALS, read_model, read_outline, read_tokenizer
+from repeng.models.quantised import check_quantisation, quantisation_of
 from repeng.models.sites import HookPoint, Sites
 from repeng.models.source import find_model
 from repeng.models.token_width import FewestTokens
@@ -202,6 +203,7 @@ def load_model(
     device_map: str | None = None,
     trust_remote_code: bool = False,
     tensor_parallel: bool = False,
+    quantization: str = "auto",
 ) -> LanguageModel:
     """Load a causal language model and its tokenizer, from the hub, a folder, a GGUF file, or this package.
 
@@ -223,26 +225,36 @@ def load_model(
         trust_remote_code: whether to run code that comes with the model.
         tensor_parallel: share each layer out among the processes that torchrun started, by transformers' plan of the
             model; each on a GPU of its own, or all on CPUs. In place of `device` and `device_map`.
+        quantization: `int8` or `nf4`: the weights are quantised while they are loaded, by bitsandbytes; `auto`: they
+            are as the checkpoint holds them; `none`: quantised ones are unpacked to `dtype`, where transformers can.
 
     Returns:
         The model in eval mode with its tokenizer. Its `identity` is what the id of its captures follows from.
 
     Raises:
-        BadInput: no such model, one that is no causal language model, one without safetensors, or one of an unknown
-            architecture; the message says which.
+        BadInput: no such model, one that is no causal language model, one without safetensors, one of an unknown
+            architecture, one whose quantised weights cannot be computed with here, or one that cannot be shared out;
+            the message says which.
     """
     device = resolve_device(device)
     if device_map is not None and device_map not in DEVICE_MAPS:
         resolve_device(device_map)
-    identity = identify(name, dtype=dtype, device=device if device_map is None else "auto")
+    identity = identify(name, dtype=dtype, device=device if device_map is None else "auto", quantization=quantization)
     source = find_model(name)
+    quantised = quantisation_of(source, quantization)
     together = processes() if tensor_parallel else None
     if together is not None:
         if source.gguf is not None:
             raise BadInput(f"{name} is a GGUF file, which one process unpacks; spread it by --device-map auto")
         check_plan(read_outline(AutoModelForCausalLM, source, trust_remote_code=trust_remote_code), together.world)
-    order = Load(name, {"dtype": dtype, "trust_remote_code": trust_remote_code})
-    with nullcontext() if together is None else together.leading(order):
+    options = {"dtype": dtype, "trust_remote_code": trust_remote_code, "quantization": quantization}
+    placement = _placement(device_map, together)
+    if quantised is not None:
+        # Its layers are made where they are to stay.
+        placement = placement or {"device_map": {"": torch.device(device)}}
+        check_quantisation(source, quantised, placement.get("device_map"))
+        placement |= quantised.options(getattr(torch, identity.dtype))
+    with nullcontext() if together is None else together.leading(Load(name, options)):
         try:
             tokenizer = read_tokenizer(source, trust_remote_code=trust_remote_code)
             with LOADING:
@@ -251,12 +263,17 @@ def load_model(
                     source,
                     dtype=getattr(torch, identity.dtype),
                     trust_remote_code=trust_remote_code,
-                    **_placement(device_map, together),
+                    **placement,
                 )
         except REFUSALS as error:
             raise BadInput(f"cannot load {name!r} as a causal language model: {first_line(error)}") from error
-    if device_map is None and together is None:
+    if not placement:
         model = model.to(device)
+    if quantised is not None and model.dtype != getattr(torch, identity.dtype):
+        dtype = str(model.dtype).removeprefix("torch.")
+        raise BadInput(
+            f"{name} ({quantised.name}) computes in {dtype} here; take that dtype in place of {identity.dtype}"
+        )
     model.eval().requires_grad_(False)
     loaded = LanguageModel(model, tokenizer, identity, together)
     if together is not None:

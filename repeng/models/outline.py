@@ -11,18 +11,19 @@ from repeng.models.pretrained import REFUSALS, read_outline, read_tokenizer
 from repeng.models.source import find_model
 
 
-def load_outline(name: str, *, dtype: str = "auto", device: str = "auto") -> LanguageModel:
+def load_outline(name: str, *, dtype: str = "auto", device: str = "auto", quantization: str = "auto") -> LanguageModel:
     """A model whose modules stand on torch's meta device, with its tokenizer. No weights are read; it cannot be run.
 
     Args:
         name: as of `load_model`.
         dtype: as of `load_model`.
         device: as of `load_model`, for the dtype that `auto` means.
+        quantization: as of `load_model`, for the identity.
 
     Raises:
         BadInput: no such model, or one that is no causal language model.
     """
-    identity = identify(name, dtype=dtype, device=device)
+    identity = identify(name, dtype=dtype, device=device, quantization=quantization)
     source = find_model(name)
     try:
         tokenizer, model = read_tokenizer(source), read_outline(AutoModelForCausalLM, source)

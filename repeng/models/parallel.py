@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from repeng.errors import BadInput, RepengError, first_line
+from repeng.models.launch import LAUNCH, launched, rank
 from repeng.models.sites import HookPoint
 
 FOREVER = timedelta(days=365)
@@ -34,7 +35,6 @@ COLLECTIVE = timedelta(hours=2)
 """How long processes wait for each other within a forward pass, or while they load; transformers waits as long."""
 TOGETHER = timedelta(seconds=60)
 """How long a process that failed waits to hear that all others failed alike."""
-LAUNCH = "torchrun --nproc-per-node 2 -m repeng ..."
 GATHERED = {("colwise", "output"), ("rowwise", "input")}
 """Styles of transformers' plans, and sides of a module, at which each process has a run of the features."""
 WHOLE = {
@@ -211,12 +211,12 @@ def processes() -> Processes:
     """
     world = launched()
     if world < 2:
-        raise BadInput(f"tensor parallelism needs several processes; start the command as {LAUNCH}")
-    rank = int(os.environ["RANK"])
+        raise BadInput(f"tensor parallelism needs several processes; start the command by {LAUNCH}")
+    number = rank()
     accelerator = torch.accelerator.current_accelerator()
     options: dict[str, Any] = {}
     if accelerator is not None and accelerator.type == "cuda":
-        local = int(os.environ.get("LOCAL_RANK", rank))
+        local = int(os.environ.get("LOCAL_RANK", number))
         if local >= torch.cuda.device_count():
             raise BadInput(
                 f"process {local} of this machine has no GPU: there are {torch.cuda.device_count()}; start as many "
@@ -224,15 +224,8 @@ def processes() -> Processes:
             )
         torch.cuda.set_device(local)
         options["device_id"] = torch.device("cuda", local)
-    dist.init_process_group(
-        "nccl" if options else "gloo", rank=rank, world_size=world, timeout=COLLECTIVE, **options
-    )
-    return Processes(rank, world, dist.new_group(backend="gloo", timeout=FOREVER))
-
-
-def launched() -> int:
-    """How many processes torchrun, or accelerate's launcher, started together; 1 where neither did."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+    dist.init_process_group("nccl" if options else "gloo", rank=number, world_size=world, timeout=COLLECTIVE, **options)
+    return Processes(number, world, dist.new_group(backend="gloo", timeout=FOREVER))
 
 
 def gather(values: Float[Tensor, "*batch share"], width: int, world: int) -> Float[Tensor, "*batch width"]:
@@ -265,7 +258,9 @@ def check_plan(model: Any, world: int) -> None:
             f"transformers has no plan of tensor parallelism for {config.model_type} models; spread it by "
             "--device-map auto, in one process"
         )
-    if not any(style == "colwise" and re.search(r"\.(q_proj|k_proj|query_key_value)$", n) for n, style in inside.items()):
+    if not any(
+        style == "colwise" and re.search(r"\.(q_proj|k_proj|query_key_value)$", n) for n, style in inside.items()
+    ):
         return
     heads = int(config.num_attention_heads)
     key_heads = int(getattr(config, "num_key_value_heads", None) or heads)
@@ -275,4 +270,3 @@ def check_plan(model: Any, world: int) -> None:
                 f"{world} processes cannot share {count} {kind} evenly; start as many as divide {count}, or take "
                 "--device-map auto in one process"
             )
-

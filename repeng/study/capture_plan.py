@@ -24,7 +24,9 @@ from repeng.distributions.stimuli import CHAT, Stimulus
 from repeng.errors import BadInput
 from repeng.methods.base import RequiredActivations
 from repeng.models.fingerprint import Identity, identify, resolve_device
+from repeng.models.quantised import check_quantisation, quantisation_of
 from repeng.models.sites import named_site
+from repeng.models.source import find_model
 from repeng.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -44,9 +46,11 @@ class ModelSettings:
 
     Attributes:
         device_map: how transformers spreads the weights over devices; in place of `device`.
+        quantization: `auto` (as the checkpoint holds the weights), `none`, `int8` or `nf4`; see `load_model`.
+        tensor_parallel: whether the processes that torchrun started hold the model together; in place of `device`.
 
     Raises:
-        BadInput: a device map and a device, or without accelerate, which it needs.
+        BadInput: two of device, device map and tensor parallelism; or a device map without accelerate, which it needs.
     """
 
     model: str
@@ -54,8 +58,15 @@ class ModelSettings:
     dtype: str = "auto"
     too_long: str = "skip"
     device_map: str | None = None
+    quantization: str = "auto"
+    tensor_parallel: bool = False
 
     def __post_init__(self) -> None:
+        if self.tensor_parallel and (self.device_map is not None or self.device != "auto"):
+            where = f"device {self.device!r}" if self.device_map is None else f"device_map {self.device_map!r}"
+            raise BadInput(
+                f"tensor parallelism gives each process a device of its own, and not {where}; give one of them"
+            )
         if self.device_map is None:
             return
         if self.device != "auto":
@@ -71,7 +82,7 @@ class ModelSettings:
     @cached_property
     def identity(self) -> Identity:
         """The model by its files."""
-        return identify(self.model, dtype=self.dtype, device=self.device)
+        return identify(self.model, dtype=self.dtype, device=self.device, quantization=self.quantization)
 
     @cached_property
     def capture_id(self) -> str:
@@ -83,7 +94,26 @@ class ModelSettings:
         """The model, with its weights."""
         from repeng.models.load import load_model
 
-        return load_model(self.model, device=self.device, dtype=self.dtype, device_map=self.device_map)
+        return load_model(
+            self.model,
+            device=self.device,
+            dtype=self.dtype,
+            device_map=self.device_map,
+            tensor_parallel=self.tensor_parallel,
+            quantization=self.quantization,
+        )
+
+    def check(self) -> None:
+        """See that the model can be computed with here, before any weight is read.
+
+        Raises:
+            BadInput: its device is not here, or what its quantised weights need.
+        """
+        if self.device_map is None:
+            resolve_device(self.device)
+        source = find_model(self.model)
+        if (quantised := quantisation_of(source, self.quantization)) is not None:
+            check_quantisation(source, quantised, self.device_map)
 
 
 @dataclass(frozen=True)
@@ -134,6 +164,7 @@ class CachePlan:
         return {
             "capture_id": self.settings.capture_id,
             "dtype": self.settings.identity.dtype,
+            "quantization": self.settings.identity.quantization,
             "parts": self.n_parts,
             "parts_missing": len(self.missing),
             "texts_to_capture": self.n_texts,
@@ -196,7 +227,9 @@ class CachePlan:
         from repeng.models.outline import load_outline
 
         settings = self.settings
-        outline = load_outline(settings.model, dtype=settings.dtype, device=settings.device)
+        outline = load_outline(
+            settings.model, dtype=settings.dtype, device=settings.device, quantization=settings.quantization
+        )
         record = capture_record(settings.identity, storage_dtype=settings.storage_dtype, too_long=settings.too_long)
         return [
             size
@@ -248,15 +281,15 @@ def plan_cache(
         trial: load the model and time it on a few of the missing texts.
 
     Raises:
-        BadInput: something is missing, and the device is not here; or texts that the model's chat template is to
-            write, and it has none.
+        BadInput: something is missing, and the device is not here, or what quantised weights need; or texts that the
+            model's chat template is to write, and it has none.
     """
     jobs = _jobs(wanted, layers)
     n_layers = settings.identity.n_layers
     opened = Store(store)
     missing = [lack for job in jobs for lack in needed(settings.capture_id, n_layers, job.splits, job.request, opened)]
-    if missing and settings.device_map is None:
-        resolve_device(settings.device)
+    if missing:
+        settings.check()
     _check_template(settings.model, jobs, missing)
     of = {split_key(split): split for split in wanted}
     texts = {(lack.split, lack.key.stimulus) for lack in missing}

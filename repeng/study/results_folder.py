@@ -21,7 +21,7 @@ CAPABILITIES = "target_tuned_capability"
 PICTURES = "report-pictures"
 PAPER = "report-paper"
 FOLDERS = (PREDICTIONS, CAPABILITIES, PICTURES, PAPER)
-MAY_DIFFER = ("methods", "out", "store", "device", "device_map", "strict", "trust_store")
+MAY_DIFFER = ("methods", "out", "store", "device", "device_map", "tensor_parallel", "strict", "trust_store")
 """Settings that may be others when a study is run again in its folder: they change no figure, or add some."""
 
 

@@ -127,6 +127,9 @@ class Study:
             captured.
         too_long: what happens to a text longer than the model takes: `skip`, `refuse` or `cut`.
         device_map: how transformers spreads the captured model over devices, as `auto`; in place of `device`.
+        quantization: of the captured model's weights: `auto` (as they are stored), `none`, `int8` or `nf4`.
+        tensor_parallel: whether the processes that torchrun started hold the captured model together; in place of
+            `device`.
         drop_overlap: leave out of what is scored for a source the test examples whose prompt stands in its train split.
         benign: a distribution whose texts of label 0 set the thresholds of rare false positives for labelled texts; by
             default the source's own held-out ones do.
@@ -165,6 +168,8 @@ class Study:
     augment: Annotated[float, BeforeValidator(parse_share), Field(ge=0, lt=1)] = 0.0
     tune_preset: Text = "default"
     device_map: Text | None = None
+    quantization: Literal["auto", "none", "int8", "nf4"] = "auto"
+    tensor_parallel: bool = False
     drop_overlap: bool = False
     benign: Text = ""
     strict: bool = False

@@ -65,7 +65,6 @@ _ATTENTION: dict[str, Callable[[nn.Module], AbstractContextManager[None]]] = {
 }
 
 
-
 def attending(kind: str, model: nn.Module) -> AbstractContextManager[None]:
     """While a model reads the batches of a layout, by its `kind`; padded ones it reads as it always does.
 
