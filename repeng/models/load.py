@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
@@ -200,7 +200,7 @@ def load_model(
     *,
     device: str = "auto",
     dtype: str = "auto",
-    device_map: str | None = None,
+    device_map: str | Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
     tensor_parallel: bool = False,
     quantization: str = "auto",
@@ -221,7 +221,8 @@ def load_model(
         dtype: `float32`, `bfloat16`, `float16`, or `auto`: the weights' own (bfloat16 where that is float16, which
             overflows on massive activations), on a CPU float32 but for bfloat16 weights on a processor that computes
             in it.
-        device_map: as in transformers (`auto` spreads the model over all devices); takes the place of `device`.
+        device_map: as in transformers: `auto` spreads the model over all devices, a mapping says of each module's
+            name a device, `cpu` or `disk`; takes the place of `device`.
         trust_remote_code: whether to run code that comes with the model.
         tensor_parallel: share each layer out among the processes that torchrun started, by transformers' plan of the
             model; each on a GPU of its own, or all on CPUs. In place of `device` and `device_map`.
@@ -237,7 +238,7 @@ def load_model(
             the message says which.
     """
     device = resolve_device(device)
-    if device_map is not None and device_map not in DEVICE_MAPS:
+    if isinstance(device_map, str) and device_map not in DEVICE_MAPS:
         resolve_device(device_map)
     identity = identify(name, dtype=dtype, device=device if device_map is None else "auto", quantization=quantization)
     source = find_model(name)
@@ -284,7 +285,7 @@ def load_model(
     return loaded
 
 
-def _placement(device_map: str | None, together: Processes | None) -> dict[str, Any]:
+def _placement(device_map: str | Mapping[str, Any] | None, together: Processes | None) -> dict[str, Any]:
     """What `from_pretrained` is told of where weights go."""
     if together is not None:
         from transformers.distributed import DistributedConfig

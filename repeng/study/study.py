@@ -237,8 +237,8 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
         refuse(plan.cautions, BadInput)
     if plan.study.tensor_parallel and (tuned := [name for name in plan.asked if plan.kind_of(name) == "tuned"]):
         raise BadInput(
-            f"{' and '.join(tuned)}: a model that several processes hold together is not tuned; leave these methods out, "
-            "and ask for them in one process once the activations are captured"
+            f"{' and '.join(tuned)}: a model that several processes hold together is not tuned; leave these methods "
+            "out, and ask for them in one process once the activations are captured"
         )
     with written_alone(plan.study, note) as waited:
         if waited or joined(plan.study) != plan.study:
