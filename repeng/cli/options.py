@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -173,7 +174,7 @@ def reading(
     return None if given.says_nothing else given
 
 
-def only_follows(context: typer.Context, tensor_parallel: bool) -> bool:
+def only_follows(tensor_parallel: bool) -> bool:
     """Whether this process is one of several that hold a model together, and not the first; if so, until that ends.
 
     Raises:
@@ -196,7 +197,7 @@ def only_follows(context: typer.Context, tensor_parallel: bool) -> bool:
 
     together = processes()
     if together.leads:
-        context.call_on_close(together.dismiss)
+        atexit.register(together.dismiss)
         return False
     follow(together)
     return True

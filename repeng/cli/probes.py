@@ -295,16 +295,21 @@ def tune(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Tune a reward model on a source. A stopped run goes on from its last checkpoint; a finished one is reused."""
+    """Tune a reward model on a source. A stopped run goes on from its last checkpoint; a finished one is reused.
+
+    On several GPUs: accelerate launch --num-processes N -m repeng tune ...
+    """
     from repeng.benchmarks.loaded import load_source
     from repeng.methods.answers import evaluate_split
     from repeng.methods.base import refuse_texts
     from repeng.methods.weight_tuning import FittedTuning, tell
+    from repeng.models.launch import rank
     from repeng.models.source import find_model
     from repeng.results import figure_name
     from repeng.tuning.tuned_model import tune as tune_on
 
-    talk = Talk(json=json, quiet=quiet)
+    # Of processes that train together the first speaks.
+    talk = Talk(json=json, quiet=quiet or rank() > 0)
     meaning = o.reading(columns, positive, turn, group, chat)
     targets = o.several(target or [])
     source, distributions = load_source(data, source, targets, limit=limit, reading=meaning)
@@ -320,6 +325,8 @@ def tune(
         dtype=dtype,
         progress=tell(method, source, talk.note),
     )
+    if rank() > 0:
+        return
     fitted = FittedTuning(found, device)
     found_on = {name: evaluate_split(fitted, distributions[name].test) for name in targets}
     plain = {

@@ -18,7 +18,6 @@ MOST_FAILURES = 10
 
 
 def run(
-    context: typer.Context,
     study: Annotated[
         Path | None, typer.Argument(help="Study as TOML; flags beat it. [default: the embedded one]")
     ] = None,
@@ -187,7 +186,7 @@ def run(
         "trust_store": trust_store,
     }
     settings = Study.read(study, {key: value for key, value in given.items() if value is not None})
-    if o.only_follows(context, settings.tensor_parallel):
+    if o.only_follows(settings.tensor_parallel):
         return
     talk = Talk(json=json, quiet=quiet)
     plan = plan_study(settings, trial=dry_run)
@@ -213,7 +212,6 @@ def run(
 
 
 def cache(
-    context: typer.Context,
     model: o.Model = "mini",
     benchmark: o.BenchmarkName = None,
     data: o.Data = None,
@@ -283,7 +281,7 @@ def cache(
     from repeng.study.capture_plan import ModelSettings, cache_needs, plan_cache
     from repeng.study.cautions import benchmark_cautions, version_cautions
 
-    if o.only_follows(context, bool(tensor_parallel)):
+    if o.only_follows(bool(tensor_parallel)):
         return
     talk = Talk(json=json, quiet=quiet)
     limit_bytes = parse_bytes(max_bytes)

@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from repeng.errors import BadInput, RepengError, first_line
 from repeng.models.launch import LAUNCH, launched, rank
@@ -73,10 +74,12 @@ class Processes:
         rank: the number of this process; 0 leads.
         world: how many there are.
         control: the group in which the first tells the others what to run; on CPUs, so that no GPU waits in it.
+        store: torch's, where each process says that it failed.
     """
 
-    def __init__(self, rank: int, world: int, control: Any) -> None:
-        self.rank, self.world, self._control = rank, world, control
+    def __init__(self, rank: int, world: int, control: Any, store: Any) -> None:
+        self.rank, self.world, self._control, self._store = rank, world, control, store
+        self._failures = 0
         self._styles: dict[nn.Module, str] = {}
         self._widths: dict[nn.Module, tuple[int, int]] = {}
         self._seen: set[str] = set()
@@ -191,14 +194,20 @@ class Processes:
                 f"{who}: out of memory; take more processes, a smaller dtype, or --device-map auto, which goes on with "
                 "smaller batches"
             ) from error
-        kinds: list[Any] = [None] * self.world
-        try:
-            dist.monitored_barrier(self._control, timeout=TOGETHER)
-            dist.all_gather_object(kinds, type(error).__name__, group=self._control)
-        except RuntimeError:
-            kinds = []
-        if set(kinds) != {type(error).__name__}:
+        # Not by a collective: who did not fail is in another, or waits for the next order.
+        self._failures += 1
+        keys = [f"failure {self._failures} of {number}" for number in range(self.world)]
+        kinds: set[str] = set()
+        others_failed = False
+        with suppress(RuntimeError):
+            others_failed = any(self._store.check([key]) for key in keys)
+            self._store.set(keys[self.rank], type(error).__name__)
+            self._store.wait(keys, TOGETHER)
+            kinds = {self._store.get(key).decode() for key in keys}
+        if kinds != {type(error).__name__}:
             self._broken = True
+            if others_failed:
+                raise OutOfStep(f"{who} ended, since another failed; that one says why") from error
             raise OutOfStep(f"{who} failed alone: {type(error).__name__}: {first_line(error)}") from error
 
 
@@ -208,24 +217,33 @@ def processes() -> Processes:
 
     Raises:
         BadInput: nothing started several processes.
+        RepengError: this process has no GPU, where there are some.
     """
-    world = launched()
-    if world < 2:
+    if launched() < 2:
         raise BadInput(f"tensor parallelism needs several processes; start the command by {LAUNCH}")
-    number = rank()
     accelerator = torch.accelerator.current_accelerator()
     options: dict[str, Any] = {}
     if accelerator is not None and accelerator.type == "cuda":
-        local = int(os.environ.get("LOCAL_RANK", number))
+        local = int(os.environ.get("LOCAL_RANK", rank()))
         if local >= torch.cuda.device_count():
-            raise BadInput(
+            raise RepengError(
                 f"process {local} of this machine has no GPU: there are {torch.cuda.device_count()}; start as many "
                 "processes as there are GPUs"
             )
         torch.cuda.set_device(local)
         options["device_id"] = torch.device("cuda", local)
-    dist.init_process_group("nccl" if options else "gloo", rank=number, world_size=world, timeout=COLLECTIVE, **options)
-    return Processes(number, world, dist.new_group(backend="gloo", timeout=FOREVER))
+    store, number, world = next(rendezvous("env://"))
+    backend = "nccl" if options else "gloo"
+    dist.init_process_group(
+        backend,
+        store=dist.PrefixStore("group", store),
+        rank=number,
+        world_size=world,
+        timeout=COLLECTIVE,
+        **options,
+    )
+    control = dist.new_group(backend="gloo", timeout=FOREVER)
+    return Processes(number, world, control, dist.PrefixStore("failures", store))
 
 
 def gather(values: Float[Tensor, "*batch share"], width: int, world: int) -> Float[Tensor, "*batch width"]:

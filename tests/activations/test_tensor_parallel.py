@@ -171,7 +171,7 @@ def test_a_module_of_which_no_plan_speaks_is_compared_once(monkeypatch: pytest.M
             into.copy_(values)
 
     monkeypatch.setattr(parallel.dist, "all_gather", all_gather)
-    held, values = Processes(0, 2, None), torch.randn(2, 4)
+    held, values = Processes(0, 2, None, None), torch.randn(2, 4)
     others[:] = [values.clone()]
     for _ in range(2):
         assert torch.equal(held.whole(HookPoint(nn.ReLU(), "output", "blocks.0.same"), values), values)
