@@ -20,6 +20,7 @@ from repeng.activations.layouts.packed import TREES, as_batch, attending
 from repeng.activations.layouts.packing import pack
 from repeng.activations.layouts.selfcheck import Check
 from repeng.activations.layouts.tree_attention import compact_mask
+from repeng.activations.store.files import ActivationKey, MissingActivations, split_key
 from repeng.activations.store.request import capture_record
 from repeng.activations.store.store import Store
 from repeng.cli.show import store_listing
@@ -163,13 +164,16 @@ def test_a_model_is_captured_with_weights_that_are_quantised_while_they_are_load
     lm = settings.load()
     kind = type(lm.hook_point("hook_z", 0).module).__name__
     assert kind == {"int8": "Linear8bitLt", "nf4": "Linear4bit"}[quantization]
-    done = capture(lm, [made_up(8)], request, store, storage_dtype="float32")
+    split = made_up(8)
+    done = capture(lm, [split], request, store, storage_dtype="float32")
     assert done.capture_id != ModelSettings(str(folder), device="cpu", dtype="float32").capture_id
     record = store.capture(done.capture_id).record
     assert record.model.quantization == f"bitsandbytes {quantization}"
     assert record.model.quantizer == f"bitsandbytes {record.versions['bitsandbytes']}"
     plain, _ = store_listing(tmp_path / "store")
     assert {row["quantization"] for row in plain} == {f"bitsandbytes {quantization}"}
+    lacking = MissingActivations(split_key(split), ActivationKey("plain", "resid_post", "response_mean"), (0,))
+    assert f"--quantization {quantization}" in store.capture(done.capture_id).way_out([lacking])
     # In 8 bits a value depends on what else is in its batch: packed rows are no further off than plain batches.
     assert (done.method, caplog.records) == ("packed", [])
     # A layout that is wrong is found out all the same.
