@@ -19,7 +19,7 @@ from repeng.models.architectures import dissect
 from repeng.models.fingerprint import Identity, identify, resolve_device
 from repeng.models.parallel import CheckLogits, Load, Processes, check_plan, processes
 from repeng.models.pretrained import REFUSALS, read_model, read_outline, read_tokenizer
-from repeng.models.quantised import check_quantisation, quantisation_of
+from repeng.models.quantised import ON_LOADING, check_quantisation, quantisation_of
 from repeng.models.sites import HookPoint, Sites
 from repeng.models.source import find_model
 from repeng.models.token_width import FewestTokens
@@ -251,6 +251,11 @@ def load_model(
     options = {"dtype": dtype, "trust_remote_code": trust_remote_code, "quantization": quantization}
     placement = _placement(device_map, together)
     if quantised is not None:
+        if together is not None and quantization in ON_LOADING:
+            raise BadInput(
+                f"quantization {quantization!r} and tensor parallelism do not go together; take a checkpoint that is "
+                "quantised already, or --device-map auto in one process"
+            )
         # Its layers are made where they are to stay.
         placement = placement or {"device_map": {"": torch.device(device)}}
         check_quantisation(source, quantised, placement.get("device_map"))
