@@ -38,6 +38,7 @@ MAY_IMPORT = {
         *("metrics", "results"),
     },
     "report": {"study", "distributions", "metrics", "results"},
+    "__main__": {"cli"},
     "cli": {
         *("report", "study", "methods", "benchmarks", "activations", "probes", "tuning", "models", "distributions"),
         *("metrics", "results"),

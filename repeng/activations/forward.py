@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repeng.activations.layouts.batch import Batch, Chunk, Layout, Run, TextRequest
+from repeng.activations.layouts.batch import Batch, Chunk, Layout, Pass, Run, TextRequest
 from repeng.errors import BadInput
 from repeng.models.load import LanguageModel
 from repeng.models.onednn import using_fast_linear
@@ -55,7 +56,9 @@ def run(lm: LanguageModel, plan: Run, layout: Layout) -> Iterator[Chunk]:
     # A layout may have changed the model's attention for as long as it is iterated.
     with closing(layout(lm, plan.texts, plan.batch_tokens)) as batches, using_fast_linear(lm.model):
         for batch in batches:
-            before, receive = receive, _send(lm, batch, plan.texts, points, plan.storage_dtype)
+            before = receive
+            with lm.by_all(partial(Pass.of, layout, batch, plan)):
+                receive = _send(lm, batch, plan.texts, points, plan.storage_dtype)
             if before is not None:
                 yield before()
         if receive is not None:
@@ -98,9 +101,9 @@ def _send(
     def keep(hook: Hook, value: Tensor) -> None:
         point = points[hook]
         cells = _by_cell(value, batch.input_ids.shape, hook)
-        vectors[hook] = leaving(_stored(single_cells.take(cells), point, storage_dtype))
+        vectors[hook] = leaving(_stored(lm.whole(point, single_cells.take(cells)), point, storage_dtype))
         if spans:
-            means[hook] = leaving(_stored(span_cells.mean(cells), point, storage_dtype))
+            means[hook] = leaving(_stored(lm.whole(point, span_cells.mean(cells)), point, storage_dtype))
 
     scores = torch.zeros(0, dtype=torch.float64)
     which = slots = np.zeros(0, dtype=np.int64)

@@ -12,7 +12,8 @@ import typer
 
 from repeng.cli import data, look, plot, probes, studies
 from repeng.cli.doctor import doctor
-from repeng.errors import RepengError, sentence
+from repeng.errors import BadInput, RepengError, sentence
+from repeng.models.launch import rank
 from repeng.version import __version__
 
 PLAIN: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None}
@@ -86,7 +87,9 @@ def main() -> None:
     except RepengError as error:
         if debug:
             raise
-        typer.echo(f"error: {error}", err=True)
+        # Processes that were started together were all given the same: what is wrong with it the first one says.
+        if not (rank() and isinstance(error, BadInput)):
+            typer.echo(f"error: {error}", err=True)
         raise SystemExit(error.exit_code) from None
     except Exception as error:
         if debug:

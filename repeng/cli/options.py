@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -126,6 +127,22 @@ WorkerGpus = Annotated[
         "--worker-gpus", min=1, help="GPUs of one worker of the cluster, with --device-map auto. [default: 1]"
     ),
 ]
+Quantization = Annotated[
+    str | None,
+    typer.Option(
+        "--quantization",
+        help="Of the captured model's weights: auto (as the checkpoint holds them), int8 or nf4 (quantised by "
+        "bitsandbytes while they are loaded), none (quantised ones are unpacked). [default: auto]",
+    ),
+]
+TensorParallel = Annotated[
+    bool | None,
+    typer.Option(
+        "--tensor-parallel",
+        help="Share each layer of the captured model out among the processes of torchrun --nproc-per-node N -m repeng "
+        "..., a GPU each.",
+    ),
+]
 Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16, to compute and to store in.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Every random choice follows from it.")]
 THESE_LAYERS = "3, 4-8 or 3,10-12"
@@ -169,6 +186,35 @@ def reading(
 
     given = Reading.parse(columns, positive=positive, turn=turn, group=group, chat=chat)
     return None if given.says_nothing else given
+
+
+def only_follows(tensor_parallel: bool) -> bool:
+    """Whether this process is one of several that hold a model together, and not the first; if so, until that ends.
+
+    Raises:
+        BadInput: nothing started several processes; or something did, and nothing was said of tensor parallelism.
+    """
+    from repeng.errors import BadInput
+    from repeng.models.launch import LAUNCH, launched
+
+    if not tensor_parallel:
+        if (number := launched()) > 1:
+            raise BadInput(
+                f"{number} processes were started together, which would all do the same; add --tensor-parallel, or "
+                "start one"
+            )
+        return False
+    if launched() < 2:
+        raise BadInput(f"--tensor-parallel needs several processes; start them by {LAUNCH}")
+    from repeng.activations.following import follow
+    from repeng.models.parallel import processes
+
+    together = processes()
+    if together.leads:
+        atexit.register(together.dismiss)
+        return False
+    follow(together)
+    return True
 
 
 def store(place: Path | None, option: Path | None) -> Path:

@@ -296,16 +296,21 @@ def tune(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Tune a reward model on a source. A stopped run goes on from its last checkpoint; a finished one is reused."""
+    """Tune a reward model on a source. A stopped run goes on from its last checkpoint; a finished one is reused.
+
+    On several GPUs: accelerate launch --num-processes N -m repeng tune ...
+    """
     from functools import partial
 
     from repeng.benchmarks.loaded import load_source
     from repeng.methods.base import refuse_texts
     from repeng.methods.weight_tuning import tell, tune_and_score
+    from repeng.models.launch import rank
     from repeng.models.source import find_model
     from repeng.results import figure_name
 
-    talk = Talk(json=json, quiet=quiet)
+    # Of processes that train together the first speaks.
+    talk = Talk(json=json, quiet=quiet or rank() > 0)
     meaning = o.reading(columns, positive, turn, group, chat)
     targets = o.several(target or [])
     source, distributions = load_source(data, source, targets, limit=limit, reading=meaning)
@@ -329,6 +334,8 @@ def tune(
         from repeng.study.cluster_tuning import call_on_worker
 
         found, found_on = call_on_worker(ModelSettings(model, device, dtype, cluster=cluster), tuning)
+    if rank() > 0:
+        return
     plain = {
         "path": found.path,
         "held_out_accuracy": found.held_out_accuracy,

@@ -250,7 +250,8 @@ def store_listing(store: Path) -> tuple[list[dict[str, Any]], WideTable]:
     for capture in Store(store).captures():
         contents = capture.contents()
         total = sum(activations.n_bytes for held in contents.values() for activations in held)
-        rows.append((f"{capture.id}  {total / 1e6:.1f} MB in all",))
+        quantization = capture.record.model.quantization
+        rows.append((f"{capture.id}  {total / 1e6:.1f} MB in all" + (quantization and f"  {quantization}"),))
         for key, held in contents.items():
             size = sum(activations.n_bytes for activations in held)
             names = sorted(str(activations.key) for activations in held)
@@ -261,6 +262,7 @@ def store_listing(store: Path) -> tuple[list[dict[str, Any]], WideTable]:
                 {
                     "capture": capture.id,
                     "model": capture.model,
+                    "quantization": quantization,
                     "split": list(key),
                     "responses": responses,
                     "sources": sources,

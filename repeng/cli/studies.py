@@ -102,6 +102,8 @@ def run(
     device_map: o.DeviceMap = None,
     cluster: o.Cluster = None,
     worker_gpus: o.WorkerGpus = None,
+    tensor_parallel: o.TensorParallel = None,
+    quantization: o.Quantization = None,
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="auto, float32, bfloat16, float16. [default: auto]")
     ] = None,
@@ -177,6 +179,8 @@ def run(
         "device_map": device_map,
         "cluster": cluster,
         "worker_gpus": worker_gpus,
+        "tensor_parallel": tensor_parallel,
+        "quantization": quantization,
         "dtype": dtype,
         "too_long": too_long,
         "tune_preset": tune_preset,
@@ -186,6 +190,8 @@ def run(
         "trust_store": trust_store,
     }
     settings = Study.read(study, {key: value for key, value in given.items() if value is not None})
+    if o.only_follows(settings.tensor_parallel):
+        return
     talk = Talk(json=json, quiet=quiet)
     plan = plan_study(settings, trial=dry_run)
     lines = plan_lines(plan)
@@ -258,6 +264,8 @@ def cache(
             "theirs in the same store; the last to end makes it whole.",
         ),
     ] = None,
+    tensor_parallel: o.TensorParallel = None,
+    quantization: o.Quantization = None,
     dtype: o.Dtype = "auto",
     too_long: o.TooLong = "skip",
     max_bytes: Annotated[
@@ -288,6 +296,8 @@ def cache(
     from repeng.study.capture_plan import ModelSettings, cache_needs, plan_cache
     from repeng.study.cautions import benchmark_cautions, version_cautions
 
+    if o.only_follows(bool(tensor_parallel)):
+        return
     talk = Talk(json=json, quiet=quiet)
     limit_bytes = parse_bytes(max_bytes)
     chosen = None if layers == "all" else parse_layers(layers)
@@ -309,7 +319,17 @@ def cache(
     share = None if shard is None else Share.parse(shard)
     if share is not None and cluster is not None:
         raise BadInput("--shard is for jobs without a coordinator, and --cluster has one; give only one")
-    settings = ModelSettings(model, device, dtype, too_long, device_map, cluster, worker_gpus or 1)
+    settings = ModelSettings(
+        model,
+        device,
+        dtype,
+        too_long,
+        device_map,
+        quantization or "auto",
+        tensor_parallel=bool(tensor_parallel),
+        cluster=cluster,
+        worker_gpus=worker_gpus or 1,
+    )
     plan = plan_cache(settings, store, dict.fromkeys(splits, needs), layers=chosen)
     for line in (cache_line(plan), *chat_form_lines(plan)):
         talk.note(line)

@@ -20,6 +20,7 @@ from typing import Any
 
 from repeng.errors import BadInput, UnknownName
 from repeng.models.gguf import SIZES
+from repeng.models.quantised import FLOAT16, quantisation_of
 from repeng.models.source import Source, find_model, json_object
 
 BLOCK = 64 << 20
@@ -77,6 +78,10 @@ class Identity:
         max_length: the longest text in tokens that the model takes; None where it names no limit.
         other_files: hash of all that else lies in a folder and its sub-folders, such as a LoRA adapter or further chat
             templates; empty where there is nothing, and for a model of the hub, where the commit stands for it.
+        quantization: method, kind and bits of quantised weights (`bitsandbytes nf4`); empty where they are not, and of
+            a GGUF file.
+        quantizer: what changed the weights while they were loaded: the library that quantised them, with its version,
+            or `unpacked`; empty where they are computed with as they are stored.
     """
 
     model: str
@@ -89,6 +94,8 @@ class Identity:
     d_model: int
     max_length: int | None
     other_files: str = ""
+    quantization: str = ""
+    quantizer: str = ""
 
     @property
     def is_gguf(self) -> bool:
@@ -155,32 +162,41 @@ def resolve_dtype(dtype: str, device: str, stored: str | None) -> str:
     return dtype
 
 
-def identify(name: str, *, dtype: str = "auto", device: str = "auto") -> Identity:
+def identify(name: str, *, dtype: str = "auto", device: str = "auto", quantization: str = "auto") -> Identity:
     """What determines a model's numbers, without loading its weights.
 
     Args:
         name: hub id, folder, GGUF file, or a known name; see `find_model`.
         dtype: to compute in; see `resolve_dtype`.
         device: only says what a dtype of `auto` means.
+        quantization: of the weights; see `quantisation_of`.
 
     Raises:
-        BadInput: no such model, or a folder without safetensors.
+        BadInput: no such model, a folder without safetensors, or one that cannot be quantised so.
     """
     source = find_model(name)
     inner = source.config.get("text_config")
     config = {**source.config, **(inner if isinstance(inner, dict) else {})}
     weights, tokenizer, other_files = _content(source)
+    stored = config.get("dtype") or config.get("torch_dtype")
+    quantised = quantisation_of(source, quantization)
+    resolved = resolve_dtype(dtype, device, stored)
+    # Where the method's kernels compute in float16, what it was quantised in is kept.
+    if quantised is not None and quantised.method in FLOAT16 and dtype == "auto" and resolved == "bfloat16":
+        resolved = stored or resolved
     return Identity(
         model=name,
         slug=slug(name),
         weights=weights,
         config=short_hash({key: value for key, value in source.config.items() if key not in VOLATILE}),
         tokenizer=tokenizer,
-        dtype=resolve_dtype(dtype, device, config.get("dtype") or config.get("torch_dtype")),
+        dtype=resolved,
         n_layers=_size(source, config, ("num_hidden_layers", "n_layer", "n_layers", "num_layers")),
         d_model=_size(source, config, ("hidden_size", "n_embd", "d_model", "dim")),
         max_length=max_length(config, None if source.gguf else Path(source.path)),
         other_files=other_files,
+        quantization="" if quantised is None else quantised.name,
+        quantizer="" if quantised is None else quantised.quantizer,
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +17,9 @@ from transformers import AutoModelForCausalLM
 from repeng.errors import BadInput, RepengError, first_line
 from repeng.models.architectures import dissect
 from repeng.models.fingerprint import Identity, identify, resolve_device
-from repeng.models.pretrained import REFUSALS, read_model, read_tokenizer
+from repeng.models.parallel import CheckLogits, Load, Processes, check_plan, processes
+from repeng.models.pretrained import REFUSALS, read_model, read_outline, read_tokenizer
+from repeng.models.quantised import ON_LOADING, check_quantisation, quantisation_of
 from repeng.models.sites import HookPoint, Sites
 from repeng.models.source import find_model
 from repeng.models.token_width import FewestTokens
@@ -46,10 +50,13 @@ class LanguageModel:
         blocks: its blocks.
         final_norm: the norm after the last block; None where there is none.
         unembed: the module from the last hidden state to logits.
+        processes: those that hold the model together; None where one holds it all.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, identity: Identity) -> None:
-        self.model, self.tokenizer, self.identity = model, tokenizer, identity
+    def __init__(
+        self, model: nn.Module, tokenizer: Any, identity: Identity, processes: Processes | None = None
+    ) -> None:
+        self.model, self.tokenizer, self.identity, self.processes = model, tokenizer, identity, processes
         self.name = identity.model
         self._anatomy = dissect(model)
         self._sites = Sites(self._anatomy)
@@ -154,13 +161,29 @@ class LanguageModel:
             pieces.append(logits.log_softmax(1).gather(1, chosen[:, None])[:, 0])
         return torch.cat(pieces) if pieces else torch.zeros(0)
 
-    @torch.inference_mode()
+    def by_all(self, order: Callable[[], Any]) -> AbstractContextManager[None]:
+        """While something is done with the model's weights: every process that holds some of them does it too.
+
+        Args:
+            order: gives what the others are told.
+        """
+        return nullcontext() if self.processes is None else self.processes.leading(order())
+
+    def whole(self, point: HookPoint, values: Float[Tensor, "*batch share"]) -> Float[Tensor, "*batch feature"]:
+        """What a hook saw, with the features that other processes hold."""
+        return values if self.processes is None else self.processes.whole(point, values)
+
     def check_logits(self) -> None:
         """See that `logits` gives what the model's own forward gives.
 
         Raises:
             RepengError: it does not: this architecture does more to its logits than is known here.
         """
+        with self.by_all(CheckLogits):
+            self._check_logits()
+
+    @torch.inference_mode()
+    def _check_logits(self) -> None:
         ids = torch.arange(5, device=self.device)[None] % int(self.config.vocab_size)
         own = self.model(input_ids=ids, use_cache=False).logits[0].float()
         ours = self.logits(self.base(input_ids=ids, use_cache=False)[0][0]).to(own.device)
@@ -177,8 +200,10 @@ def load_model(
     *,
     device: str = "auto",
     dtype: str = "auto",
-    device_map: str | None = None,
+    device_map: str | Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
+    tensor_parallel: bool = False,
+    quantization: str = "auto",
 ) -> LanguageModel:
     """Load a causal language model and its tokenizer, from the hub, a folder, a GGUF file, or this package.
 
@@ -196,39 +221,79 @@ def load_model(
         dtype: `float32`, `bfloat16`, `float16`, or `auto`: the weights' own (bfloat16 where that is float16, which
             overflows on massive activations), on a CPU float32 but for bfloat16 weights on a processor that computes
             in it.
-        device_map: as in transformers (`auto` spreads the model over all devices); takes the place of `device`.
+        device_map: as in transformers: `auto` spreads the model over all devices, a mapping says of each module's
+            name a device, `cpu` or `disk`; takes the place of `device`.
         trust_remote_code: whether to run code that comes with the model.
+        tensor_parallel: share each layer out among the processes that torchrun started, by transformers' plan of the
+            model; each on a GPU of its own, or all on CPUs. In place of `device` and `device_map`.
+        quantization: `int8` or `nf4`: the weights are quantised while they are loaded, by bitsandbytes; `auto`: they
+            are as the checkpoint holds them; `none`: quantised ones are unpacked to `dtype`, where transformers can.
 
     Returns:
         The model in eval mode with its tokenizer. Its `identity` is what the id of its captures follows from.
 
     Raises:
-        BadInput: no such model, one that is no causal language model, one without safetensors, or one of an unknown
-            architecture; the message says which.
+        BadInput: no such model, one that is no causal language model, one without safetensors, one of an unknown
+            architecture, one whose quantised weights cannot be computed with here, or one that cannot be shared out;
+            the message says which.
     """
     device = resolve_device(device)
-    if device_map is not None and device_map not in DEVICE_MAPS:
+    if isinstance(device_map, str) and device_map not in DEVICE_MAPS:
         resolve_device(device_map)
-    identity = identify(name, dtype=dtype, device=device if device_map is None else "auto")
+    identity = identify(name, dtype=dtype, device=device if device_map is None else "auto", quantization=quantization)
     source = find_model(name)
-    placement: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
-    try:
-        tokenizer = read_tokenizer(source, trust_remote_code=trust_remote_code)
-        with LOADING:
-            model = read_model(
-                AutoModelForCausalLM,
-                source,
-                dtype=getattr(torch, identity.dtype),
-                trust_remote_code=trust_remote_code,
-                **placement,
+    quantised = quantisation_of(source, quantization)
+    together = processes() if tensor_parallel else None
+    if together is not None:
+        if source.gguf is not None:
+            raise BadInput(f"{name} is a GGUF file, which one process unpacks; spread it by --device-map auto")
+        check_plan(read_outline(AutoModelForCausalLM, source, trust_remote_code=trust_remote_code), together.world)
+    options = {"dtype": dtype, "trust_remote_code": trust_remote_code, "quantization": quantization}
+    placement = _placement(device_map, together)
+    if quantised is not None:
+        if together is not None and quantization in ON_LOADING:
+            raise BadInput(
+                f"quantization {quantization!r} and tensor parallelism do not go together; take a checkpoint that is "
+                "quantised already, or --device-map auto in one process"
             )
-    except REFUSALS as error:
-        raise BadInput(f"cannot load {name!r} as a causal language model: {first_line(error)}") from error
-    if device_map is None:
+        # Its layers are made where they are to stay.
+        placement = placement or {"device_map": {"": torch.device(device)}}
+        check_quantisation(source, quantised, placement.get("device_map"))
+        placement |= quantised.options(getattr(torch, identity.dtype))
+    with nullcontext() if together is None else together.leading(Load(name, options)):
+        try:
+            tokenizer = read_tokenizer(source, trust_remote_code=trust_remote_code)
+            with LOADING:
+                model = read_model(
+                    AutoModelForCausalLM,
+                    source,
+                    dtype=getattr(torch, identity.dtype),
+                    trust_remote_code=trust_remote_code,
+                    **placement,
+                )
+        except REFUSALS as error:
+            raise BadInput(f"cannot load {name!r} as a causal language model: {first_line(error)}") from error
+    if not placement:
         model = model.to(device)
+    if quantised is not None and model.dtype != getattr(torch, identity.dtype):
+        dtype = str(model.dtype).removeprefix("torch.")
+        raise BadInput(
+            f"{name} ({quantised.name}) computes in {dtype} here; take that dtype in place of {identity.dtype}"
+        )
     model.eval().requires_grad_(False)
-    loaded = LanguageModel(model, tokenizer, identity)
+    loaded = LanguageModel(model, tokenizer, identity, together)
+    if together is not None:
+        together.own(model)
     if loaded.n_layers != identity.n_layers:
         raise BadInput(f"{name}: its config.json says {identity.n_layers} layers, it has {loaded.n_layers}")
     log.info("loaded %s: %s layers, %s on %s", name, loaded.n_layers, identity.dtype, loaded.device)
     return loaded
+
+
+def _placement(device_map: str | Mapping[str, Any] | None, together: Processes | None) -> dict[str, Any]:
+    """What `from_pretrained` is told of where weights go."""
+    if together is not None:
+        from transformers.distributed import DistributedConfig
+
+        return {"distributed_config": DistributedConfig(tp_size=together.world, tp_plan="auto")}
+    return {} if device_map is None else {"device_map": device_map}

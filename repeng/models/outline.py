@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from repeng.errors import BadInput, first_line
 from repeng.models.fingerprint import identify
 from repeng.models.load import LanguageModel
-from repeng.models.pretrained import REFUSALS, pretrained_arguments, read_tokenizer
+from repeng.models.pretrained import REFUSALS, read_outline, read_tokenizer
 from repeng.models.source import find_model
 
 
-def load_outline(name: str, *, dtype: str = "auto", device: str = "auto") -> LanguageModel:
+def load_outline(name: str, *, dtype: str = "auto", device: str = "auto", quantization: str = "auto") -> LanguageModel:
     """A model whose modules stand on torch's meta device, with its tokenizer. No weights are read; it cannot be run.
 
     Args:
         name: as of `load_model`.
         dtype: as of `load_model`.
         device: as of `load_model`, for the dtype that `auto` means.
+        quantization: as of `load_model`, for the identity.
 
     Raises:
         BadInput: no such model, or one that is no causal language model.
     """
-    identity = identify(name, dtype=dtype, device=device)
+    identity = identify(name, dtype=dtype, device=device, quantization=quantization)
     source = find_model(name)
     try:
-        tokenizer = read_tokenizer(source)
-        with pretrained_arguments(source) as (path, options):
-            config = AutoConfig.from_pretrained(path, **options)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+        tokenizer, model = read_tokenizer(source), read_outline(AutoModelForCausalLM, source)
     except REFUSALS as error:
         raise BadInput(f"cannot read {name!r} as a causal language model: {first_line(error)}") from error
-    return LanguageModel(model.eval(), tokenizer, identity)
+    return LanguageModel(model, tokenizer, identity)

@@ -137,6 +137,23 @@ def read_model(auto_class: Any, source: Source, *, num_labels: int | None = None
     return model
 
 
+def read_outline(auto_class: Any, source: Source, **options: Any) -> Any:
+    """A model of a source with its modules on torch's meta device: no weights are read, and it cannot be run.
+
+    Args:
+        auto_class: such as `AutoModelForCausalLM`.
+        source: where the model's files are.
+        options: `trust_remote_code`.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    with pretrained_arguments(source) as (path, own):
+        config = AutoConfig.from_pretrained(path, **own, **options)
+    with torch.device("meta"):
+        return auto_class.from_config(config, **options).eval()
+
+
 def _missing(keys: Iterable[str], model: Any) -> list[str]:
     """Those of the weights that a file lacks that are no new head's."""
     return sorted(key for key in keys if key.startswith(f"{model.base_model_prefix}."))

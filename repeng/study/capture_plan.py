@@ -27,6 +27,7 @@ from repeng.distributions.stimuli import CHAT, Stimulus
 from repeng.errors import BadInput
 from repeng.methods.base import RequiredActivations
 from repeng.models.fingerprint import Identity, identify, resolve_device
+from repeng.models.quantised import check_quantisation, quantisation_of
 from repeng.models.sites import named_site
 from repeng.models.source import EMBEDDED, find_model
 from repeng.progress import ProgressBar
@@ -50,12 +51,15 @@ class ModelSettings:
     Attributes:
         device: of a cluster's workers, where there is one.
         device_map: how transformers spreads the weights over devices; in place of `device`.
+        quantization: `auto` (as the checkpoint holds the weights), `none`, `int8` or `nf4`; see `load_model`.
+        tensor_parallel: whether the processes that torchrun started hold the model together; in place of `device`.
         cluster: address of the Ray cluster whose workers capture; None for this process alone.
         worker_gpus: GPUs of one worker of the cluster.
 
     Raises:
-        BadInput: a device map and a device, or without accelerate, which it needs; a wrong address, or without Ray;
-            several GPUs a worker, and no device map to spread the model over them.
+        BadInput: two of device, device map and tensor parallelism; a device map without accelerate, which it needs; a
+            wrong address, or without Ray; several GPUs a worker, and no device map to spread the model over them; a
+            cluster, and tensor parallelism, which has processes of its own.
     """
 
     model: str
@@ -63,16 +67,28 @@ class ModelSettings:
     dtype: str = "auto"
     too_long: str = "skip"
     device_map: str | None = None
+    quantization: str = "auto"
+    tensor_parallel: bool = False
     cluster: str | None = None
     worker_gpus: int = 1
 
     def __post_init__(self) -> None:
         if self.cluster is not None:
             check_address(self.cluster)
+            if self.tensor_parallel:
+                raise BadInput(
+                    "--cluster and --tensor-parallel both say who computes; on a cluster spread a model over several "
+                    "GPUs with --worker-gpus N --device-map auto"
+                )
         if self.worker_gpus > 1 and self.device_map is None:
             raise BadInput(
                 f"worker_gpus is {self.worker_gpus}, and the model would use one of them; spread it with "
                 "--device-map auto"
+            )
+        if self.tensor_parallel and (self.device_map is not None or self.device != "auto"):
+            where = f"device {self.device!r}" if self.device_map is None else f"device_map {self.device_map!r}"
+            raise BadInput(
+                f"tensor parallelism gives each process a device of its own, and not {where}; give one of them"
             )
         if self.device_map is None:
             return
@@ -89,7 +105,7 @@ class ModelSettings:
     @cached_property
     def identity(self) -> Identity:
         """The model by its files."""
-        return identify(self.model, dtype=self.dtype, device=self.computing_device)
+        return identify(self.model, dtype=self.dtype, device=self.computing_device, quantization=self.quantization)
 
     @cached_property
     def computing_device(self) -> str:
@@ -108,18 +124,26 @@ class ModelSettings:
         """The model, with its weights."""
         from repeng.models.load import load_model
 
-        return load_model(self.model, device=self.computing_device, dtype=self.dtype, device_map=self.device_map)
+        return load_model(
+            self.model,
+            device=self.computing_device,
+            dtype=self.dtype,
+            device_map=self.device_map,
+            tensor_parallel=self.tensor_parallel,
+            quantization=self.quantization,
+        )
 
     def outline(self) -> LanguageModel:
         """The model without its weights."""
         from repeng.models.outline import load_outline
 
-        return load_outline(self.model, dtype=self.dtype, device=self.computing_device)
+        return load_outline(self.model, dtype=self.dtype, device=self.computing_device, quantization=self.quantization)
 
     def elsewhere(self) -> ModelSettings:
         """The same model for a process on another machine, by a name that finds it from any working directory."""
         model = self.model if self.model in EMBEDDED else find_model(self.model).place
-        return replace(self, model=model, cluster=None, device=self.computing_device, worker_gpus=1)
+        device = self.computing_device if self.device_map is None else "auto"
+        return replace(self, model=model, cluster=None, device=device, worker_gpus=1)
 
     def load_as(self, identity: Identity) -> LanguageModel:
         """The model, with its weights, called as the user called it where `elsewhere` was asked for."""
@@ -138,6 +162,21 @@ class ModelSettings:
         outline = self.outline()
         weights = sum(parameter.numel() for parameter in outline.model.parameters()) * outline.dtype.itemsize
         return cluster.needs(gpus=self.worker_gpus, memory=copies * weights)
+
+    def check(self) -> None:
+        """See that the model can be computed with here, before any weight is read.
+
+        Raises:
+            BadInput: its device is not here, or what its quantised weights need. A cluster's workers see for
+                themselves.
+        """
+        if self.cluster is not None:
+            return
+        if self.device_map is None:
+            resolve_device(self.device)
+        source = find_model(self.model)
+        if (quantised := quantisation_of(source, self.quantization)) is not None:
+            check_quantisation(source, quantised, self.device_map)
 
 
 @dataclass(frozen=True)
@@ -188,6 +227,7 @@ class CachePlan:
         return {
             "capture_id": self.settings.capture_id,
             "dtype": self.settings.identity.dtype,
+            "quantization": self.settings.identity.quantization,
             "parts": self.n_parts,
             "parts_missing": len(self.missing),
             "texts_to_capture": self.n_texts,
@@ -360,15 +400,15 @@ def plan_cache(
         trial: load the model and time it on a few of the missing texts.
 
     Raises:
-        BadInput: something is missing, and the device is not here; or texts that the model's chat template is to
-            write, and it has none.
+        BadInput: something is missing, and the device is not here, or what quantised weights need; or texts that the
+            model's chat template is to write, and it has none.
     """
     jobs = _jobs(wanted, layers)
     n_layers = settings.identity.n_layers
     opened = Store(store)
     missing = [lack for job in jobs for lack in needed(settings.capture_id, n_layers, job.splits, job.request, opened)]
-    if missing and settings.device_map is None and settings.cluster is None:
-        resolve_device(settings.device)
+    if missing:
+        settings.check()
     _check_template(settings.model, jobs, missing)
     of = {split_key(split): split for split in wanted}
     texts = {(lack.split, lack.key.stimulus) for lack in missing}

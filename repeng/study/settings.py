@@ -93,7 +93,7 @@ def _named(method: Any) -> Any:
     return with_parameters(method["name"], {key: value for key, value in method.items() if key != "name"})
 
 
-WHERE = ("cluster", "worker_gpus")
+WHERE = ("cluster", "worker_gpus", "tensor_parallel")
 """Settings that say where a study is computed, and nothing of it."""
 
 
@@ -134,6 +134,9 @@ class Study:
         cluster: address of the Ray cluster that computes: `auto`, `local:4`, `ray://HOST:10001`; None: this process. A
             results folder does not note it, since it changes no figure.
         worker_gpus: GPUs of one worker of the cluster, over which `device_map` spreads the model; not noted either.
+        quantization: of the captured model's weights: `auto` (as they are stored), `none`, `int8` or `nf4`.
+        tensor_parallel: whether the processes that torchrun started hold the captured model together; in place of
+            `device`.
         drop_overlap: leave out of what is scored for a source the test examples whose prompt stands in its train split.
         benign: a distribution whose texts of label 0 set the thresholds of rare false positives for labelled texts; by
             default the source's own held-out ones do.
@@ -174,6 +177,8 @@ class Study:
     device_map: Text | None = None
     cluster: Text | None = None
     worker_gpus: Annotated[int, Field(ge=1)] = 1
+    quantization: Literal["auto", "none", "int8", "nf4"] = "auto"
+    tensor_parallel: bool = False
     drop_overlap: bool = False
     benign: Text = ""
     strict: bool = False

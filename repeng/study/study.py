@@ -172,7 +172,15 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
         raise BadInput(f"{study.data}: no distribution has a train split, so there is nothing to fit on")
     benign = benign_split(world, study.benign) if study.benign else None
     settings = ModelSettings(
-        study.model, study.device, study.dtype, study.too_long, study.device_map, study.cluster, study.worker_gpus
+        study.model,
+        study.device,
+        study.dtype,
+        study.too_long,
+        study.device_map,
+        study.quantization,
+        study.tensor_parallel,
+        study.cluster,
+        study.worker_gpus,
     )
     n_layers = settings.identity.n_layers
     check_layers(study.layers, n_layers, study.model)
@@ -226,11 +234,16 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
     A failed method costs its own rows alone; what failed is in the result. One run at a time writes a results folder.
 
     Raises:
-        BadInput: the study is strict, and there are cautions before it begins; the results folder holds another study,
-            or a run of one writes there.
+        BadInput: the study is strict, and there are cautions before it begins; it tunes under tensor parallelism; the
+            results folder holds another study, or a run of one writes there.
     """
     if plan.study.strict:
         refuse(plan.cautions, BadInput)
+    if plan.study.tensor_parallel and (tuned := [name for name in plan.asked if plan.kind_of(name) == "tuned"]):
+        raise BadInput(
+            f"{' and '.join(tuned)}: a model that several processes hold together is not tuned; leave these methods "
+            "out, and ask for them in one process once the activations are captured"
+        )
     with written_alone(plan.study, note) as waited:
         if waited or joined(plan.study) != plan.study:
             plan = plan_study(plan.study)

@@ -88,6 +88,10 @@ class PairTrainer(Trainer):
         Raises:
             NonFinite: the loss is infinite or not a number.
         """
+        if self.is_world_process_zero():
+            # Removes what was cut off, before the others look.
+            newest_state(self.folder)
+        self.accelerator.wait_for_everyone()
         self.state = newest_state(self.folder)
         self.resumed_from = self.state.global_step or None
         # Finds out how the model may be run before any weight is loaded: a resumed run computes as the first did.

@@ -8,12 +8,12 @@ import importlib.metadata
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic_core import from_json
 
 from repeng.atomic import clear_temporaries, make_folder, sync_tree, write_atomically
@@ -27,6 +27,8 @@ from repeng.tuning.settings import TuneSettings
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
+STILL_WAITING = 60.0
+"""Seconds after which processes that train together are told that the first still waits for the lock."""
 KINDS = {"key": str, "method": str, "source": str, "steps": int, "dtype": str, "settings": dict}
 
 
@@ -105,20 +107,42 @@ def carry_out(run: TuningRun, progress: Callable[[TuneProgress], None] | None = 
         BadInput: the model cannot be loaded so, or no example fits its context.
         NonFinite: training diverged.
     """
-    from accelerate import PartialState
-
-    # Processes that `accelerate launch` started train together; the first of them holds the lock and writes.
-    first = PartialState(cpu=run.device.type == "cpu").is_main_process
-    make_folder(run.folder.parent)
-    with FileLock(run.folder.with_name(f".{run.folder.name}.lock")) if first else contextlib.nullcontext():
-        clear_temporaries(run.folder)
-        if run.finished:
-            # Where the last run was killed after its last write.
-            shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
+    with _locked(run) as finished:
+        if finished:
             log.info("%s on %s is tuned already: %s", run.settings.method, run.source.distribution, run.folder)
             return _read(run.folder, run.model, reused=True)
         resumed_from = _carry_out(run, progress)
     return _read(run.folder, run.model, resumed_from=resumed_from)
+
+
+@contextlib.contextmanager
+def _locked(run: TuningRun) -> Iterator[bool]:
+    """While nobody else tunes this; gives whether the tuned model is there.
+
+    Processes that `accelerate launch` started train together. The first of them holds the lock and writes; the others
+    are told what it found, and now and then that it still waits, so that no clock of theirs runs out.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    together = PartialState(cpu=run.device.type == "cpu")
+    lock = FileLock(run.folder.with_name(f".{run.folder.name}.lock"))
+    found: list[bool | None] = [None]
+    try:
+        while found[0] is None:
+            if together.is_main_process:
+                make_folder(run.folder.parent)
+                with contextlib.suppress(Timeout):
+                    lock.acquire(timeout=-1 if together.num_processes == 1 else STILL_WAITING)
+                    clear_temporaries(run.folder)
+                    found = [run.finished]
+            broadcast_object_list(found)
+        if found[0] and together.is_main_process:
+            # Where the last run was killed after its last write.
+            shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
+        yield bool(found[0])
+    finally:
+        lock.release()
 
 
 def _carry_out(run: TuningRun, progress: Callable[[TuneProgress], None] | None) -> int | None:

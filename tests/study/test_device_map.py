@@ -16,7 +16,9 @@ def test_a_device_map_goes_where_the_weights_are_loaded(tiny_model: Path, monkey
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(models, "load_model", lambda _name, **options: asked.append(options))
     ModelSettings(str(tiny_model), device_map="auto").load()
-    assert asked == [{"device": "auto", "dtype": "auto", "device_map": "auto"}]
+    ModelSettings(str(tiny_model), tensor_parallel=True, quantization="none").load()
+    plain = {"device": "auto", "dtype": "auto", "device_map": None, "tensor_parallel": False, "quantization": "auto"}
+    assert asked == [{**plain, "device_map": "auto"}, {**plain, "tensor_parallel": True, "quantization": "none"}]
 
 
 def test_a_model_spread_over_devices_is_the_same_capture(tiny_model: Path) -> None:
@@ -30,6 +32,10 @@ def test_a_device_map_beside_a_device_or_without_accelerate_is_refused(
 ) -> None:
     with pytest.raises(BadInput, match="device is 'cpu' and device_map is 'auto'; give one of them"):
         ModelSettings(str(tiny_model), device="cpu", device_map="auto")
+    with pytest.raises(BadInput, match="gives each process a device of its own, and not device 'cpu'"):
+        ModelSettings(str(tiny_model), device="cpu", tensor_parallel=True)
+    with pytest.raises(BadInput, match="and not device_map 'auto'; give one of them"):
+        ModelSettings(str(tiny_model), device_map="auto", tensor_parallel=True)
     monkeypatch.setattr(caching, "find_spec", lambda _name: None)
     with pytest.raises(BadInput, match="device_map 'auto' needs accelerate; pip install accelerate, or leave it out"):
         ModelSettings(str(tiny_model), device_map="auto")

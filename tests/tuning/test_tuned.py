@@ -395,3 +395,26 @@ def test_two_processes_share_each_batch_and_the_loss_is_that_of_one(base: str, t
     losses = [[entry["loss"] for entry in record["history"]] for record in (one, two)]
     assert np.allclose(losses[0], losses[1], rtol=1e-3)
     assert one["key"] == two["key"]
+
+
+@pytest.mark.slow
+def test_the_command_line_tunes_one_model_by_two_processes(base: str, tmp_path: Path) -> None:
+    rest = ["-m", "repeng", "tune", "-m", base, "--method", "lora", "--limit", "16", "--device", "cpu"]
+    launched = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", *rest]
+
+    def said(command: list[str], source: str, out: str) -> subprocess.CompletedProcess[str]:
+        whole = [*command, "--source", source, "--out", str(tmp_path / out)]
+        return subprocess.run(whole, capture_output=True, text=True, timeout=300)
+
+    alone, together = said([sys.executable, *rest], "facts", "one"), said(launched, "facts", "two")
+    assert (alone.returncode, together.returncode) == (0, 0), together.stderr
+    # The first process alone speaks.
+    assert together.stdout.replace("/two/", "/one/") == alone.stdout
+    one, two = (json.loads(next((tmp_path / name).glob("lora-*/tuned.json")).read_text()) for name in ("one", "two"))
+    assert one["key"] == two["key"] and one["settings"] == two["settings"]
+    losses = [[entry["loss"] for entry in record["history"][:10]] for record in (one, two)]
+    # Each process drops other units.
+    assert np.allclose(losses[0], losses[1], rtol=0.02)
+    assert "found" in said(launched, "facts", "two").stdout
+    refused = said(launched, "nowhere", "two")
+    assert refused.returncode != 0 and refused.stderr.count("error: ") == 1

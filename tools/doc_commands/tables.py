@@ -42,6 +42,7 @@ SKIPPED = (
     Entry("docs/figures.md", "import repeng", WHOLE),
     Entry("docs/data.md", "repeng run --methods mms,logistic --train-limit 120 --shift long_right:quiz", UNIONS),
     Entry("docs/metrics.md", "def sharpness", "lines to be written into a file of the package, not a script"),
+    Entry("docs/large-models.md", "repeng cache --model mini --quantization", "needs bitsandbytes"),
     Entry("docs/tuning.md", "from peft import PeftModel", ADAPTER),
     Entry("docs/tuning.md", "from repeng.tuning.scoring import published", ADAPTER),
     Entry("docs/tuning.md", "import torch\nfrom safetensors", ADAPTER),

@@ -9,7 +9,7 @@ log-probabilities. So the two paths differ in the layout alone.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -111,3 +111,30 @@ class Run:
     hooks: tuple[Hook, ...]
     batch_tokens: int
     storage_dtype: torch.dtype = torch.bfloat16
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass, as the processes that hold a model together are told of it.
+
+    Attributes:
+        kind: how the model attends: a packed layout's `kind`, or "padded".
+        batch: whose texts are numbered among `run`'s; its masks are on the CPU.
+        run: the batch's texts alone, and the hooks.
+    """
+
+    kind: str
+    batch: Batch
+    run: Run
+
+    @classmethod
+    def of(cls, layout: Layout, batch: Batch, run: Run) -> Pass:
+        """The pass over a batch that a layout made of a run's texts."""
+        mask = batch.attention_mask
+        mask = mask.cpu() if isinstance(mask, Tensor) else mask and {name: each.cpu() for name, each in mask.items()}
+        texts = tuple(run.texts[text] for text in batch.texts)
+        return cls(
+            getattr(layout, "kind", "padded"),
+            replace(batch, attention_mask=mask, texts=tuple(range(len(texts)))),
+            replace(run, texts=texts),
+        )

@@ -43,7 +43,7 @@ class PackedLayout:
             NotImplementedError: `kind` is not "masks" and the model's attention is its own.
         """
         rows = pack([text.ids for text in texts], batch_tokens)
-        with _ATTENTION[self.kind](lm.model):
+        with attending(self.kind, lm.model):
             for row in rows:
                 dense = self.kind == "masks"
                 yield as_batch(
@@ -63,6 +63,16 @@ _ATTENTION: dict[str, Callable[[nn.Module], AbstractContextManager[None]]] = {
     "flex": _using_flex_attention,
     "masks": lambda _: nullcontext(),
 }
+
+
+def attending(kind: str, model: nn.Module) -> AbstractContextManager[None]:
+    """While a model reads the batches of a layout, by its `kind`; padded ones it reads as it always does.
+
+    Raises:
+        NotImplementedError: `kind` is neither "masks" nor "padded", and the model's attention is its own.
+    """
+    return _ATTENTION[kind](model) if kind in _ATTENTION else nullcontext()
+
 
 TREES = PackedLayout("trees")
 FLEX = PackedLayout("flex")

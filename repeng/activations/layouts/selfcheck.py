@@ -22,6 +22,7 @@ from repeng.activations.layouts.batch import Batches, Layout, Run, TextRequest
 from repeng.activations.layouts.packed import MASKS, TREES, PackedLayout
 from repeng.activations.layouts.padded import padded_batches
 from repeng.models.load import LanguageModel
+from repeng.models.parallel import OutOfStep
 from repeng.models.sites import Hook
 from repeng.models.tokens import common_prefix
 
@@ -81,10 +82,11 @@ class Check:
 
         Raises:
             torch.OutOfMemoryError: the texts do not fit.
+            OutOfStep: one of the processes that hold the model together failed alone.
         """
         try:
             off = Results.of(self._lm, self._plan, layout).distance(self._alone)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, OutOfStep):
             raise
         except Exception as error:  # noqa: BLE001  (a model refuses a mask in whatever way it likes)
             log.debug("%s refused", layout, exc_info=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 from repeng.activations.store.files import LOGPROB, MissingActivations
 from repeng.activations.store.records import CaptureRecord, SplitRecord
 from repeng.distributions.stimuli import Stimulus, stimulus_text
+from repeng.models.fingerprint import Identity
+from repeng.models.quantised import UNPACKED
 
 NO_DATA = "DATA"
 """What a command says in place of a name that nobody noted."""
@@ -91,7 +93,15 @@ def _settings(record: CaptureRecord) -> tuple[str, ...]:
     # bfloat16 in store is what --dtype auto keeps, whatever it computes in.
     auto = record.storage_dtype == "bfloat16" and record.model.dtype == "float32"
     dtype = () if auto else ("--dtype", record.storage_dtype)
-    return (*dtype, *(() if record.too_long == "skip" else ("--too-long", record.too_long)))
+    too_long = () if record.too_long == "skip" else ("--too-long", record.too_long)
+    return (*dtype, *too_long, *_quantization(record.model))
+
+
+def _quantization(model: Identity) -> tuple[str, ...]:
+    """The option by which weights were quantised or unpacked while they were loaded."""
+    if not model.quantizer:
+        return ()
+    return ("--quantization", "none" if model.quantizer == UNPACKED else model.quantization.split()[1])
 
 
 def _model_notes(record: CaptureRecord) -> list[str]:

@@ -22,6 +22,7 @@ from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Form, Stimulus
 from repeng.errors import BadInput, StoreError, UnknownName
 from repeng.models.fingerprint import Identity, short_hash
+from repeng.models.quantised import packages_of
 from repeng.models.sites import Layers, canonical_site, site_layers
 from repeng.models.tokens import TOO_LONG
 
@@ -112,6 +113,8 @@ def capture_record(
         "config": identity.config,
         "tokenizer": identity.tokenizer,
         **({"other_files": identity.other_files} if identity.other_files else {}),
+        # As the checkpoint holds them, `config` says how weights are quantised.
+        **({"quantization": [identity.quantization, identity.quantizer]} if identity.quantizer else {}),
         "dtype": identity.dtype,
         "storage_dtype": storage_dtype,
         "joining": JOINING,
@@ -133,7 +136,8 @@ def capture_record(
 def library_versions(identity: Identity) -> dict[str, str]:
     """The versions of Python and of the installed libraries that compute a model's activations."""
     found = {"python": platform.python_version()}
-    for name in (*LIBRARIES, *([UNPACKS_GGUF] if identity.is_gguf else [])):
+    own = (UNPACKS_GGUF,) if identity.is_gguf else packages_of(identity.quantization.partition(" ")[0])
+    for name in (*LIBRARIES, *own):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
