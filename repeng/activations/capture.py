@@ -6,7 +6,6 @@ import errno
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repeng.activations.store.files import INDEX, locked, split_folder
@@ -19,6 +18,7 @@ from repeng.activations.token_rules import check_tokens, token_rule
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput, UnknownName
 from repeng.models.fingerprint import Identity
+from repeng.places import Place
 
 if TYPE_CHECKING:
     from repeng.activations.capture_run import Progress
@@ -177,7 +177,7 @@ def capture(
     return replace(summary, skipped=skipped, seconds=time.monotonic() - started)
 
 
-def keep_house(capture: Path, splits: Sequence[Split]) -> None:
+def keep_house(capture: Place, splits: Sequence[Split]) -> None:
     """Note of splits that are in a capture which data they are of, and remove what killed runs left of them.
 
     A split that another process is writing is left to it, a store that may not be written to as it is.
@@ -199,7 +199,7 @@ def keep_house(capture: Path, splits: Sequence[Split]) -> None:
                 raise
 
 
-def _without_model(capture: Path, split: Split, n_layers: int, request: Request, store: Store) -> int:
+def _without_model(capture: Place, split: Split, n_layers: int, request: Request, store: Store) -> int:
     """Take over what other versions of a split's data hold.
 
     Returns:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
-from pathlib import Path
 
 import torch
 
@@ -39,6 +38,7 @@ from repeng.distributions.stimuli import Stimulus
 from repeng.errors import BadInput, RepengError
 from repeng.models.load import LanguageModel
 from repeng.models.tokens import stimulus_texts, tokenize
+from repeng.places import Place
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class CaptureRun:
                 log.info("%s/%s is being captured by another process; waiting for it", key.distribution, key.split)
                 self._try_split(key, wait=True)
 
-    def _folder(self, split: Split | SplitKey) -> Path:
+    def _folder(self, split: Split | SplitKey) -> Place:
         return split_folder(self._store.root / self._record.id, split)
 
     def _try_split(self, key: SplitKey, *, wait: bool) -> bool:

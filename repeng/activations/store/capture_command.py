@@ -6,11 +6,11 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 
 from repeng.activations.store.files import LOGPROB, MissingActivations
 from repeng.activations.store.records import CaptureRecord, SplitRecord
 from repeng.distributions.stimuli import Stimulus, stimulus_text
+from repeng.places import Place
 
 NO_DATA = "DATA"
 """What a command says in place of a name that nobody noted."""
@@ -23,7 +23,7 @@ DataSaid = SplitRecord | Options | None
 
 
 def missing_message(
-    store: Path,
+    store: Place,
     record: CaptureRecord,
     missing: Sequence[MissingActivations],
     data: Mapping[str, DataSaid],

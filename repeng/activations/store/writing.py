@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -44,11 +43,13 @@ from repeng.activations.store.records import (
     response_rows,
     rows_hash,
 )
+from repeng.activations.store.shard_file import feature_shape, tensor_checksum, tensor_checksums
 from repeng.activations.token_rules import token_rule
 from repeng.atomic import append_line, clear_temporaries, read_lines, write_atomically
 from repeng.distributions.schema import Origin, Split
 from repeng.distributions.stimuli import StimulusText
 from repeng.errors import StoreError
+from repeng.places import Place
 
 log = logging.getLogger(__name__)
 
@@ -62,14 +63,16 @@ class ActivationsWriter:
         folder: that holds them.
         plan: how their texts are laid out, and which layers are being written.
         written: size in bytes and sha256 of each shard that is there, by its file's name.
+        tensors: of the shards that were written just now, the checksum of each tensor.
     """
 
     key: ActivationKey
-    folder: Path
+    folder: Place
     plan: Plan
     written: dict[str, tuple[int, str]] = field(default_factory=dict)
+    tensors: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def shard(self, block: int) -> Path:
+    def shard(self, block: int) -> Place:
         """The file of a block of examples."""
         return self.folder / shard_file(self.plan.first_file + block)
 
@@ -81,6 +84,7 @@ class ActivationsWriter:
         """Write a block's tensors, and note it."""
         path = self.shard(block)
         content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        self.tensors[path.name] = {name: tensor_checksum(tensors[name]) for name in sorted(tensors)}
         write_atomically(path, content)
         facts = len(content), checksum(content)
         append_line(self.folder / WRITTEN, json.dumps([path.name, *facts]))
@@ -119,10 +123,10 @@ class ActivationsWriter:
         for number, (first, rows) in enumerate(blocks):
             name = self.shard(number).name
             size, digest = self.written[name]
-            shards.append(Shard(file=name, first=first, rows=rows, layers=self.plan.layers, bytes=size, sha256=digest))
-        with safe_open(self.shard(0), framework="pt") as file:
-            name = next(name for name in sorted(file.keys()) if name != OFFSETS)
-            feature_shape = file.get_slice(name).get_shape()[1:]
+            tensors = self.tensors.get(name) or tensor_checksums(self.shard(number))
+            at = {"file": name, "first": first, "rows": rows, "layers": self.plan.layers}
+            shards.append(Shard.model_validate({**at, "bytes": size, "sha256": digest, "tensors": tensors}))
+        features = feature_shape(self.shard(0), but=OFFSETS)
         ragged = token_rule(self.key.token).is_ragged
         also: dict[str, Any] = {"token_counts": tuple(token_counts)} if ragged else {}
         of_responses = response_rows(split)
@@ -142,7 +146,7 @@ class ActivationsWriter:
             site=self.key.site,
             token=self.key.token,
             layers=tuple(sorted(layers)),
-            shape=(sum(token_counts) if ragged else split.n_responses, *feature_shape),
+            shape=(sum(token_counts) if ragged else split.n_responses, *features),
             dtype=dtype,
             layout=WrittenLayout(
                 layout=self.plan.layout,
@@ -164,7 +168,7 @@ class ActivationsWriter:
 
 
 def begin(
-    split_folder: Path,
+    split_folder: Place,
     missing: Sequence[MissingActivations],
     fresh: Callable[[tuple[int, ...], int], Plan],
     usable: Collection[str],
@@ -203,7 +207,7 @@ def begin(
     return found
 
 
-def believed(folder: Path) -> dict[str, tuple[int, str]]:
+def believed(folder: Place) -> dict[str, tuple[int, str]]:
     """Size and sha256 of every shard that the journal names and whose content is what was noted."""
     found = {}
     for line in read_lines(folder / WRITTEN):
@@ -217,7 +221,7 @@ def believed(folder: Path) -> dict[str, tuple[int, str]]:
     return found
 
 
-def forget_plan(folder: Path) -> None:
+def forget_plan(folder: Place) -> None:
     """Remove what only a run in progress needs. The caller holds the split's lock."""
     (folder / PLAN).unlink(missing_ok=True)
     (folder / WRITTEN).unlink(missing_ok=True)
@@ -227,7 +231,7 @@ def _number(shard: str) -> int:
     return int(Path(shard).stem.partition("-")[2])
 
 
-def note_source(folder: Path, split: Split) -> None:
+def note_source(folder: Place, split: Split) -> None:
     """Note in a split's folder which data it is of, and where that was read. The caller holds the split's lock."""
     path = folder / SPLIT
     held: tuple[DataSource, ...] = ()
@@ -255,7 +259,7 @@ def note_source(folder: Path, split: Split) -> None:
     ).write(path)
 
 
-def tidy(folder: Path) -> None:
+def tidy(folder: Place) -> None:
     """Remove what a killed run left of activations that are whole. The caller holds the split's lock."""
     clear_temporaries(folder)
     for place in {path.parent for name in (PLAN, WRITTEN) for path in folder.glob(f"*/{name}")}:
@@ -263,7 +267,7 @@ def tidy(folder: Path) -> None:
             forget_plan(place)
 
 
-def _goes_on(place: Path) -> bool:
+def _goes_on(place: Place) -> bool:
     """Whether there is a plan that can be read, and that the index has not fulfilled."""
     try:
         layers = Plan.read(place / PLAN).layers
