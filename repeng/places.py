@@ -22,7 +22,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from repeng.errors import BadInput, RemoteError
 
@@ -112,6 +112,24 @@ def place(text: str | Place) -> Place:
 def is_remote(path: Place) -> bool:
     """Whether a place is in an object store."""
     return isinstance(path, Remote)
+
+
+def on_disk(folder: Place, what: str) -> Path:
+    """The same folder, for what can be on a disk alone.
+
+    Args:
+        folder: any.
+        what: is to be there, for the message, as `tuned models`.
+
+    Raises:
+        BadInput: it is in an object store.
+    """
+    if isinstance(folder, Remote):
+        raise BadInput(
+            f"{what} are written by libraries that need a disk, and {folder} is in an object store; leave these "
+            "methods out, or give a folder of a disk"
+        )
+    return folder
 
 
 def stamp(path: Place) -> tuple[Any, ...]:
@@ -354,7 +372,7 @@ class Remote(_Base):
         """What matches a pattern anywhere below this name."""
         return self.glob(f"**/{pattern}")
 
-    def open(self, mode: str = "r", *, encoding: str | None = None, **how: Any) -> IO[Any]:
+    def open(self, mode: str = "r", *, encoding: str | None = None, **how: Any) -> Any:
         """The object's content, to be read; it is written as a whole, with `write_bytes`."""
         if mode not in ("r", "rb"):
             raise io.UnsupportedOperation(f"{self}: open in mode {mode}; an object is written as a whole")

@@ -95,7 +95,9 @@ class Proxy:
             client.sendall(answer)
 
     def _asked(self, head: bytes, body: bytes) -> bytes:
-        lines = [line for line in head.split(b"\r\n") if line and not line.lower().startswith((b"expect", b"connection"))]
+        lines = [
+            line for line in head.split(b"\r\n") if line and not line.lower().startswith((b"expect", b"connection"))
+        ]
         with socket.create_connection(("127.0.0.1", self.upstream)) as server:
             server.sendall(b"\r\n".join([*lines, b"Connection: close", b"", b""]) + body)
             pieces = []

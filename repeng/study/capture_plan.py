@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property, reduce
 from importlib.util import find_spec
 from operator import add
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repeng.activations.capture import CaptureSummary, capture, keep_house
@@ -25,6 +24,7 @@ from repeng.errors import BadInput
 from repeng.methods.base import RequiredActivations
 from repeng.models.fingerprint import Identity, identify, resolve_device
 from repeng.models.sites import named_site
+from repeng.places import Place
 from repeng.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class CachePlan:
     """
 
     settings: ModelSettings
-    store: Path
+    store: Place
     jobs: tuple[Job, ...]
     missing: tuple[MissingActivations, ...]
     n_parts: int
@@ -232,7 +232,7 @@ class CachePlan:
 
 def plan_cache(
     settings: ModelSettings,
-    store: Path,
+    store: Place,
     wanted: Mapping[Split, frozenset[RequiredActivations]],
     *,
     layers: tuple[int, ...] | None = None,
