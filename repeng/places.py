@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from repeng.errors import BadInput, RemoteError
 
 Result = TypeVar("Result")
-TRIES = 5
-"""How often a request is made before its failure is told. The libraries below try each a few times by themselves."""
+TRIES = 3
+"""How often a request is made before its failure is told. The libraries below try each several times by themselves, so
+that a service that says SlowDown to everything is given up after two minutes."""
 FIRST_WAIT = 0.5
 """Seconds before the second try; each later wait is twice as long, and up to half as long again by chance."""
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")

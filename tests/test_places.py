@@ -181,7 +181,7 @@ def test_a_failure_is_never_an_empty_answer_and_names_the_object(remote: Any) ->
     for ask in (file.is_file, file.exists, file.read_bytes, lambda: list(file.parent.glob("*")), file.stat):
         for each in (file, file.parent):
             each._fs_cached = Failing(each.fs, TRANSIENT[0], places.TRIES)
-        with pytest.raises(RemoteError, match=r"(x|store): could not be (asked for|read|listed) in 5 tries.*SlowDown"):
+        with pytest.raises(RemoteError, match=r"(x|store): could not be (asked for|read|listed) in 3 tries.*SlowDown"):
             file.parent._fs_cached = Failing(file.fs, TRANSIENT[0], 99)
             ask() if ask != file.stat else file.stat()
             list(_with(file.parent, file.fs).glob("*"))
