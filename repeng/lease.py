@@ -126,9 +126,9 @@ class Lease:
             if top == self._number and self._make(top + 1):
                 return
             self.lost = (
-                f"{self.folder}: another process took over while this one could not renew its lease for "
-                f"{self.term:g} s (the machine slept, or the object store did not answer), so this one stops; run the "
-                "same command again: it goes on from what is finished"
+                f"{self.folder}: this process could not renew its lease for {self.term:g} s (the machine slept, or the "
+                "object store did not answer) and another took over, or still might, so this one stops; run the same "
+                "command again: it goes on from what is finished"
             )
             raise LeaseLost(self.lost)
 

@@ -118,7 +118,7 @@ def test_a_capture_killed_at_any_put_goes_on_to_the_same_bytes(
     after: bool, llama: LanguageModel, root: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whole seconds, as the service's clock has them.
-    monkeypatch.setattr(lease, "TERM", 1.0)
+    monkeypatch.setattr(lease, "TERM", 4.0)
     monkeypatch.setattr(lease, "MARGIN", 0.0)
     monkeypatch.setattr(lease, "LOOK", 0.2)
     split, request = made_up(9), Request((get_stimulus("plain"),))
@@ -127,11 +127,11 @@ def test_a_capture_killed_at_any_put_goes_on_to_the_same_bytes(
         capture(llama, [split], request, Store(str(root / "whole")))
     wanted = held(tmp_path)
     assert held(root / "whole") == wanted
-    for at in range(0, len(whole.writes), 3):
+    for at in range(0, len(whole.writes), 5):
         store = Store(str(root / f"{at}"))
         with pytest.raises(Died), client(at, after=after):
             capture(llama, [split], request, store)
-        time.sleep(2.1)
+        time.sleep(lease.TERM + 1.1)
         capture(llama, [split], request, store)
         assert held(store.root) == wanted, whole.writes[at]
 
@@ -140,9 +140,10 @@ def test_a_capture_killed_at_any_put_goes_on_to_the_same_bytes(
 def test_a_study_there_is_what_it_is_on_a_disk(root: Any, tmp_path: Path) -> None:
     import repeng
 
-    data = write_world(tmp_path / "world", world())
+    folder = write_world(tmp_path / "world", world())
     settings: dict[str, Any] = {
-        "data": str(data),
+        "data": str(folder / "data"),
+        "benchmark": str(folder / "shifts.json"),
         "methods": ("mms", "zero-shot"),
         "progress": False,
         "fits": 2,
