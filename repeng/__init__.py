@@ -29,9 +29,9 @@ from __future__ import annotations
 import warnings
 from importlib import import_module
 from importlib.metadata import distributions
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from repeng.places import Place
 from repeng.version import __version__
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def load(results: str | Path) -> StudyResults:
+def load(results: str | Place) -> StudyResults:
     """The results of a study that has run.
 
     Args:
@@ -95,10 +95,11 @@ def load(results: str | Path) -> StudyResults:
         BadInput: there is no results table there.
     """
     from repeng.errors import BadInput
+    from repeng.places import place
     from repeng.report.study import StudyResults
     from repeng.study.texts import texts_of
 
-    folder = Path(results)
+    folder = place(results)
     if not (folder / "results.csv").is_file():
         raise BadInput(f"{folder}: no results.csv here; give the folder that `repeng run` wrote (its --out)")
     return StudyResults(folder, texts_of(folder))

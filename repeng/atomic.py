@@ -1,6 +1,7 @@
 """Files that are there whole, or not at all; and that a power cut leaves there.
 
-Every step is one call of `os`, named through the module, so that tests can put a failing disk in its place.
+In an object store a file is one PUT, which is just that; there is nothing to flush, to rename or to make a folder of.
+On a disk every step is one call of `os`, named through the module, so that tests can put a failing disk in its place.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import secrets
 from pathlib import Path
 
 from repeng.errors import BadInput
+from repeng.lease import check
+from repeng.places import Place, is_remote
 
 
-def write_atomically(path: Path, content: bytes | str, *, flush: bool = True) -> None:
+def write_atomically(path: Place, content: bytes | str, *, flush: bool = True) -> None:
     """Write a file under a temporary name, flush it to the disk, rename it, flush its folder: readers see all or none.
 
     Its folder is made.
@@ -26,9 +29,14 @@ def write_atomically(path: Path, content: bytes | str, *, flush: bool = True) ->
 
     Raises:
         BadInput: the path is of a device or a pipe.
-        OSError: the disk is full, or the folder may not be written to. There is either what was there before or, where
-            only the flush of the folder failed, the new content.
+        LeaseLost: another process took the folder of the object store that this one held.
+        OSError: the disk is full, or the folder may not be written to, or the object store does not answer. There is
+            either what was there before or, where only the flush of the folder or the answer failed, the new content.
     """
+    if is_remote(path):
+        check(path)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return
     if not path.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.exists() and not (path.is_file() or path.is_dir()):
@@ -49,17 +57,18 @@ def write_atomically(path: Path, content: bytes | str, *, flush: bool = True) ->
         sync_folder(path.parent)
 
 
-def clear_temporaries(folder: Path) -> None:
+def clear_temporaries(folder: Place) -> None:
     """Remove the files that a killed process left half written. Nobody else may be writing in the folder."""
-    for file in folder.glob(".*.tmp"):
+    for file in () if is_remote(folder) else folder.glob(".*.tmp"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(file)
 
 
-def append_line(path: Path, line: str) -> None:
+def append_line(path: Place, line: str) -> None:
     """Append a line to a file and flush it to the disk; the file is made. `read_lines` reads it.
 
-    One writer at a time. A line that an earlier writer left unfinished is cut off first.
+    One writer at a time. A line that an earlier writer left unfinished is cut off first. In an object store the whole
+    file is written anew.
 
     Args:
         path: the file.
@@ -69,6 +78,10 @@ def append_line(path: Path, line: str) -> None:
         OSError: the disk is full, or the file may not be written to. A beginning of the line may be there.
     """
     before = path.read_bytes() if path.is_file() else None
+    if is_remote(path):
+        whole = (before or b"")[: (before or b"").rfind(b"\n") + 1]
+        write_atomically(path, whole + f"{line}\n".encode())
+        return
     if before is None:
         make_folder(path.parent)
     elif not before.endswith(b"\n"):
@@ -78,7 +91,7 @@ def append_line(path: Path, line: str) -> None:
         sync_folder(path.parent)
 
 
-def read_lines(path: Path) -> list[str]:
+def read_lines(path: Place) -> list[str]:
     """The whole lines of a file that `append_line` writes; none where there is no file.
 
     Left out are a last line without an end, which its writer did not finish, and one with NULs in it, of which a power
@@ -91,13 +104,13 @@ def read_lines(path: Path) -> list[str]:
     return [line.decode(errors="replace") for line in content.split(b"\n")[:-1] if b"\0" not in line]
 
 
-def make_folder(path: Path, *, flush: bool = True) -> None:
+def make_folder(path: Place, *, flush: bool = True) -> None:
     """Make a folder and those above it, each flushed to the disk, unless it is there.
 
     Raises:
         OSError: the folder above may not be written to.
     """
-    for folder in (*reversed(path.parents), path):
+    for folder in () if is_remote(path) else (*reversed(path.parents), path):
         if not folder.is_dir():
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)
@@ -105,12 +118,14 @@ def make_folder(path: Path, *, flush: bool = True) -> None:
                 sync_folder(folder.parent)
 
 
-def sync_folder(path: Path) -> None:
+def sync_folder(path: Place) -> None:
     """Flush a folder to the disk: the names in it, made, renamed or removed, are as they are now after a power cut.
 
     Raises:
         OSError: the disk fails.
     """
+    if is_remote(path):
+        return
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -122,7 +137,7 @@ def sync_folder(path: Path) -> None:
         os.close(folder)
 
 
-def sync_tree(path: Path) -> None:
+def sync_tree(path: Place) -> None:
     """Flush a folder that others wrote to the disk: every file and folder in it, and its own name.
 
     Raises:

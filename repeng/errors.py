@@ -89,6 +89,10 @@ class UnreadableFile(StoreError):
     """A store's file that this process may not or cannot read, or of a later format: it need not be damaged."""
 
 
+class RemoteError(OSError):
+    """An object store that does not answer, or not as it must; the message names the object and says what to do."""
+
+
 class CaptureMismatch(BadInput):
     """A probe was asked to read activations of another capture than the one that it was fitted on."""
 
@@ -125,7 +129,7 @@ NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 def sentence(error: BaseException) -> str:
     """What went wrong and what to do; of an error that nobody raised on purpose, its kind and what it says."""
-    if isinstance(error, RepengError):
+    if isinstance(error, RepengError | RemoteError):
         return str(error)
     if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
         return "out of memory; take a smaller model, a smaller --dtype or a --limit, or free some"

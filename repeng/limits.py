@@ -6,10 +6,10 @@ import errno
 import math
 import os
 import stat
-from pathlib import Path
 from typing import Any
 
 from repeng.errors import BadData, BadInput
+from repeng.places import Place, is_remote
 
 SETTINGS_BYTES = 1_000_000
 """Of a study file."""
@@ -39,7 +39,7 @@ def size(number: int) -> str:
     return f"{number} bytes"
 
 
-def read_bounded(path: Path, most: int) -> bytes:
+def read_bounded(path: Place, most: int) -> bytes:
     """A file's content.
 
     Args:
@@ -50,11 +50,16 @@ def read_bounded(path: Path, most: int) -> bytes:
         BadData: it is no regular file, or larger.
         OSError: it cannot be read.
     """
-    mode = path.stat().st_mode
+    status = path.stat()
+    mode = status.st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
         raise BadData("not a regular file but a device or a pipe; give a file on a disk", path=path)
+    if is_remote(path):
+        if status.st_size > most:
+            raise BadData(f"{size(status.st_size)}, and at most {size(most)} are read of such a file", path=path)
+        return path.read_bytes()
     with path.open("rb") as file:
         found = os.fstat(file.fileno()).st_size
         content = file.read(found) if found <= most else b""

@@ -15,12 +15,15 @@ import pytest
 import repeng
 
 PACKAGE = Path(repeng.__file__).parent
-FLOOR = {"atomic", "errors", "limits", "maths", "progress", "version"}
+FLOOR = {"atomic", "errors", "lease", "limits", "locks", "maths", "places", "progress", "version"}
 MAY_IMPORT = {
     "atomic": set(),
     "errors": set(),
+    "lease": set(),
     "limits": set(),
+    "locks": set(),
     "maths": set(),
+    "places": set(),
     "progress": set(),
     "version": set(),
     "distributions": {"errors"},
@@ -132,7 +135,8 @@ def test_no_file_reaches_another_room_by_its_path() -> None:
 def test_importing_repeng_and_its_command_line_loads_no_heavy_library() -> None:
     code = (
         "import sys, repeng, repeng.cli;"
-        "print([m for m in ('torch', 'transformers', 'sklearn', 'altair', 'datasets') if m in sys.modules])"
+        "heavy = ('torch', 'transformers', 'sklearn', 'altair', 'datasets', 'fsspec', 'upath');"
+        "print([m for m in heavy if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

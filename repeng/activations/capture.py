@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repeng.activations.store.files import INDEX, MissingActivations, locked, split_folder
@@ -21,6 +20,7 @@ from repeng.activations.token_rules import check_tokens, token_rule
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput, UnknownName
 from repeng.models.fingerprint import Identity
+from repeng.places import Place
 
 if TYPE_CHECKING:
     from repeng.activations.capture_run import Progress
@@ -266,7 +266,7 @@ def _check_size(lm: LanguageModel, begun: _Begun, store: Store, record: CaptureR
         check_size(sizes, MOST_BYTES if max_bytes is None else max_bytes)
 
 
-def keep_house(capture: Path, splits: Sequence[Split]) -> None:
+def keep_house(capture: Place, splits: Sequence[Split]) -> None:
     """Note of splits that are in a capture which data they are of, and remove what killed runs left of them.
 
     A split that another process is writing is left to it, a store that may not be written to as it is.
@@ -288,7 +288,7 @@ def keep_house(capture: Path, splits: Sequence[Split]) -> None:
                 raise
 
 
-def _without_model(capture: Path, split: Split, n_layers: int, request: Request, store: Store) -> int:
+def _without_model(capture: Place, split: Split, n_layers: int, request: Request, store: Store) -> int:
     """Take over what other versions of a split's data hold.
 
     Returns:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -36,6 +35,7 @@ from repeng.atomic import clear_temporaries
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput, RepengError
 from repeng.models.load import LanguageModel
+from repeng.places import Place
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class CaptureRun:
                 log.info("%s/%s is being captured by another process; waiting for it", key.distribution, key.split)
                 self._try_split(key, wait=True)
 
-    def _folder(self, split: SplitKey) -> Path:
+    def _folder(self, split: SplitKey) -> Place:
         return split_folder(self._store.root / self._record.id, split)
 
     def _try_split(self, key: SplitKey, *, wait: bool) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
-from pathlib import Path
 
 import torch
 
@@ -39,6 +38,7 @@ from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.models.load import LanguageModel
 from repeng.models.tokens import stimulus_texts
+from repeng.places import Place
 
 ChosenLayout = Callable[[Callable[[], Run]], str]
 """Which layout is right, and the fastest, for texts such as those that it is given."""
@@ -194,7 +194,7 @@ def begin_groups(
 
 
 def _group_capture(
-    lm: LanguageModel, split: Split, record: CaptureRecord, folder: Path, writers: Sequence[ActivationsWriter]
+    lm: LanguageModel, split: Split, record: CaptureRecord, folder: Place, writers: Sequence[ActivationsWriter]
 ) -> GroupCapture:
     stimuli = writers[0].plan.stimuli
     numbers = range(len(split.examples))

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -32,6 +31,7 @@ from repeng.activations.store.store import Store
 from repeng.activations.store.writing import ShardFacts, note_source
 from repeng.distributions.schema import Split
 from repeng.models.load import LanguageModel
+from repeng.places import Place
 
 log = logging.getLogger(__name__)
 
@@ -318,7 +318,7 @@ class PoolRun:
         else:
             self._batch_tokens = min(self._batch_tokens, halved(failed.group.plan.batch_tokens))
 
-    def _folder(self, split: Split) -> Path:
+    def _folder(self, split: Split) -> Place:
         return split_folder(self._store.root / self._record.id, split)
 
 

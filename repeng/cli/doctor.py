@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
 from repeng.cli import options as o
 from repeng.cli.console import Talk
 
 
-def doctor(store: o.Store = Path("store"), json: o.Json = False) -> None:
+def doctor(store: o.Store = o.DEFAULT_STORE, json: o.Json = False) -> None:
     """Say what repeng finds here, and what of it is broken.
 
     Versions, devices, memory, disk, the hub, and a capture and fit of known outcome. Plain text for an issue, without

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,10 +9,13 @@ import typer
 from repeng.cli import options as o
 from repeng.cli.console import Talk
 from repeng.errors import BadInput
+from repeng.places import Place
 
 
 def rescore(
-    evaluations: Annotated[Path, typer.Argument(help="Folder METHOD/MODEL-SOURCE/TARGET.json, ours or published.")],
+    evaluations: Annotated[
+        Place, typer.Argument(parser=o.place, help="Folder METHOD/MODEL-SOURCE/TARGET.json, ours or published.")
+    ],
     benchmark: Annotated[str, typer.Option("--benchmark", "-b", help="Whose shifts to score.")] = "genies",
     model: Annotated[str, typer.Option("--model", "-m", help="Model, as the folder names have it.")] = "",
     methods: Annotated[str | None, typer.Option("--methods", help="Comma-separated. [default: all there are]")] = None,
@@ -66,7 +68,8 @@ def rescore(
 
 def compare(
     results: Annotated[
-        list[Path], typer.Argument(help="Results folders, results.csv files, or folders of released evaluations.")
+        list[Place],
+        typer.Argument(parser=o.place, help="Results folders, results.csv files, or folders of released evaluations."),
     ],
     against: Annotated[
         str | None, typer.Option("--against", help="Test every method against this one alone, as lora.")
@@ -107,9 +110,10 @@ def compare(
 
 
 def report(
-    results: Annotated[Path, typer.Argument(help="Results folder of a study.")],
+    results: Annotated[Place, typer.Argument(parser=o.place, help="Results folder of a study.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="HTML file to write. [default: RESULTS/report.html]")
+        Place | None,
+        typer.Option("--out", **o.AT, help="HTML file to write. [default: RESULTS/report.html]"),
     ] = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -131,13 +135,20 @@ def report(
 
 def browse(
     data: Annotated[str | None, typer.Argument(help="Distributions to look at. [default: mini]")] = None,
-    results: Annotated[Path | None, typer.Option("--results", help="Results folder, to see predictions too.")] = None,
+    results: Annotated[
+        Place | None,
+        typer.Option("--results", **o.AT, help="Results folder, to see predictions too."),
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="With --probe: the model, to score a pair token by token.")
     ] = None,
-    probe: Annotated[Path | None, typer.Option("--probe", help="Folder of a fitted probe for token scores.")] = None,
+    probe: Annotated[
+        Place | None,
+        typer.Option("--probe", **o.AT, help="Folder of a fitted probe for token scores."),
+    ] = None,
     export: Annotated[
-        Path | None, typer.Option("--export", help="Write static files there instead of serving.")
+        Place | None,
+        typer.Option("--export", **o.AT, help="Write static files there instead of serving."),
     ] = None,
     trust_code: o.TrustCode = False,
     port: Annotated[

@@ -5,11 +5,12 @@ from __future__ import annotations
 import atexit
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from repeng.limits import LARGEST_SEED
+from repeng.places import Place, place
 
 if TYPE_CHECKING:
     from repeng.distributions.reading import Reading
@@ -59,9 +60,14 @@ Group = Annotated[
     str | None,
     typer.Option("--group", help="Column of what is never parted and is resampled as one: a scenario, an author."),
 ]
-Store = Annotated[Path, typer.Option("--store", help="Folder that keeps the activations.")]
-StorePlace = Annotated[Path | None, typer.Argument(metavar="STORE", help="Folder of the store. [default: store]")]
-StoreOption = Annotated[Path | None, typer.Option("--store", help="The same, as other commands take it.")]
+DEFAULT_STORE = Path("store")
+AT: dict[str, Any] = {"parser": place, "metavar": "PATH"}
+"""Of an option that names a file or folder, on a disk or in an object store."""
+Store = Annotated[Place, typer.Option("--store", **AT, help="Folder that keeps the activations.")]
+StorePlace = Annotated[
+    Place | None, typer.Argument(parser=place, metavar="STORE", help="Folder of the store. [default: store]")
+]
+StoreOption = Annotated[Place | None, typer.Option("--store", **AT, help="The same, as other commands take it.")]
 CachedDataPlace = Annotated[
     str | None, typer.Option("--data", help="Which data is meant, where the store holds several versions of a name.")
 ]
@@ -86,7 +92,7 @@ TrustStore = Annotated[
     bool, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
 ]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="Run the FILE.py that the probe names as its class.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
+Out = Annotated[Place | None, typer.Option("--out", **AT, help="Folder to write to.")]
 Partial = Annotated[
     bool | None,
     typer.Option(
@@ -162,7 +168,10 @@ Token = Annotated[
         "--token", help="last, response_mean, prompt_last or another that was cached. [default: the probe's own]"
     ),
 ]
-Plot = Annotated[Path | None, typer.Option("--plot", help="Picture to write: FILE.png, .svg, .pdf or .html.")]
+Plot = Annotated[
+    Place | None,
+    typer.Option("--plot", **AT, help="Picture to write: FILE.png, .svg, .pdf or .html."),
+]
 TooLong = Annotated[str, typer.Option("--too-long", help="Texts longer than the model takes: skip, refuse or cut.")]
 Chat = Annotated[
     str | None,
@@ -217,13 +226,13 @@ def only_follows(tensor_parallel: bool) -> bool:
     return True
 
 
-def store(place: Path | None, option: Path | None) -> Path:
-    """The one store that is named by its place or by --store."""
+def store(argument: Place | None, option: Place | None) -> Place:
+    """The one store that is named by an argument or by --store."""
     from repeng.errors import BadInput
 
-    if place is not None and option is not None and place != option:
-        raise BadInput(f"two stores, {place} and --store {option}; name one")
-    return place or option or Path("store")
+    if argument is not None and option is not None and argument != option:
+        raise BadInput(f"two stores, {argument} and --store {option}; name one")
+    return argument or option or DEFAULT_STORE
 
 
 def names(text: str) -> tuple[str, ...]:

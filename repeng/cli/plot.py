@@ -10,6 +10,7 @@ import typer
 from repeng.cli import options as o
 from repeng.cli.console import Talk
 from repeng.errors import BadInput
+from repeng.places import Place
 
 PAGE = 9.5
 """Inches that a page has room for."""
@@ -24,10 +25,11 @@ def plot(
         ),
     ],
     results: Annotated[
-        Path,
+        Place,
         typer.Argument(
+            parser=o.place,
             help="Results folder of a study; for sweep also a table of repeng sweep --csv, for matrix also a file of "
-            "repeng matrix --json."
+            "repeng matrix --json.",
         ),
     ],
     methods: Annotated[
@@ -58,7 +60,10 @@ def plot(
         str | None, typer.Option("--format", help="pdf, svg, png or html. [default: by --out's ending, else pdf]")
     ] = None,
     dpi: Annotated[int | None, typer.Option("--dpi", min=30, max=2400, help="Of a png. [default: 300]")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="File to write. [default: KIND.FORMAT here]")] = None,
+    out: Annotated[
+        Place | None,
+        typer.Option("--out", **o.AT, help="File to write. [default: KIND.FORMAT here]"),
+    ] = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -71,9 +76,9 @@ def plot(
     from repeng.report.pictures import save_chart
 
     talk = Talk(json=json, quiet=quiet)
-    place = _place(kind, out, form)
-    if dpi is not None and place.suffix.lower() != ".png":
-        raise BadInput(f"--dpi is for a png, and {place.name} is none; leave it out")
+    file = _place(kind, out, form)
+    if dpi is not None and file.suffix.lower() != ".png":
+        raise BadInput(f"--dpi is for a png, and {file.name} is none; leave it out")
     figure = make_figure(
         kind,
         results,
@@ -85,15 +90,15 @@ def plot(
         width=width,
         height=height,
     )
-    save_chart(figure.chart, place, dpi=dpi or 300)
+    save_chart(figure.chart, file, dpi=dpi or 300)
     wide, high = (round(side, 2) for side in figure.inches)
     if style == "paper" and high > PAGE:
         talk.note(f"the figure is {high:.1f} in high, more than a page: show less with --methods or --shifts")
-    plain = {"figure": str(place), "width_in": wide, "height_in": high, "caption": figure.caption}
-    talk.result(plain, f"wrote {place} ({wide:.2f} x {high:.2f} in)", "", figure.caption)
+    plain = {"figure": str(file), "width_in": wide, "height_in": high, "caption": figure.caption}
+    talk.result(plain, f"wrote {file} ({wide:.2f} x {high:.2f} in)", "", figure.caption)
 
 
-def _place(kind: str, out: Path | None, form: str | None) -> Path:
+def _place(kind: str, out: Place | None, form: str | None) -> Place:
     """The file to write, whose ending says its format.
 
     Raises:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from repeng.cli import options as o
 from repeng.cli.console import Talk
+from repeng.places import Place
 
 PROBE = (
     "mms, lat, ccs, cra, logistic(C=0.1), attention, ..., also with where it reads, as mms(token=response_mean); "
@@ -31,7 +31,7 @@ def fit(
         ),
     ],
     probe: Annotated[str, typer.Option("--probe", help=PROBE)],
-    out: Annotated[Path, typer.Option("--out", help="Folder to save the fitted probe in.")],
+    out: Annotated[Place, typer.Option("--out", **o.AT, help="Folder to save the fitted probe in.")],
     layers: o.Layers = "auto",
     train_limit: o.TrainLimit = None,
     model: o.MaybeModel = None,
@@ -90,7 +90,7 @@ def fit(
 
 def score(
     store: o.Store,
-    probe: Annotated[Path, typer.Option("--probe", help="Folder of a fitted probe.")],
+    probe: Annotated[Place, typer.Option("--probe", **o.AT, help="Folder of a fitted probe.")],
     target: Targets,
     out: o.Out = None,
     model: o.MaybeModel = None,
@@ -149,7 +149,7 @@ def sweep(
     probe: Annotated[str, typer.Option("--probe", help=f"Comma-separated probes. {PROBE}")] = "mms,lat,ccs,cra",
     train_limit: o.TrainLimit = None,
     plot: o.Plot = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Table to write.")] = None,
+    csv: Annotated[Place | None, typer.Option("--csv", **o.AT, help="Table to write.")] = None,
     model: o.MaybeModel = None,
     site: o.Site = None,
     token: o.Token = None,
@@ -264,7 +264,7 @@ def matrix(
     talk.result(asdict(found), *matrix_tables(found))
 
 
-def _check_picture(plot: Path | None) -> None:
+def _check_picture(plot: Place | None) -> None:
     """Refuse a file that cannot be drawn before there is anything to draw."""
     if plot:
         from repeng.report.pictures import picture_format
@@ -275,7 +275,7 @@ def _check_picture(plot: Path | None) -> None:
 def tune(
     source: Annotated[str, typer.Option("--source", help="Distribution to tune on; a+b is the union of two.")],
     method: Annotated[str, typer.Option("--method", help="lora, prompt-tuning or full.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the tuned model.")],
+    out: Annotated[Place, typer.Option("--out", **o.AT, help="Folder for the tuned model.")],
     model: o.Model = "mini",
     data: o.Data = None,
     target: Annotated[

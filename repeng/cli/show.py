@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from repeng.errors import BadInput
+from repeng.places import Place
 from repeng.report.wide_table import WideTable
 
 if TYPE_CHECKING:
@@ -239,11 +239,11 @@ def _matrix_cell(found: Transfer, row: int, column: int, *, few: bool) -> str:
     return f"{accuracy:.3f}" + (f" [{low:.3f}, {high:.3f}]" if few and low is not None else "")
 
 
-def store_listing(store: Path) -> tuple[list[dict[str, Any]], WideTable]:
+def store_listing(store: Place) -> tuple[list[dict[str, Any]], WideTable]:
     """Captures of a store and what each holds, a line a split under the capture's name."""
     from repeng.activations.store.store import Store
 
-    if not store.expanduser().is_dir():
+    if not store.is_dir():
         raise BadInput(f"{store}: there is no such folder")
     plain: list[dict[str, Any]] = []
     rows: list[tuple[str, ...]] = []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from repeng.cli import options as o
 from repeng.cli.console import Talk
+from repeng.places import Place
 
 if TYPE_CHECKING:
     from repeng.distributions.cautions import Caution
@@ -19,7 +19,7 @@ MOST_FAILURES = 10
 
 def run(
     study: Annotated[
-        Path | None, typer.Argument(help="Study as TOML; flags beat it. [default: the embedded one]")
+        Place | None, typer.Argument(parser=o.place, help="Study as TOML; flags beat it. [default: the embedded one]")
     ] = None,
     model: Annotated[
         str | None,
@@ -48,10 +48,16 @@ def run(
         typer.Option("--layers", help=f"{o.LAYER_RULES} [default: auto]"),
     ] = None,
     store: Annotated[
-        Path | None, typer.Option("--store", help="Folder that keeps the activations. [default: store]")
+        Place | None,
+        typer.Option("--store", **o.AT, help="Folder that keeps the activations. [default: store]"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Results folder. [default: results/BENCHMARK-MODEL, or DATA-MODEL]")
+        Place | None,
+        typer.Option(
+            "--out",
+            **o.AT,
+            help="Results folder. [default: results/BENCHMARK-MODEL, or DATA-MODEL]",
+        ),
     ] = None,
     partial: o.Partial = None,
     shift: Annotated[
@@ -223,7 +229,7 @@ def cache(
         str,
         typer.Option("--distributions", help="Of the data or benchmark these alone: comma-separated names, or all."),
     ] = "all",
-    store: o.Store = Path("store"),
+    store: o.Store = o.DEFAULT_STORE,
     sites: Annotated[str, typer.Option("--sites", help="resid_post, hook_z, mlp_out or any hook site.")] = "resid_post",
     stimuli: Annotated[
         list[str],

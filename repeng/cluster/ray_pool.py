@@ -27,6 +27,7 @@ from repeng.cluster.ray_cluster import RayCluster, WorkerNeeds
 from repeng.errors import BadInput, RepengError, first_line
 from repeng.models.fingerprint import Identity
 from repeng.models.load import LanguageModel
+from repeng.places import is_remote
 from repeng.version import __version__
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ class ModelActor:
         here = socket.gethostname()
         if version != __version__:
             raise BadInput(f"{here} has repeng {__version__}, and {version} runs the command; install the same")
-        if not Store(store).root.is_dir():
+        root = Store(store).root
+        if not is_remote(root) and not root.is_dir():
             raise BadInput(
                 f"{here} does not see the store {store}; the workers write it, so put it where every machine of the "
                 "cluster sees it under that name: a shared folder, or s3://"

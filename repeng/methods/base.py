@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -23,6 +22,7 @@ from repeng.distributions.stimuli import Stimulus
 from repeng.errors import BadInput
 from repeng.methods.code_hash import code_hash
 from repeng.metrics import Evaluation
+from repeng.places import Place
 from repeng.probes.calibration import TextCalibration
 
 Kind = Literal["probe", "prompted", "tuned", "text", "plugin", "published", "chance"]
@@ -358,8 +358,8 @@ class MethodSettings:
     n_layers: int
     max_length: int | None
     capture_id: str
-    plugins: Path
-    tuned: Path
+    plugins: Place
+    tuned: Place
     seed: int = 0
     layers: str = "auto"
     fits: int = 5

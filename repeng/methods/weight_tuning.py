@@ -14,6 +14,7 @@ from repeng.methods.answers import evaluate_split
 from repeng.methods.base import Kind, Method, MethodSettings, Note, ResponseScores, Source, Target, no_note
 from repeng.metrics import Evaluation
 from repeng.models.source import find_model
+from repeng.places import on_disk
 from repeng.tuning.reward_model import RewardModel
 from repeng.tuning.run import TuneProgress, TuningRun, plan_tuning
 from repeng.tuning.scoring import load_tuned, score_split
@@ -26,6 +27,9 @@ TITLES = {
     "prompt-tuning": "reward model by prompt-tuning",
     "full": "reward model by tuning all weights",
 }
+
+
+TUNED = "tuned models (under the --store)"
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,21 @@ class Tuning(Method):
         chosen = preset_settings(self.method, self.settings.tune_preset, **self.changes)
         return {"preset": self.settings.tune_preset, "seed": self.settings.seed, **chosen.key_fields()}
 
+    def trial(self) -> None:
+        """See that tuned models can be kept where they are to be.
+
+        Raises:
+            BadInput: that is in an object store.
+        """
+        on_disk(self.settings.tuned, TUNED)
+
     def run(self, source: Split) -> TuningRun:
         """The run that fitting on this source is."""
         return plan_tuning(
             find_model(self.settings.model).place,
             source,
             method=self.method,
-            root=self.settings.tuned,
+            root=on_disk(self.settings.tuned, TUNED),
             settings=preset_settings(self.method, self.settings.tune_preset, **self.changes),
             seed=self.settings.seed,
             device=self.settings.device,

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -18,6 +16,8 @@ from torch import Tensor
 from repeng.atomic import write_atomically
 from repeng.errors import BadInput, RepengError
 from repeng.limits import DATA_BYTES, RECORD_BYTES, read_bounded
+from repeng.locks import locked
+from repeng.places import Place, place
 from repeng.probes.calibration import LogisticCalibration, Temperature, TextCalibration
 from repeng.probes.fitted import FittedProbe
 from repeng.probes.own_file import is_reference, is_running
@@ -32,7 +32,7 @@ CURVES = (
 )
 
 
-def save(fitted: FittedProbe, directory: Path | str) -> Path:
+def save(fitted: FittedProbe, directory: Place | str) -> Place:
     """Write `probe.json` and the tensors that it names; returns the path of `probe.json`.
 
     The tensors' file is named after its content and written first, `probe.json` is renamed into place last: a save that
@@ -42,7 +42,7 @@ def save(fitted: FittedProbe, directory: Path | str) -> Path:
         BadInput: what the probe learned is more than tensors, as of a classifier of scikit-learn's that is not linear.
     """
     fitted.probe.check_can_be_saved()
-    directory = Path(directory)
+    directory = place(directory)
     tensors = {STATE + name: value.detach().cpu().contiguous() for name, value in fitted.probe.state().items()}
     tensors |= {name: torch.from_numpy(getattr(fitted, name).copy()) for name in CURVES}
     content = save_tensors(tensors)
@@ -68,7 +68,7 @@ def save(fitted: FittedProbe, directory: Path | str) -> Path:
     }
     path = directory / DESCRIPTION
     # Of two that save here at once, neither may remove the other's weights.
-    with FileLock(directory / ".lock"):
+    with locked(directory, wait=True):
         write_atomically(weights, content)
         write_atomically(path, json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
         for old in directory.glob("weights-*.safetensors"):
@@ -77,7 +77,7 @@ def save(fitted: FittedProbe, directory: Path | str) -> Path:
     return path
 
 
-def load(directory: Path | str, *, trust_code: bool = False) -> FittedProbe:
+def load(directory: Place | str, *, trust_code: bool = False) -> FittedProbe:
     """Read what `save` wrote.
 
     Args:
@@ -89,7 +89,7 @@ def load(directory: Path | str, *, trust_code: bool = False) -> FittedProbe:
         BadInput: there is no probe, it is damaged, it would run code, or another version of repeng wrote it.
         UnknownName: nothing installed answers to its name.
     """
-    directory = Path(directory)
+    directory = place(directory)
     path = directory / DESCRIPTION
     if not path.is_file():
         raise BadInput(f"{directory}: no {DESCRIPTION} here; name a folder that `repeng fit` wrote")
@@ -113,9 +113,9 @@ def load(directory: Path | str, *, trust_code: bool = False) -> FittedProbe:
         raise BadInput(f"{path}: damaged ({what[:200]}); fit the probe again") from error
 
 
-def read_weights(directory: Path, described: dict[str, Any]) -> dict[str, Tensor]:
+def read_weights(directory: Place, described: dict[str, Any]) -> dict[str, Tensor]:
     """The tensors that a description names, their checksum verified."""
-    path = directory / Path(described["weights"]).name
+    path = directory / described["weights"].rpartition("/")[2]
     if not path.is_file():
         raise BadInput(f"{path}: missing; fit the probe again")
     content = read_bounded(path, DATA_BYTES)

@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from repeng.atomic import write_atomically
 from repeng.metrics import Estimate
+from repeng.places import Place
 from repeng.report.page import Cell, Grid, Line, Picture, draw, grid_of, write_page
 from repeng.report.pictures import save_chart
 from repeng.report.tables import grid_table
@@ -98,7 +98,7 @@ class Answer:
                 shown.append(f"<p>{escape(one.title)}</p>{self.frames[one.name].round(3).to_html(index=False)}")
         return "".join(shown)
 
-    def write(self, out: Path) -> None:
+    def write(self, out: Place) -> None:
         """Write `out/QUESTION.html` and `.json`, a CSV a table, and the pictures as SVG and PNG.
 
         Args:

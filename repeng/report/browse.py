@@ -16,7 +16,6 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -29,6 +28,7 @@ from starlette.routing import Route
 from repeng.atomic import write_atomically
 from repeng.distributions.schema import Distribution, Example
 from repeng.errors import BadInput
+from repeng.places import Place
 from repeng.report.library import Library, json_of
 from repeng.report.page import environment, static_text
 from repeng.report.predictions import Prediction
@@ -131,12 +131,12 @@ def serve(app: Starlette, *, port: int = 8417, announce: Callable[[str], None] =
 
 
 def export(
-    directory: Path,
+    directory: Place,
     distributions: Mapping[str, Distribution],
     predictions: Sequence[Prediction] = (),
     *,
     token_scores: TokenScores | None = None,
-) -> Path:
+) -> Place:
     """Write the page, with all of its data within it, and its styles and script: a browser alone can open it.
 
     Args:

@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from repeng.atomic import write_atomically
+from repeng.places import Place
 from repeng.report.answer import MOST_ROWS, Row
 from repeng.report.compare_charts import agreement_chart, scatter_chart, size_chart
 from repeng.report.compared_sizes import elicitation_on_shared_shifts, no_sizes
@@ -147,7 +147,7 @@ class Comparison:
         return "".join(f"<p>{title}</p>{frame.round(3).to_html(index=False)}" for title, frame in known)
 
 
-def compare_results(paths: Sequence[Path], out: Path | None = None, *, against: str | None = None) -> Comparison:
+def compare_results(paths: Sequence[Place], out: Place | None = None, *, against: str | None = None) -> Comparison:
     """Compare studies, results tables and folders of evaluations.
 
     Args:
@@ -195,7 +195,7 @@ def _apart(study: ComparedStudy) -> str:
     )
 
 
-def _write(found: Comparison, out: Path) -> None:
+def _write(found: Comparison, out: Place) -> None:
     tables = found.as_dict()
     write_atomically(out / "comparison.json", json.dumps(tables, ensure_ascii=False, allow_nan=False, indent=1))
     for name, rows in tables.items():

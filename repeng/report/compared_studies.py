@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import pandas as pd
 
 from repeng.distributions.schema import Shift
 from repeng.errors import BadData, BadInput, UnknownName
 from repeng.metrics import Evaluation
+from repeng.places import Place
 from repeng.report.contradictions import Contradiction, settle, stated_contradictions
 from repeng.report.frames import with_figures
 from repeng.report.predictions import Key, Prediction, read_predictions, same_items
@@ -134,7 +134,7 @@ def _same_pairs(one: Prediction, other: Prediction) -> bool:
     return same_items(one.evaluation, other.evaluation)
 
 
-def read_compared_studies(paths: Sequence[Path]) -> tuple[ComparedStudy, ...]:
+def read_compared_studies(paths: Sequence[Place]) -> tuple[ComparedStudy, ...]:
     """Read each path: a study's folder, a results.csv, or a folder METHOD/MODEL-SOURCE/TARGET.json.
 
     A folder of evaluations knows no labels: it takes the shifts of the others, or where they know none either,
@@ -167,7 +167,7 @@ def read_compared_studies(paths: Sequence[Path]) -> tuple[ComparedStudy, ...]:
     return tuple(studies)
 
 
-def _results(path: Path) -> list[ResultRow] | None:
+def _results(path: Place) -> list[ResultRow] | None:
     """The rows of a study or of a table; None for a folder of evaluations."""
     table = path if path.is_file() else path / "results.csv"
     if not table.is_file():
@@ -175,7 +175,7 @@ def _results(path: Path) -> list[ResultRow] | None:
     return read_results(table)
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
+def _names(paths: Sequence[Place]) -> list[str]:
     """The shortest end of each path that tells it from the others."""
     whole = [(path.parent if path.name == "results.csv" else path).resolve().parts for path in paths]
     for length in range(1, max(len(parts) for parts in whole) + 1):
@@ -189,7 +189,7 @@ def _shift(row: ResultRow) -> Shift:
     return Shift(row.source, row.target, row.target_reference, row.label, row.category)
 
 
-def _rows_of_evaluations(path: Path, known: Mapping[Key, Prediction], shifts: Sequence[Shift]) -> list[ResultRow]:
+def _rows_of_evaluations(path: Place, known: Mapping[Key, Prediction], shifts: Sequence[Shift]) -> list[ResultRow]:
     wanted = list(dict.fromkeys(shifts)) or [
         Shift(source, target)
         for source, target in dict.fromkeys(key[2:] for key in known)
@@ -216,7 +216,7 @@ def _rows_of_evaluations(path: Path, known: Mapping[Key, Prediction], shifts: Se
     ]
 
 
-def _capability(path: Path, model: str, target: str) -> float | None:
+def _capability(path: Place, model: str, target: str) -> float | None:
     """What the released files next to the evaluations say: ../target_tuned_capability/MODEL/TARGET.json."""
     file = path.parent / "target_tuned_capability" / model / f"{target}.json"
     try:

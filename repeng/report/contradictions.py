@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from repeng.distributions.schema import Shift
 from repeng.metrics import AGREES, Evaluation
 from repeng.metrics import FIGURES as COMPUTED
+from repeng.places import Place
 from repeng.report.predictions import Key, Prediction, evaluations_of
 from repeng.results import CAPABILITY, ResultRow, accuracy_of_probabilities, row_from
 from repeng.study.text_forms import baseline_method
@@ -41,7 +41,7 @@ class Contradiction:
     stated_in: str
 
 
-def stated_contradictions(rows: Iterable[ResultRow], where: Path) -> list[Contradiction]:
+def stated_contradictions(rows: Iterable[ResultRow], where: Place) -> list[Contradiction]:
     """Rows of files that state an accuracy which their own probabilities deny; what is stated stands."""
     return [
         Contradiction(*_names(row), "accuracy", row.accuracy, derived, "stated", str(where))
@@ -51,7 +51,7 @@ def stated_contradictions(rows: Iterable[ResultRow], where: Path) -> list[Contra
 
 
 def settle(
-    rows: Sequence[ResultRow], predictions: Mapping[Key, Prediction], table: Path
+    rows: Sequence[ResultRow], predictions: Mapping[Key, Prediction], table: Place
 ) -> tuple[list[ResultRow], list[Contradiction]]:
     """Hold a table of results against the predictions next to it.
 

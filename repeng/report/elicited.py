@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from repeng.errors import BadInput
+from repeng.places import Place
 from repeng.report.answer import Answer, AnswerTable, Row, interval_text
 from repeng.report.compared_studies import ComparedMethod, ComparedStudy
 from repeng.report.cosine_chart import cosine_chart
@@ -49,7 +49,7 @@ BY_SHIFT_HOW = FAILURES_HOW + "blank where one is always right, or always wrong.
 
 
 def elicited_answer(
-    studies: Sequence[ComparedStudy], methods: Sequence[ComparedMethod], paths: Sequence[Path]
+    studies: Sequence[ComparedStudy], methods: Sequence[ComparedMethod], paths: Sequence[Place]
 ) -> Answer:
     """Cosines between the directions of every probe that a study holds under two stimuli, and whether they fail alike.
 
@@ -90,7 +90,7 @@ def elicited_answer(
     return Answer("elicited", TITLE, (*sentences, *alone), tables, pictures)
 
 
-def _of_study(name: str, methods: Sequence[ComparedMethod], path: Path) -> tuple[list[AskedPair], list[str]]:
+def _of_study(name: str, methods: Sequence[ComparedMethod], path: Place) -> tuple[list[AskedPair], list[str]]:
     """What is asked of one study; and of which of its probes nothing is."""
     from repeng.study.finished_study import FinishedStudy
     from repeng.study.stimulus_cosines import stimulus_pairs, truthfulness_of

@@ -6,13 +6,13 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from repeng.errors import BadData, BadInput, UnknownName
+from repeng.places import Place, place
 from repeng.report.captions import caption_of, matrix_caption
 from repeng.report.charts import (
     elicitation_plot,
@@ -69,7 +69,7 @@ class Figure:
 
 def make_figure(
     kind: str,
-    results: Path | str,
+    results: Place | str,
     *,
     methods: Names = None,
     source: Names = None,
@@ -99,7 +99,7 @@ def make_figure(
     if kind not in KINDS:
         raise UnknownName("figure", kind, KINDS)
     choice = Choice(methods, source, target, shifts)
-    chart, caption, count = DRAWN[kind](Path(results), choice)
+    chart, caption, count = DRAWN[kind](place(results), choice)
     try:
         return Figure(kind, styled(chart, style=style, width=width, height=height), caption)
     except DoesNotFit as error:
@@ -160,12 +160,12 @@ Drawn = tuple[Any, str, int]
 """A chart, its caption, and of how many methods it is."""
 
 
-def _heat_map(results: Path, choice: Choice) -> Drawn:
+def _heat_map(results: Place, choice: Choice) -> Drawn:
     frame = _frame(results, choice)
     return heat_map(frame), caption_of("heat-map", frame, _benchmark(results)), frame["name"].nunique()
 
 
-def _elicitation(results: Path, choice: Choice) -> Drawn:
+def _elicitation(results: Place, choice: Choice) -> Drawn:
     frame = _frame(results, choice)
     if frame["target_tuned_capability"].isna().all():
         raise BadInput(
@@ -175,7 +175,7 @@ def _elicitation(results: Path, choice: Choice) -> Drawn:
     return elicitation_plot(frame), caption_of("elicitation", frame, _benchmark(results)), frame["name"].nunique()
 
 
-def _reliability(results: Path, choice: Choice) -> Drawn:
+def _reliability(results: Place, choice: Choice) -> Drawn:
     if not (results / "predictions").is_dir():
         raise BadInput(f"{results} has no predictions, of which reliability is made; give the folder of a whole study")
     frame = _frame(results, choice)
@@ -185,12 +185,12 @@ def _reliability(results: Path, choice: Choice) -> Drawn:
     return reliability_chart(bins), caption_of("reliability", frame, _benchmark(results)), bins["method"].nunique()
 
 
-def _transfer(results: Path, choice: Choice) -> Drawn:
+def _transfer(results: Place, choice: Choice) -> Drawn:
     found, frame = _one_method(results, choice, "transfer")
     return found.chart(), caption_of("transfer", frame, _benchmark(results)), 1
 
 
-def _matrix(results: Path, choice: Choice) -> Drawn:
+def _matrix(results: Place, choice: Choice) -> Drawn:
     if results.is_file():
         return *_read_matrix(results), 1
     found, frame = _one_method(results, choice, "matrix")
@@ -207,7 +207,7 @@ def _matrix(results: Path, choice: Choice) -> Drawn:
     return chart, caption_of("matrix", frame, _benchmark(results)), 1
 
 
-def _one_method(results: Path, choice: Choice, kind: str) -> tuple[StudyMatrix, pd.DataFrame]:
+def _one_method(results: Place, choice: Choice, kind: str) -> tuple[StudyMatrix, pd.DataFrame]:
     rows = choice.rows(_rows(results))
     methods, models = (in_order(getattr(row, name) for row in rows) for name in ("method", "model"))
     if len(methods) > 1:
@@ -217,7 +217,7 @@ def _one_method(results: Path, choice: Choice, kind: str) -> tuple[StudyMatrix, 
     return study_matrix(rows, methods[0]), shift_frame(rows)
 
 
-def _sweep(results: Path, choice: Choice) -> Drawn:
+def _sweep(results: Place, choice: Choice) -> Drawn:
     table = results if results.is_file() else results / "layers.csv"
     if not table.is_file():
         raise BadInput(f"{results} has no layers.csv: no probe of the study was fitted at several layers")
@@ -235,7 +235,7 @@ def _sweep(results: Path, choice: Choice) -> Drawn:
     return sweep_chart(rows), caption_of("sweep", rows, _benchmark(results)), rows["probe"].nunique()
 
 
-def _of_shifts(layers: pd.DataFrame, results: Path, choice: Choice) -> Any:
+def _of_shifts(layers: pd.DataFrame, results: Place, choice: Choice) -> Any:
     """Which rows of layers.csv are of the shifts asked for; by default of all but the sources' own test splits."""
     at_home = layers["source"] == layers["target"]
     if choice.shifts is None:
@@ -248,7 +248,7 @@ def _of_shifts(layers: pd.DataFrame, results: Path, choice: Choice) -> Any:
     return of_shifts | (at_home & (IN_DISTRIBUTION in wanted))
 
 
-def _rows(results: Path) -> list[ResultRow]:
+def _rows(results: Place) -> list[ResultRow]:
     """The rows of a study's results.csv as its predictions bear them out, without those of capability."""
     table = results / "results.csv"
     predictions = read_predictions(results) if (results / "predictions").is_dir() else {}
@@ -259,12 +259,12 @@ def _rows(results: Path) -> list[ResultRow]:
     return found
 
 
-def _frame(results: Path, choice: Choice) -> pd.DataFrame:
+def _frame(results: Place, choice: Choice) -> pd.DataFrame:
     """The chosen rows in the order of a report, each shift's methods in the order asked for."""
     return shift_frame(choice.rows(_rows(results)))
 
 
-def _benchmark(results: Path) -> str:
+def _benchmark(results: Place) -> str:
     """What the study's shifts are from; empty where its folder does not say."""
     if not (results / "study.toml").is_file():
         return ""
@@ -272,7 +272,7 @@ def _benchmark(results: Path) -> str:
     return study.benchmark or study.data or "mini"
 
 
-def _read_matrix(path: Path) -> tuple[Any, str]:
+def _read_matrix(path: Place) -> tuple[Any, str]:
     """The chart of what `repeng matrix --json` wrote, and its caption.
 
     Raises:
@@ -289,7 +289,7 @@ def _read_matrix(path: Path) -> tuple[Any, str]:
         ) from error
 
 
-DRAWN: dict[str, Callable[[Path, Choice], Drawn]] = {
+DRAWN: dict[str, Callable[[Place, Choice], Drawn]] = {
     "heat-map": _heat_map,
     "sweep": _sweep,
     "matrix": _matrix,

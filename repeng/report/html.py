@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import pandas as pd
 
@@ -18,6 +17,7 @@ from repeng.distributions.cautions import with_reasons
 from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput
 from repeng.metrics import TextEvaluation
+from repeng.places import Place
 from repeng.report.contradictions import settle
 from repeng.report.data_section import data_section
 from repeng.report.elicitation_chart import elicitation_plot
@@ -71,8 +71,8 @@ RIGHT = {PAIR_ACCURACY: "the best response", AUROC: "their own label"}
 
 
 def write_report(
-    results: Path, out: Path | None = None, *, distributions: Mapping[str, Distribution] | None = None
-) -> Path:
+    results: Place, out: Place | None = None, *, distributions: Mapping[str, Distribution] | None = None
+) -> Place:
     """Write the report of a results folder.
 
     Args:
@@ -185,12 +185,12 @@ def write_report(
     return page
 
 
-def is_current(page: Path, results: Path) -> bool:
+def is_current(page: Place, results: Place) -> bool:
     """Whether a page is there and was made of the tables and settings that the results folder holds."""
     return page.is_file() and f'content="{_made_of(results)}"' in page.read_text(encoding="utf-8")
 
 
-def _made_of(results: Path) -> str:
+def _made_of(results: Place) -> str:
     digest = hashlib.sha256(__version__.encode())
     for name in ("results.csv", "layers.csv", "study.toml", CAUTIONS, OVERLAP, PROVENANCE):
         path = results / name

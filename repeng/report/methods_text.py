@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from repeng.atomic import write_atomically
+from repeng.places import Place
 from repeng.report.analysis_text import Sentence, fitting, intervals, measures, nulls
 from repeng.report.citations import ENTRIES, SOFTWARE, bibtex, model_entry, software
 from repeng.report.cited_text import Cite, Name, Piece, Yours, keys_of, latex, listed, markdown
@@ -50,7 +50,7 @@ class MethodsText:
     bibtex: str
     yours: tuple[str, ...]
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Place) -> None:
         """FOLDER/methods.tex, methods.md and references.bib."""
         for name, text in zip(FILES, (self.latex, self.markdown, self.bibtex), strict=True):
             write_atomically(folder / name, text.rstrip("\n") + "\n")

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
 
 from repeng.atomic import write_atomically
+from repeng.places import Place
 from repeng.report.pictures import inline_svg, save_chart
 from repeng.version import __version__
 
@@ -83,7 +83,7 @@ def _text(value: Any) -> str:
     return str(value) if not isinstance(value, float) else f"{value:.{4 if 0 < abs(value) < 0.001 else 3}f}"
 
 
-def draw(pictures: Sequence[Picture], folder: Path) -> list[Picture]:
+def draw(pictures: Sequence[Picture], folder: Place) -> list[Picture]:
     """Each picture, and each that is shown on demand, with its SVG, which also goes to `folder/ID.svg`."""
     drawn = []
     for one in pictures:
@@ -93,7 +93,7 @@ def draw(pictures: Sequence[Picture], folder: Path) -> list[Picture]:
     return drawn
 
 
-def write_page(path: Path, template: str, *, made_of: str = "", script: str = "", **values: Any) -> None:
+def write_page(path: Place, template: str, *, made_of: str = "", script: str = "", **values: Any) -> None:
     """Write a page from a template, with repeng's style and version, and a hash over what it is made of.
 
     Args:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from repeng.errors import BadInput
+from repeng.places import Place
 from repeng.report.answer import Answer, AnswerTable, Row, interval_text
 from repeng.report.compared_studies import ComparedMethod, ComparedStudy
 from repeng.report.gap_chart import gap_chart
@@ -46,7 +46,7 @@ SHIFTS_HOW = (
 def perplexity_answer(
     studies: Sequence[ComparedStudy],  # noqa: ARG001
     methods: Sequence[ComparedMethod],
-    paths: Sequence[Path],
+    paths: Sequence[Place],
 ) -> Answer:
     """Accuracies of every method against zero-shot, over shifts and over pairs, and by what zero-shot is on the source.
 

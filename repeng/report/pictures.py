@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -12,6 +11,7 @@ import altair as alt
 
 from repeng.atomic import write_atomically
 from repeng.errors import BadInput
+from repeng.places import Place, place
 from repeng.report.theme import GRID, INK, MUTED
 
 SVG = "http://www.w3.org/2000/svg"
@@ -22,7 +22,7 @@ FORMATS = ("png", "svg", "pdf", "html")
 POINTS_A_PIXEL = 0.75
 
 
-def picture_format(path: Path) -> str:
+def picture_format(path: Place) -> str:
     """Which of `FORMATS` a file's ending names.
 
     Raises:
@@ -34,7 +34,7 @@ def picture_format(path: Path) -> str:
     return kind
 
 
-def save_chart(chart: Any, path: Path | str, *, dpi: int = 192) -> Path:
+def save_chart(chart: Any, path: Place | str, *, dpi: int = 192) -> Place:
     """Write an Altair chart as `.png`, `.svg`, `.pdf` or `.html` (interactive, all scripts inside: it opens offline).
 
     A pixel of the chart is 1/96 inch. A PDF holds lines and embedded fonts, and no image.
@@ -47,7 +47,7 @@ def save_chart(chart: Any, path: Path | str, *, dpi: int = 192) -> Path:
     Raises:
         BadInput: another ending.
     """
-    path = Path(path)
+    path = place(path)
     kind = picture_format(path)
     buffer = io.BytesIO() if kind == "png" else io.StringIO()
     # The renderer counts 72 pixels to the inch.
@@ -96,10 +96,10 @@ def inline_svg(svg: str, *, title: str, description: str, prefix: str) -> str:
     root.set("style", f"max-width:{width:.0f}px;min-width:{LEGIBLE * width:.0f}px")
     for name in ("width", "height"):
         root.attrib.pop(name, None)
-    for place, (tag, text) in enumerate((("title", title), ("desc", description))):
+    for number, (tag, text) in enumerate((("title", title), ("desc", description))):
         node = ElementTree.Element(f"{{{SVG}}}{tag}", {"id": f"{prefix}-{tag}"})
         node.text = text
-        root.insert(place, node)
+        root.insert(number, node)
     text = ElementTree.tostring(root, encoding="unicode")
     text = re.sub(r'\b(id="|url\(#|href="#)(gradient|clip)', rf"\g<1>{prefix}-\g<2>", text)
     for colour, variable in VARIABLES.items():

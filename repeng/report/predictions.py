@@ -6,7 +6,6 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,6 +21,7 @@ from repeng.metrics import (
     mean_accuracy_interval,
     reliability_bins,
 )
+from repeng.places import Place
 from repeng.report.frames import items_of
 from repeng.results import our_name, read_evaluation, read_provenance, warn_of_denied
 from repeng.study.overlap import read_overlaps, without
@@ -110,7 +110,7 @@ def _places(
     return [next(left[unit]) if unit in left else None for unit in asked.tolist()]
 
 
-def read_predictions(folder: Path, *, shifts: Collection[tuple[str, str]] | None = None) -> dict[Key, Prediction]:
+def read_predictions(folder: Place, *, shifts: Collection[tuple[str, str]] | None = None) -> dict[Key, Prediction]:
     """Every evaluation METHOD/MODEL-SOURCE/TARGET.json under `folder/predictions`, or `folder` itself, by its key.
 
     A file that is no evaluation is passed over with a warning; those that state another accuracy than their
@@ -198,7 +198,7 @@ def reliability_frame(rows: pd.DataFrame, predictions: Mapping[Key, Prediction])
     return pd.DataFrame(found, columns=["method", "label", "confidence", "accuracy", "n_pairs"])
 
 
-def _read(path: Path, model: str, source: str, denied: list[str]) -> Prediction:
+def _read(path: Place, model: str, source: str, denied: list[str]) -> Prediction:
     evaluation = read_evaluation(path, denied=denied)
     held = read_provenance(path)
     names = {

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from repeng.errors import UnknownName
+from repeng.places import Place
 from repeng.report.answer import Answer
 from repeng.report.compared_studies import ComparedMethod, ComparedStudy, compared_methods, read_compared_studies
 from repeng.report.elicited import elicited_answer
 from repeng.report.perplexity import perplexity_answer
 from repeng.report.scale import scale_answer
 
-Asked = Callable[[Sequence[ComparedStudy], Sequence[ComparedMethod], Sequence[Path]], Answer]
+Asked = Callable[[Sequence[ComparedStudy], Sequence[ComparedMethod], Sequence[Place]], Answer]
 """Answers a question about studies, their methods, and the paths that they were read from."""
 
 ASKED: dict[str, Asked] = {"perplexity": perplexity_answer, "elicited": elicited_answer, "scale": scale_answer}
 """By the name that `--question` takes."""
 
 
-def answer_question(name: str, paths: Sequence[Path], out: Path | None = None) -> Answer:
+def answer_question(name: str, paths: Sequence[Place], out: Place | None = None) -> Answer:
     """Answer one question about studies, results tables and folders of evaluations.
 
     Args:

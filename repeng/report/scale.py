@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from repeng.errors import BadInput
+from repeng.places import Place
 from repeng.report.answer import Answer, AnswerTable, Row, interval_text
 from repeng.report.compare_charts import scatter_chart
 from repeng.report.compared_studies import ComparedMethod, ComparedStudy
@@ -37,7 +37,7 @@ ACCURACIES_HOW = (
 def scale_answer(
     studies: Sequence[ComparedStudy],
     methods: Sequence[ComparedMethod],
-    paths: Sequence[Path],
+    paths: Sequence[Place],
 ) -> Answer:
     """Accuracies of one method on several models, how they correlate, and the smallest that foretells the largest.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,6 +12,7 @@ import pandas as pd
 from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput, UnknownName
 from repeng.metrics import Evaluation
+from repeng.places import Place, place
 from repeng.report.answer import Answer
 from repeng.report.compare import Comparison, compare_results
 from repeng.report.contradictions import settle
@@ -41,7 +41,7 @@ class StudyResults:
         distributions: the texts of its targets, as far as they are at hand.
     """
 
-    folder: Path
+    folder: Place
     distributions: Mapping[str, Distribution] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -127,9 +127,9 @@ class StudyResults:
         """
         return make_figure(kind, self.folder, **options)
 
-    def report(self, out: Path | str | None = None) -> Path:
+    def report(self, out: Place | str | None = None) -> Place:
         """Write the HTML report; returns its path."""
-        return write_report(self.folder, None if out is None else Path(out), distributions=self.distributions)
+        return write_report(self.folder, None if out is None else place(out), distributions=self.distributions)
 
     def sweep(self, methods: Names = None, source: Names = None, target: Names = None) -> Any:
         """Accuracy by layer, one line a probe and one panel a shift, as `repeng sweep` draws it: an Altair chart.
@@ -160,7 +160,7 @@ class StudyResults:
         return study_matrix(self._shift_rows, method)
 
     def compare(
-        self, *others: StudyResults | str | Path, question: str | None = None, against: str | None = None
+        self, *others: StudyResults | str | Place, question: str | None = None, against: str | None = None
     ) -> Comparison | Answer:
         """The methods of this study and of others next to each other, as `repeng compare` does.
 
@@ -176,7 +176,7 @@ class StudyResults:
             BadInput: a folder holds nothing to compare, the question cannot be answered; question and against.
             UnknownName: no such question, or no such method to compare against.
         """
-        paths = [self.folder, *(one.folder if isinstance(one, StudyResults) else Path(one) for one in others)]
+        paths = [self.folder, *(one.folder if isinstance(one, StudyResults) else place(one) for one in others)]
         if question is None:
             return compare_results(paths, against=against)
         if against is not None:

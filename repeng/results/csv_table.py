@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import pandas as pd
@@ -14,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from repeng.atomic import write_atomically
 from repeng.errors import BadInput
 from repeng.limits import RECORD_BYTES, read_bounded
+from repeng.places import Place
 
 RowT = TypeVar("RowT")
 OTHERS = "others"
@@ -30,7 +30,7 @@ def record_of(row: Any) -> dict[str, Any]:
     return {**{name: getattr(row, name) for name in columns_of(type(row))}, **getattr(row, OTHERS)}
 
 
-def write_csv(records: Iterable[Mapping[str, Any]], path: Path, columns: Sequence[str] = ()) -> None:
+def write_csv(records: Iterable[Mapping[str, Any]], path: Place, columns: Sequence[str] = ()) -> None:
     """Write records atomically: figures to the last bit, None as nothing between commas.
 
     Args:
@@ -43,12 +43,12 @@ def write_csv(records: Iterable[Mapping[str, Any]], path: Path, columns: Sequenc
     write_atomically(path, frame.to_csv(index=False, lineterminator="\n"))
 
 
-def write_rows(rows: Sequence[Any], path: Path, row_type: type) -> None:
+def write_rows(rows: Sequence[Any], path: Place, row_type: type) -> None:
     """Write rows of a class as `read_rows` reads them."""
     write_csv(map(record_of, rows), path, columns_of(row_type))
 
 
-def read_rows(path: Path, row_type: type[RowT], *, what: str, needed: Sequence[str]) -> list[RowT]:
+def read_rows(path: Place, row_type: type[RowT], *, what: str, needed: Sequence[str]) -> list[RowT]:
     """Read a table by the names of its columns, in any order; those that the class does not know go to `others`.
 
     A column that is missing is blank: None, or an empty text.

@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from repeng.atomic import write_atomically
 from repeng.errors import BadData, BadInput
 from repeng.limits import RECORD_BYTES, read_bounded
 from repeng.metrics import AGREES, Evaluation, TextEvaluation, brier, genies_rms_calibration_error
+from repeng.places import Place
 from repeng.results.kinds import kind_of
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ TEXT_ARRAYS = ("labels", "text_scores", "rows", "thresholds")
 CHANGED = "%s was changed since repeng wrote it: eval_accuracy is %.6g, its %s give %.6g and stand"
 
 
-def evaluation_path(root: Path, method: str, model_slug: str, source: str, target: str) -> Path:
+def evaluation_path(root: Place, method: str, model_slug: str, source: str, target: str) -> Place:
     """Where an evaluation lies: ROOT/METHOD/MODEL-SOURCE/TARGET.json.
 
     Raises:
@@ -43,7 +43,7 @@ def evaluation_path(root: Path, method: str, model_slug: str, source: str, targe
     return root / method / f"{model_slug}-{source}" / f"{target}.json"
 
 
-def write_evaluation(path: Path, evaluation: Evaluation, provenance: Mapping[str, Any]) -> None:
+def write_evaluation(path: Place, evaluation: Evaluation, provenance: Mapping[str, Any]) -> None:
     """Write an evaluation atomically, in GENIES' format and with what ours know besides.
 
     Args:
@@ -113,7 +113,7 @@ class _File(BaseModel):
     eval_pairs: _File | None = None
 
 
-def read_evaluation(path: Path, *, denied: list[str] | None = None) -> Evaluation:
+def read_evaluation(path: Place, *, denied: list[str] | None = None) -> Evaluation:
     """Read an evaluation file, ours or one of GENIES' format; only `eval_accuracy` or `eval_probabilities` is required.
 
     A file with `eval_labels` is of labelled texts, and gives a `TextEvaluation`. A stated accuracy stands; where the
@@ -160,7 +160,7 @@ def _pairs(file: _File) -> Evaluation:
     return Evaluation.of_fits(by_fit, _by_fit(file.eval_fit_scores), **others)
 
 
-def _texts(file: _File, path: Path) -> TextEvaluation:
+def _texts(file: _File, path: Place) -> TextEvaluation:
     """The evaluation of labelled texts; the accuracy that the file states is never believed over its scores."""
     text_scores = _by_fit(file.eval_text_scores)
     if text_scores is None:
@@ -195,7 +195,7 @@ def _shared(file: _File) -> dict[str, Any]:
     }
 
 
-def read_provenance(path: Path) -> dict[str, Any]:
+def read_provenance(path: Place) -> dict[str, Any]:
     """What an evaluation file says besides its evaluation: the keys that do not begin with `eval_`.
 
     Raises:
@@ -212,7 +212,7 @@ def _is_derived(file: _File) -> bool:
     return "repeng_version" in held and kind_of(str(held.get("method"))) != "published"
 
 
-def _load(path: Path) -> _File:
+def _load(path: Place) -> _File:
     try:
         return _File.model_validate_json(read_bounded(path, RECORD_BYTES))
     except OSError as error:
@@ -235,7 +235,7 @@ def _by_fit(values: list[list[Any]] | None) -> np.ndarray | None:
     return np.array(values, dtype=np.float64)
 
 
-def _settle_accuracy(evaluation: Evaluation, path: Path, *, derived: bool, denied: list[str]) -> Evaluation:
+def _settle_accuracy(evaluation: Evaluation, path: Place, *, derived: bool, denied: list[str]) -> Evaluation:
     """Drop an accuracy that was derived or that the pairs give exactly; say of one that they do not give at all."""
     if evaluation.probabilities is None or evaluation.reported_accuracy is None:
         return evaluation

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pydantic import with_config
 
+from repeng.places import Place
 from repeng.results.csv_table import read_rows, write_rows
 
 
@@ -88,12 +88,12 @@ def layer_rows(
     ]
 
 
-def write_layers(rows: Sequence[LayerRow], path: Path) -> None:
+def write_layers(rows: Sequence[LayerRow], path: Place) -> None:
     """Write a table of layers atomically; figures to the last bit, blanks as nothing between commas."""
     write_rows(rows, path, LayerRow)
 
 
-def read_layers(path: Path) -> list[LayerRow]:
+def read_layers(path: Place) -> list[LayerRow]:
     """Read a table of layers by column names. Columns that are none of ours are kept.
 
     Raises:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -24,6 +23,7 @@ from repeng.metrics import (
     figures_of,
     fits_disagree,
 )
+from repeng.places import Place
 from repeng.results.csv_table import columns_of, read_rows, record_of, write_rows
 from repeng.results.kinds import kind_of
 
@@ -194,12 +194,12 @@ def accuracy_of_probabilities(row: ResultRow) -> float | None:
     return None
 
 
-def write_results(rows: Sequence[ResultRow], path: Path) -> None:
+def write_results(rows: Sequence[ResultRow], path: Place) -> None:
     """Write results.csv atomically; figures to the last bit, blanks as nothing between commas."""
     write_rows(rows, path, ResultRow)
 
 
-def read_results(path: Path) -> list[ResultRow]:
+def read_results(path: Place) -> list[ResultRow]:
     """Read a results table by column names. Columns that are none of ours are kept, missing ones are blank.
 
     Raises:

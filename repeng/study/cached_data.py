@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from repeng.activations.store.cached_split import CachedSplit
@@ -18,6 +17,7 @@ from repeng.distributions.schema import Distribution, Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.errors import BadInput, CaptureMismatch, UnknownName, choice_of
 from repeng.models.fingerprint import slug
+from repeng.places import Place
 from repeng.probes.fitted import FittedProbe
 
 
@@ -33,7 +33,7 @@ class CachedData(StoredCapture):
 
     def __init__(
         self,
-        folder: Path,
+        folder: Place,
         versions: Mapping[tuple[str, str], str] | None = None,
         *,
         missing: Iterable[str] = (),
@@ -114,7 +114,7 @@ class CachedData(StoredCapture):
         return CachedSplit(self, *self.find(distribution, split, data_hash=data_hash))
 
 
-Cached = CachedData | StoredCapture | Store | str | Path
+Cached = CachedData | StoredCapture | Store | str | Place
 """Cached activations: what `capture` gives, or a store (or its folder) that holds one model's."""
 
 
@@ -174,7 +174,7 @@ def open_data(
     return CachedData(cached.folder, versions, missing=missing, meant=meant, named=options, trust=cached.trust)
 
 
-def open_store(store: str | Path | Store, model: str | None = None) -> CachedData:
+def open_store(store: str | Place | Store, model: str | None = None) -> CachedData:
     """A store's activations of a model; of its only one where no model is named.
 
     Raises:
@@ -197,7 +197,7 @@ def open_store(store: str | Path | Store, model: str | None = None) -> CachedDat
     return CachedData(found[0].folder, trust=opened.trust)
 
 
-def open_for(fitted: FittedProbe, store: str | Path | Store, model: str | None = None) -> CachedData:
+def open_for(fitted: FittedProbe, store: str | Place | Store, model: str | None = None) -> CachedData:
     """A store's activations of the capture that a probe was fitted on.
 
     Raises:

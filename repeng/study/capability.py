@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from repeng.atomic import write_atomically
+from repeng.places import Place
 from repeng.study.evaluations import MethodEvaluation, StudyEvaluations
 
 
@@ -47,7 +47,7 @@ def target_tuned_capability(
     return found
 
 
-def write_capability(found: Capability, folder: Path) -> None:
+def write_capability(found: Capability, folder: Place) -> None:
     """FOLDER/REFERENCE.json as GENIES has it next to its evaluations, so that `repeng rescore` finds it."""
     held = {
         "best_intervention": found.method,

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property, partial, reduce
 from importlib.util import find_spec
 from operator import add
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repeng.activations.capture import CaptureSummary, capture, capture_by_pool, keep_house
@@ -30,6 +29,7 @@ from repeng.models.fingerprint import Identity, identify, resolve_device
 from repeng.models.quantised import check_quantisation, quantisation_of
 from repeng.models.sites import named_site
 from repeng.models.source import EMBEDDED, find_model
+from repeng.places import Place
 from repeng.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class CachePlan:
     """
 
     settings: ModelSettings
-    store: Path
+    store: Place
     jobs: tuple[Job, ...]
     missing: tuple[MissingActivations, ...]
     n_parts: int
@@ -384,7 +384,7 @@ class CachePlan:
 
 def plan_cache(
     settings: ModelSettings,
-    store: Path,
+    store: Place,
     wanted: Mapping[Split, frozenset[RequiredActivations]],
     *,
     layers: tuple[int, ...] | None = None,

@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,6 +20,7 @@ from repeng.distributions.overlap import find_overlaps
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation, cell_p, holm
 from repeng.metrics.intervals import CHANCE
+from repeng.places import Place
 from repeng.results.verdicts import LEVEL
 
 FILE = "cautions.json"
@@ -81,7 +81,7 @@ def null_cautions(own: Mapping[tuple[str, str], Evaluation]) -> list[Caution]:
     ]
 
 
-def version_cautions(store: Path, capture: str) -> list[Caution]:
+def version_cautions(store: Place, capture: str) -> list[Caution]:
     """A store's capture of that id, where libraries of other versions than those that are installed began it."""
     file = store.expanduser() / capture / CAPTURE
     changed = changed_versions(CaptureRecord.read(file)) if file.is_file() else {}
@@ -104,13 +104,13 @@ def failure_cautions(failures: Iterable[Failure]) -> list[Caution]:
     return found
 
 
-def write_cautions(cautions: Sequence[Caution], folder: Path) -> None:
+def write_cautions(cautions: Sequence[Caution], folder: Place) -> None:
     """Write FOLDER/cautions.json, from which a report has what results.csv does not tell."""
     rows = ",\n".join(f" {json.dumps(asdict(caution), ensure_ascii=False)}" for caution in cautions)
     write_atomically(folder / FILE, f"[\n{rows}\n]\n" if rows else "[]\n")
 
 
-def read_cautions(folder: Path) -> list[Caution]:
+def read_cautions(folder: Place) -> list[Caution]:
     """Those of FOLDER/cautions.json; none where a folder, as of an earlier version, has no such file.
 
     Raises:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from repeng.errors import sentence
+from repeng.places import Place, is_remote
 from repeng.version import __version__
 
 PACKAGE = "repeng-toolkit"
@@ -60,7 +61,7 @@ class Finding:
     todo: str = ""
 
 
-def examine(store: Path) -> list[Finding]:
+def examine(store: Place) -> list[Finding]:
     """Look at everything. What fails on the way is a finding, not an error. Home folders are written as `~`.
 
     Args:
@@ -216,9 +217,13 @@ def _processor() -> str:
     return found[1] if found else platform.processor() or platform.machine()
 
 
-def _room(store: Path) -> Iterator[Finding]:
+def _room(store: Place) -> Iterator[Finding]:
     yield Finding("room", "memory", _memory())
-    for name, place in ((f"store ({store})", store), ("temporary files", Path(tempfile.gettempdir()))):
+    if is_remote(store):
+        here = "there" if store.is_dir() else "nothing there yet"
+        yield Finding("room", f"store ({store})", f"in an object store that answers, {here}")
+    of_disks = () if is_remote(store) else ((f"store ({store})", store),)
+    for name, place in (*of_disks, ("temporary files", Path(tempfile.gettempdir()))):
         folder = next(each for each in (place, *place.absolute().parents) if each.is_dir())
         free = shutil.disk_usage(folder).free
         value = f"{_size(free)} free at {folder.absolute()}"

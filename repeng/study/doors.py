@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation
+from repeng.places import Place
 from repeng.probes.fitted import FittedProbe
 from repeng.study import steps
 from repeng.study.cached_data import Cached, CachedData
@@ -86,7 +86,7 @@ def evaluate(
         RepengError: no pair or text is left to score.
     """
     if isinstance(fitted, FittedProbe):
-        if not isinstance(target, str | Path):
+        if not isinstance(target, str | Place):
             raise BadInput("what repeng.fit gives is scored on a distribution's name; a probe fitted on rows on X, y")
         if groups is not None:
             raise BadInput("a distribution has groups of its own; leave out groups, which are of rows")

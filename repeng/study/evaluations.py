@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -42,6 +41,7 @@ from repeng.methods.base import (
 from repeng.methods.text_answers import benign_thresholds
 from repeng.metrics import Evaluation, TextEvaluation
 from repeng.models.fingerprint import slug
+from repeng.places import Place
 from repeng.results import LayerFigure, evaluation_path, read_evaluation, write_evaluation
 from repeng.study.cautions import Failure
 from repeng.version import __version__
@@ -109,7 +109,7 @@ class Runner:
 
     settings: MethodSettings
     store: Store
-    predictions: Path
+    predictions: Place
     benign: Split | None = None
     _read: dict[Split, CachedSplit] = field(default_factory=dict, repr=False, compare=False)
     _thresholds: dict[tuple[str, Split], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
@@ -150,7 +150,7 @@ class Runner:
         self._read.clear()
         self._targets.clear()
 
-    def path(self, task: Task) -> Path:
+    def path(self, task: Task) -> Place:
         """Where a task's evaluation lies."""
         model = slug(self.settings.model)
         source, target = task.source.distribution, task.target.distribution
@@ -227,7 +227,7 @@ class Runner:
         """What sets a task's thresholds, where that is not the source."""
         return self.benign if task.target.as_texts else None
 
-    def _folder(self, split: Split, need: RequiredActivations) -> Path:
+    def _folder(self, split: Split, need: RequiredActivations) -> Place:
         key = ActivationKey(need.stimulus.name, need.site or LOGPROB, need.token)
         return split_folder(self.store.root / self.settings.capture_id, split) / key.folder
 
@@ -436,7 +436,7 @@ def _failed(found: StudyEvaluations, tasks: Sequence[Task], error: Exception) ->
     log.debug("where %s failed", tasks[0].method, exc_info=error)
 
 
-def _read_back(path: Path, key: str) -> MethodEvaluation | None:
+def _read_back(path: Place, key: str) -> MethodEvaluation | None:
     if not path.is_file():
         return None
     try:

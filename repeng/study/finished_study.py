@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from pathlib import Path
 
 from repeng.activations.store.store import Store
 from repeng.errors import BadInput, StoreError, UnknownName
 from repeng.methods.named_probe import NamedProbe
 from repeng.methods.probes import CachedSource
+from repeng.places import Place, place
 from repeng.probes.directions import Directions
 from repeng.results import read_provenance
 from repeng.study.cached_train import CachedTrain, joined_train
@@ -35,7 +35,7 @@ class FinishedStudy:
         BadInput: the folder holds no study.
     """
 
-    results: Path
+    results: Place
 
     def __post_init__(self) -> None:
         if not (self.results / STUDY).is_file():
@@ -52,7 +52,7 @@ class FinishedStudy:
     def command(self, *methods: str) -> str:
         """What captures and evaluates what is missing of the study, with further methods; to be typed into a shell."""
         listed = f" --methods {_quoted(','.join(methods))}" if methods else ""
-        moved = Path(self.settings.out).resolve() != self.results.resolve()
+        moved = place(self.settings.out).resolve() != self.results.resolve()
         out = f" --out {_quoted(str(self.results))}" if moved else ""
         return f"repeng run {_quoted(str(self.results / STUDY))}{listed}{out}"
 
@@ -106,7 +106,7 @@ class FinishedStudy:
             raise self._lacking(f"{named} of {fitted_on.capture}") from error
 
     def _lacking(self, what: str) -> StoreError:
-        store = Path(self.settings.store).expanduser()
+        store = place(self.settings.store).expanduser()
         elsewhere = "" if store.is_absolute() else "run this in the folder in which the study ran, or "
         return StoreError(
             f"{store.resolve()} does not hold {what}, from which directions are fitted; {elsewhere}capture what is "

@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -17,6 +16,7 @@ from repeng.distributions.overlap import Match, Overlap
 from repeng.errors import BadInput
 from repeng.limits import RECORD_BYTES, read_bounded
 from repeng.metrics import Evaluation
+from repeng.places import Place
 from repeng.results import ResultRow
 from repeng.study.evaluations import MethodEvaluation, StudyEvaluations
 
@@ -124,14 +124,14 @@ def without(evaluation: Evaluation, examples: Collection[int]) -> Evaluation | N
     return None
 
 
-def write_overlaps(overlaps: Sequence[Overlap], folder: Path, *, dropped: bool) -> None:
+def write_overlaps(overlaps: Sequence[Overlap], folder: Place, *, dropped: bool) -> None:
     """Write FOLDER/overlap.json, from which a report knows what a study left out."""
     rows = ",\n".join("  " + json.dumps(asdict(_stored(one)), ensure_ascii=False) for one in overlaps)
     listed = f"[\n{rows}\n ]" if rows else "[]"
     write_atomically(folder / FILE, f'{{\n "dropped": {json.dumps(dropped)},\n "overlaps": {listed}\n}}\n')
 
 
-def read_overlaps(folder: Path) -> StoredOverlaps:
+def read_overlaps(folder: Place) -> StoredOverlaps:
     """Those of FOLDER/overlap.json; none where a folder, as of an earlier version, has no such file.
 
     Raises:

@@ -16,6 +16,7 @@ from repeng.distributions.schema import Split
 from repeng.errors import BadInput
 from repeng.limits import RECORD_BYTES, read_bounded
 from repeng.models.fingerprint import Identity
+from repeng.places import Place
 from repeng.study.capture_plan import ModelSettings
 from repeng.study.settings import Study
 from repeng.version import __version__
@@ -111,12 +112,12 @@ def asks_genies(study: Study) -> bool:
     return study.benchmark in BENCHMARKS and study.benchmark != "mini"
 
 
-def write_provenance(provenance: Provenance, folder: Path) -> None:
+def write_provenance(provenance: Provenance, folder: Place) -> None:
     """Write FOLDER/provenance.json."""
     write_atomically(folder / FILE, json.dumps(asdict(provenance), ensure_ascii=False, indent=1) + "\n")
 
 
-def read_provenance_of(folder: Path) -> Provenance | None:
+def read_provenance_of(folder: Place) -> Provenance | None:
     """That of FOLDER/provenance.json; None where a folder, as of an earlier version, has no such file.
 
     Raises:

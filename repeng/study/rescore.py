@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from repeng.distributions.schema import Benchmark, Shift, Split
 from repeng.errors import BadData, BadInput, UnknownName
 from repeng.limits import RECORD_BYTES, read_bounded
 from repeng.metrics import AGREES, Evaluation
+from repeng.places import Place
 from repeng.results import (
     ResultRow,
     evaluation_path,
@@ -48,7 +48,7 @@ class Rescored:
     row: ResultRow
     baseline_intervention: str
     capability_intervention: str
-    missing: tuple[Path, ...]
+    missing: tuple[Place, ...]
     evaluation: Evaluation | None = field(default=None, repr=False, compare=False)
 
     def published(self) -> dict[str, str | float | None]:
@@ -70,8 +70,8 @@ class Rescored:
 
 
 def rescore(
-    evaluations: Path,
-    benchmark: Benchmark | str | Path,
+    evaluations: Place,
+    benchmark: Benchmark | str | Place,
     model: str | None = None,
     *,
     methods: Sequence[str] | None = None,
@@ -120,7 +120,7 @@ def rescore(
 
 
 def target_groups(
-    data: str | Path, benchmark: Benchmark | str | Path, reading: Reading | None = None
+    data: str | Place, benchmark: Benchmark | str | Place, reading: Reading | None = None
 ) -> dict[str, Split]:
     """`groups` of `rescore`: the test split of each source and target of a benchmark, as far as the data holds them."""
     shifts = benchmark if isinstance(benchmark, Benchmark) else get_benchmark(benchmark)
@@ -129,12 +129,12 @@ def target_groups(
     return {name: distribution.test for name, distribution in held.items()}
 
 
-def write_published(rows: Iterable[Rescored], path: Path) -> None:
+def write_published(rows: Iterable[Rescored], path: Place) -> None:
     """Write rows of one method as GENIES' generalization_metrics/MODEL/METHOD/*.csv, atomically."""
     write_csv([row.published() for row in rows], path)
 
 
-def _models_by_folder(evaluations: Path, benchmark: Benchmark) -> dict[str, set[str]]:
+def _models_by_folder(evaluations: Place, benchmark: Benchmark) -> dict[str, set[str]]:
     """Each method's folder, and the models that it has evaluations of for some source of the benchmark."""
     if not evaluations.is_dir():
         raise BadInput(f"{evaluations}: no such folder; give the one that holds METHOD/MODEL-SOURCE/TARGET.json")
@@ -172,18 +172,18 @@ def _folder_of_model(method: str, model: str, folders: Mapping[str, set[str]]) -
 class _Files:
     """The files of one model, each evaluation read once."""
 
-    evaluations: Path
-    capabilities: Path
+    evaluations: Place
+    capabilities: Place
     model: str
     baseline: str | None
     groups: Mapping[str, Split]
-    read: dict[Path, Evaluation] = field(default_factory=dict)
+    read: dict[Place, Evaluation] = field(default_factory=dict)
     denied: list[str] = field(default_factory=list)
 
-    def path(self, folder: str, source: str, target: str) -> Path:
+    def path(self, folder: str, source: str, target: str) -> Place:
         return evaluation_path(self.evaluations, folder, self.model, source, target)
 
-    def evaluation(self, path: Path) -> Evaluation | None:
+    def evaluation(self, path: Place) -> Evaluation | None:
         """None where the file is not there."""
         if path not in self.read and path.is_file():
             self.read[path] = _with_groups(read_evaluation(path, denied=self.denied), self.groups.get(path.stem), path)
@@ -224,7 +224,7 @@ def _score(files: _Files, folder: str, shift: Shift) -> Rescored:
     return Rescored(row, baseline, intervention, tuple(missing), held["evaluation"])
 
 
-def read_capability(path: Path) -> tuple[float, str]:
+def read_capability(path: Place) -> tuple[float, str]:
     """The capability in a file of `target_tuned_capability`, and the method that reached it.
 
     Raises:
@@ -241,7 +241,7 @@ def read_capability(path: Path) -> tuple[float, str]:
     return float(capability), str(intervention)
 
 
-def _with_groups(evaluation: Evaluation, split: Split | None, path: Path) -> Evaluation:
+def _with_groups(evaluation: Evaluation, split: Split | None, path: Place) -> Evaluation:
     """The evaluation with the split's examples and prompt groups, where it has pairs and no groups of its own."""
     if split is None or evaluation.group is not None or evaluation.n_pairs is None:
         return evaluation

@@ -8,10 +8,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from repeng.activations.store.files import locked
 from repeng.atomic import clear_temporaries
 from repeng.errors import BadInput
+from repeng.locks import locked
 from repeng.methods.base import no_note
+from repeng.places import is_remote, place
 from repeng.study.settings import WHERE, Study
 
 STUDY = "study.toml"
@@ -35,7 +36,7 @@ def joined(study: Study, *, running: bool = False) -> Study:
     Raises:
         BadInput: the folder holds another study, or what is no study.
     """
-    out = Path(study.out)
+    out = place(study.out)
     finished = (out / TABLE).is_file()
     if not (out / STUDY).is_file() or not (finished or running or (out / PREDICTIONS).is_dir()):
         return study
@@ -61,14 +62,15 @@ def written_alone(study: Study, note: Callable[[str], None] = no_note) -> Iterat
     Raises:
         BadInput: the other run is of another study.
     """
-    out = Path(study.out)
+    out = place(study.out)
     with ExitStack() as held:
         waited = not held.enter_context(locked(out, wait=False))
         if waited:
             joined(study, running=True)
             note(f"another run writes {out}; waiting for it")
             held.enter_context(locked(out, wait=True))
-        for folder in (out, *(below for name in FOLDERS for below in (out / name).glob("**/"))):
+        below = () if is_remote(out) else (each for name in FOLDERS for each in (out / name).glob("**/"))
+        for folder in (out, *below):
             clear_temporaries(folder)
         yield waited
 
@@ -77,8 +79,6 @@ def _same(one: Any, other: Any) -> bool:
     """Whether two settings are equal, or paths of one file."""
     if one == other:
         return True
-    return isinstance(one, str) and isinstance(other, str) and Path(one).exists() and _resolved(one) == _resolved(other)
-
-
-def _resolved(path: str) -> Path:
-    return Path(path).resolve()
+    if not isinstance(one, str) or not isinstance(other, str) or "://" in one or "://" in other:
+        return False
+    return Path(one).exists() and Path(one).resolve() == Path(other).resolve()

@@ -19,6 +19,7 @@ from repeng.errors import BadData, BadInput, choice_of, path_like
 from repeng.limits import LARGEST_SEED, SETTINGS_BYTES, read_bounded
 from repeng.methods.names import split_names, with_parameters
 from repeng.models.fingerprint import slug
+from repeng.places import Place, place
 
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 """Without NUL, which no path may hold."""
@@ -192,8 +193,8 @@ class Study:
             name += f"-train{self.train_limit}" if self.train_limit else ""
             name += "-shifts" if self.shift else "-leave-one-out" if self.leave_one_out else ""
             name += "-without-overlap" if self.drop_overlap else ""
-            object.__setattr__(self, "out", str(Path("results") / name))
-        object.__setattr__(self, "out", str(Path(self.out).expanduser()) if self.out.startswith("~") else self.out)
+            object.__setattr__(self, "out", str(place("results") / name))
+        object.__setattr__(self, "out", str(place(self.out).expanduser()) if self.out.startswith("~") else self.out)
 
     @property
     def reading(self) -> Reading:
@@ -210,7 +211,7 @@ class Study:
         return {"shifts": self.shift, "leave_out": self.leave_one_out, "train_limit": self.train_limit}
 
     @classmethod
-    def read(cls, path: Path | None, flags: Mapping[str, Any]) -> Study:
+    def read(cls, path: Place | None, flags: Mapping[str, Any]) -> Study:
         """A study file, if there is one, with flags that beat its keys.
 
         Raises:

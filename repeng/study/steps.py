@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repeng.activations.capture import capture as capture_activations
@@ -24,6 +23,7 @@ from repeng.methods.named_probe import NamedProbe, check_token
 from repeng.methods.probes import CachedSource, FittedOnCache
 from repeng.metrics import Evaluation
 from repeng.models.sites import named_site
+from repeng.places import Place
 from repeng.probes.fitted import FittedProbe
 from repeng.probes.fitting import ProbeSpec, fit_probe
 from repeng.probes.own_file import named_in_errors
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Data = str | Path | Distribution | Split | Sequence[Distribution | Split]
+Data = str | Place | Distribution | Split | Sequence[Distribution | Split]
 
 
 def capture(
     model: str | LanguageModel,
     data: Data,
     *,
-    store: str | Path | Store = "store",
+    store: str | Place | Store = "store",
     limit: int | None = None,
     stimuli: Sequence[str | Stimulus] = ("plain", "contrast_yes", "contrast_no"),
     sites: Sequence[str] = ("resid_post",),
@@ -186,7 +186,7 @@ def evaluate(
         CaptureMismatch: the activations are of another capture.
         RepengError: no pair is left.
     """
-    path = isinstance(cached, str | Path | Store)
+    path = isinstance(cached, str | Place | Store)
     data = open_for(fitted, cached) if path else opened(cached)  # type: ignore[arg-type]
     fitted.check_capture(data.id)
     return evaluate_cached(fitted, cached_target(fitted, data, target, split=split, allow_shared=allow_shared))
@@ -309,7 +309,7 @@ def probe_of(given: Any) -> NamedProbe:
 
 def _splits(data: Data, limit: int | None, reading: Reading | None) -> list[Split]:
     """The splits that some data means, each cut to `limit` examples."""
-    if isinstance(data, str | Path):
+    if isinstance(data, str | Place):
         data = tuple(load_named(str(data), limit=limit, reading=reading).values())
     elif isinstance(data, Distribution | Split):
         data = (data,)

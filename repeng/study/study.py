@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from repeng.activations.capture import CaptureSummary
@@ -22,6 +21,7 @@ from repeng.methods.base import Kind, Method, MethodSettings, RequiredActivation
 from repeng.methods.registry import make_method, make_methods
 from repeng.metrics import Evaluation
 from repeng.models.fingerprint import slug
+from repeng.places import Place, place
 from repeng.probes.selection import check_layers
 from repeng.progress import ProgressBar
 from repeng.results import (
@@ -139,9 +139,9 @@ class StudyOutcome:
     evaluations_reused: int
 
     @property
-    def out(self) -> Path:
+    def out(self) -> Place:
         """The results folder."""
-        return Path(self.plan.study.out)
+        return place(self.plan.study.out)
 
 
 def plan_study(study: Study, *, trial: bool = False) -> Plan:
@@ -190,8 +190,8 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
         n_layers=n_layers,
         max_length=settings.identity.max_length,
         capture_id=settings.capture_id,
-        plugins=Path(study.out) / "plugins",
-        tuned=Path(study.store) / "tuned",
+        plugins=place(study.out) / "plugins",
+        tuned=place(study.store) / "tuned",
         seed=study.seed,
         layers=study.layers,
         fits=study.fits,
@@ -208,8 +208,8 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     mixed = _mixtures(world, study) if study.augment else {}
     tasks = _tasks(world, methods, mixed, capability=study.capability)
     wanted, possible, impossible = _wanted(tasks, methods, benign, broken)
-    cache = plan_cache(settings, Path(study.store), wanted, trial=trial)
-    runner = Runner(shared, Store(study.store, trust=study.trust_store), Path(study.out) / PREDICTIONS, benign)
+    cache = plan_cache(settings, place(study.store), wanted, trial=trial)
+    runner = Runner(shared, Store(study.store, trust=study.trust_store), place(study.out) / PREDICTIONS, benign)
     known = runner.known(possible, methods)
     tunings = plan_tunings((task for task in possible if task not in known), methods, trial=trial)
     of_name = {method.name: method for method in methods}
@@ -221,7 +221,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
         *data_cautions([train for train, _ in fitted], list(dict.fromkeys(task.target for task in tasks)), overlaps),
         *own_sources(() if world.every_pair else world.benchmark.shifts, world.distributions),
         *threshold_cautions(world, benign),
-        *version_cautions(Path(study.store), settings.capture_id),
+        *version_cautions(place(study.store), settings.capture_id),
     )
     return Plan(
         study, world, methods, names, possible, known, tunings, cache, runner, mixed, impossible, overlaps, cautions
@@ -251,7 +251,7 @@ def run_study(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None])
 
 
 def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> StudyOutcome:
-    out = Path(plan.study.out)
+    out = place(plan.study.out)
     if not (out / TABLE).is_file():
         write_atomically(out / STUDY, plan.study.to_toml())
     captured = None
@@ -500,7 +500,7 @@ def _row(
     return replace(row, tied_layers=layers, tied_lowest=lowest, tied_highest=highest)
 
 
-def _write_layers(plan: Plan, answers: StudyEvaluations, path: Path) -> None:
+def _write_layers(plan: Plan, answers: StudyEvaluations, path: Place) -> None:
     """Write how every layer does alone, wherever a method was fitted at several; no file where none was."""
     rows = []
     for task in plan.tasks:

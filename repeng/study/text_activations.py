@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from repeng.distributions.schema import Distribution, Example, Message, Split
 from repeng.distributions.stimuli import Stimulus, get_stimulus
 from repeng.errors import BadInput, UnknownName
 from repeng.maths import offsets_of
+from repeng.places import Place
 from repeng.progress import Told, capture_bar
 from repeng.study.capture_plan import ModelSettings
 
@@ -129,7 +129,7 @@ def capture_texts(
     token: str = "last",
     site: str = "resid_post",
     stimulus: str | Stimulus = "plain",
-    store: str | Path | Store | None = None,
+    store: str | Place | Store | None = None,
     device: str = "auto",
     dtype: str = "auto",
     too_long: str = "refuse",
@@ -217,7 +217,7 @@ def are_texts(data: Any) -> bool:
     """
     if isinstance(data, Mapping):
         raise BadInput("the data to capture is a mapping; give its values: [*data.values()]")
-    if isinstance(data, str | Path | Distribution | Split) or not isinstance(data, Iterable):
+    if isinstance(data, str | Place | Distribution | Split) or not isinstance(data, Iterable):
         return False
     if hasattr(data, "columns") and hasattr(data, "shape"):
         first = next(iter(data.columns), "text")

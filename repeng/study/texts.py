@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from repeng.benchmarks.loaded import load_benchmark
 from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput
+from repeng.places import Place
 from repeng.study.settings import Study
 
 
-def texts_of(results: Path) -> dict[str, Distribution]:
+def texts_of(results: Place) -> dict[str, Distribution]:
     """The distributions of the study in a results folder; none where its study or data is no longer there."""
     if not (results / "study.toml").is_file():
         return {}

@@ -16,6 +16,7 @@ from repeng.distributions.schema import Split
 from repeng.errors import BadInput
 from repeng.models.fingerprint import identify
 from repeng.models.source import find_model
+from repeng.places import Place, on_disk
 from repeng.tuning.loading import compute_dtype, torch_device
 from repeng.tuning.settings import TuneSettings, preset_settings
 
@@ -77,7 +78,7 @@ def plan_tuning(
     source: Split,
     *,
     method: str,
-    root: Path,
+    root: Place,
     preset: str = "default",
     settings: TuneSettings | None = None,
     seed: int = 0,
@@ -117,5 +118,5 @@ def plan_tuning(
     }
     key = hashlib.sha256(json.dumps(determined, sort_keys=True).encode()).hexdigest()[:16]
     name = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{method}-{identity.slug}-{source.distribution}-{key}")
-    folder = Path(root).resolve() / name
+    folder = on_disk(root, "tuned models").resolve() / name
     return TuningRun(find_model(model).place, source, chosen, seed, where, compute, folder, determined | {"key": key})

@@ -20,6 +20,7 @@ from repeng.atomic import clear_temporaries, make_folder, sync_tree, write_atomi
 from repeng.distributions.schema import Split
 from repeng.errors import BadInput
 from repeng.models.pretrained import quiet_transformers
+from repeng.places import Place
 from repeng.tuning.loading import forked_rng
 from repeng.tuning.run import MARKER, TuneProgress, TuningRun, plan_tuning
 from repeng.tuning.settings import TuneSettings
@@ -68,7 +69,7 @@ def tune(
     source: Split,
     *,
     method: str,
-    root: Path,
+    root: Place,
     preset: str = "default",
     settings: TuneSettings | None = None,
     seed: int = 0,

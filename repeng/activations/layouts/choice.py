@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
@@ -18,6 +17,7 @@ from repeng.activations.store.files import locked
 from repeng.activations.store.records import CaptureRecord
 from repeng.errors import RepengError
 from repeng.models.load import LanguageModel
+from repeng.places import Place
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Choice:
         max_length: of the longest text in tokens; None for no limit.
     """
 
-    def __init__(self, lm: LanguageModel, file: Path, method: str, max_length: int | None) -> None:
+    def __init__(self, lm: LanguageModel, file: Place, method: str, max_length: int | None) -> None:
         self._lm, self._file, self._method = lm, file, method
         self._longest = max_length or sys.maxsize
         self._layout: str | None = None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import partial
+from itertools import chain, pairwise
 
 import numpy as np
 import torch
@@ -17,9 +20,12 @@ from repeng.activations.store.store import StoredCapture
 from repeng.activations.store.stored_activations import TOKENS_BYTES, StoredActivations, row_blocks
 from repeng.maths import offsets_of
 from repeng.models.sites import Hook
+from repeng.places import is_remote
 
 READ_BYTES = 256 << 20
 """Of one split, at most this much stays in memory for the next probe that reads it."""
+LAYERS_AT_ONCE = 3
+"""Of an object store, layers that are read side by side, so that the next are on their way while one is converted."""
 
 
 class Activations(ABC):
@@ -66,6 +72,11 @@ class Activations(ABC):
         for rows in row_blocks(self.token_counts(stimulus, hook[0], token), vector, max_bytes):
             yield rows, *self.tokens(stimulus, hook, token, rows)
 
+    @property
+    def at_once(self) -> int:
+        """How many layers are best read side by side."""
+        return 1
+
     @abstractmethod
     def logprobs(self, stimulus: str) -> tuple[Float[np.ndarray, " response"], Int[np.ndarray, " response"]]:
         """Total log-probability of each response in nats, NaN where its text was skipped, and its token count."""
@@ -87,12 +98,14 @@ class Activations(ABC):
         self, stimuli: Sequence[str], hooks: Sequence[Hook], token: str
     ) -> Float[Tensor, "layer *head stimulus response d"]:
         """Float32 activations of some layers under every one of some stimuli."""
-        shape = self.tensor(stimuli[0], hooks[0], token).shape
+        layers = _in_order(
+            [partial(self.tensor, stimulus, hook, token) for hook in hooks for stimulus in stimuli], self.at_once
+        )
+        first = next(layers)
         # Filled layer by layer, so that the stored dtype and float32 of all layers are never in memory together.
-        stacked = torch.empty(len(hooks), len(stimuli), *shape)
-        for place, hook in zip(stacked, hooks, strict=True):
-            for row, stimulus in zip(place, stimuli, strict=True):
-                row.copy_(self.tensor(stimulus, hook, token))
+        stacked = torch.empty(len(hooks), len(stimuli), *first.shape)
+        for row, layer in zip(stacked.flatten(0, 1), chain((first,), layers), strict=True):
+            row.copy_(layer)
         # hook_z comes as [layer, stimulus, response, head, d_head]; a probe takes heads as a leading batch axis.
         return stacked.permute(0, 3, 1, 2, 4) if stacked.ndim == 5 else stacked
 
@@ -120,6 +133,11 @@ class CachedSplit(Activations):
     def key(self) -> SplitKey:
         """Distribution, split and data hash."""
         return SplitKey(self.distribution, self.split, self.data_hash)
+
+    @property
+    def at_once(self) -> int:
+        """Several of an object store, where most of the time of a request is waiting; one by memory map."""
+        return LAYERS_AT_ONCE if is_remote(self.capture.folder) else 1
 
     def stored(self, stimulus: str, site: str, token: str) -> StoredActivations:
         """What the store holds of one stimulus, site and token."""
@@ -182,6 +200,11 @@ class MixedSplit(Activations):
         """The distribution and split."""
         return self.mixture
 
+    @property
+    def at_once(self) -> int:
+        """As of its members."""
+        return max(member.at_once for member in self.members)
+
     def kept_of(self, stimulus: str, site: str, token: str) -> Bool[np.ndarray, " response"]:
         """False where a response's text was skipped as too long."""
         return np.concatenate([member.kept_of(stimulus, site, token) for member in self.members])[self.take]
@@ -223,3 +246,22 @@ class MixedSplit(Activations):
     def text_lengths(self, stimulus: str) -> Int[np.ndarray, " response"]:
         """Tokens of each whole text whose log-probabilities are kept."""
         return np.concatenate([member.text_lengths(stimulus) for member in self.members])[self.take]
+
+
+def _in_order(reads: Sequence[Callable[[], Tensor]], at_once: int) -> Iterator[Tensor]:
+    """What some reads give, in order, of which so many are on their way at once."""
+    if at_once == 1:
+        yield from (read() for read in reads)
+        return
+    with ThreadPoolExecutor(at_once, thread_name_prefix="repeng-layers") as threads:
+        waiting: deque[Future[Tensor]] = deque()
+        try:
+            for read in reads:
+                if len(waiting) == at_once:
+                    yield waiting.popleft().result()
+                waiting.append(threads.submit(read))
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()

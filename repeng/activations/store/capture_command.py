@@ -6,13 +6,13 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 
 from repeng.activations.store.files import LOGPROB, MissingActivations
 from repeng.activations.store.records import CaptureRecord, SplitRecord
 from repeng.distributions.stimuli import Stimulus, stimulus_text
 from repeng.models.fingerprint import Identity
 from repeng.models.quantised import UNPACKED
+from repeng.places import Place
 
 NO_DATA = "DATA"
 """What a command says in place of a name that nobody noted."""
@@ -25,7 +25,7 @@ DataSaid = SplitRecord | Options | None
 
 
 def missing_message(
-    store: Path,
+    store: Place,
     record: CaptureRecord,
     missing: Sequence[MissingActivations],
     data: Mapping[str, DataSaid],

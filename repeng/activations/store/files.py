@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from filelock import FileLock, Timeout
-
-from repeng.atomic import make_folder
 from repeng.distributions.chat import prompt_text
 from repeng.distributions.schema import Example, Split
+from repeng.locks import locked as locked
+from repeng.places import Place
 
 INDEX = "index.json"
 PLAN = "plan.json"
@@ -85,7 +81,7 @@ def split_key(split: Split | SplitKey) -> SplitKey:
     return SplitKey(split.distribution, split.name, split.data_hash) if isinstance(split, Split) else split
 
 
-def split_folder(capture: Path, split: Split | SplitKey) -> Path:
+def split_folder(capture: Place, split: Split | SplitKey) -> Place:
     """Where a split's activations are, under a capture's folder."""
     key = split_key(split)
     return capture / file_name(key.distribution) / f"{file_name(key.split)}.{key.data_hash}"
@@ -139,22 +135,3 @@ def _characters(example: Example) -> int:
 def checksum(content: bytes) -> str:
     """The sha256 of a file's content."""
     return hashlib.sha256(content).hexdigest()
-
-
-@contextmanager
-def locked(folder: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold a split's folder against other processes; yields False where another holds it and `wait` is False.
-
-    Another thread than the one that took the lock may let go of it.
-    """
-    make_folder(folder)
-    lock = FileLock(folder / ".lock", thread_local=False)
-    try:
-        lock.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()

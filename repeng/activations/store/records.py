@@ -17,7 +17,7 @@ from jaxtyping import Int
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from typing_extensions import TypedDict
 
-from repeng.activations.store.files import CAPTURE, INDEX, SPLIT, ActivationKey, checksum, file_name
+from repeng.activations.store.files import CAPTURE, INDEX, PLAN, SPLIT, ActivationKey, checksum, file_name
 from repeng.atomic import write_atomically
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
@@ -25,11 +25,15 @@ from repeng.errors import RepengError, StoreError, UnreadableFile, sentence
 from repeng.limits import DATA_BYTES, read_bounded
 from repeng.maths import offsets_of
 from repeng.models.fingerprint import Identity
+from repeng.places import Place, is_remote, stamp
 
 FORMAT = 2
 """Version of the store's files. Files of format 1 have no checksum, and are read."""
 DROP = "drop what is damaged with repeng store verify"
 """How the way out of a damaged file begins."""
+DEPTHS = {CAPTURE: 1, SPLIT: 3, INDEX: 4, PLAN: 4}
+"""How far below a store's folder a file is."""
+SHARD_SUFFIX = ".safetensors"
 SEAL = re.compile(rb',\n "checksum": "([0-9a-f]{64})"\n}\n\Z')
 """How a file of format 2 ends: the sha256 of all that stands before it."""
 
@@ -40,8 +44,12 @@ def _known_format(number: int) -> int:
     return number
 
 
-def way_out(path: Path) -> str:
+def way_out(path: Place) -> str:
     """What to do about a damaged file or folder of a store."""
+    depth = 4 if path.suffix == SHARD_SUFFIX else DEPTHS.get(path.name, 0)
+    if depth and is_remote(path):
+        # Asked for of every file that is not there: no request is made for it.
+        return f"{DROP} {shlex.quote(str(path.parents[depth]))} --repair, then capture it again"
     captures = [folder for folder in (path, *path.parents) if (folder / CAPTURE).is_file()]
     store = captures[0].parent if captures else path.parents[1] if path.name == CAPTURE else Path("STORE")
     return f"{DROP} {shlex.quote(str(store))} --repair, then capture it again"
@@ -64,7 +72,7 @@ class StoreFile(Record):
     format: Format
 
     @classmethod
-    def read(cls: type[File], path: Path) -> File:
+    def read(cls: type[File], path: Place) -> File:
         """The content of a file.
 
         Raises:
@@ -95,7 +103,7 @@ class StoreFile(Record):
         except OSError as error:
             raise UnreadableFile(f"{path}: cannot be read: {sentence(error)}") from error
 
-    def write(self, path: Path, *, flush: bool = True) -> None:
+    def write(self, path: Place, *, flush: bool = True) -> None:
         """Write the file, with the keys that were given; lists of objects one a line, so that people can read it.
 
         Args:
@@ -156,7 +164,12 @@ class Plan(StoreFile):
 
 
 class Shard(Record):
-    """What an index says of a shard: its rows from `first` on, its layers, its size in bytes and its checksum."""
+    """What an index says of a shard: its rows from `first` on, its layers, its size in bytes and its checksum.
+
+    Attributes:
+        tensors: the checksum of each tensor, by name (`shard_file.tensor_checksum`); none where an earlier version of
+            repeng wrote it.
+    """
 
     file: str
     first: int
@@ -164,6 +177,7 @@ class Shard(Record):
     layers: tuple[int, ...]
     bytes: int
     sha256: str
+    tensors: dict[str, str] = {}
 
 
 class WrittenLayout(Record):
@@ -360,10 +374,10 @@ def rows_hash(rows: Sequence[tuple[Any, ...]]) -> str:
 
 
 FILES_KEPT = 512
-_kept: dict[Path, tuple[tuple[int, int, int], StoreFile]] = {}
+_kept: dict[Place, tuple[tuple[Any, ...], StoreFile]] = {}
 
 
-def read_capture(folder: Path) -> CaptureRecord:
+def read_capture(folder: Place) -> CaptureRecord:
     """The capture.json of a capture's folder.
 
     Raises:
@@ -375,7 +389,7 @@ def read_capture(folder: Path) -> CaptureRecord:
     return record
 
 
-def read_split(folder: Path) -> SplitRecord:
+def read_split(folder: Place) -> SplitRecord:
     """The split.json of a split's folder, parsed once a process while the file stays the same.
 
     Raises:
@@ -388,7 +402,7 @@ def read_split(folder: Path) -> SplitRecord:
     return record
 
 
-def read_index(folder: Path) -> Index:
+def read_index(folder: Place) -> Index:
     """The index of a folder of activations, parsed once a process while the file stays the same.
 
     Raises:
@@ -405,17 +419,16 @@ def read_index(folder: Path) -> Index:
     return index
 
 
-def _once(kind: type[File], path: Path) -> File:
+def _once(kind: type[File], path: Place) -> File:
     try:
-        status = path.stat()
+        now = stamp(path)
     except OSError:
         return kind.read(path)
-    stamp = status.st_ino, status.st_size, status.st_mtime_ns
     held = _kept.get(path.absolute())
-    if held is not None and held[0] == stamp and isinstance(held[1], kind):
+    if held is not None and held[0] == now and isinstance(held[1], kind):
         return held[1]
     found = kind.read(path)
     while len(_kept) >= FILES_KEPT:
         _kept.pop(next(iter(_kept)), None)
-    _kept[path.absolute()] = stamp, found
+    _kept[path.absolute()] = now, found
     return found

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from repeng.activations.store.files import CAPTURE, INDEX, SPLIT, locked
+from repeng.activations.store.files import CAPTURE, INDEX, SPLIT
 from repeng.activations.store.records import DROP, read_capture, read_index, read_split
 from repeng.activations.store.stored_activations import shard_fault
 from repeng.errors import StoreError, UnreadableFile
+from repeng.locks import locked
+from repeng.places import Place, remove_tree
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Damage:
     """
 
     text: str
-    bad: Path | None
+    bad: Place | None
 
     @classmethod
-    def of(cls, error: StoreError, bad: Path) -> Damage:
+    def of(cls, error: StoreError, bad: Place) -> Damage:
         """What an error says, without the way out, which is this."""
         return cls(str(error).partition(f"; {DROP}")[0], None if isinstance(error, UnreadableFile) else bad)
 
@@ -35,7 +35,7 @@ class Damage:
         return self.text
 
 
-def capture_damages(capture: Path) -> Iterator[Damage]:
+def capture_damages(capture: Place) -> Iterator[Damage]:
     """Every damage of a capture, by its folder."""
     try:
         read_capture(capture)
@@ -70,19 +70,19 @@ def remove_damage(damage: Damage) -> None:
                 raise StoreError(f"{damage.bad.parent}: a run is writing here; wait until it is done, or stop it")
             # Without an index nothing of it is believed, wherever this stops.
             (damage.bad / INDEX).unlink(missing_ok=True)
-            shutil.rmtree(damage.bad)
+            remove_tree(damage.bad)
     else:
         damage.bad.unlink(missing_ok=True)
 
 
-def _rows(folder: Path) -> str:
+def _rows(folder: Place) -> str:
     try:
         return read_index(folder).rows
     except StoreError:
         return ""
 
 
-def _faults(folder: Path, rows: str | None) -> Iterator[Damage]:
+def _faults(folder: Place, rows: str | None) -> Iterator[Damage]:
     try:
         index = read_index(folder)
     except StoreError as error:

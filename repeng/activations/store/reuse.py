@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from repeng.distributions.stimuli import Stimulus
 from repeng.errors import BadInput, StoreError
 from repeng.models.sites import hook_name
 from repeng.models.tokens import stimulus_texts
+from repeng.places import Place
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class OtherVersions:
     """
 
     def __init__(
-        self, folder: Path, stimulus: Stimulus, wanted: Mapping[ActivationKey, Sequence[int]], hashes: Sequence[str]
+        self, folder: Place, stimulus: Stimulus, wanted: Mapping[ActivationKey, Sequence[int]], hashes: Sequence[str]
     ) -> None:
         self._versions = [held for other in siblings(folder) if (held := _held(other, stimulus, wanted)) is not None]
         place: dict[str, tuple[int, int]] = {}
@@ -87,7 +87,7 @@ class OtherVersions:
         return taken[torch.tensor(order).argsort()]
 
 
-def take_over(folder: Path, split: Split, stimulus: Stimulus, missing: Sequence[MissingActivations]) -> int:
+def take_over(folder: Place, split: Split, stimulus: Stimulus, missing: Sequence[MissingActivations]) -> int:
     """Write what other versions of a split's data hold whole, without the model. The caller holds the split's lock.
 
     Args:
@@ -136,7 +136,7 @@ def take_over(folder: Path, split: Split, stimulus: Stimulus, missing: Sequence[
     return len(writers)
 
 
-def siblings(folder: Path) -> list[Path]:
+def siblings(folder: Place) -> list[Place]:
     """The folders of other versions of a split."""
     name = folder.name.rpartition(".")[0]
     found = folder.parent.iterdir() if folder.parent.is_dir() else ()
@@ -144,7 +144,7 @@ def siblings(folder: Path) -> list[Path]:
 
 
 def _held(
-    folder: Path, stimulus: Stimulus, wanted: Mapping[ActivationKey, Sequence[int]]
+    folder: Place, stimulus: Stimulus, wanted: Mapping[ActivationKey, Sequence[int]]
 ) -> dict[ActivationKey, StoredActivations] | None:
     """What a version holds of what is wanted; None unless it is all there, whole, and of the same stimulus.
 

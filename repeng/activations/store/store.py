@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import ExitStack
-from pathlib import Path
 
-from repeng.activations.store.files import CAPTURE, INDEX, locked, split_folder
+from repeng.activations.store.files import CAPTURE, INDEX, split_folder
 from repeng.activations.store.repair import Damage, capture_damages, remove_damage
 from repeng.activations.store.stored_capture import StoredCapture
 from repeng.errors import StoreError, UnknownName
+from repeng.locks import locked
+from repeng.places import Place, place, remove_tree, tree_bytes
 
 __all__ = ["Store", "StoredCapture"]
 
@@ -22,15 +22,15 @@ class Store:
         labels = capture.labels("facts", "train").labels          # [response]
 
     Args:
-        root: the folder.
+        root: the folder, or one of an object store (`s3://bucket/store`, `gs://`, `memory://`).
         trust: read shards without checking their content against the checksums in the index.
 
     Attributes:
         root: the folder; it need not be there yet. `~` is the user's own.
     """
 
-    def __init__(self, root: str | Path, *, trust: bool = False) -> None:
-        self.root, self.trust = Path(root).expanduser(), trust
+    def __init__(self, root: str | Place, *, trust: bool = False) -> None:
+        self.root, self.trust = place(root), trust
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
@@ -94,7 +94,7 @@ class Store:
                 if not locks.enter_context(locked(folder, wait=False)):
                     raise StoreError(f"{folder}: a run is writing here; wait until it is done, or stop it")
             doomed = {folder.parent for folder in folders} if distribution is not None else {capture.folder}
-            freed = sum(file.stat().st_size for place in doomed for file in place.rglob("*") if file.is_file())
-            for place in doomed:
-                shutil.rmtree(place)
+            freed = sum(map(tree_bytes, doomed))
+            for each in doomed:
+                remove_tree(each)
         return freed

@@ -1,38 +1,53 @@
-"""Activations of one stimulus, site and token in a store, read one layer at a time by memory map."""
+"""Activations of one stimulus, site and token in a store, read one layer at a time.
+
+From a disk that is by memory map, from an object store by the bytes of just that layer, of several shards side by side.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from repeng.activations.store.files import INDEX, OFFSETS
 from repeng.activations.store.records import Shard, read_index, way_out
-from repeng.errors import BadInput, StoreError, UnreadableFile, sentence
+from repeng.activations.store.shard_file import (
+    UNREADABLE,
+    TensorPlace,
+    file_checksum,
+    read_header,
+    read_tensor,
+    streamed_checksum,
+    tensor_checksum,
+)
+from repeng.errors import BadInput, RemoteError, StoreError, UnreadableFile, sentence
 from repeng.maths import offsets_of
 from repeng.models.sites import hook_name
+from repeng.places import Place, is_remote, stamp
 
 LOGPROB_TENSORS = ("logprob", "token_count", "text_length")
 """What a shard of log-probabilities holds."""
-HASH_BLOCK = 1 << 20
+AT_ONCE = 8
+"""Shards of an object store that are read side by side: most of the time of a request is waiting."""
 TOKENS_BYTES = 256 << 20
 """Of every token's vectors, how many bytes of one layer a block holds at most, unless one response alone has more."""
-_checked: set[tuple[Path, int, int, int, str]] = set()
-"""Shards whose content was seen to be what their index says, with inode, size and time of change."""
+_checked: set[tuple[object, ...]] = set()
+"""Shards and tensors whose content was seen to be what their index says, with what changes when a file is written."""
 
 
 class StoredActivations:
     """Activations of every response of a split, of one stimulus, site and token, at some or all layers.
 
-    A shard is checked against the checksum in its index when it is first read in a process (1 to 2 GB a second).
+    A tensor is checked against its checksum in the index when it is first read in a process (1 to 2 GB a second), from
+    an object store each time; its whole shard where an earlier version of repeng wrote the index, which has none of
+    tensors.
 
     Args:
         folder: that holds them.
@@ -48,9 +63,10 @@ class StoredActivations:
         StoreError: the index cannot be read, or is of another format.
     """
 
-    def __init__(self, folder: Path, *, trust: bool = False) -> None:
+    def __init__(self, folder: Place, *, trust: bool = False) -> None:
         self.folder, self.index, self._trust = folder, read_index(folder), trust
         self.key, self.layers = self.index.key, self.index.layers
+        self._headers: dict[str, dict[str, TensorPlace]] = {}
 
     def __repr__(self) -> str:
         split = f"{self.index.distribution}/{self.index.split}"
@@ -179,7 +195,12 @@ class StoredActivations:
         Raises:
             StoreError: a shard is missing or damaged.
         """
-        pieces = [self._read(shard, name) for shard in self._shards(layer)]
+        shards = self._shards(layer)
+        if is_remote(self.folder) and len(shards) > 1:
+            with ThreadPoolExecutor(min(AT_ONCE, len(shards)), thread_name_prefix="repeng-reading") as threads:
+                pieces = list(threads.map(lambda shard: self._read(shard, name), shards))
+        else:
+            pieces = [self._read(shard, name) for shard in shards]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def rows(self, name: str, rows: Sequence[int], layer: int | None = None) -> Tensor:
@@ -198,13 +219,18 @@ class StoredActivations:
         return torch.cat(pieces)[torch.from_numpy(np.concatenate(order)).argsort()]
 
     def check(self, layers: Sequence[int] | None = None) -> None:
-        """Check the shards of some layers, of all by default, unless that was done in this process or they are trusted.
+        """Check what is there of some layers, of all by default, unless that was done in this process or it is trusted.
 
         Raises:
             StoreError: a shard is missing or damaged.
         """
+        wanted = None if layers is None else {hook_name(self.key.site, layer) for layer in layers}
         for shard in self.index.shards_of(layers):
-            self._check(shard)
+            names = [name for name in shard.tensors if wanted is None or name in wanted or name == OFFSETS]
+            for name in names:
+                self._read(shard, name)
+            if not names:
+                self._check(shard)
 
     def _name(self, layer: int) -> str:
         """The tensor's name of a layer that is here."""
@@ -217,40 +243,87 @@ class StoredActivations:
 
     def _tokens_of(self, shard: Shard, name: str, first: int, stop: int) -> Float[Tensor, "token ..."]:
         """The tokens of the responses from `first` to one before `stop`, all of a shard."""
-        self._check(shard)
         path = self.folder / shard.file
         edges = self.index.token_offsets[shard.first : shard.first + shard.rows + 1]
+        start, end = (int(edges[row - shard.first] - edges[0]) for row in (first, stop))
+        self._check(shard, name)
         try:
-            with safe_open(path, framework="pt") as file:
-                offsets = file.get_tensor(OFFSETS).numpy()
-                whole = file.get_slice(name)
-                start, end = (int(edges[row - shard.first] - edges[0]) for row in (first, stop))
-                if np.array_equal(offsets, edges - edges[0]) and whole.get_shape()[0] == offsets[-1]:
-                    tensor: Tensor = whole[start:end]
-                    return tensor
-        except (OSError, SafetensorError) as error:
-            raise StoreError(f"{path}: cannot be read ({error}); {way_out(path)}") from error
-        raise StoreError(f"{path}: {name} has not the tokens that {INDEX} says; {way_out(path)}")
+            offsets = self._read(shard, OFFSETS).numpy()
+            if is_remote(path):
+                where = self._header(shard)[name]
+                length, tensor = where.shape[0], read_tensor(path, where.rows(start, end))
+            else:
+                with safe_open(path, framework="pt") as file:
+                    whole = file.get_slice(name)
+                    length, tensor = whole.get_shape()[0], whole[start:end]
+        except UNREADABLE as error:
+            raise _unreadable(path, error) from error
+        if not np.array_equal(offsets, edges - edges[0]) or length != offsets[-1]:
+            raise StoreError(f"{path}: {name} has not the tokens that {INDEX} says; {way_out(path)}")
+        return tensor
 
     def _shards(self, layer: int | None) -> list[Shard]:
         found = (shard for shard in self.index.shards if layer is None or layer in shard.layers)
         return sorted(found, key=lambda shard: shard.first)
 
     def _read(self, shard: Shard, name: str) -> Tensor:
-        self._check(shard)
+        """A tensor of a shard, checked."""
         path = self.folder / shard.file
+        digest = "" if self._trust else shard.tensors.get(name, "")
+        if not digest:
+            self._check(shard)
         try:
-            with safe_open(path, framework="pt") as file:
-                tensor = file.get_tensor(name)
-        except (OSError, SafetensorError) as error:
-            raise StoreError(f"{path}: cannot be read ({error}); {way_out(path)}") from error
-        if len(tensor) != shard.rows:
-            raise StoreError(f"{path}: {name} has {len(tensor)} rows instead of {shard.rows}; {way_out(path)}")
+            if is_remote(path):
+                tensor, known = read_tensor(path, self._header(shard)[name]), False
+            else:
+                now = (path.absolute(), *stamp(path), name, digest)
+                with safe_open(path, framework="pt") as file:
+                    tensor, known = file.get_tensor(name), now in _checked
+        except FileNotFoundError as error:
+            raise StoreError(f"{path}: is not there; {way_out(self.folder)}") from error
+        except UNREADABLE as error:
+            raise _unreadable(path, error) from error
+        if digest and not known:
+            if tensor_checksum(tensor) != digest:
+                raise StoreError(f"{path}: its content has changed since it was written ({name}); {way_out(path)}")
+            if not is_remote(path):
+                _checked.add(now)
+        rows = shard.rows + 1 if name == OFFSETS else shard.rows
+        if len(tensor) != rows and (name == OFFSETS or not self.is_ragged):
+            raise StoreError(f"{path}: {name} has {len(tensor)} rows instead of {rows}; {way_out(path)}")
         return tensor
 
-    def _check(self, shard: Shard) -> None:
-        if not self._trust and (fault := shard_fault(self.folder, shard)):
+    def _check(self, shard: Shard, name: str = "") -> None:
+        """Check a tensor of a shard by itself, where the index has its checksum, or else the whole shard; once."""
+        digest = shard.tensors.get(name, "")
+        if self._trust:
+            return
+        if digest and is_remote(self.folder):
+            path = self.folder / shard.file
+            try:
+                if (known := (str(path), name, digest)) not in _checked:
+                    if streamed_checksum(path, self._header(shard)[name]) != digest:
+                        raise StoreError(f"{path}: its content has changed since it was written; {way_out(path)}")
+                    _checked.add(known)
+            except UNREADABLE as error:
+                raise _unreadable(path, error) from error
+        elif digest:
+            self._read(shard, name)
+        elif fault := shard_fault(self.folder, shard):
             raise StoreError(f"{fault}; {way_out(self.folder)}")
+
+    def _header(self, shard: Shard) -> dict[str, TensorPlace]:
+        """Where the tensors of a shard of an object store are."""
+        if shard.file not in self._headers:
+            self._headers[shard.file] = read_header(self.folder / shard.file)
+        return self._headers[shard.file]
+
+
+def _unreadable(path: Place, error: Exception) -> StoreError:
+    """What is said of a shard that cannot be read: that it is damaged, unless it is the object store that fails."""
+    if isinstance(error, RemoteError | PermissionError):
+        return UnreadableFile(f"{path}: cannot be read: {sentence(error)}")
+    return StoreError(f"{path}: cannot be read ({error}); {way_out(path)}")
 
 
 def row_blocks(
@@ -267,7 +340,7 @@ def row_blocks(
         yield range(start, len(counts))
 
 
-def shard_fault(folder: Path, shard: Shard, *, again: bool = False) -> str:
+def shard_fault(folder: Place, shard: Shard, *, again: bool = False) -> str:
     """What is wrong with a shard, in words; nothing where its content is what its index says.
 
     Args:
@@ -279,22 +352,21 @@ def shard_fault(folder: Path, shard: Shard, *, again: bool = False) -> str:
         UnreadableFile: the system lets nobody read it now.
     """
     path = folder / shard.file
-    digest = hashlib.sha256()
     try:
-        status = path.stat()
-        if status.st_size != shard.bytes:
-            return f"{path}: has {status.st_size} bytes instead of {shard.bytes}"
-        seen = path.absolute(), status.st_ino, status.st_size, status.st_mtime_ns, shard.sha256
+        size = int(path.stat().st_size)
+        if size != shard.bytes:
+            return f"{path}: has {size} bytes instead of {shard.bytes}"
+        seen = (path.absolute(), *stamp(path), shard.sha256)
         if seen in _checked and not again:
             return ""
-        with path.open("rb") as file:
-            while piece := file.read(HASH_BLOCK):
-                digest.update(piece)
+        digest = file_checksum(path, size)
     except FileNotFoundError:
         return f"{path}: is not there"
+    except EOFError as error:
+        return f"{path}: {error}"
     except OSError as error:
         raise UnreadableFile(f"{path}: cannot be read: {sentence(error)}") from error
-    if digest.hexdigest() != shard.sha256:
+    if digest != shard.sha256:
         return f"{path}: its content has changed since it was written"
     _checked.add(seen)
     return ""

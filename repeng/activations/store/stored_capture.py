@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
@@ -26,6 +25,7 @@ from repeng.distributions.schema import ResponseLabels, Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.errors import BadInput, StoreError, UnknownName
 from repeng.models.sites import canonical_site
+from repeng.places import Place
 
 PLAIN = ActivationKey("plain", "resid_post", "last")
 """What most probes read: captured where nobody says what else is wanted."""
@@ -55,7 +55,7 @@ class StoredCapture:
         StoreError: capture.json cannot be read, is of another format, or that of another folder.
     """
 
-    def __init__(self, folder: Path, *, trust: bool = False) -> None:
+    def __init__(self, folder: Place, *, trust: bool = False) -> None:
         self.folder, self.id, self.trust = folder, folder.name, trust
         self.record = read_capture(folder)
         model = self.record.model
@@ -278,7 +278,7 @@ class StoredCapture:
         folder = split_folder(self.folder, split)
         return read_split(folder) if (folder / SPLIT).is_file() else None
 
-    def _checked(self, split: Split | SplitKey, folder: Path) -> StoredActivations:
+    def _checked(self, split: Split | SplitKey, folder: Place) -> StoredActivations:
         """Activations whose responses are those of the split's data."""
         stored, record = self._stored(folder), self.data_of(split)
         rows = record.rows if record is not None else read_index(self._folders(split)[0]).rows
@@ -287,7 +287,7 @@ class StoredCapture:
             raise StoreError(f"{folder / INDEX}: its responses are others than {known} says; {way_out(folder)}")
         return stored
 
-    def _stored(self, folder: Path) -> StoredActivations:
+    def _stored(self, folder: Place) -> StoredActivations:
         return StoredActivations(folder, trust=self.trust)
 
     def logprobs(
@@ -317,5 +317,5 @@ class StoredCapture:
             raise StoreError(f"{self.id} holds nothing of {key.distribution}/{key.split}; {way_out}")
         return self._checked(split, folders[0]).index
 
-    def _folders(self, split: Split | SplitKey) -> list[Path]:
+    def _folders(self, split: Split | SplitKey) -> list[Place]:
         return sorted(index.parent for index in split_folder(self.folder, split).glob(f"*/{INDEX}"))

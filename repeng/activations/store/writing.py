@@ -15,9 +15,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -46,18 +45,32 @@ from repeng.activations.store.records import (
     response_rows,
     rows_hash,
 )
+from repeng.activations.store.shard_file import feature_shape, tensor_checksum, tensor_checksums
 from repeng.activations.token_rules import token_rule
 from repeng.atomic import append_line, clear_temporaries, read_lines, write_atomically
 from repeng.distributions.schema import Origin, Split
 from repeng.distributions.stimuli import StimulusText
 from repeng.errors import BadInput, RepengError, StoreError
+from repeng.places import Place
 
 log = logging.getLogger(__name__)
 
 JOURNALS = "written*.jsonl"
 """The journals of a folder of activations: one, or one of each run that has a share in it."""
-ShardFacts = tuple[int, str]
-"""Size in bytes and sha256 of a shard's file."""
+
+
+class ShardFacts(NamedTuple):
+    """What an index says of a shard's file.
+
+    Attributes:
+        n_bytes: its size.
+        sha256: of its content.
+        tensors: the checksum of each tensor, by name; empty where it was written by another run.
+    """
+
+    n_bytes: int
+    sha256: str
+    tensors: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -110,12 +123,12 @@ class ActivationsWriter:
     """
 
     key: ActivationKey
-    folder: Path
+    folder: Place
     plan: Plan
     written: dict[str, ShardFacts] = field(default_factory=dict)
     journal: str = WRITTEN
 
-    def shard(self, block: int) -> Path:
+    def shard(self, block: int) -> Place:
         """The file of a block of examples."""
         return self.folder / shard_file(self.plan.first_file + block)
 
@@ -131,12 +144,13 @@ class ActivationsWriter:
         """Write a block's tensors. Until `note` has noted it, the shard is not believed to be there."""
         content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
         write_atomically(self.shard(block), content)
-        return len(content), checksum(content)
+        checksums = {name: tensor_checksum(tensors[name]) for name in sorted(tensors)}
+        return ShardFacts(len(content), checksum(content), checksums)
 
     def note(self, block: int, facts: ShardFacts) -> None:
         """Note in the journal that a block's shard is there."""
         name = self.shard(block).name
-        append_line(self.folder / self.journal, json.dumps([name, *facts]))
+        append_line(self.folder / self.journal, json.dumps([name, facts.n_bytes, facts.sha256]))
         self.written[name] = facts
 
     def finish(
@@ -171,11 +185,12 @@ class ActivationsWriter:
             taken_over = {**before.taken_over, **taken_over}
         for number, (first, rows) in enumerate(blocks):
             name = self.shard(number).name
-            size, digest = self.written[name]
-            shards.append(Shard(file=name, first=first, rows=rows, layers=self.plan.layers, bytes=size, sha256=digest))
-        with safe_open(self.shard(0), framework="pt") as file:
-            name = next(name for name in sorted(file.keys()) if name != OFFSETS)
-            feature_shape = file.get_slice(name).get_shape()[1:]
+            facts = self.written[name]
+            of_tensors = dict(facts.tensors) or tensor_checksums(self.shard(number))
+            at = {"file": name, "first": first, "rows": rows, "layers": self.plan.layers}
+            content = {"bytes": facts.n_bytes, "sha256": facts.sha256, "tensors": of_tensors}
+            shards.append(Shard.model_validate({**at, **content}))
+        features = feature_shape(self.shard(0), but=OFFSETS)
         ragged = token_rule(self.key.token).is_ragged
         also: dict[str, Any] = {"token_counts": tuple(token_counts)} if ragged else {}
         of_responses = response_rows(split)
@@ -195,7 +210,7 @@ class ActivationsWriter:
             site=self.key.site,
             token=self.key.token,
             layers=tuple(sorted(layers)),
-            shape=(sum(token_counts) if ragged else split.n_responses, *feature_shape),
+            shape=(sum(token_counts) if ragged else split.n_responses, *features),
             dtype=dtype,
             layout=WrittenLayout(
                 layout=self.plan.layout,
@@ -217,7 +232,7 @@ class ActivationsWriter:
 
 
 def begin(
-    split_folder: Path,
+    split_folder: Place,
     missing: Sequence[MissingActivations],
     fresh: Callable[[tuple[int, ...], int], Plan],
     usable: Collection[str],
@@ -274,7 +289,7 @@ def remove_unnamed(folder: Path, named: Collection[str]) -> None:
             file.unlink()
 
 
-def believed(folder: Path) -> dict[str, ShardFacts]:
+def believed(folder: Place) -> dict[str, ShardFacts]:
     """Size and sha256 of every shard that a journal names and whose content is what was noted."""
     found = {}
     for journal in sorted(folder.glob(JOURNALS)):
@@ -285,11 +300,11 @@ def believed(folder: Path) -> dict[str, ShardFacts]:
             except (ValueError, TypeError, OSError):
                 continue
             if (len(content), checksum(content)) == (size, digest):
-                found[name] = size, digest
+                found[name] = ShardFacts(size, digest)
     return found
 
 
-def noted(folder: Path) -> set[str]:
+def noted(folder: Place) -> set[str]:
     """The names of the shards that any journal names, without a look at their content."""
     names = set()
     for journal in folder.glob(JOURNALS):
@@ -308,7 +323,7 @@ def is_current(writer: ActivationsWriter) -> bool:
     return (plan.rows, plan.layers, plan.first_file) == (writer.plan.rows, writer.plan.layers, writer.plan.first_file)
 
 
-def forget_plan(folder: Path) -> None:
+def forget_plan(folder: Place) -> None:
     """Remove what only a run in progress needs. The caller holds the split's lock."""
     for file in (folder / PLAN, *folder.glob(JOURNALS)):
         file.unlink(missing_ok=True)
@@ -318,7 +333,7 @@ def _number(shard: str) -> int:
     return int(Path(shard).stem.partition("-")[2])
 
 
-def note_source(folder: Path, split: Split) -> None:
+def note_source(folder: Place, split: Split) -> None:
     """Note in a split's folder which data it is of, and where that was read. The caller holds the split's lock."""
     path = folder / SPLIT
     held: tuple[DataSource, ...] = ()
@@ -346,7 +361,7 @@ def note_source(folder: Path, split: Split) -> None:
     ).write(path)
 
 
-def tidy(folder: Path) -> None:
+def tidy(folder: Place) -> None:
     """Remove what a killed run left of activations that are whole. The caller holds the split's lock."""
     clear_temporaries(folder)
     for place in {path.parent for name in (PLAN, JOURNALS) for path in folder.glob(f"*/{name}")}:
@@ -354,7 +369,7 @@ def tidy(folder: Path) -> None:
             forget_plan(place)
 
 
-def _goes_on(place: Path) -> bool:
+def _goes_on(place: Place) -> bool:
     """Whether there is a plan that can be read, and that the index has not fulfilled."""
     try:
         layers = Plan.read(place / PLAN).layers

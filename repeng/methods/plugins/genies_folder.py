@@ -23,10 +23,11 @@ from repeng.distributions.schema import Distribution, Split
 from repeng.errors import BadInput, RepengError
 from repeng.methods.base import Kind, Method, MethodSettings, Note, Source, no_note
 from repeng.methods.code_hash import files_hash
-from repeng.methods.plugins.processes import TIME_LIMIT, run_script
+from repeng.methods.plugins.processes import PLUGINS, TIME_LIMIT, run_script
 from repeng.metrics import Evaluation
 from repeng.models.fingerprint import identify
 from repeng.models.source import find_model
+from repeng.places import on_disk
 from repeng.results import read_evaluation
 
 
@@ -186,6 +187,14 @@ class GeniesFolder(Method):
         """Over every file of the folder."""
         return files_hash(self.plugin.directory)
 
+    def trial(self) -> None:
+        """See that its files can be kept where they are to be.
+
+        Raises:
+            BadInput: that is in an object store.
+        """
+        on_disk(self.settings.plugins, PLUGINS)
+
     def fit(self, source: Source, note: Note = no_note) -> FittedFolder:  # noqa: ARG002
         """Run its train.py. The protocol's folders have a test split too: it is the train split once more."""
         split = source.split
@@ -193,10 +202,10 @@ class GeniesFolder(Method):
             self.settings.model,
             Distribution(split.distribution, {"train": split, "test": replace(split, name="test")}),
             (),
-            self.settings.plugins,
+            on_disk(self.settings.plugins, PLUGINS),
             seed=self.settings.seed,
         )
-        return FittedFolder(trained, self.settings.plugins)
+        return FittedFolder(trained, on_disk(self.settings.plugins, PLUGINS))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from repeng.errors import RepengError
 GRACE = 3.0
 """Seconds between asking a process group to end and ending it."""
 LAST_WORDS = 1500
+PLUGINS = "the files of plug-in methods (under the --out)"
 TIME_LIMIT = 6 * 3600.0
 """Seconds that a program may run unless told otherwise."""
 POLL = 0.02

@@ -21,9 +21,10 @@ from repeng.distributions.schema import Split, prompt_value
 from repeng.errors import BadInput, RepengError
 from repeng.methods.base import Answer, Kind, Method, MethodSettings, Note, ResponseScores, Source, Target, no_note
 from repeng.methods.code_hash import files_hash
-from repeng.methods.plugins.processes import TIME_LIMIT, last_words, run_script
+from repeng.methods.plugins.processes import PLUGINS, TIME_LIMIT, last_words, run_script
 from repeng.models.fingerprint import file_hash
 from repeng.models.source import find_model
+from repeng.places import on_disk
 
 TRIAL_SECONDS = 60.0
 """That importing a method and making its object may take."""
@@ -104,8 +105,10 @@ class PythonObject(Method):
         """Import it and make the object, in a process of its own.
 
         Raises:
-            RepengError: it cannot be imported or made, it has no fit and score, or that takes too long.
+            RepengError: it cannot be imported or made, it has no fit and score, or that takes too long; or its files
+                are to be kept in an object store.
         """
+        on_disk(self.settings.plugins, PLUGINS)
         with tempfile.TemporaryDirectory() as folder:
             write_atomically(Path(folder) / "request.json", json.dumps({"object": self.reference}))
             command = [sys.executable, "-m", "repeng.methods.plugins.worker", folder, "--load-only"]
@@ -147,7 +150,8 @@ class FittedObject:
         """
         method, settings = self.method, self.method.settings
         what = f"{method.name} on {self.source.distribution}"
-        folder = settings.plugins.resolve() / method.name / f"{self.source.distribution}-{uuid.uuid4().hex[:8]}"
+        plugins = on_disk(settings.plugins, PLUGINS)
+        folder = plugins.resolve() / method.name / f"{self.source.distribution}-{uuid.uuid4().hex[:8]}"
         log, orders = folder / "plugin.log", [self._orders(target) for target in targets]
         asked = [_shown(target, order) for target, order in zip(targets, orders, strict=True)]
         write_atomically(folder / "request.json", json.dumps(self._request() | {"targets": asked}))

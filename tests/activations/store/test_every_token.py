@@ -100,9 +100,9 @@ def test_only_what_is_asked_for_is_read(held: StoredActivations, monkeypatch: py
     opened: list[str] = []
     check = StoredActivations._check
 
-    def noted(self: StoredActivations, shard: records.Shard) -> None:
+    def noted(self: StoredActivations, shard: records.Shard, name: str = "") -> None:
         opened.append(shard.file)
-        check(self, shard)
+        check(self, shard, name)
 
     monkeypatch.setattr(StoredActivations, "_check", noted)
     held.tokens(0, [held.index.shards[1].first])
@@ -221,7 +221,7 @@ def test_a_changed_shard_is_found_and_dropped_and_captured_again(
     before, file = store_files(tmp_path), held.folder / held.index.shards[1].file
     file.write_bytes(file.read_bytes()[:-2] + b"\1\1")
     with pytest.raises(StoreError, match="its content has changed"):
-        StoredActivations(held.folder).tokens(0)
+        StoredActivations(held.folder).tokens(2)
     store = Store(tmp_path)
     found = [str(damage) for damage in store.verify(repair=True)]
     assert found == [f"{file}: its content has changed since it was written"]
