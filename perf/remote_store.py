@@ -130,7 +130,8 @@ def main() -> None:
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        measure(*options.measure, options.splits)
+        store, probe = options.measure
+        measure(store, probe, options.splits)
         return
     os.environ.update(REACHED)
     folder, server = Path(tempfile.mkdtemp()), serve()
