@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 MOST_NEAR = 2
 NEAR = 0.6
@@ -29,12 +30,12 @@ class BadData(BadInput):
     """A data file is wrong.
 
     Attributes:
-        path: the file, or None for data that never was a file.
+        path: the file, local or in an object store, or None for data that never was a file.
         example: 0-based number of the example at fault, or None where the whole file is.
         reason: what is wrong with it, and what to do.
     """
 
-    def __init__(self, reason: str, *, path: Path | str | None = None, example: int | None = None) -> None:
+    def __init__(self, reason: str, *, path: Any = None, example: int | None = None) -> None:
         self.reason, self.path, self.example = reason, path, example
         place = ", ".join(
             part for part in (str(path) if path else "", f"example {example}" if example is not None else "") if part
