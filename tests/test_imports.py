@@ -15,7 +15,7 @@ import pytest
 import repeng
 
 PACKAGE = Path(repeng.__file__).parent
-FLOOR = {"atomic", "errors", "limits", "maths", "progress", "version"}
+FLOOR = {"atomic", "errors", "limits", "maths", "prefetch", "progress", "version"}
 MAY_IMPORT = {
     "atomic": set(),
     "errors": set(),
