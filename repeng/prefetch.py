@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Protocol, TypeVar, runtime_checkable
 
 
@@ -18,6 +21,9 @@ class Sized(Protocol):
 
 
 Block = TypeVar("Block", bound=Sized)
+
+LARGE_BYTES = 8 << 20
+"""Behind a block of so much, what the C library keeps of freed memory goes back to the system."""
 
 
 def read_ahead(reads: Sequence[Callable[[], Block]], most_bytes: int) -> Generator[Block, None, None]:
@@ -35,14 +41,22 @@ def read_ahead(reads: Sequence[Callable[[], Block]], most_bytes: int) -> Generat
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:
         block = reads[0]()
         for read in reads[1:]:
-            if block.nbytes > most_bytes:
-                yield block
-                del block
-                block = read()
-                continue
-            following = reader.submit(read)
+            size = block.nbytes
+            following = reader.submit(read) if size <= most_bytes else None
             yield block
             del block
-            block = following.result()
+            if size >= LARGE_BYTES:
+                _give_back_freed_memory()
+            block = read() if following is None else following.result()
             del following
         yield block
+
+
+def _give_back_freed_memory() -> None:
+    """Where the C library is glibc: small results between large blocks would keep the blocks' memory from the system.
+
+    A fit of 80 layers of 33 MB, 20 nulls at each, came to three times the memory that it needed.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
