@@ -10,6 +10,7 @@ in a process of its own: writing the store does not count towards its peak.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import resource
 import shutil
@@ -39,7 +40,9 @@ def write_split(folder: Path, layers: int, width: int, responses: int, noise: to
     tensors = {f"blocks.{layer}.hook_resid_post": noise.roll(layer, 1) for layer in range(layers)}
     save_file(tensors, part / "shard-00000.safetensors")
     size = (part / "shard-00000.safetensors").stat().st_size
-    listed = {"first": 0, "rows": responses, "layers": list(range(layers)), "bytes": size, "sha256": ""}
+    with (part / "shard-00000.safetensors").open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    listed = {"first": 0, "rows": responses, "layers": list(range(layers)), "bytes": size, "sha256": digest}
     index = {
         "format": 1,
         "distribution": folder.parent.name,

@@ -15,7 +15,7 @@ import pytest
 import repeng
 
 PACKAGE = Path(repeng.__file__).parent
-FLOOR = {"atomic", "errors", "lease", "limits", "locks", "maths", "places", "progress", "version"}
+FLOOR = {"atomic", "errors", "lease", "limits", "locks", "maths", "places", "prefetch", "progress", "version"}
 MAY_IMPORT = {
     "atomic": set(),
     "errors": set(),

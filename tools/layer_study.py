@@ -94,7 +94,7 @@ def fits(reader: Reader, source: str, seeds: int) -> Iterator[tuple[int, Probe, 
     data = reader.split(source, "train")
     for seed in range(seeds):
         split = split_source(data.labels, data.examples, data.groups, seed=seed, usable=data.usable)
-        yield seed, *fit_block(RULES["held-out"], reader.probe, data, split)
+        yield seed, *fit_block(RULES["held-out"], reader.probe, split, data)
 
 
 def rows_of_source(reader: Reader, source: str, targets: dict[str, SourceData], seeds: int) -> Iterator[dict[str, Any]]:

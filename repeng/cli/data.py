@@ -187,12 +187,11 @@ def _known_sets() -> tuple[list[dict[str, str]], WideTable]:
 
 
 def store_ls(place: o.StorePlace = None, store: o.StoreOption = None, json: o.Json = False) -> None:
-    """List captures and the parts that each holds."""
+    """List captures, what each holds, and the megabytes that it takes on disk."""
     from repeng.cli.show import store_listing
 
-    folder = o.store(place, store)
-    plain, table = store_listing(folder)
-    Talk(json=json).result(plain, table if plain else f"{folder}: nothing is captured here")
+    plain, shown = store_listing(o.store(place, store))
+    Talk(json=json).result(plain, *shown)
 
 
 def store_verify(

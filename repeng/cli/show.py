@@ -51,15 +51,34 @@ def cache_line(cache: CachePlan) -> str:
     """What is cached and what must be captured."""
     if not cache.missing:
         return f"activations: all {cache.n_parts} parts are in {cache.store}"
-    line = (
+    return (
         f"activations: {len(cache.missing)} of {cache.n_parts} parts to capture into {cache.store}: "
         f"{cache.n_texts:,} texts, computed in {cache.settings.identity.dtype}"
     )
-    if cache.n_tokens is not None:
-        line += f", {cache.n_tokens:,} tokens"
-    if cache.seconds is not None:
-        line += f", about {duration(cache.seconds)}"
-    return line
+
+
+def estimate_lines(cache: CachePlan) -> list[str]:
+    """What the capture will take, and what of it is not there."""
+    from repeng.activations.sizes import bytes_text
+
+    found = cache.estimate
+    if found is None:
+        return []
+    disk = f"{bytes_text(found.n_bytes)} to write"
+    disk += "" if found.free_bytes is None else f", {bytes_text(found.free_bytes)} free on that disk"
+    lines = [f"capture: {found.n_tokens:,} tokens, {disk}"]
+    if found.seconds is not None and found.seconds_low is not None and found.seconds_high is not None:
+        lines.append(
+            f"by a short trial here: about {duration(found.seconds)} ({duration(found.seconds_low)} to "
+            f"{duration(found.seconds_high)}, as the splits that were tried differ)"
+        )
+    memory = [] if found.memory_bytes is None else [f"about {bytes_text(found.memory_bytes)} of memory"]
+    if memory and found.available_bytes is not None:
+        memory[0] += f", {bytes_text(found.available_bytes)} free"
+    memory += [] if found.device_bytes is None else [f"{bytes_text(found.device_bytes)} of the GPU's"]
+    lines += [f"the capture takes {'; '.join(memory)}"] if memory else []
+    lines += [f"no trial, so neither time nor memory: {found.no_trial}"] if found.no_trial else []
+    return lines + [f"caution: {sentence}" for sentence in found.lacking]
 
 
 def chat_form_lines(cache: CachePlan) -> list[str]:
@@ -95,6 +114,8 @@ def plan_lines(plan: Plan) -> list[str]:
         f"{_counted(len(benchmark.distributions), 'distribution')}; "
         f"model {plan.study.model}; methods {', '.join(plan.asked)}",
         cache_line(plan.cache),
+        *estimate_lines(plan.cache),
+        *fit_lines(plan),
         *chat_form_lines(plan.cache),
         f"evaluations: {len(plan.tasks) - len(plan.known)} to make, {len(plan.known)} done already",
         *(
@@ -103,6 +124,15 @@ def plan_lines(plan: Plan) -> list[str]:
             for one in plan.tunings
         ),
     ]
+
+
+def fit_lines(plan: Plan) -> list[str]:
+    """What fitting and scoring take of memory, where the capture's share is shown too."""
+    from repeng.activations.sizes import bytes_text
+
+    if plan.fit_memory is None:
+        return []
+    return [f"probes are fitted and scored in {bytes_text(plan.fit_memory)} or less, besides what Python itself takes"]
 
 
 def caution_lines(cautions: Iterable[Caution]) -> list[str]:
@@ -239,39 +269,63 @@ def _matrix_cell(found: Transfer, row: int, column: int, *, few: bool) -> str:
     return f"{accuracy:.3f}" + (f" [{low:.3f}, {high:.3f}]" if few and low is not None else "")
 
 
-def store_listing(store: Place) -> tuple[list[dict[str, Any]], WideTable]:
-    """Captures of a store and what each holds, a line a split under the capture's name."""
+def store_listing(store: Place) -> tuple[list[dict[str, Any]], list[Any]]:
+    """Captures of a store and what each holds on disk: by distribution and split, and by part; and the whole."""
+    from itertools import groupby
+
     from repeng.activations.store.store import Store
 
     if not store.is_dir():
         raise BadInput(f"{store}: there is no such folder")
     plain: list[dict[str, Any]] = []
     rows: list[tuple[str, ...]] = []
+    by_part: list[tuple[str, ...]] = []
+    whole = 0
     for capture in Store(store).captures():
         contents = capture.contents()
-        total = sum(activations.n_bytes for held in contents.values() for activations in held)
+        sizes = {key: {str(each.key): each.n_bytes for each in held} for key, held in contents.items()}
+        total = sum(map(_total, sizes.values()))
+        names = sorted({name for own in sizes.values() for name in own})
+        whole += total
         quantization = capture.record.model.quantization
-        rows.append((f"{capture.id}  {total / 1e6:.1f} MB in all" + (quantization and f"  {quantization}"),))
-        for key, held in contents.items():
-            size = sum(activations.n_bytes for activations in held)
-            names = sorted(str(activations.key) for activations in held)
-            known = capture.data_of(key)
-            sources = [source.model_dump() for source in known.sources] if known is not None else []
-            responses = held[0].n_responses
-            plain.append(
-                {
-                    "capture": capture.id,
-                    "model": capture.model,
-                    "quantization": quantization,
-                    "split": list(key),
-                    "responses": responses,
-                    "sources": sources,
-                    "parts": names,
-                    "bytes": size,
-                }
-            )
-            where = (known.place, known.sources[-1].when[:10]) if known is not None else ("not noted", "")
-            name = f"{key.distribution}/{key.split}"
-            counts = (str(responses), f"{size / 1e6:.1f}")
-            rows.append((name, key.data_hash, *counts, *reversed(where), ", ".join(names)))
-    return plain, table_of(("split", "data hash", "responses", "MB", "when", "source", "parts"), rows)
+        rows.append((f"{capture.id}  {_megabytes(total)} MB in all" + (quantization and f"  {quantization}"),))
+        by_part.append((capture.id,))
+        by_part += [(name, _megabytes(sum(own.get(name, 0) for own in sizes.values()))) for name in names]
+        for distribution, group in groupby(contents, key=lambda key: key.distribution):
+            keys = list(group)
+            for key in keys:
+                known = capture.data_of(key)
+                sources = [source.model_dump() for source in known.sources] if known is not None else []
+                responses = contents[key][0].n_responses
+                plain.append(
+                    {
+                        "capture": capture.id,
+                        "model": capture.model,
+                        "quantization": quantization,
+                        "split": list(key),
+                        "responses": responses,
+                        "sources": sources,
+                        "parts": sorted(sizes[key]),
+                        "bytes": _total(sizes[key]),
+                        "part_bytes": sizes[key],
+                    }
+                )
+                where = (known.place, known.sources[-1].when[:10]) if known is not None else ("not noted", "")
+                counts = (str(responses), _megabytes(_total(sizes[key])))
+                held = f"{len(sizes[key])} of {len(names)}"
+                rows.append((f"{distribution}/{key.split}", key.data_hash, *counts, held, *reversed(where)))
+            if len(keys) > 1:
+                together = _megabytes(sum(_total(sizes[key]) for key in keys))
+                rows.append((f"{distribution} in all", "", "", together, "", "", ""))
+    if not plain:
+        return plain, [f"{store}: nothing is captured here"]
+    table = table_of(("split", "data hash", "responses", "MB", "parts", "when", "source"), rows)
+    return plain, [table, "", table_of(("part", "MB"), by_part), "", f"{store}: {_megabytes(whole)} MB of activations"]
+
+
+def _total(of_parts: Mapping[str, int]) -> int:
+    return sum(of_parts.values())
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f}"

@@ -278,8 +278,15 @@ def cache(
         str, typer.Option("--max-bytes", help="What --tokens all may take on disk: 200G, 800M.")
     ] = "50G",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print texts, tokens and bytes of all that is asked for, and stop.")
+        bool,
+        typer.Option("--dry-run", help="Print tokens, bytes on disk, memory and time of what is asked for, and stop."),
     ] = False,
+    trial: Annotated[
+        bool,
+        typer.Option(
+            help="With --dry-run, run the model on a few texts, for memory and time. Else no weights are read."
+        ),
+    ] = True,
     strict: o.Strict = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -293,7 +300,14 @@ def cache(
     from repeng.activations.sizes import check_size, parse_bytes
     from repeng.activations.store.writing import Share
     from repeng.benchmarks.loaded import load_benchmark
-    from repeng.cli.show import cache_line, captured_lines, caution_lines, chat_form_lines, size_lines
+    from repeng.cli.show import (
+        cache_line,
+        captured_lines,
+        caution_lines,
+        chat_form_lines,
+        estimate_lines,
+        size_lines,
+    )
     from repeng.distributions.cautions import refuse
     from repeng.distributions.mixture import members_of
     from repeng.distributions.stimuli import get_stimulus
@@ -346,7 +360,9 @@ def cache(
         talk.note(line)
     if dry_run:
         sizes = plan.sizes()
-        talk.result({**plan.as_dict(), "sizes": [asdict(size) for size in sizes]}, *size_lines(sizes))
+        plan = plan.estimated(sizes, trial=trial)
+        shown = [*size_lines(sizes), *estimate_lines(plan)]
+        talk.result({**plan.as_dict(), "sizes": [asdict(size) for size in sizes]}, *shown)
         check_size(sizes, limit_bytes)
         return
     summary = plan.carry_out(talk.progress, max_bytes=limit_bytes, share=share)

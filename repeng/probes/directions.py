@@ -102,6 +102,7 @@ def fit_directions(
             own.append((fitted, judge(plan.rule, fitted, data, split)))
         shuffled.append([toss.block(one, data).probe for toss, one in zip(tosses, made, strict=True)])
         random.append(random_directions(made[0], data, plan.pairs(0).train, count=draws, seed=[spec.seed, stream]))
+        del data
     found = [chosen(one, own) for one, own in zip(plan.specs, blocks, strict=True)]
     layers, has_heads = found[0].fitted_layers, found[0].has_heads
     marked = np.zeros((len(found), *found[0].head_accuracy.shape), dtype=bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,8 @@ def fit_probe(
     split = split_of(source, seed=spec.seed)
     rule = RULES[spec.probe.rule]
     rule.check(spec.probe, source.labels, source.examples)
-    blocks = [fit_block(rule, spec.probe, block, split) for block in layer_blocks(source, block_bytes)]
+    # By `map`, which lets go of a block before it asks for the next one.
+    blocks = list(map(partial(fit_block, rule, spec.probe, split), layer_blocks(source, block_bytes)))
     return chosen(spec, blocks, provenance)
 
 
@@ -154,7 +156,7 @@ def chosen(
     )
 
 
-def fit_block(rule: HeldOut, probe: Probe, data: SourceData, split: SourceSplit) -> tuple[Probe, Curves]:
+def fit_block(rule: HeldOut, probe: Probe, split: SourceSplit, data: SourceData) -> tuple[Probe, Curves]:
     """A probe fitted on a block of layers, and how each (layer, head) of it does."""
     (fitted,) = fit_on_pairs([probe], data, [rule.fitted_on(split)], [split.unpaired])
     return fitted, judge(rule, fitted, data, split)

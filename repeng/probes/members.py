@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from repeng.prefetch import read_ahead
 from repeng.probes.base import Probe
 from repeng.probes.fitted import NO_HEAD, FittedProbe, to_numpy
 from repeng.probes.ragged import Ragged
-from repeng.probes.source import check_finite_layers, take
+from repeng.probes.source import BLOCK_BYTES, check_finite_layers, take
 
 ReadLayer = Callable[[int], Float[Tensor, "*head stimulus response d"] | Ragged]
 """Gives the activations of one layer, by its number."""
@@ -121,14 +123,17 @@ class Members:
         centre: Float[np.ndarray, " member"],
     ) -> Float[np.ndarray, "owner column"]:
         total: np.ndarray | None = None
-        for layer, heads in self._apart.items():
-            activations = read(layer)
-            check_finite_layers(activations[None], (layer,), rows)
-            for head, (here, own) in heads.items():
-                taken = take(activations if head == NO_HEAD else activations[head], rows)
-                found = (to_numpy(score(own, taken)) - centre[here, None]) / self.scale[here, None]
-                if total is None:
-                    total = np.zeros((self.n_owners, found.shape[1]))
-                np.add.at(total, self.owner[here], found)
+        with closing(read_ahead([partial(read, layer) for layer in self._apart], BLOCK_BYTES)) as layers:
+            for layer, heads in self._apart.items():
+                activations = next(layers)
+                check_finite_layers(activations[None], (layer,), rows)
+                for head, (here, own) in heads.items():
+                    taken = take(activations if head == NO_HEAD else activations[head], rows)
+                    found = (to_numpy(score(own, taken)) - centre[here, None]) / self.scale[here, None]
+                    if total is None:
+                        total = np.zeros((self.n_owners, found.shape[1]))
+                    np.add.at(total, self.owner[here], found)
+                # Before the next layer is asked for, so that of large ones there is one.
+                del activations, taken
         assert total is not None
         return total / np.bincount(self.owner)[:, None]

@@ -130,6 +130,8 @@ def fit_repeatedly(
             shuffled.append(null.block(made[0], data))
             along = random_block(made[0], data, plan.pairs(0), count=nulls, seed=spec.seed)
             random += [along] if along is not None else []
+        # Before the next block is asked for, so that of large ones there is one.
+        del data
     how = (rule, spec.layers, spec.probe.keeps)
     return ProbeFits(
         fits=tuple(chosen(one, own, provenance) for one, own in zip(plan.specs, blocks, strict=True)),

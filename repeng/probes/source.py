@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from repeng.errors import BadInput, NonFinite
 from repeng.maths import FEWEST_GROUPS, all_pairs, independent_groups
+from repeng.prefetch import read_ahead
 from repeng.probes.base import Reading
 from repeng.probes.inputs import all_finite, finite_rows
 from repeng.probes.ragged import Ragged
@@ -25,8 +27,9 @@ HELD_OUT_PAIRS = 4_000
 """Of a source of labelled texts the most held-out pairs that choose layers and calibrate."""
 DRAWS = 100
 """How often a split of labelled texts is drawn until both labels are on either side."""
-BLOCK_BYTES = 256 << 20
-"""Float32 activations of a block of layers, unless one layer alone has more. A fit works on two or three copies."""
+BLOCK_BYTES = 64 << 20
+"""Float32 activations of a block of layers, unless one layer alone has more. A fit works on two or three copies, and
+meanwhile the next block is read."""
 
 
 @runtime_checkable
@@ -66,14 +69,19 @@ class LayerSource(Protocol):
 
 
 def layer_blocks(source: LayerSource, block_bytes: int = BLOCK_BYTES) -> Iterator[SourceData]:
-    """A source, as many layers at a time as the bound allows, and one at the least."""
+    """A source, as many layers at a time as the bound allows, and one at the least.
+
+    While a block is in use the next one is read, unless one layer alone has more than the bound.
+    """
     readings = source.readings
     count = max(1, block_bytes // max(1, source.read(readings[:1]).nbytes)) if len(readings) > 1 else 1
-    for first in range(0, len(readings), count):
-        block = readings[first : first + count]
+    blocks = [readings[first : first + count] for first in range(0, len(readings), count)]
+    known = (source.labels, source.examples, source.groups)
+    read = read_ahead([partial(source.read, block) for block in blocks], block_bytes)
+    for block in blocks:
         layers = tuple(reading.layer for reading in block)
-        known = (source.labels, source.examples, source.groups)
-        yield SourceData(source.read(block), *known, layers, source.kept, source.units)
+        # In no variable and no zip, either of which would hold the block while the one after it is read.
+        yield SourceData(next(read), *known, layers, source.kept, source.units)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from repeng.activations.store.cached_split import Activations, CachedSplit, MixedSplit
+from repeng.activations.store.cached_split import Activations, CachedSplit, Kept, MixedSplit
 from repeng.activations.store.files import SplitKey
 from repeng.activations.store.store import StoredCapture
 from repeng.distributions.mixture import even_shares
@@ -116,7 +116,8 @@ def joined_train(capture: StoredCapture, source: str, members: Sequence[tuple[Sp
     Raises:
         BadInput: an earlier version captured one of several, and did not note its prompts.
     """
-    cached = [CachedSplit(capture, *key) for key, _ in members]
+    kept = Kept()
+    cached = [CachedSplit(capture, *key, kept) for key, _ in members]
     notes = [capture.data_of(key) for key, _ in members]
     if len(members) == 1 and members[0][1] is None:
         labels = capture.labels(*members[0][0][:2], data_hash=members[0][0].data_hash)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -31,6 +29,7 @@ from repeng.models.sites import named_site
 from repeng.models.source import EMBEDDED, find_model
 from repeng.places import Place
 from repeng.progress import ProgressBar
+from repeng.study.capture_estimate import CaptureEstimate, estimate_capture, weight_bytes
 
 if TYPE_CHECKING:
     from repeng.activations.pool_run import Pool
@@ -38,10 +37,6 @@ if TYPE_CHECKING:
     from repeng.models.load import LanguageModel
 
 log = logging.getLogger(__name__)
-
-TRIAL_EXAMPLES = (2, 6)
-"""Examples of each split in the two trials: what both spend alike is their fixed cost, the rest is by the token."""
-TRIAL_SPLITS = 3
 
 
 @dataclass(frozen=True)
@@ -209,8 +204,7 @@ class CachePlan:
         missing: parts that are not there.
         n_parts: parts wanted.
         n_texts: texts (responses under a stimulus) of the missing parts.
-        n_tokens: tokens of these, each text counted alone; None before a trial.
-        seconds: estimate of the capture; None before a trial.
+        estimate: tokens, bytes, memory and time; None where none was asked for.
     """
 
     settings: ModelSettings
@@ -219,8 +213,7 @@ class CachePlan:
     missing: tuple[MissingActivations, ...]
     n_parts: int
     n_texts: int
-    n_tokens: int | None = None
-    seconds: float | None = None
+    estimate: CaptureEstimate | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values."""
@@ -231,8 +224,9 @@ class CachePlan:
             "parts": self.n_parts,
             "parts_missing": len(self.missing),
             "texts_to_capture": self.n_texts,
-            "tokens_to_capture": self.n_tokens,
-            "capture_seconds_estimate": self.seconds,
+            "tokens_to_capture": None if self.estimate is None else self.estimate.n_tokens,
+            "capture_seconds_estimate": None if self.estimate is None else self.estimate.seconds,
+            "capture_estimate": None if self.estimate is None else self.estimate.as_dict(),
             "chat_form": None if (counts := self.chat_form) is None else asdict(counts),
         }
 
@@ -324,6 +318,40 @@ class CachePlan:
             for job in self.jobs
             for size in activation_sizes(outline, job.splits, job.request, Store(self.store), record)
         ]
+
+    def estimated(self, sizes: Sequence[ActivationsSize], *, trial: bool) -> CachePlan:
+        """The plan with what its capture will take.
+
+        Args:
+            sizes: of `sizes`.
+            trial: load the model and time it on a few of the missing texts, for memory and time as well.
+        """
+        from repeng.models.outline import load_outline
+
+        if not self.missing:
+            return self
+        lacking: dict[SplitKey, set[str]] = {}
+        for lack in self.missing:
+            lacking.setdefault(lack.split, set()).add(lack.key.stimulus)
+        todo = [
+            job.only(split, {part for part in job.request.only or () if part.stimulus in lacking[key]})
+            for job in self.jobs
+            for split in job.splits
+            if (key := split_key(split)) in lacking
+        ]
+        settings = self.settings
+        found = estimate_capture(
+            settings.load,
+            [(job.splits[0], job.request) for job in todo],
+            sizes,
+            self.store,
+            n_captures=len(self.jobs),
+            weight_bytes=weight_bytes(load_outline(settings.model, dtype=settings.dtype, device=settings.device)),
+            on_cpu=settings.device_map is None and resolve_device(settings.device) == "cpu",
+            too_long=settings.too_long,
+            trial=trial,
+        )
+        return replace(self, estimate=found)
 
     def keep_house(self) -> None:
         """Note in the store where the data of each split was read, and remove what killed runs left there."""
@@ -420,7 +448,7 @@ def plan_cache(
         n_parts=sum(len(job.splits) * len(job.request.layers_by_key(n_layers)) for job in jobs),
         n_texts=sum(of[key].n_responses for key, _ in texts),
     )
-    return _with_trial(plan) if trial and missing else plan
+    return plan.estimated(plan.sizes(), trial=True) if trial and missing else plan
 
 
 def _check_template(model: str, jobs: Sequence[Job], missing: Sequence[MissingActivations]) -> None:
@@ -477,48 +505,3 @@ def cache_needs(
     needs = {RequiredActivations(stimulus, site, token) for stimulus in stimuli for site in sites for token in tokens}
     scored = [each for each in stimuli if each == stimuli[0] or each.name == CHAT] if logprob else []
     return frozenset(needs | set(map(RequiredActivations, scored)))
-
-
-def _with_trial(plan: CachePlan) -> CachePlan:
-    """The plan with its tokens counted, and its time estimated from two captures of a few examples."""
-    lm = plan.settings.load()
-    lacking: dict[SplitKey, set[str]] = {}
-    for lack in plan.missing:
-        lacking.setdefault(lack.split, set()).add(lack.key.stimulus)
-    todo = [
-        job.only(split, {part for part in job.request.only or () if part.stimulus in lacking[key]})
-        for job in plan.jobs
-        for split in job.splits
-        if (key := split_key(split)) in lacking
-    ]
-    trials = []
-    for n_examples in TRIAL_EXAMPLES:
-        few = [Job((job.splits[0].first(n_examples),), job.request) for job in todo[:TRIAL_SPLITS]]
-        with tempfile.TemporaryDirectory() as folder:
-            start = time.perf_counter()
-            for job in few:
-                capture(lm, job.splits, job.request, Store(folder), too_long=plan.settings.too_long)
-            trials.append((sum(_count(job, lm) for job in few), time.perf_counter() - start))
-    n_tokens = sum(_count(job, lm) for job in todo)
-    return replace(plan, n_tokens=n_tokens, seconds=_estimate(trials, n_tokens))
-
-
-def _estimate(trials: Sequence[tuple[int, float]], n_tokens: int) -> float:
-    """Seconds that so many tokens take, of two trials' (tokens, seconds)."""
-    (fewer, short), (more, long) = trials
-    if more > fewer and long > short:
-        return long + (n_tokens - more) * (long - short) / (more - fewer)
-    return long * n_tokens / max(1, more)
-
-
-def _count(job: Job, lm: LanguageModel) -> int:
-    """Tokens of every text of the job, each counted alone."""
-    from repeng.models.tokens import tokenize
-
-    return sum(
-        len(text.ids)
-        for split in job.splits
-        for stimulus in job.request.stimuli
-        for text in tokenize(split, stimulus, lm, lm.max_length, "skip")
-        if text is not None
-    )

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic_core import from_json
 
-from repeng.activations.store.cached_split import Activations, CachedSplit, MixedSplit
+from repeng.activations.store.cached_split import Activations, CachedSplit, Kept, MixedSplit
 from repeng.activations.store.files import INDEX, LOGPROB, ActivationKey, split_folder, split_key
 from repeng.activations.store.records import read_index
 from repeng.activations.store.store import Store, StoredCapture
@@ -112,6 +112,7 @@ class Runner:
     predictions: Place
     benign: Split | None = None
     _read: dict[Split, CachedSplit] = field(default_factory=dict, repr=False, compare=False)
+    _kept: Kept = field(default_factory=Kept, repr=False, compare=False)
     _thresholds: dict[tuple[str, Split], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     _targets: dict[Split, tuple[Target, ResponseLabels]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -142,12 +143,13 @@ class Runner:
     def _cached(self, split: Split) -> CachedSplit:
         """The cached activations of a split; what was read of it stays in memory until `forget`."""
         if split not in self._read:
-            self._read[split] = CachedSplit(self.capture, *split_key(split))
+            self._read[split] = CachedSplit(self.capture, *split_key(split), self._kept)
         return self._read[split]
 
     def forget(self) -> None:
         """Let go of everything that was read."""
         self._read.clear()
+        self._kept.layers.clear()
         self._targets.clear()
 
     def path(self, task: Task) -> Place:

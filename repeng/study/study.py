@@ -35,6 +35,7 @@ from repeng.results import (
 )
 from repeng.study.augment import augment
 from repeng.study.capability import Capability, target_tuned_capability, write_capability
+from repeng.study.capture_estimate import fit_memory
 from repeng.study.capture_plan import CachePlan, Job, ModelSettings, plan_cache
 from repeng.study.cautions import (
     Failure,
@@ -76,6 +77,7 @@ class Plan:
         impossible: methods that cannot answer about a source, and why.
         overlaps: what of a target stands in the train split of a source that is fitted on.
         cautions: what to know of the data and the store.
+        fit_memory: bytes that fitting and scoring probes take, after a trial; None where no probe reads the store.
     """
 
     study: Study
@@ -91,6 +93,7 @@ class Plan:
     impossible: tuple[Failure, ...]
     overlaps: tuple[Overlap, ...]
     cautions: tuple[Caution, ...]
+    fit_memory: int | None = None
 
     @cached_property
     def baseline(self) -> str:
@@ -114,6 +117,7 @@ class Plan:
             "tuned_models_done": {one.method: one.found for one in self.tunings},
             "tuning_seconds_estimate": {one.method: one.seconds for one in self.tunings},
             **self.cache.as_dict(),
+            "fit_memory_estimate": self.fit_memory,
             "impossible": [asdict(failure) for failure in self.impossible],
             "cautions": [asdict(caution) for caution in self.cautions],
         }
@@ -223,8 +227,23 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
         *threshold_cautions(world, benign),
         *version_cautions(place(study.store), settings.capture_id),
     )
+    sources = list(dict.fromkeys(task.source for task in possible if of_name[task.method].reads_of(task.source)))
     return Plan(
-        study, world, methods, names, possible, known, tunings, cache, runner, mixed, impossible, overlaps, cautions
+        study,
+        world,
+        methods,
+        names,
+        possible,
+        known,
+        tunings,
+        cache,
+        runner,
+        mixed,
+        impossible,
+        overlaps,
+        cautions,
+        # Two stimuli are the most that a probe reads together.
+        fit_memory(sources, settings.identity.d_model, 2) if trial and sources else None,
     )
 
 

@@ -16,8 +16,10 @@ def test_a_store_is_listed_verified_and_emptied(repeng: Repeng, tmp_path: Path) 
     write_store(tmp_path, parts)
     listed = repeng("store", "ls", tmp_path)
     assert "near/train" in listed.out
-    total = sum(each["bytes"] for each in repeng("store", "ls", tmp_path, "--json").json)
+    rows = repeng("store", "ls", tmp_path, "--json").json
+    total = sum(each["bytes"] for each in rows)
     assert f"{total / 1e6:.1f} MB in all" in listed.out
+    assert all(sum(each["part_bytes"].values()) == each["bytes"] for each in rows)
     assert repeng("store", "verify", tmp_path).code == 0
     shard = next(tmp_path.glob("*/near/*/*/*.safetensors"))
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
@@ -30,6 +32,33 @@ def test_a_store_is_listed_verified_and_emptied(repeng: Repeng, tmp_path: Path) 
     assert repeng("store", "rm", capture, "--store", tmp_path).code == 0
     assert repeng("store", "ls", tmp_path, "--json").json == []
     assert repeng("store", "rm", capture, "--store", tmp_path).code == 2
+
+
+def test_a_listing_sums_distributions_parts_and_the_store_and_fits_80_columns(repeng: Repeng, tmp_path: Path) -> None:
+    parts = {
+        (name, split, "plain", site): planted({}, seed=0)
+        for name in ("near", "far")
+        for split in ("train", "test")
+        for site in ("resid_post", "hook_z")[: 1 + (name == "near")]
+    }
+    write_store(tmp_path, parts)
+    rows = repeng("store", "ls", tmp_path, "--json").json
+    listed = repeng("store", "ls", tmp_path).out
+
+    def line(beginning: str) -> list[str]:
+        return next(line.split() for line in listed.splitlines() if line.startswith(beginning))
+
+    def megabytes(counts: list[int]) -> str:
+        return f"{sum(counts) / 1e6:,.1f}"
+
+    assert line("near/train")[4:7] == ["2", "of", "2"] and line("far/train")[4:7] == ["1", "of", "2"]
+    near = [row["bytes"] for row in rows if row["split"][0] == "near"]
+    assert line("near in all")[-1] == megabytes(near)
+    shown = "plain.resid_post.last"
+    assert line(shown)[-1] == megabytes([row["part_bytes"][shown] for row in rows])
+    assert f"{megabytes([row['bytes'] for row in rows])} MB of activations" in listed
+    table = [line for line in listed.splitlines() if not line.startswith(str(tmp_path))]
+    assert max(map(len, table)) <= 80
 
 
 def test_data_are_listed_checked_and_exported(repeng: Repeng, place: Path, tmp_path: Path) -> None:

@@ -24,10 +24,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     said = repeng("run", *flags)
     assert said.code == 0
     assert "3 shifts over 4 distributions" in said.out
-    assert "tokens, about" in said.out
+    assert "to write, " in said.out and "by a short trial here: about" in said.out
+    assert "of memory, " in said.out and "probes are fitted and scored in" in said.out
     plan = repeng("run", *flags, "--json").json
     assert plan["tokens_to_capture"] > 1000
     assert plan["capture_seconds_estimate"] > 0
+    assert plan["fit_memory_estimate"] > 0 and plan["capture_estimate"]["lacking"] == []
     assert (plan["evaluations_done"], plan["methods"]) == (0, ["mms", "zero-shot", "length"])
     assert {"kind": "few_prompts", "where": "terse", "text": "8"} in plan["cautions"]
     assert "caution: targets of fewer than 30 test prompts" in said.out

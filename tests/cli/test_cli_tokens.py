@@ -19,11 +19,12 @@ def test_a_dry_run_says_what_is_then_written_and_writes_nothing(repeng: Repeng, 
     asked = (*flags(place, tmp_path / "store"), "--tokens", "last,all,last:-2,mean:assistant", "--json")
     planned = repeng("cache", *asked, "--dry-run")
     assert planned.code == 0 and not (tmp_path / "store").exists()
-    sizes = planned.json["sizes"]
+    sizes, estimate = planned.json["sizes"], planned.json["capture_estimate"]
     assert (len(sizes), planned.json["parts_missing"]) == (40, 40)
     assert repeng("cache", *asked).json["parts_written"] == 40
     written = sum(file.stat().st_size for file in (tmp_path / "store").rglob("*.safetensors"))
-    assert sum(size["n_bytes"] for size in sizes) == written
+    assert sum(size["n_bytes"] for size in sizes) == written == estimate["n_bytes"]
+    assert estimate["seconds_low"] <= estimate["seconds"] <= estimate["seconds_high"]
     again = repeng("cache", *asked, "--dry-run").json["sizes"]
     assert sum(size["held_bytes"] for size in again) == written and not sum(size["n_bytes"] for size in again)
     shown = repeng("cache", *asked[:-1], "--dry-run")

@@ -109,7 +109,7 @@ def test_the_tied_units_are_those_of_exactly_the_highest_accuracy() -> None:
     assert heads.tied() == [(0, 1), (1, 0), (1, 1)]
     data = three_layers((9.0, 0.0, 9.0))
     split = split_source(data.labels, data.examples, data.groups, seed=0)
-    _, curves = fit_block(HeldOut(), MMS(), data, split)
+    _, curves = fit_block(HeldOut(), MMS(), split, data)
     assert curves.accuracy[:, 0].tolist() == [1.0, curves.accuracy[1, 0], 1.0]
     assert curves.tied() == [(0, 0), (2, 0)]
 
@@ -150,10 +150,10 @@ def test_held_out_prompts_are_counted_not_pairs() -> None:
     labels, examples = np.tile([1.0, 0.0, 0.0], 200), np.repeat(np.arange(200), 3)
     data = SourceData(torch.randn(1, 1, 600, 4), labels, examples, examples // 4, (0,))
     split = split_source(labels, examples, data.groups, seed=0)
-    _, curves = fit_block(HeldOut(), MMS(), data, split)
+    _, curves = fit_block(HeldOut(), MMS(), split, data)
     assert len(split.held_out) == 120 and curves.prompts == 15
     one_prompt = replace(data, groups=np.zeros(600, dtype=np.int64))
-    _, by_example = fit_block(HeldOut(), MMS(), one_prompt, split)
+    _, by_example = fit_block(HeldOut(), MMS(), split, one_prompt)
     assert by_example.prompts == 60
 
 

@@ -77,9 +77,9 @@ def test_a_trial_counts_every_token_once_and_writes_nothing(tiny_model: Path, tm
         for response in example.responses
         for stimulus in (PLAIN, YES)
     )
-    assert plan.n_tokens == tokens
+    assert plan.estimate is not None and plan.estimate.n_tokens == tokens
     assert plan.n_texts == 2 * sum(split.n_responses for split in splits)
-    assert plan.seconds is not None and plan.seconds > 0
+    assert plan.estimate.seconds is not None and plan.estimate.seconds > 0
     assert (plan.n_parts, len(plan.missing)) == (6, 6)
     assert list(tmp_path.iterdir()) == []
 

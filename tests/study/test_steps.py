@@ -146,9 +146,9 @@ def test_what_stays_in_memory_of_a_split_is_bounded(capture: CachedData, monkeyp
     layer_bytes = 2 * PAIRS * 16 * 4
     monkeypatch.setattr(cached, "READ_BYTES", 2 * layer_bytes)
     source.stack(("plain",), [("resid_post", layer) for layer in range(4)], "last")
-    assert sum(tensor.nbytes for tensor in source._read.values()) == 2 * layer_bytes
+    assert source._kept.nbytes == 2 * layer_bytes
     source.forget()
-    assert not source._read
+    assert not source._kept.layers
 
 
 def test_heads_are_chosen_and_told(capture: CachedData) -> None:

@@ -22,10 +22,31 @@ from repeng.maths import offsets_of
 from repeng.models.sites import Hook
 from repeng.places import is_remote
 
-READ_BYTES = 256 << 20
-"""Of one split, at most this much stays in memory for the next probe that reads it."""
 LAYERS_AT_ONCE = 3
 """Of an object store, layers that are read side by side, so that the next are on their way while one is converted."""
+READ_BYTES = 64 << 20
+"""Of the splits that are read side by side, at most this much stays in memory for the next probe that reads them."""
+
+
+@dataclass
+class Kept:
+    """Layers that were read and stay in memory, `READ_BYTES` of them at most: of one split, or of several together.
+
+    The first that come are kept. Probes go through the layers in one order, so that the last ones would be of no use.
+    """
+
+    layers: dict[tuple[SplitKey, str, Hook, str], Tensor] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Of all layers."""
+        # A list, since another thread may be reading ahead.
+        return sum(layer.nbytes for layer in list(self.layers.values()))
+
+    def offer(self, key: tuple[SplitKey, str, Hook, str], layer: Tensor) -> None:
+        """Keep a layer, if there is room."""
+        if self.nbytes + layer.nbytes <= READ_BYTES:
+            self.layers[key] = layer
 
 
 class Activations(ABC):
@@ -115,14 +136,14 @@ class CachedSplit(Activations):
     """A split as it is in a store.
 
     Only what is asked for is read, by memory map. Up to READ_BYTES of it are kept until `forget`, for many probes that
-    read the same layers.
+    read the same layers; splits that are read side by side share what they keep.
     """
 
     capture: StoredCapture
     distribution: str
     split: str
     data_hash: str
-    _read: dict[tuple[str, Hook, str], Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _kept: Kept = field(default_factory=Kept, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -149,12 +170,11 @@ class CachedSplit(Activations):
 
     def tensor(self, stimulus: str, hook: Hook, token: str) -> Float[Tensor, response * feature]:
         """One layer, in the stored dtype."""
-        key = (stimulus, hook, token)
-        if key in self._read:
-            return self._read[key]
+        key = (self.key, stimulus, hook, token)
+        if (known := self._kept.layers.get(key)) is not None:
+            return known
         tensor = self.stored(stimulus, hook[0], token).layer(hook[1])
-        if tensor.nbytes + sum(held.nbytes for held in self._read.values()) <= READ_BYTES:
-            self._read[key] = tensor
+        self._kept.offer(key, tensor)
         return tensor
 
     def tokens(
@@ -177,8 +197,8 @@ class CachedSplit(Activations):
         return lengths
 
     def forget(self) -> None:
-        """Let go of what was read."""
-        self._read.clear()
+        """Let go of what was read, of the splits that keep it together too."""
+        self._kept.layers.clear()
 
 
 @dataclass(frozen=True)
