@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 LOCAL = re.compile(r"local:([1-9]\d{0,3})")
 ELSEWHERE = re.compile(r"(?!local:)(ray://)?[^/\s]+:\d+")
 ADDRESSES = "auto (the cluster of this machine), local:4 (four workers on this machine) or ray://HOST:10001"
+ASKED_MORE = 8
+"""Workers that are asked for where there is no room yet. They wait for machines that join, or that others let go of."""
 HOST_BYTES = 2 << 30
 """Of the machine's memory what a worker takes besides a model that computes there: Python, libraries, texts, shards."""
 
@@ -93,14 +95,15 @@ class RayCluster:
         """Whether any machine has a GPU."""
         return any(resources.get("GPU") for resources in self.nodes)
 
-    def needs(self, *, gpus: int, memory: int) -> WorkerNeeds:
-        """What a worker takes: so many GPUs where there are any, else a share of a machine's CPUs.
+    def needs(self, device: str, *, gpus: int, memory: int) -> WorkerNeeds:
+        """What a worker takes: so many GPUs, or a CPU.
 
         Args:
-            gpus: that a worker's model is spread over, where the cluster has any.
+            device: that the model computes on; of `auto` GPUs where the cluster has any.
+            gpus: that a worker's model is spread over.
             memory: bytes of the model's weights.
         """
-        if self.has_gpus:
+        if device.startswith("cuda") or (device == "auto" and self.has_gpus):
             return WorkerNeeds(gpus, 1, HOST_BYTES)
         # On CPUs two processes of one thread each are faster than one process of two.
         return WorkerNeeds(0, 1, HOST_BYTES + int(1.2 * memory))
@@ -109,6 +112,10 @@ class RayCluster:
         """How many workers the machines that are alive hold, other work left out of account."""
         found = sum(needs.fits(resources) for resources in self.nodes)
         return found if self.n_local is None else min(found, self.n_local)
+
+    def n_asked_for(self, needs: WorkerNeeds) -> int:
+        """How many workers to ask for: some more than there is room for, so that a cluster that grows does."""
+        return self.n_workers(needs) + (ASKED_MORE if self.n_local is None else 0)
 
 
 @contextmanager

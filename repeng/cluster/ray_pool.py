@@ -32,7 +32,7 @@ from repeng.version import __version__
 
 log = logging.getLogger(__name__)
 
-MOST_CHARACTERS = 400
+MOST_CHARACTERS = 200
 """Of what Ray says of a lost worker, how much is told."""
 SECONDS_BETWEEN_LOOKS = 5.0
 """How often the machines of the cluster are counted, and waiting is told of."""
@@ -153,6 +153,7 @@ class RayPool:
         self._ready: list[_Worker] = []
         self._looked = 0.0
         self._failures = 0
+        self._told = False
         if cluster.n_local is not None and not cluster.n_workers(needs):
             raise RepengError(f"{cluster.address}: this machine has no room for a worker, which takes {needs}")
 
@@ -222,13 +223,8 @@ class RayPool:
         """Ask the first worker that is there; another one if it is lost."""
         while True:
             self._look(None)
-            while not self._ready:
-                done, _ = ray.wait([*self._loading], timeout=SECONDS_BETWEEN_LOOKS) if self._loading else ([], [])
-                for ref in done:
-                    self._take_on(ref, None)
-                if not done:
-                    time.sleep(0.0 if self._loading else SECONDS_BETWEEN_LOOKS)
-                    self._look(None)
+            if not self._ready:
+                self.wait_for_one_more()
             worker = self._ready[0]
             try:
                 found = result_of(getattr(worker.actor, method).remote(*arguments))
@@ -240,18 +236,35 @@ class RayPool:
                 raise found
             return found
 
+    @property
+    def n_ready(self) -> int:
+        """Workers whose model is loaded."""
+        return len(self._ready)
+
+    def wait_for_one_more(self) -> None:
+        """Wait until another worker has loaded the model."""
+        before = len(self._ready)
+        while len(self._ready) == before:
+            self._look(None)
+            if not self._loading:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+                continue
+            for ref in ray.wait([*self._loading], timeout=SECONDS_BETWEEN_LOOKS)[0]:
+                self._take_on(ref, None)
+
     def _look(self, dispatch: Dispatch[Piece] | None) -> None:
         """Start workers where there is room, now and then."""
         if time.monotonic() - self._looked < SECONDS_BETWEEN_LOOKS and (self._ready or self._loading):
             return
         self._looked = time.monotonic()
-        room = self._cluster.n_workers(self._needs) - len(self._ready) - len(self._loading)
+        room = self._cluster.n_asked_for(self._needs) - len(self._ready) - len(self._loading)
         wanted = room if dispatch is None else min(room, dispatch.n_waiting)
         for _ in range(wanted):
             remote = ray.remote(ModelActor).options(max_concurrency=2, **self._needs.options)
-            actor = remote.remote(max(1, int(self._needs.cpus)))
+            actor = remote.remote(self._needs.cpus)
             self._loading[actor.load.remote(*self._arguments)] = _Worker(actor)
-        if not self._ready and not self._loading:
+        if not self._ready and not self._told and not self._cluster.n_workers(self._needs):
+            self._told = True
             self._note(f"no machine of the cluster has room for a worker, which takes {self._needs}; waiting for one")
 
     def _take_on(self, ref: Any, dispatch: Dispatch[Piece] | None) -> None:

@@ -156,7 +156,7 @@ class ModelSettings:
         """
         outline = self.outline()
         weights = sum(parameter.numel() for parameter in outline.model.parameters()) * outline.dtype.itemsize
-        return cluster.needs(gpus=self.worker_gpus, memory=copies * weights)
+        return cluster.needs(self.computing_device, gpus=self.worker_gpus, memory=copies * weights)
 
     def check(self) -> None:
         """See that the model can be computed with here, before any weight is read.
@@ -366,6 +366,8 @@ class CachePlan:
 
         settings = self.settings
         root = self.store.expanduser().absolute()
+        if str(root).startswith("memory:"):
+            raise BadInput(f"{root} is in the memory of this process, and workers write to the store; give another")
         root.mkdir(parents=True, exist_ok=True)
         with connected(address) as cluster:
             load = partial(settings.elsewhere().load_as, settings.identity)
