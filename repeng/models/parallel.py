@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -34,8 +35,10 @@ FOREVER = timedelta(days=365)
 once, since its connections close."""
 COLLECTIVE = timedelta(hours=2)
 """How long processes wait for each other within a forward pass, or while they load; transformers waits as long."""
-TOGETHER = timedelta(seconds=60)
-"""How long a process that failed waits to hear that all others failed alike."""
+TOGETHER = 20.0
+"""Seconds that a process that failed waits to hear that all others failed alike."""
+LOOK = 0.2
+"""Seconds between two looks meanwhile: Python answers a signal in between."""
 GATHERED = {("colwise", "output"), ("rowwise", "input")}
 """Styles of transformers' plans, and sides of a module, at which each process has a run of the features."""
 WHOLE = {
@@ -202,8 +205,10 @@ class Processes:
         with suppress(RuntimeError):
             others_failed = any(self._store.check([key]) for key in keys)
             self._store.set(keys[self.rank], type(error).__name__)
-            self._store.wait(keys, TOGETHER)
-            kinds = {self._store.get(key).decode() for key in keys}
+            end = time.monotonic() + TOGETHER
+            while not self._store.check(keys) and time.monotonic() < end:
+                time.sleep(LOOK)
+            kinds = {self._store.get(key).decode() if self._store.check([key]) else "" for key in keys}
         if kinds != {type(error).__name__}:
             self._broken = True
             if others_failed:

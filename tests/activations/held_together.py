@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -29,7 +28,7 @@ def every_site(lm: LanguageModel, store: str, method: str = "auto") -> str:
 def main(what: str, store: str, *models: str) -> None:
     """Capture models into a store each; `what` is a method of capturing, or how processes are to fail."""
     last_hidden, together = forward._last_hidden, processes()
-    parallel.TOGETHER = timedelta(seconds=5)
+    parallel.TOGETHER = 5.0
 
     def failing(lm: LanguageModel, batch: Batch) -> Any:
         if what == "all fail in trees" and is_compact(batch.attention_mask):
