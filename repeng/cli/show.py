@@ -151,6 +151,10 @@ def captured_lines(summary: CaptureSummary) -> list[str]:
         lines.append(
             f"{summary.n_texts:,} texts, {summary.n_tokens:,} tokens in {duration(summary.seconds)} ({summary.method})"
         )
+    if summary.parts_left:
+        lines.append(
+            f"{summary.parts_left} parts are begun and wait for the other shares; whoever ends last makes them whole"
+        )
     if summary.skipped:
         lines.append(f"{summary.skipped} texts were longer than the model takes and were skipped (see --too-long)")
     return lines

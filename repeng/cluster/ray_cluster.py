@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ ELSEWHERE = re.compile(r"(?!local:)(ray://)?[^/\s]+:\d+")
 ADDRESSES = "auto (the cluster of this machine), local:4 (four workers on this machine) or ray://HOST:10001"
 ASKED_MORE = 8
 """Workers that are asked for where there is no room yet. They wait for machines that join, or that others let go of."""
+SECONDS_TO_REACH = 10.0
 HOST_BYTES = 2 << 30
 """Of the machine's memory what a worker takes besides a model that computes there: Python, libraries, texts, shards."""
 
@@ -138,6 +140,7 @@ def connected(address: str) -> Iterator[RayCluster]:
         options = {"address": "local", "num_cpus": cluster.n_local, "include_dashboard": False}
     mine = not ray.is_initialized()
     if mine:
+        _check_reached(address)
         try:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR, namespace="repeng")
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
@@ -148,6 +151,25 @@ def connected(address: str) -> Iterator[RayCluster]:
     finally:
         if mine:
             ray.shutdown()
+
+
+def _check_reached(address: str) -> None:
+    """See that somebody listens at an address: Ray itself would try for a minute.
+
+    Raises:
+        RepengError: nobody does.
+    """
+    found = ELSEWHERE.fullmatch(address)
+    if found is None:
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=SECONDS_TO_REACH).close()
+    except (OSError, OverflowError) as error:
+        raise RepengError(
+            f"nothing answers at {address}: {error}; a cluster's clients are taken at port 10001 of its head "
+            "(ray://HOST:10001), and its own machines at 6379 (HOST:6379)"
+        ) from error
 
 
 def device_of(address: str) -> str:

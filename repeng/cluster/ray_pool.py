@@ -273,7 +273,8 @@ class RayPool:
         try:
             found = result_of(ref)
         except Lost as error:
-            self._failures += 1
+            # What befell the machine says nothing of the model.
+            self._failures += not error.with_machine
             if self._failures >= MOST_LOSSES:
                 raise RepengError(
                     f"{self._failures} workers were lost while they loaded the model; the last one said: {error}"
@@ -289,7 +290,15 @@ class RayPool:
 
 
 class Lost(Exception):
-    """A worker, or its machine, is gone; with what Ray says of it."""
+    """A worker, or its machine, is gone; with what Ray says of it.
+
+    Attributes:
+        with_machine: whether the whole machine is gone.
+    """
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said[:MOST_CHARACTERS])
+        self.with_machine = "node has died" in said
 
 
 def result_of(ref: Any) -> Any:
@@ -303,4 +312,4 @@ def result_of(ref: Any) -> Any:
     except exceptions.RayTaskError as error:
         return error.cause if isinstance(error.cause, Exception) else RepengError(first_line(error))
     except exceptions.RayError as error:
-        raise Lost(" ".join(str(error).split())[:MOST_CHARACTERS]) from error
+        raise Lost(" ".join(str(error).split())) from error

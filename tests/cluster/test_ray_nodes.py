@@ -98,14 +98,14 @@ def nodes() -> Iterator[Any]:
 
 
 def kill_in_the_middle(cluster: Any, held: list[Any], handed_out: list[Any], at: tuple[int, ...]) -> threading.Thread:
-    """Kill a node when so many pieces were handed out, each time, and have a new one join instead."""
+    """Kill a node each time that so many pieces are handed out; then have a new one join."""
 
     def kill() -> None:
         for number in at:
             while len(handed_out) < number:
                 time.sleep(0.02)
             cluster.remove_node(held.pop(0), allow_graceful=False)
-            held.append(cluster.add_node(num_cpus=1))
+        held.append(cluster.add_node(num_cpus=1))
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
@@ -124,11 +124,11 @@ def test_nodes_that_are_killed_cost_what_they_had_in_hand_and_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if data == "embedded":
-        splits = embedded(40)
+        splits = embedded(120)
     else:
         root = request.getfixturevalue("genies_root")
-        found = load_distributions(root / "distributions", ("us_history", "alpaca_mmlu"))
-        splits = [split.first(220) for distribution in found.values() for split in distribution.splits.values()]
+        found = load_distributions(root / "distributions", ("us_history", "alpaca_mmlu", "alpaca_easy"))
+        splits = [split.first(400) for distribution in found.values() for split in distribution.splits.values()]
     again: list[int] = []
     lost = Dispatch.lost
 
@@ -140,7 +140,7 @@ def test_nodes_that_are_killed_cost_what_they_had_in_hand_and_no_more(
     monkeypatch.setattr(Dispatch, "lost", noted)
     held = [nodes.add_node(num_cpus=1) for _ in range(3)]
     n_pieces = len({(split, number) for split in splits for number in range(len(_blocks(split)))})
-    killer = kill_in_the_middle(nodes, held, handed_out, (n_pieces // 3, 2 * n_pieces // 3))
+    killer = kill_in_the_middle(nodes, held, handed_out, (n_pieces // 5, 2 * n_pieces // 5))
     summary = plan(tmp_path / "ray", splits, nodes.address).carry_out(no_bar)
     killer.join()
     assert summary is not None
