@@ -5,8 +5,9 @@
 The work is GENIES' 61 distributions under the stimuli that `repeng cache` takes by default: the 23 whose texts are at
 hand are cut into blocks by the very code that cuts a capture's, the others are drawn like them. How long a block takes
 is its tokens at the rate of a 70B model, times a factor drawn from blocks of real text that are measured here first, so
-that their spread is real. Who computes what is `Dispatch`, as in a capture. The ideal knows everything beforehand: it
-has every worker busy until it is lost, and cuts the work as fine as can be.
+that the spread of what packing leaves to compute is real; and a moment to hand it out. Who computes what is `Dispatch`,
+as in a capture. The ideal knows everything beforehand: it has every worker busy until it is lost, and cuts the work as
+fine as can be.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ PARAMETERS = 70e9
 PEAK = 989e12
 """Of an H100 in bfloat16, in operations a second."""
 UTILISATION = 0.4
+HANDED_OUT = 0.05
+"""Seconds that a block takes besides: asked for, sent, its shards noted."""
 SLOW = ((0.05, 2.0), (0.15, 1.3))
 """Stragglers: the share of the nodes, and how many times slower each is."""
 LOST = 0.05
@@ -55,13 +58,19 @@ class Block:
     seconds: float
 
 
-def measured_factors(splits: list[Split], n: int, characters: int) -> list[float]:
-    """Seconds a token of blocks of real text on the embedded model here, over their median."""
+def measured(splits: list[Split], n: int, characters: int) -> tuple[list[float], float]:
+    """Seconds a token of blocks of real text on the embedded model here, over their median; and of each text alone's
+    tokens the share that is computed, texts with a common beginning sharing it."""
     lm = load_model("mini", device="cpu")
     request = Request(tuple(get_stimulus(name) for name in STIMULI))
     # Longer texts than the embedded model was made for take their time all the same.
     record = capture_record(lm.identity, max_length=1 << 20)
-    rates = []
+    rates, alone, computed = [], 0, 0
+
+    def told(_rows: int, n_tokens: int) -> None:
+        nonlocal computed
+        computed += n_tokens
+
     for split in splits[:n]:
         few = split.first(
             max(2, len(split.examples) * characters // max(1, n_characters(split, range(len(split.examples)))))
@@ -78,15 +87,16 @@ def measured_factors(splits: list[Split], n: int, characters: int) -> list[float
                 usable=usable_layouts(lm),
             )
             start = time.perf_counter()
-            read = read_block(lm, group.group, 0, group.todo(0), lambda *_: None)
+            read = read_block(lm, group.group, 0, group.todo(0), told)
             read.write()
             rates.append((time.perf_counter() - start) / read.facts.n_tokens)
+            alone += read.facts.n_tokens
     middle = statistics.median(rates)
-    return [rate / middle for rate in rates]
+    return [rate / middle for rate in rates], computed / alone
 
 
 def work(
-    splits: list[Split], tokens_per_character: float, generator: random.Random, factors: list[float]
+    splits: list[Split], tokens_per_character: float, generator: random.Random, factors: list[float], share: float
 ) -> list[Block]:
     """The blocks of 61 distributions."""
     by_name: dict[str, list[Split]] = {}
@@ -99,7 +109,7 @@ def work(
         for split in by_name[name]:
             for examples in blocks(split, SHARD_CHARACTERS):
                 tokens = max(1, round(len(STIMULI) * n_characters(split, examples) * tokens_per_character))
-                found.append(Block(tokens, tokens / rate * generator.choice(factors)))
+                found.append(Block(tokens, HANDED_OUT + tokens * share / rate * generator.choice(factors)))
     return found
 
 
@@ -189,14 +199,17 @@ def main() -> None:
     tokenizer = load_tokenizer(asked.model)
     texts = [f"{e.prompt}{e.responses[0]}" for split in splits for e in split.examples[:4]]
     ratio = sum(len(ids) for ids in tokenizer(texts)["input_ids"]) / sum(map(len, texts))
-    factors = measured_factors(splits, asked.measured, 20_000)
+    factors, share = measured(splits, asked.measured, 20_000)
     print(f"{len(found)} distributions at hand, {ratio:.3f} tokens a character ({asked.model}'s tokenizer)")
-    print(f"{len(factors)} blocks measured: seconds a token {min(factors):.2f} to {max(factors):.2f} of their median")
+    print(
+        f"{len(factors)} blocks measured: seconds a token {min(factors):.2f} to {max(factors):.2f} of their median, "
+        f"{share:.2f} of the tokens computed"
+    )
     for per_node in (1, 8):
         ratios, spans, counts = [], [], []
         for seed in range(asked.draws):
             generator = random.Random(seed)
-            pieces = work(splits, ratio, generator, factors)
+            pieces = work(splits, ratio, generator, factors, share)
             total = sum(piece.seconds for piece in pieces)
             workers = drawn_workers(asked.gpus, per_node, total / asked.gpus, generator)
             best = ideal(total, workers)

@@ -68,8 +68,11 @@ def estimate_lines(cache: CachePlan) -> list[str]:
     disk += "" if found.free_bytes is None else f", {bytes_text(found.free_bytes)} free on that disk"
     lines = [f"capture: {found.n_tokens:,} tokens, {disk}"]
     if found.seconds is not None and found.seconds_low is not None and found.seconds_high is not None:
+        where = (
+            "here" if found.workers is None else f"on a worker, shared out among the {found.workers} there is room for"
+        )
         lines.append(
-            f"by a short trial here: about {duration(found.seconds)} ({duration(found.seconds_low)} to "
+            f"by a short trial {where}: about {duration(found.seconds)} ({duration(found.seconds_low)} to "
             f"{duration(found.seconds_high)}, as the splits that were tried differ)"
         )
     memory = [] if found.memory_bytes is None else [f"about {bytes_text(found.memory_bytes)} of memory"]

@@ -9,7 +9,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from repeng.activations.store.files import SHARD_RESPONSES, SplitKey
 from repeng.activations.store.request import Request
 from repeng.activations.store.store import Store
 from repeng.distributions.schema import Split
+from repeng.places import Place
 
 if TYPE_CHECKING:
     from repeng.activations.sizes import ActivationsSize
@@ -68,6 +70,7 @@ class CaptureEstimate:
         available_bytes: of memory, that the system has for it; None where it does not say.
         device_bytes: of a GPU's memory.
         no_trial: why there was none.
+        workers: of a cluster that there is room for now, among which the time is shared out; None for this process.
     """
 
     n_tokens: int
@@ -80,6 +83,7 @@ class CaptureEstimate:
     available_bytes: int | None = None
     device_bytes: int | None = None
     no_trial: str = ""
+    workers: int | None = None
 
     @property
     def lacking(self) -> list[str]:
@@ -102,13 +106,14 @@ def estimate_capture(
     load: Callable[[], LanguageModel],
     todo: Sequence[tuple[Split, Request]],
     sizes: Sequence[ActivationsSize],
-    store: Path,
+    store: Place,
     *,
     n_captures: int,
     weight_bytes: int,
     on_cpu: bool,
     too_long: str,
     trial: bool,
+    elsewhere: Callable[[Callable[[], Trial]], tuple[Trial, int]] | None = None,
 ) -> CaptureEstimate:
     """What it takes to capture what is missing. Nothing is written to the store.
 
@@ -122,12 +127,17 @@ def estimate_capture(
         on_cpu: whether the weights lie in this computer's memory.
         too_long: as of `capture`.
         trial: load the model and time it; not where its weights do not fit.
+        elsewhere: makes the trial on a worker of a cluster, and says how many such workers there will be.
     """
     n_tokens = sum({(size.split, size.key.stimulus): size.n_tokens for size in sizes if size.n_tokens}.values())
     free, available = free_disk(store), available_memory()
     found = CaptureEstimate(n_tokens, sum(size.n_bytes for size in sizes), free, available_bytes=available)
     if not trial or not todo:
         return found
+    if elsewhere is not None:
+        tried, workers = elsewhere(partial(_loaded_trial, load, todo, too_long))
+        shared = _timed(found, tried, n_tokens / workers, n_captures, SHARD_COPIES * shard_bytes(sizes))
+        return replace(shared, available_bytes=None, workers=workers)
     if on_cpu and available is not None and weight_bytes > available:
         from repeng.activations.sizes import bytes_text
 
@@ -138,20 +148,26 @@ def estimate_capture(
     here = available_memory()
     had = resident_memory() or 0
     tried = run_trial(lm, todo, too_long)
+    timed = _timed(found, tried, n_tokens, n_captures, SHARD_COPIES * shard_bytes(sizes))
+    return replace(timed, available_bytes=None if here is None else here + had)
+
+
+def _timed(found: CaptureEstimate, tried: Trial, n_tokens: float, n_captures: int, in_memory: int) -> CaptureEstimate:
+    """With what a trial says of the time of so many tokens, and of the memory besides that of some shards."""
     fixed = n_captures * tried.fixed_seconds
     by_token = [n_tokens * each for each in tried.token_seconds]
-    memory = None if tried.memory_bytes is None else tried.memory_bytes + SHARD_COPIES * shard_bytes(sizes)
-    return CaptureEstimate(
-        n_tokens,
-        found.n_bytes,
-        free,
+    return replace(
+        found,
         seconds=fixed + statistics.median(by_token),
         seconds_low=fixed + min(by_token),
         seconds_high=fixed + max(by_token),
-        memory_bytes=memory,
-        available_bytes=None if here is None else here + had,
+        memory_bytes=None if tried.memory_bytes is None else tried.memory_bytes + in_memory,
         device_bytes=tried.device_bytes,
     )
+
+
+def _loaded_trial(load: Callable[[], LanguageModel], todo: Sequence[tuple[Split, Request]], too_long: str) -> Trial:
+    return run_trial(load(), todo, too_long)
 
 
 def run_trial(lm: LanguageModel, todo: Sequence[tuple[Split, Request]], too_long: str) -> Trial:
@@ -176,7 +192,8 @@ def run_trial(lm: LanguageModel, todo: Sequence[tuple[Split, Request]], too_long
                 break
         most_tokens = max(most_tokens, more)
         if more > few and long > short:
-            rates.append((long - short) / (more - few))
+            # No token takes more than its share of the whole, whatever two short times say of their difference.
+            rates.append(min((long - short) / (more - few), long / more))
             fixed.append(max(0.0, short - few * rates[-1]))
         else:
             rates.append(long / max(1, more))
@@ -239,7 +256,7 @@ def weight_bytes(outline: LanguageModel) -> int:
     return sum(prod(weight.shape) for weight in outline.model.parameters()) * outline.dtype.itemsize
 
 
-def free_disk(store: Path) -> int | None:
+def free_disk(store: Place) -> int | None:
     """Bytes that are free where a store is, or will be; None of one that is on no disk of this computer."""
     if not isinstance(store, Path):
         return None

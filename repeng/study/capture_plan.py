@@ -29,7 +29,7 @@ from repeng.models.sites import named_site
 from repeng.models.source import EMBEDDED, find_model
 from repeng.places import Place
 from repeng.progress import ProgressBar
-from repeng.study.capture_estimate import CaptureEstimate, estimate_capture, weight_bytes
+from repeng.study.capture_estimate import CaptureEstimate, Trial, estimate_capture, weight_bytes
 
 if TYPE_CHECKING:
     from repeng.activations.pool_run import Pool
@@ -154,9 +154,8 @@ class ModelSettings:
             cluster: that is connected to.
             copies: of the weights that are in memory.
         """
-        outline = self.outline()
-        weights = sum(parameter.numel() for parameter in outline.model.parameters()) * outline.dtype.itemsize
-        return cluster.needs(self.computing_device, gpus=self.worker_gpus, memory=copies * weights)
+        memory = copies * weight_bytes(self.outline())
+        return cluster.needs(self.computing_device, gpus=self.worker_gpus, memory=memory)
 
     def check(self) -> None:
         """See that the model can be computed with here, before any weight is read.
@@ -326,8 +325,6 @@ class CachePlan:
             sizes: of `sizes`.
             trial: load the model and time it on a few of the missing texts, for memory and time as well.
         """
-        from repeng.models.outline import load_outline
-
         if not self.missing:
             return self
         lacking: dict[SplitKey, set[str]] = {}
@@ -340,18 +337,42 @@ class CachePlan:
             if (key := split_key(split)) in lacking
         ]
         settings = self.settings
+        here = settings.cluster is None
         found = estimate_capture(
-            settings.load,
+            settings.load if here else settings.elsewhere().load,
             [(job.splits[0], job.request) for job in todo],
             sizes,
             self.store,
             n_captures=len(self.jobs),
-            weight_bytes=weight_bytes(load_outline(settings.model, dtype=settings.dtype, device=settings.device)),
-            on_cpu=settings.device_map is None and resolve_device(settings.device) == "cpu",
+            weight_bytes=weight_bytes(settings.outline()),
+            on_cpu=here and settings.device_map is None and resolve_device(settings.device) == "cpu",
             too_long=settings.too_long,
             trial=trial,
+            elsewhere=None if here else self._tried_elsewhere,
         )
         return replace(self, estimate=found)
+
+    def _tried_elsewhere(self, trial: Callable[[], Trial]) -> tuple[Trial, int]:
+        """A trial on a worker of the cluster, and how many workers there is room for."""
+        from repeng.cluster.ray_tasks import call_elsewhere
+
+        assert self.settings.cluster is not None
+        with connected(self.settings.cluster) as cluster:
+            needs = self.settings.needs(cluster)
+            ((_, outcome),) = call_elsewhere(cluster, needs, [trial])
+            workers = max(1, cluster.n_workers(needs))
+        if isinstance(outcome, Exception):
+            raise outcome
+        found: Trial = outcome
+        return found, workers
+
+    @cached_property
+    def _loaded_outline(self) -> LanguageModel:
+        return self.settings.outline()
+
+    def _outline(self) -> LanguageModel:
+        """The model without its weights, read once."""
+        return self._loaded_outline
 
     def keep_house(self) -> None:
         """Note in the store where the data of each split was read, and remove what killed runs left there."""
@@ -380,7 +401,7 @@ class CachePlan:
     ) -> CaptureSummary:
         return capture_by_pool(
             pool,
-            self.settings.outline,
+            self._outline,
             [(job.splits, job.request) for job in jobs],
             Store(self.store.expanduser().absolute()),
             too_long=self.settings.too_long,
