@@ -85,6 +85,7 @@ def test_a_remote_place_finds_the_names_that_a_folder_does(pattern: str, remote:
 
 
 def test_a_remote_place_answers_as_a_folder_does(remote: Place, tmp_path: Path) -> None:
+    tmp_path = tmp_path / "store"
     filled(remote), filled(tmp_path)
     assert tree_bytes(remote) == tree_bytes(tmp_path)
     for name in (*NAMES, "a", "a/d[1]/s.01", "none", "a/capture"):

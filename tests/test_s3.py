@@ -137,6 +137,7 @@ def test_a_capture_killed_at_any_put_goes_on_to_the_same_bytes(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_study_there_is_what_it_is_on_a_disk(root: Any, tmp_path: Path) -> None:
     import repeng
 
