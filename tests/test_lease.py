@@ -57,12 +57,14 @@ def test_who_waits_takes_a_dead_holders_folder_after_its_term(folder: Any) -> No
     with client() as process:
         assert dead.take(wait=False)
         process.gone = True
+        # Its thread ends when it next asks for anything.
+        assert dead._thread is not None
+        dead._thread.join()
     began = time.monotonic()
     with leased(folder, wait=False) as held:
         assert not held
     with leased(folder, wait=True) as held:
         assert held and time.monotonic() - began > TERM / 2
-    dead._done.set()
 
 
 def test_a_holder_that_was_taken_over_stops_loudly_and_writes_nothing_more(folder: Any) -> None:

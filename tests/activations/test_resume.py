@@ -14,6 +14,7 @@ import pytest
 from made_up import made_up
 from store_files import store_files
 
+from repeng import locks
 from repeng.activations import shards
 from repeng.activations.capture import Request, capture
 from repeng.activations.layouts.batch import Chunk, Layout, Run
@@ -114,7 +115,7 @@ def test_a_store_that_may_not_be_written_to_is_read(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(parts.FileLock, "acquire", refuse)
+    monkeypatch.setattr(locks.FileLock, "acquire", refuse)
     assert capture(never, [split], REQUEST, store, identity=llama.identity).parts_reused == 6
     with pytest.raises(PermissionError):
         capture(llama, [split, made_up(4, "other")], REQUEST, store)

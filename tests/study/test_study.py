@@ -171,7 +171,7 @@ def test_damaged_activations_are_not_asked_and_what_was_made_from_them_is_not_re
     assert result.captured is not None
     # Captured again among fewer texts, an activation may differ in its last bit, and so may a figure.
     for one, other in zip(rows, read_results(Path(again.out) / "results.csv"), strict=True):
-        assert one.accuracy == other.accuracy and one.brier == pytest.approx(other.brier, rel=1e-6)
+        assert one.accuracy == other.accuracy and one.brier == pytest.approx(other.brier, rel=1e-3)
     assert 0 < result.evaluations_made <= mms
 
 

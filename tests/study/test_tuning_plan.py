@@ -28,7 +28,7 @@ def test_a_plan_says_what_must_be_tuned_and_what_is_there(study: Study, monkeypa
     there.folder.mkdir(parents=True)
     (there.folder / "tuned.json").write_text("{}")
     monkeypatch.setattr(tuned, "trial_seconds", lambda run: 90.0 if not run.finished else pytest.fail("it is there"))
-    monkeypatch.setattr("repeng.study.capture_plan._with_trial", lambda cache: cache)
+    monkeypatch.setattr("repeng.study.capture_plan.CachePlan.estimated", lambda cache, _sizes, *, trial: cache)
     plan = plan_study(study, trial=True)
     assert plan.tunings == (TuningPlan("lora", SOURCES, 1, 90.0 * (SOURCES - 1)),)
     assert plan.as_dict()["tuned_models_done"] == {"lora": 1}

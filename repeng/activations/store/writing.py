@@ -282,7 +282,7 @@ def begin(
     return found
 
 
-def remove_unnamed(folder: Path, named: Collection[str]) -> None:
+def remove_unnamed(folder: Place, named: Collection[str]) -> None:
     """Remove the shards that are not among some names. The caller holds the split's lock."""
     for file in folder.glob("shard-*.safetensors"):
         if file.name not in named:
