@@ -123,9 +123,10 @@ def ideal(total: float, workers: list[tuple[float, float]]) -> float:
     return high
 
 
-def makespan(pieces: list[Block], workers: list[tuple[float, float]]) -> float:
+def makespan(pieces: list[Block], workers: list[tuple[float, float]], per_node: int) -> float:
     """When the last piece is done."""
-    dispatch: Dispatch[Block] = Dispatch(pieces)
+    now = 0.0
+    dispatch: Dispatch[Block] = Dispatch(pieces, clock=lambda: now)
     events: list[tuple[float, int, int, str]] = []
     hands: dict[int, list[Block]] = {number: [] for number in range(len(workers))}
     number_of_event = 0
@@ -149,7 +150,7 @@ def makespan(pieces: list[Block], workers: list[tuple[float, float]]) -> float:
                 start(worker, now)
 
     for worker, (_, until) in enumerate(workers):
-        dispatch.join(worker)
+        dispatch.join(worker, f"node {worker // per_node}")
         if until < float("inf"):
             push(until, worker, "lost")
     refill(0.0)
@@ -213,7 +214,7 @@ def main() -> None:
             total = sum(piece.seconds for piece in pieces)
             workers = drawn_workers(asked.gpus, per_node, total / asked.gpus, generator)
             best = ideal(total, workers)
-            took = makespan(pieces, workers)
+            took = makespan(pieces, workers, per_node)
             ratios.append(took / best)
             spans.append(took)
             counts.append(len(pieces))

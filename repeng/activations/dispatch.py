@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
@@ -10,6 +11,8 @@ from repeng.errors import RepengError
 
 MOST_LOSSES = 3
 """Workers that may be lost with one piece in hand before the piece is taken to be what kills them."""
+ONE_LOSS_SECONDS = 10.0
+"""The workers of one machine that are lost within so many seconds are lost together, with the machine."""
 
 
 @runtime_checkable
@@ -34,12 +37,15 @@ class Dispatch(Generic[PieceT]):
 
     Args:
         pieces: all that is to be done.
+        clock: tells seconds.
     """
 
-    def __init__(self, pieces: Iterable[PieceT] = ()) -> None:
+    def __init__(self, pieces: Iterable[PieceT] = (), *, clock: Callable[[], float] = time.monotonic) -> None:
         self._waiting: list[tuple[int, int, PieceT]] = []
         self._hands: dict[Hashable, list[PieceT]] = {}
-        self._losses: dict[int, int] = {}
+        self._machines: dict[Hashable, str] = {}
+        self._losses: dict[int, list[tuple[str, float]]] = {}
+        self._clock = clock
         self._number = 0
         self.add(pieces)
 
@@ -49,9 +55,10 @@ class Dispatch(Generic[PieceT]):
             heapq.heappush(self._waiting, (-piece.n_tokens, self._number, piece))
             self._number += 1
 
-    def join(self, worker: Hashable) -> None:
-        """A worker that is ready."""
+    def join(self, worker: Hashable, machine: str = "") -> None:
+        """A worker that is ready, on some machine."""
         self._hands.setdefault(worker, [])
+        self._machines[worker] = machine
 
     def give(self, worker: Hashable) -> PieceT | None:
         """What a worker that is ready is to compute next, or after what it has in hand; None where nothing is."""
@@ -74,12 +81,14 @@ class Dispatch(Generic[PieceT]):
             That.
 
         Raises:
-            RepengError: a piece was in hand whenever several workers were lost.
+            RepengError: a piece was in hand whenever several workers were lost, not all together with one machine.
         """
-        pieces = self._hands.pop(worker, [])
+        pieces, machine, now = self._hands.pop(worker, []), self._machines.pop(worker, ""), self._clock()
         for piece in pieces:
-            self._losses[id(piece)] = self._losses.get(id(piece), 0) + 1
-            if self._losses[id(piece)] >= MOST_LOSSES:
+            losses = self._losses.setdefault(id(piece), [])
+            if not any(where == machine and now - when < ONE_LOSS_SECONDS for where, when in losses):
+                losses.append((machine, now))
+            if len(losses) >= MOST_LOSSES:
                 raise RepengError(
                     f"{MOST_LOSSES} workers were lost, each with {piece} in hand: it may be what kills them, by the "
                     "memory that it takes; look into their logs, or give a worker more memory"

@@ -48,7 +48,7 @@ class ModelActor:
         self._reading = threading.Lock()
 
     def load(self, load: Callable[[], LanguageModel], identity: Identity, version: str, store: str) -> str:
-        """Load the model; gives the machine's name.
+        """Load the model; gives Ray's name of the machine.
 
         Raises:
             BadInput: this machine has another version of repeng, finds another model under the name, or does not see
@@ -67,7 +67,8 @@ class ModelActor:
         if lm.identity != identity:
             raise BadInput(f"{here} has another model of this name: {lm.identity}, and {identity} was asked for")
         self._lm = lm
-        return here
+        machine: str = ray.get_runtime_context().get_node_id()
+        return machine
 
     @property
     def lm(self) -> LanguageModel:
@@ -119,6 +120,7 @@ class _Worker:
     """An actor, and what it was asked."""
 
     actor: Any
+    machine: str = ""
     asked: dict[Any, Piece] = field(default_factory=dict)
 
 
@@ -180,7 +182,7 @@ class RayPool:
     def read(self, dispatch: Dispatch[Piece]) -> Iterator[tuple[Piece, PieceRead | Exception]]:
         """Have pieces read until none is left; each with what came of it."""
         for worker in self._ready:
-            dispatch.join(worker)
+            dispatch.join(worker, worker.machine)
         while not dispatch.is_done:
             self._look(dispatch)
             for worker in self._ready:
@@ -284,9 +286,10 @@ class RayPool:
         if isinstance(found, Exception):
             raise found
         self._failures = 0
+        worker.machine = found
         self._ready.append(worker)
         if dispatch is not None:
-            dispatch.join(worker)
+            dispatch.join(worker, worker.machine)
 
 
 class Lost(Exception):

@@ -68,13 +68,29 @@ def test_what_a_lost_worker_had_in_hand_waits_again_and_nothing_else_is_given_tw
 def test_a_piece_that_kills_every_worker_is_an_error_that_names_it() -> None:
     dispatch = dispatch_of(7, workers="")
     for worker in range(MOST_LOSSES - 1):
-        dispatch.join(worker)
+        dispatch.join(worker, f"machine {worker}")
         assert given(dispatch, worker) == 7  # type: ignore[arg-type]
         dispatch.lost(worker)
     dispatch.join("last")
     dispatch.give("last")
     with pytest.raises(RepengError, match="3 workers were lost, each with a piece of 7 in hand"):
         dispatch.lost("last")
+
+
+def test_workers_that_are_lost_with_their_machine_are_one_loss_of_a_piece() -> None:
+    now = 0.0
+    dispatch = Dispatch([Piece(7)], clock=lambda: now)
+    for machine, seconds in (("m", 0.0), ("m", 1.0), ("m", 5.0), ("n", 6.0), ("m", 8.0)):
+        now = seconds
+        dispatch.join(f"{machine}{seconds}", machine)
+        assert given(dispatch, f"{machine}{seconds}") == 7
+        dispatch.lost(f"{machine}{seconds}")
+    # The same machine, back again and lost again.
+    now = 60.0
+    dispatch.join("back", "m")
+    dispatch.give("back")
+    with pytest.raises(RepengError, match="3 workers were lost"):
+        dispatch.lost("back")
 
 
 def test_what_is_dropped_is_not_given_and_what_is_in_hand_stays_there() -> None:
