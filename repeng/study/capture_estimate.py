@@ -148,7 +148,7 @@ def estimate_capture(
     here = available_memory()
     had = resident_memory() or 0
     tried = run_trial(lm, todo, too_long)
-    timed = _timed(found, tried, n_tokens, n_captures, SHARD_COPIES * shard_bytes(sizes))
+    timed = _timed(found, tried, float(n_tokens), n_captures, SHARD_COPIES * shard_bytes(sizes))
     return replace(timed, available_bytes=None if here is None else here + had)
 
 

@@ -46,5 +46,5 @@ def test_what_fails_on_a_worker_fails_once_and_costs_its_own_rows(
     methods = ("lora(steps=2, learning_rate=1e30)", "mms")
     study = study_of(small_world, tmp_path, methods=methods, limit=6, dtype="float32", cluster="local:1")
     outcome = run(study, [])
-    assert {failure.method for failure in outcome.failures} == {methods[0].replace(" ", "")} or outcome.failures
+    assert outcome.failures and {failure.method.partition("(")[0] for failure in outcome.failures} == {"lora"}
     assert all(row.accuracy is not None for row in outcome.rows if row.method == "mms")

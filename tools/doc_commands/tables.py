@@ -43,6 +43,11 @@ SKIPPED = (
     Entry("docs/data.md", "repeng run --methods mms,logistic --train-limit 120 --shift long_right:quiz", UNIONS),
     Entry("docs/metrics.md", "def sharpness", "lines to be written into a file of the package, not a script"),
     Entry("docs/large-models.md", "repeng cache --model mini --quantization", "needs bitsandbytes"),
+    Entry(
+        "docs/scale.md",
+        "*meta-llama",
+        "needs a model of the hub, and GPUs; the page's first commands run on a local cluster",
+    ),
     Entry("docs/tuning.md", "from peft import PeftModel", ADAPTER),
     Entry("docs/tuning.md", "from repeng.tuning.scoring import published", ADAPTER),
     Entry("docs/tuning.md", "import torch\nfrom safetensors", ADAPTER),
