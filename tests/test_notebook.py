@@ -18,6 +18,7 @@ def rich(cells: list[Any]) -> list[str]:
     return [output["data"]["text/html"] for output in outputs if "text/html" in output.get("data", {})]
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_from_top_to_bottom_and_shows_its_charts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,7 @@ def test_named_distributions_come_in_the_order_asked_for_and_unknown_ones_are_re
         load_named("mini", ["nothing"])
 
 
+@pytest.mark.slow
 def test_the_embedded_benchmark_written_out_is_read_back_the_same(tmp_path: Path) -> None:
     count = export("mini", tmp_path / "out")
     found = load_benchmark(str(tmp_path / "out" / "shifts.json"), str(tmp_path / "out"))

@@ -141,6 +141,7 @@ def test_a_study_of_both_forms_asks_every_method_in_each_and_captures_in_one_pas
     assert len(both.plan.tasks) == both.evaluations_made
 
 
+@pytest.mark.slow
 def test_each_form_s_figures_are_those_of_a_study_of_that_form_alone(
     both: StudyOutcome, study_of: StudyOf, small_world: Path, tmp_path: Path
 ) -> None:

@@ -31,6 +31,7 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_and_resumed_ends_where_an_unbroken_one_does(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     import tools.mini.train as module
 
