@@ -48,6 +48,7 @@ SKIPPED = (
         "*meta-llama",
         "needs a model of the hub, and GPUs; the page's first commands run on a local cluster",
     ),
+    Entry("docs/store.md", "*s3://bucket", "needs a bucket; tests/test_s3.py asks a server of its own"),
     Entry("docs/tuning.md", "from peft import PeftModel", ADAPTER),
     Entry("docs/tuning.md", "from repeng.tuning.scoring import published", ADAPTER),
     Entry("docs/tuning.md", "import torch\nfrom safetensors", ADAPTER),
