@@ -23,8 +23,8 @@ from repeng.models.fingerprint import Identity
 from repeng.places import Place
 
 if TYPE_CHECKING:
-    from repeng.activations.capture_run import Progress
-    from repeng.activations.pool_run import Pool
+    from repeng.activations.capture_run import CaptureRun, Progress
+    from repeng.activations.pool_run import Pool, PoolRun
     from repeng.models.load import LanguageModel
 
 __all__ = ["CaptureSummary", "Request", "capture"]
@@ -161,15 +161,7 @@ def capture(
             share=share,
         )
         run.run_all()
-        summary = replace(
-            summary,
-            n_texts=run.n_texts,
-            n_tokens=run.n_tokens,
-            parts_written=summary.parts_written + run.n_written,
-            parts_reused=summary.parts_reused - run.n_written - run.n_left,
-            parts_left=run.n_left,
-            method=run.method,
-        )
+        summary = _after(summary, run, n_left=run.n_left)
     skipped = _skipped(store, record.id, begun.splits, request)
     return replace(summary, skipped=skipped, seconds=time.monotonic() - started)
 
@@ -213,14 +205,7 @@ def capture_by_pool(
         lacking = [Wanted(one.splits, one.request, one.missing) for one in begun]
         run = PoolRun(pool, lm, lacking, store, record, progress=progress)
         run.run_all()
-        summary = replace(
-            summary,
-            n_texts=run.n_texts,
-            n_tokens=run.n_tokens,
-            parts_written=summary.parts_written + run.n_written,
-            parts_reused=summary.parts_reused - run.n_written,
-            method=run.method,
-        )
+        summary = _after(summary, run)
     skipped = sum(_skipped(store, record.id, one.splits, one.request) for one in begun)
     return replace(summary, skipped=skipped, seconds=time.monotonic() - started)
 
@@ -239,6 +224,19 @@ class _Begun:
     def nothing_done(self) -> CaptureSummary:
         """The summary before the model is run."""
         return CaptureSummary(self.capture_id, 0, 0, 0, self.copied, self.n_asked - self.copied, "none", 0.0)
+
+
+def _after(summary: CaptureSummary, run: CaptureRun | PoolRun, *, n_left: int = 0) -> CaptureSummary:
+    """The summary when the model was run; `n_left` parts wait for other shares."""
+    return replace(
+        summary,
+        n_texts=run.n_texts,
+        n_tokens=run.n_tokens,
+        parts_written=summary.parts_written + run.n_written,
+        parts_reused=summary.parts_reused - run.n_written - n_left,
+        parts_left=n_left,
+        method=run.method,
+    )
 
 
 def _begin(
