@@ -102,8 +102,8 @@ class SplitQuestions:
         responses = [want(text, _response(text)) for text in plain]
         of_verdicts = [[want(text, _response(text)) for text in read(name)] for name in VERDICTS] if verdicts else []
         prompts = []
-        for first, past in zip(split.offsets[:-1], split.offsets[1:], strict=True):
-            text = next((one for one in plain[first:past] if one is not None), None)
+        for first, example in zip(split.offsets, split.examples, strict=True):
+            text = next((one for one in plain[first : first + len(example.responses)] if one is not None), None)
             prompts.append(want(text, (min(1, text.response_start), text.response_start)) if text else None)
         texts = tuple(TextRequest(ids, logprobs=tuple(sorted(own))) for ids, own in spans.items())
         slots = {

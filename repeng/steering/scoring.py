@@ -15,7 +15,7 @@ from repeng.activations.forward import send
 from repeng.activations.layouts.batch import Batch, Layout, TextRequest
 from repeng.models.load import LanguageModel
 from repeng.models.onednn import using_fast_linear
-from repeng.steering.hooks import Edits, editing
+from repeng.steering.hooks import Edits, always, editing
 from repeng.steering.steer import check_width, hook_points
 
 
@@ -71,7 +71,7 @@ def score_under(
                     if not any(own.values()):
                         row[places] = plain
                         continue
-                    with editing(points, own, lambda _shape, mask=mask: mask):
+                    with editing(points, own, always(mask)):
                         row[places] = _logprobs(lm, batch, texts)
             done(batch.input_ids.numel())
     return found
