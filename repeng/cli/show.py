@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from repeng.results import LayerRow
     from repeng.study.cached_sweep import Transfer
     from repeng.study.capture_plan import CachePlan
+    from repeng.study.causal import CausalPlan
     from repeng.study.study import Plan
 
 INTERVALS_ACROSS = 6
@@ -126,6 +127,19 @@ def plan_lines(plan: Plan) -> list[str]:
             + (f"; about {duration(one.seconds)} at most" if one.seconds is not None else "")
             for one in plan.tunings
         ),
+        *causal_lines(plan.causal),
+    ]
+
+
+def causal_lines(plan: CausalPlan | None) -> list[str]:
+    """What is to be tried on the model, and about how long that takes."""
+    if plan is None:
+        return []
+    left = plan.count - plan.done
+    about = "" if plan.seconds is None else f"; about {duration(plan.seconds)}"
+    return [
+        f"causal: up to {plan.n_edits} edits of the model for each of {_counted(len(plan.asked), 'probe and source')}, "
+        f"asked about {plan.examples} examples of a split: {left} targets to do, {plan.done} done already{about}"
     ]
 
 
