@@ -135,12 +135,15 @@ def causal_lines(plan: CausalPlan | None) -> list[str]:
     """What is to be tried on the model, and about how long that takes."""
     if plan is None:
         return []
-    left = plan.count - plan.done
     about = "" if plan.seconds is None else f"; about {duration(plan.seconds)}"
-    return [
+    lines = [
         f"causal: up to {plan.n_edits} edits of the model for each of {_counted(len(plan.asked), 'probe and source')}, "
-        f"asked about {plan.examples} examples of a split: {left} targets to do, {plan.done} done already{about}"
+        f"asked about {plan.runner.examples} examples of a split: {plan.count - plan.done} targets to do, {plan.done} "
+        f"done already{about}"
     ]
+    if plan.directionless:
+        lines.append(f"causal: left out, since they read along no direction: {', '.join(plan.directionless)}")
+    return lines
 
 
 def fit_lines(plan: Plan) -> list[str]:

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,9 +19,11 @@ from repeng.atomic import write_atomically
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.distributions.stimuli import Form
 from repeng.errors import BadInput, sentence
+from repeng.methods.base import Method
 from repeng.methods.probes import CachedSource, ProbeMethod
 from repeng.models.fingerprint import slug
 from repeng.places import Place
+from repeng.probes.base import Probe
 from repeng.probes.fitted import NO_HEAD
 from repeng.results import CausalRow, DoseRow, evaluation_path
 from repeng.steering.edits import Add
@@ -51,15 +53,18 @@ class CausalPlan:
     """What is to be tried on the model.
 
     Attributes:
+        runner: that tries it.
         asked: of each probe and source the test splits that the model answers about, the source's own first.
-        examples: of each split, the first.
+        n_edits: of the model, at most, for each probe and source.
+        directionless: probes that read along no direction, which are left out.
         done: how many of these (probe, source, target) lie on disk already.
         seconds: an estimate for the others; None without a trial.
     """
 
+    runner: CausalRunner
     asked: Mapping[Key, tuple[Split, ...]]
-    examples: int
     n_edits: int
+    directionless: tuple[str, ...] = ()
     done: int = 0
     seconds: float | None = None
 
@@ -74,7 +79,8 @@ class CausalPlan:
             "figures": self.count,
             "figures_done": self.done,
             "edits": self.n_edits,
-            "examples": self.examples,
+            "directionless": list(self.directionless),
+            "examples": self.runner.examples,
             "seconds_estimate": self.seconds,
         }
 
@@ -109,6 +115,10 @@ class CausalRunner:
         folder: where the rows are kept.
         examples: of each test split, the first.
         too_long: what becomes of a text longer than the model takes.
+        elsewhere: the flag by which the model is held by other processes than this one; empty for none.
+
+    Raises:
+        BadInput: it is.
     """
 
     runner: Runner
@@ -116,11 +126,19 @@ class CausalRunner:
     folder: Place
     examples: int
     too_long: str = "skip"
+    elsewhere: str = ""
+
+    def __post_init__(self) -> None:
+        if self.elsewhere:
+            raise BadInput(
+                f"--causal edits the model in this process, and {self.elsewhere} holds it elsewhere; run the study "
+                f"without --causal, then once more with it and without {self.elsewhere}"
+            )
 
     def plan(
         self,
         tasks: Sequence[Task],
-        methods: Mapping[str, ProbeMethod],
+        methods: Sequence[Method],
         own_tests: Mapping[Split, Split],
         *,
         trial: bool,
@@ -129,25 +147,26 @@ class CausalRunner:
 
         Args:
             tasks: the study's.
-            methods: its probes, by name.
+            methods: of the study; the directions of its probes are tried.
             own_tests: of each source that is a distribution's train split, the test split of that distribution.
             trial: load the model and time a few edits.
         """
         asked: dict[Key, dict[Split, None]] = {}
+        every = {method.name: method for method in methods if isinstance(method, ProbeMethod) and method.probe.learns}
+        probes = {name: method for name, method in every.items() if reads_along_direction(method.probe)}
         for task in tasks:
-            method = methods.get(task.method)
+            method = probes.get(task.method)
             own = own_tests.get(task.source)
-            if method is None or own is None or task.target.as_texts or own.as_texts or not method.probe.learns:
+            as_texts = task.target.as_texts or own is None or own.as_texts
+            if method is None or own is None or as_texts:
                 continue
             asked.setdefault((method, task.source), {own: None})[task.target] = None
         listed = {key: tuple(targets) for key, targets in asked.items()}
         shared = self.runner.settings
         count = n_conditions(shared.fits, shared.nulls)
         done = sum(self._known(key, target) is not None for key, targets in listed.items() for target in targets)
-        found = CausalPlan(listed, self.examples, count, done)
-        if not trial or done == found.count:
-            return found
-        return CausalPlan(listed, self.examples, count, done, self._seconds(found))
+        found = CausalPlan(self, listed, count, tuple(sorted(every.keys() - probes.keys())), done)
+        return replace(found, seconds=self._seconds(found)) if trial and done < found.count else found
 
     def run(self, plan: CausalPlan, *, progress: Callable[[int, int], None]) -> CausalOutcome:
         """Every row of a plan; what lies on disk already is read back. A failure costs its own rows alone."""
@@ -265,6 +284,11 @@ class CausalRunner:
     def _write(self, key: Key, target: Split, found: Found) -> None:
         content = {"key": self._facts(key, target), "found": asdict(found)}
         write_atomically(self._path(key, target), json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def reads_along_direction(probe: Probe) -> bool:
+    """Whether a probe's class says that it learns a direction."""
+    return any("direction_" in vars(cls).get("__annotations__", {}) for cls in type(probe).__mro__)
 
 
 def _form(method: ProbeMethod) -> Form:

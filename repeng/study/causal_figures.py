@@ -12,7 +12,7 @@ from jaxtyping import Float
 from repeng.distributions.schema import ResponseLabels, Split
 from repeng.maths import pair_wins, sigmoid
 from repeng.methods.answers import some_pairs
-from repeng.metrics import Estimate, Evaluation, draw_ends, draw_p, holm, mean_interval
+from repeng.metrics import Estimate, Evaluation, accuracy_interval, draw_ends, draw_p, holm, mean_interval
 from repeng.results import ACCURACY, ADD, LEACE, PREFERENCE, REMOVE, VERDICT, VERDICT_GAP, CausalRow, DoseRow
 from repeng.steering.questions import SteeredScores
 from repeng.study.causal_edits import DOSES, OWN, RANDOM, SHUFFLED, STRENGTH, CausalEdits
@@ -90,6 +90,11 @@ class Answers:
             VERDICT_GAP: scores.verdicts[:, best] - scores.verdicts[:, worse],
         }
         return cls(values, Evaluation(sigmoid(preference[0]), example=labels.units[best], group=labels.groups[best]))
+
+    def accuracy(self, place: int) -> Estimate:
+        """Of one condition, with the interval of a proportion."""
+        value = Evaluation(self.values[ACCURACY][place], example=self.of.example, group=self.of.group)
+        return Estimate(float(self.values[ACCURACY][place].mean()), *(accuracy_interval(value) or (None, None)))
 
     def change(self, measure: str, places: Sequence[int]) -> Float[np.ndarray, "edit pair"]:
         """By some conditions, of each pair."""

@@ -18,7 +18,6 @@ from repeng.distributions.overlap import Overlap, find_overlaps
 from repeng.distributions.schema import Shift, Split
 from repeng.errors import BadInput, RepengError, sentence
 from repeng.methods.base import Kind, Method, MethodSettings, RequiredActivations
-from repeng.methods.probes import ProbeMethod
 from repeng.methods.registry import make_method, make_methods
 from repeng.metrics import Evaluation
 from repeng.models.fingerprint import slug
@@ -229,6 +228,8 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     learns = [task for task in tasks if (m := of_name[task.method]).uses_source or m.reads_of(task.source)]
     fitted = list(dict.fromkeys((task.source, task.target) for task in learns))
     overlaps = tuple(find_overlaps(fitted))
+    trying, of = _causal_runner(study, runner, settings), world.distributions
+    own_tests = {of[shift.source].train: of[shift.source].test for shift in world.benchmark.shifts}
     cautions = (
         *left_out_cautions(world),
         *data_cautions([train for train, _ in fitted], list(dict.fromkeys(task.target for task in tasks)), overlaps),
@@ -253,7 +254,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
         cautions,
         # Two stimuli are the most that a probe reads together.
         fit_memory(sources, settings.identity.d_model, 2) if trial and sources else None,
-        _causal_plan(study, world, possible, methods, runner, settings, trial=trial),
+        None if trying is None else trying.plan(possible, methods, own_tests, trial=trial),
     )
 
 
@@ -347,37 +348,19 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
     )
 
 
-def _causal_plan(
-    study: Study,
-    world: LoadedBenchmark,
-    tasks: Sequence[Task],
-    methods: Sequence[Method],
-    runner: Runner,
-    settings: ModelSettings,
-    *,
-    trial: bool,
-) -> CausalPlan | None:
-    """Which directions are tried on the model, where the study asks for it.
-
-    Raises:
-        BadInput: the model would be held by several processes, or by others than this one.
-    """
+def _causal_runner(study: Study, runner: Runner, settings: ModelSettings) -> CausalRunner | None:
+    """What tries directions on the model, where the study asks for it."""
     if not study.causal:
         return None
-    if study.tensor_parallel or study.cluster is not None:
-        where = "--tensor-parallel" if study.tensor_parallel else "--cluster"
-        raise BadInput(
-            f"--causal edits the model in this process, and {where} holds it elsewhere; run the study without "
-            f"--causal, then once more with it and without {where}"
-        )
-    of = world.distributions
-    own_tests = {of[shift.source].train: of[shift.source].test for shift in world.benchmark.shifts}
-    probes = {method.name: method for method in methods if isinstance(method, ProbeMethod)}
-    return _causal_runner(study, runner, settings).plan(tasks, probes, own_tests, trial=trial)
-
-
-def _causal_runner(study: Study, runner: Runner, settings: ModelSettings) -> CausalRunner:
-    return CausalRunner(runner, settings, place(study.out) / CAUSAL, study.causal_examples, study.too_long)
+    elsewhere = {"--tensor-parallel": study.tensor_parallel, "--cluster": study.cluster is not None}
+    return CausalRunner(
+        runner,
+        settings,
+        place(study.out) / CAUSAL,
+        study.causal_examples,
+        study.too_long,
+        elsewhere=next((flag for flag, holds in elsewhere.items() if holds), ""),
+    )
 
 
 def _causal(plan: Plan, progress: ProgressBar) -> CausalOutcome:
@@ -385,8 +368,7 @@ def _causal(plan: Plan, progress: ProgressBar) -> CausalOutcome:
     if plan.causal is None:
         return CausalOutcome()
     with progress("causal figures") as advance:
-        found = _causal_runner(plan.study, plan.runner, plan.cache.settings)
-        return found.run(plan.causal, progress=advance)
+        return plan.causal.runner.run(plan.causal, progress=advance)
 
 
 def _evaluated(
