@@ -10,7 +10,7 @@ from pydantic import with_config
 from repeng.places import Place
 from repeng.results.csv_table import read_rows, write_rows
 
-FILE, DOSES = "causal.csv", "doses.csv"
+CAUSAL_TABLES = FILE, DOSES = "causal.csv", "doses.csv"
 ADD, REMOVE, LEACE = "add", "remove", "leace"
 PREFERENCE, ACCURACY, VERDICT, VERDICT_GAP = "preference", "accuracy", "verdict", "verdict_gap"
 
