@@ -47,6 +47,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
         "tune",
         "rescore",
         "matrix",
+        "steer",
         "compare",
         "report",
         "browse",
