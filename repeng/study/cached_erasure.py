@@ -171,7 +171,8 @@ class _Run:
                 if self.draws and isinstance(named.probe, LinearProbe):
                     drawn = [scores[:, 1:] for scores in scored(named.probe, own, tests, random)]
             for place, (test, _) in enumerate(asked):
-                names = {"fitted_on": self.source, "probe": named.name}
+                linear = isinstance(named.probe, LinearProbe)
+                names = {"fitted_on": self.source, "probe": named.name, "linear": linear}
                 yield from self.rows(test, fresh[place], None, gone[place], units, rows=FRESH, **names)
                 # Random directions are erased with all training responses at hand, as in `same`.
                 yield from self.rows(test, same[place], drawn[place], gone[place], units, rows=SAME, **names)
@@ -188,7 +189,7 @@ class _Run:
         """What another distribution loses of its own labels."""
         named = probe_of(OTHER_PROBE)
         (scores,) = scored(named.probe, other, [x], alone(maps).joined(random))
-        names = {"fitted_on": test.name, "probe": named.name, "rows": OWN}
+        names = {"fitted_on": test.name, "probe": named.name, "linear": True, "rows": OWN}
         drawn = scores[:, 2:] if self.draws else None
         yield from self.rows(test, scores[None, :, :2], drawn, _variance(x, maps, random), units, **names)
 

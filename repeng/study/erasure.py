@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ class ErasureRow:
         source: whose concept is erased.
         fitted_on: the distribution that the probe is fitted on: the source, or the target itself.
         rows: `fresh`, `same` or `own`: which training responses the probe is fitted on.
+        linear: whether the probe is linear.
         target: whose test split it is tested on.
         head: None where the site has none.
         figure: what the accuracies are: `pair accuracy`, or `auroc` of labelled texts.
@@ -55,6 +55,7 @@ class ErasureRow:
     fitted_on: str
     rows: str
     probe: str
+    linear: bool
     target: str
     figure: str
     n: int
@@ -158,8 +159,3 @@ class Erasure:
 
     def _repr_html_(self) -> str:
         return str(self.frame.round(3).to_html(index=False))
-
-
-def targets_of(rows: Iterable[ErasureRow]) -> list[str]:
-    """The targets of some rows, in order."""
-    return list(dict.fromkeys(row.target for row in rows))

@@ -17,9 +17,11 @@ from repeng.probes.base import LinearProbe, Probe
 from repeng.probes.fitted import to_numpy
 from repeng.probes.projection import unit_directions
 from repeng.probes.repeats import fit_seeds, reseeded
-from repeng.probes.source import BLOCK_BYTES, DRAWS
+from repeng.probes.source import DRAWS
 from repeng.steering.eraser import AffineMaps, erased, leace
 
+BLOCK_BYTES = 8 << 20
+"""Activations that are fitted on at a time. Larger blocks leave the processor's cache and take twice the time."""
 TIE_DIGITS = 6
 """Scores are compared to so many digits, in standard deviations of those before. Erased class means are equal but for
 rounding, and along such a difference of means the scores are of rounding too, not of anything that is left."""
