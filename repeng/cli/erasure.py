@@ -19,9 +19,7 @@ def erase(
     ],
     target: Annotated[
         list[str] | None,
-        typer.Option(
-            "--target", help="Test the source's probes on these too: comma-separated, may be given again."
-        ),
+        typer.Option("--target", help="Test the source's probes on these too: comma-separated, may be given again."),
     ] = None,
     others: Annotated[
         str, typer.Option("--others", help="Distributions that may lose something: all, none, or a,b.")

@@ -118,7 +118,9 @@ def _left(row: ErasureRow) -> str:
         return f"{figure} left of {_figure(row.before)}, without an interval"
     if row.after_low > CHANCE:
         fell = row.change_high is not None and row.change_high < 0
-        return f"{figure} left" + (f" of {_figure(row.before)}" if fell else f", no less than the {_figure(row.before)}")
+        return f"{figure} left" + (
+            f" of {_figure(row.before)}" if fell else f", no less than the {_figure(row.before)}"
+        )
     if row.after_high < CHANCE:
         return f"{figure}, below chance"
     before = "" if row.before_low is not None and row.before_low > CHANCE else " (nor was there before)"
@@ -144,5 +146,3 @@ def _figure(value: float | None) -> str:
 
 def _share(value: float) -> str:
     return f"{100 * value:.1f} %"
-
-

@@ -180,7 +180,9 @@ class Eraser:
         As of a probe: a save that is stopped anywhere leaves what was there before.
         """
         directory = place(directory)
-        content = save_tensors({name: getattr(self, name).detach().cpu().contiguous() for name in TENSORS})
+        # Copies: of one direction left and right are one tensor, and the file's format takes no two names for one.
+        tensors = {name: getattr(self, name).detach().cpu().clone().contiguous() for name in TENSORS}
+        content = save_tensors(tensors)
         checksum = hashlib.sha256(content).hexdigest()
         weights = directory / f"eraser-{checksum[:12]}.safetensors"
         description = {
