@@ -21,7 +21,8 @@ or a whole study:
     study.heat_map()                      # an Altair chart; study.sweep("mms"), study.matrix("mms"), study.compare()
 
 `repeng.sweep` is every layer of several probes, `repeng.transfer_matrix` every distribution against every one,
-`repeng.erase` what erasing a concept leaves and takes, `repeng.probes` the probes as scikit-learn estimators, `repeng.Store` a folder of captures.
+`repeng.erase` what erasing a concept leaves and takes, `repeng.probes` the probes as scikit-learn estimators,
+`repeng.Store` a folder of captures.
 """
 
 from __future__ import annotations

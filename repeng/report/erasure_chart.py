@@ -17,6 +17,7 @@ from repeng.study.erasure import FRESH
 
 FIGURES = ("accuracy", "accuracy_low", "accuracy_high")
 BEFORE = "before"
+MOST_TICKS = 12
 
 
 def erasure_chart(rows: Iterable[Mapping[str, Any]]) -> Any:
@@ -45,12 +46,14 @@ def erasure_chart(rows: Iterable[Mapping[str, Any]]) -> Any:
     # Every way of erasing has its own line; before is one and the same for all.
     drawn = pd.concat(lines).drop_duplicates(["panel", "when", "layer"])
     when = in_order(drawn["when"])
+    layers = sorted(int(layer) for layer in drawn["layer"].unique())
+    layers = layers[:: -(-len(layers) // MOST_TICKS)]
     shown = figure_names(frame["figure"])
     low = min(0.4, float(drawn[["accuracy_low", "accuracy"]].min().min()))
     scale = alt.Scale(domain=[low - 0.05, 1.05], nice=False, zero=False)
     legend = legend_above(when, symbolType="stroke", symbolSize=500)
     base = alt.Chart(drawn).encode(
-        x=alt.X("layer:Q", axis=alt.Axis(tickMinStep=1, format="d"), title="layer"),
+        x=alt.X("layer:Q", axis=alt.Axis(values=layers, format="d"), title="layer"),
         color=colour_by("when", when, title="", legend=legend),
     )
     y = alt.Y("accuracy:Q", scale=scale, axis=alt.Axis(**FIFTHS, title=shown))
@@ -63,7 +66,10 @@ def erasure_chart(rows: Iterable[Mapping[str, Any]]) -> Any:
     chance = alt.Chart(drawn).mark_rule(strokeDash=[4, 4], color=MUTED).encode(y=alt.YDatum(0.5))
     panels = in_order(drawn["panel"])
     chart = in_panels(
-        alt.layer(chance, band, line).properties(width=290, height=170), "panel", panels, columns=min(3, len(panels))
+        alt.layer(chance, band, line).properties(width=290, height=170),
+        "panel",
+        panels,
+        columns=min(3, frame["target"].nunique()),
     )
     source = str(frame["source"].iloc[0])
     title = alt.TitleParams(

@@ -39,23 +39,30 @@ def erasure_tables(found: Erasure) -> list[Any]:
 
 
 def verdict(found: Erasure) -> str:
-    """What the intervals say, at the layer where the source's probe does best on held-out pairs."""
+    """What the intervals say, at the layer where the source's probe does best on held-out pairs.
+
+    Of the probes that are fitted again the first linear one speaks, and the first that is not linear.
+    """
     here = found.at(found.layer, found.head)
     where = f"layer {found.layer}" + ("" if found.head is None else f" head {found.head}")
-    own = [row for row in here if row.rows == FRESH and row.target == here[0].target]
-    said = [f"{_kind(row)} ({row.probe}): {_left(row)}" for row in own]
-    for target in dict.fromkeys(row.target for row in here if row.rows == FRESH and row.target != here[0].target):
-        known = [row for row in here if row.rows == FRESH and row.target == target]
-        said.append(f"on {target} " + ", ".join(f"{row.probe} {_left(row)}" for row in known))
-    sentence = f"{found.source} by {found.by} at {where}, on {own[0].target if own else ''}: {'; '.join(said)}."
+    fresh = [row for row in here if row.rows == FRESH]
+    said = []
+    for target in dict.fromkeys(row.target for row in fresh):
+        of_kind: dict[bool, ErasureRow] = {}
+        for row in fresh:
+            if row.target == target:
+                of_kind.setdefault(row.linear, row)
+        said.append(f"on {target} " + "; ".join(f"{_kind(row)}: {_left(row)}" for row in of_kind.values()))
+    sentence = f"{found.source} erased by {found.by} at {where}: {'. '.join(said)}."
     lost = [row for row in here if row.rows == OWN]
     if not lost:
         return sentence
     went = [row for row in lost if row.went]
-    listed = ", ".join(f"{row.target} {short_figure(row.before)} to {short_figure(row.after)}" for row in _worst(went))
+    listed = ", ".join(f"{row.target} {_figure(row.before)} to {_figure(row.after)}" for row in _worst(went))
     more = f", and {len(went) - MOST_NAMED} more" if len(went) > MOST_NAMED else ""
-    count = f"{len(went)} of {len(lost)} other distributions lost their own labels' figure"
-    return f"{sentence} {count}" + (f": {listed}{more}." if went else ".")
+    if not went:
+        return f"{sentence} None of {len(lost)} other distributions lost accuracy on its own labels by its interval."
+    return f"{sentence} Accuracy on their own labels fell on {len(went)} of {len(lost)} others: {listed}{more}."
 
 
 MOST_NAMED = 4
@@ -64,13 +71,14 @@ MOST_NAMED = 4
 
 def variance_line(found: Erasure) -> str:
     """Which share of the source's activations' variance goes, over the layers."""
-    rows = {row.layer: row for row in found.rows if row.rows == SAME}
+    same = [row for row in found.rows if row.rows == SAME]
+    rows = {row.layer: row for row in same if row.target == same[0].target}
     if not rows or found.head is not None:
         return ""
     cells = [f"{layer}: {_share(row.variance_removed)}" for layer, row in rows.items()]
     random = [row.variance_random for row in rows.values() if row.variance_random is not None]
     null = f" (a random direction: {_share(min(random))} to {_share(max(random))})" if random else ""
-    return f"variance of {next(iter(rows.values())).target} removed, by layer  {'  '.join(cells)}{null}"
+    return f"variance of {same[0].target}'s test split removed, by layer  {'  '.join(cells)}{null}"
 
 
 def _left_table(rows: Sequence[ErasureRow]) -> WideTable:
@@ -85,7 +93,7 @@ def _left_table(rows: Sequence[ErasureRow]) -> WideTable:
                 *(probe, target),
                 _figure(fresh.before),
                 _with_ends(fresh.after, fresh.after_low, fresh.after_high),
-                _with_ends(fresh.change, fresh.change_low, fresh.change_high),
+                _change(fresh),
                 _with_ends(same.after, same.after_low, same.after_high),
                 "" if same.random is None else f"{_figure(same.random_low)}-{_figure(same.random_high)}",
             )
@@ -113,22 +121,21 @@ def _lost_cell(row: ErasureRow | None) -> str:
 
 def _left(row: ErasureRow) -> str:
     """One accuracy in words, by its interval."""
-    figure = _with_ends(row.after, row.after_low, row.after_high)
+    figure, before = _with_ends(row.after, row.after_low, row.after_high), _figure(row.before)
     if row.after_low is None or row.after_high is None:
-        return f"{figure} left of {_figure(row.before)}, without an interval"
+        return f"{figure} of {before}, without an interval"
+    if row.before_low is not None and row.before_low <= CHANCE <= (row.before_high or 1):
+        return f"{before} before was chance already, {figure} after"
     if row.after_low > CHANCE:
         fell = row.change_high is not None and row.change_high < 0
-        return f"{figure} left" + (
-            f" of {_figure(row.before)}" if fell else f", no less than the {_figure(row.before)}"
-        )
+        return f"{figure} left of {before}" + ("" if fell else ", which is no less by its interval")
     if row.after_high < CHANCE:
-        return f"{figure}, below chance"
-    before = "" if row.before_low is not None and row.before_low > CHANCE else " (nor was there before)"
-    return f"nothing told from chance, {figure}{before}"
+        return f"{figure} of {before}, below chance"
+    return f"nothing told from chance, {figure} of {before}"
 
 
 def _kind(row: ErasureRow) -> str:
-    return "linear" if row.linear else "not linear"
+    return f"{'linear' if row.linear else 'not linear'} ({row.probe})"
 
 
 def _worst(rows: Iterable[ErasureRow]) -> list[ErasureRow]:
@@ -136,8 +143,12 @@ def _worst(rows: Iterable[ErasureRow]) -> list[ErasureRow]:
 
 
 def _with_ends(value: float, low: float | None, high: float | None) -> str:
-    ends = "" if low is None or high is None else f" ({_figure(low)} to {_figure(high)})"
-    return f"{_figure(value)}{ends}"
+    return _figure(value) + ("" if low is None or high is None else f" ({_figure(low)}-{_figure(high)})")
+
+
+def _change(row: ErasureRow) -> str:
+    low, high = row.change_low, row.change_high
+    return _figure(row.change) + ("" if low is None or high is None else f" ({_figure(low)}, {_figure(high)})")
 
 
 def _figure(value: float | None) -> str:

@@ -176,7 +176,7 @@ def variants(
     """Some of: activations as they are, then by each map."""
     first, stop, _ = some.indices(maps.bias.shape[1] + 1)
     own = maps.each(lambda part: part[:, max(first - 1, 0) : stop - 1])
-    after = erased(x[:, None], own)
+    after = erased(x[:, None].expand(-1, own.bias.shape[1], -1, -1), own)
     return torch.cat([x[:, None], after], dim=1) if first == 0 else after
 
 
