@@ -52,8 +52,8 @@ def verdict(found: Erasure) -> str:
         for row in fresh:
             if row.target == target:
                 of_kind.setdefault(row.linear, row)
-        said.append(f"on {target} " + "; ".join(f"{_kind(row)}: {_left(row)}" for row in of_kind.values()))
-    sentence = f"{found.source} erased by {found.by} at {where}: {'. '.join(said)}."
+        said.append(f"On {target} " + "; ".join(f"{_kind(row)}: {_left(row)}" for row in of_kind.values()))
+    sentence = f"{found.source} erased by {found.by} at {where}. {'. '.join(said)}."
     lost = [row for row in here if row.rows == OWN]
     if not lost:
         return sentence

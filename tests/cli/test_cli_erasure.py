@@ -21,7 +21,7 @@ def test_an_erasure_is_shown_and_written(repeng: Repeng, flags: tuple[object, ..
     said = repeng(*flags, "--target", "like", *files)
     assert said.code == 0
     assert "what else went: lda fitted and tested on each other distribution" in said.out
-    assert "near erased by leace at layer 2: on near linear (mms): " in " ".join(said.out.split())
+    assert "near erased by leace at layer 2. On near linear (mms): " in " ".join(said.out.split())
     assert Eraser.load(tmp_path / "eraser").layers == (0, 1, 2, 3)
     assert (tmp_path / "e.svg").read_text().startswith("<svg")
     with (tmp_path / "e.csv").open() as file:

@@ -47,7 +47,7 @@ def said(*rows: ErasureRow) -> str:
 )
 def test_the_verdict_follows_the_interval(changes: dict[str, float | None], words: str) -> None:
     sentence = said(replace(ROW, **changes))  # type: ignore[arg-type]
-    assert sentence.startswith("facts erased by leace at layer 4: on facts linear (logistic): ")
+    assert sentence.startswith("facts erased by leace at layer 4. On facts linear (logistic): ")
     assert words in sentence
 
 
