@@ -74,6 +74,7 @@ class SplitQuestions:
         form: Form = "plain",
         verdicts: bool = True,
         max_length: int | None = None,
+        too_long: str = "skip",
     ) -> SplitQuestions:
         """Everything of a split.
 
@@ -82,13 +83,14 @@ class SplitQuestions:
             split: the examples.
             form: how texts are written.
             verdicts: whether the model is asked for its verdict on each response.
-            max_length: longest text in tokens; None takes the model's own limit. A longer one is left out.
+            max_length: longest text in tokens; None takes the model's own limit.
+            too_long: what becomes of a longer one, as of `tokenize`.
         """
         spans: dict[tuple[int, ...], dict[Span, None]] = {}
         starts: dict[tuple[int, ...], int] = {}
 
         def read(name: str) -> list[TokenizedText | None]:
-            return tokenize(split, get_stimulus(in_form(name, form)), lm, max_length, "skip")
+            return tokenize(split, get_stimulus(in_form(name, form)), lm, max_length, too_long)
 
         def want(text: TokenizedText | None, span: Span) -> tuple[tuple[int, ...], Span] | None:
             if text is None:
