@@ -1,0 +1,183 @@
+"""Pushing a probe, or activations of a store, to a repository of the hub or to a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from repeng.activations.store.files import INDEX
+from repeng.activations.store.records import read_index
+from repeng.atomic import write_atomically
+from repeng.errors import BadInput
+from repeng.handing.cards import CARD, probe_card, store_card
+from repeng.handing.hub import HubName, HubRepository, is_hub
+from repeng.handing.probe_files import ProbeFiles, copy_probe
+from repeng.handing.store_parts import (
+    Selection,
+    head_files,
+    merge,
+    part_files,
+    same_content,
+    verify_parts,
+    whole_parts,
+)
+from repeng.places import Place, is_remote, place
+from repeng.probes.io import DESCRIPTION
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What was handed on, or taken in.
+
+    Attributes:
+        kind: "probe" or "store".
+        place: where it is now.
+        commit: of the hub's repository that it went to or came from; empty of a folder, and where nothing was new.
+        new: folders of activations, or files of a probe, that were written.
+        there: those that were there already, with the same content.
+        own_code: FILE.py:NAME that a probe names as its class; it is not handed on and was not run. Else empty.
+    """
+
+    kind: str
+    place: str
+    commit: str
+    new: tuple[str, ...]
+    there: tuple[str, ...] = ()
+    own_code: str = ""
+
+
+def push(
+    folder: str | Place,
+    to: str | Place,
+    *,
+    capture: str | None = None,
+    distributions: Sequence[str] = (),
+    public: bool = False,
+    api: HfApi | None = None,
+) -> Handed:
+    """Push a saved probe, or a store, to a repository of the hub or to a folder.
+
+    Everything is read and held against its checksums first. The hub gets it in one commit. What is there already, with
+    the same content, is left; where something else is there under a same name, nothing is pushed. A README.md that says
+    what it is comes with it, unless one is there.
+
+        repeng.push("probes/mms", "hf://USER/mms-facts")
+        repeng.push("store", "hf://USER/activations", distributions=["facts"])
+
+    Args:
+        folder: that `repeng fit` or `repeng cache` wrote.
+        to: `hf://USER/NAME`, also with `@BRANCH`, or a folder. A probe goes to a model's repository, a store to a
+            dataset's.
+        capture: of a store, this capture alone.
+        distributions: of a store, these alone.
+        public: whether anybody may see a repository that is made for it; one that is there keeps what it has.
+        api: how the hub is asked; None for huggingface_hub's own settings and login.
+
+    Raises:
+        BadInput: there is nothing to push, or something else is there; or one may not.
+        UnknownName: the store has no such capture or distribution.
+        StoreError: something of it is damaged.
+        RepengError: the hub does not answer.
+    """
+    source, selection = place(folder), Selection(capture, tuple(distributions))
+    if (source / DESCRIPTION).is_file():
+        if capture is not None or distributions:
+            raise BadInput(f"{source}: is a probe; a capture and distributions are chosen of a store")
+        return _push_probe(ProbeFiles.read(source), to, public=public, api=api)
+    parts = whole_parts(source, selection)
+    if is_hub(to):
+        return _store_to_hub(source, parts, _named(str(to), "dataset"), public=public, api=api)
+    target = place(to)
+    merged = merge(source, target, parts)
+    _write_card(target, store_card(source, parts, str(to)))
+    return Handed("store", str(target), "", merged.taken, merged.there)
+
+
+def _push_probe(probe: ProbeFiles, to: str | Place, *, public: bool, api: HfApi | None) -> Handed:
+    files = (probe.weights, DESCRIPTION)
+    if not is_hub(to):
+        target = place(to)
+        new = copy_probe(probe, target)
+        _write_card(target, probe_card(probe, str(to)))
+        return Handed("probe", str(target), "", files if new else (), () if new else files, probe.own_code)
+    repository = HubRepository(_named(str(to), "model"), api)
+    repository.create(public=public)
+    there = repository.files()
+    if DESCRIPTION in there:
+        with TemporaryDirectory() as scratch:
+            if repository.fetch(DESCRIPTION, Path(scratch)).read_bytes() != probe.content:
+                raise BadInput(f"{to}: another probe is there; nothing was pushed: {_elsewhere(repository.name)}")
+        return Handed("probe", str(repository.name), "", (), files, probe.own_code)
+    content: dict[str, Path | bytes] = {
+        probe.weights: (probe.folder / probe.weights).read_bytes(),
+        DESCRIPTION: probe.content,
+    }
+    if CARD not in there:
+        content[CARD] = probe_card(probe, str(repository.name)).encode()
+    commit = repository.commit_files(content, f"Probe {probe.described['probe']}")
+    return Handed("probe", str(repository.name), commit, files, own_code=probe.own_code)
+
+
+def _store_to_hub(store: Place, parts: Sequence[str], name: HubName, *, public: bool, api: HfApi | None) -> Handed:
+    if is_remote(store):
+        raise BadInput(
+            f"{store}: is in an object store; the hub is given files of a disk: `repeng pull` it to one first"
+        )
+    verify_parts(store, parts)
+    repository = HubRepository(name, api)
+    repository.create(public=public)
+    there = repository.files()
+    known = tuple(path for path in parts if f"{path}/{INDEX}" in there and _same(repository, store, path))
+    new = tuple(path for path in parts if path not in known)
+    if not new:
+        return Handed("store", str(name), "", (), known)
+    paths = [*head_files(store, new), *(file for path in new for file in part_files(store, path))]
+    content: dict[str, Path | bytes] = {path: Path(store / path) for path in paths if path not in there}
+    if CARD not in there:
+        content[CARD] = store_card(store, parts, str(name)).encode()
+    commit = repository.commit_files(content, f"Activations of {', '.join(sorted({p.split('/')[0] for p in new}))}")
+    return Handed("store", str(name), commit, new, known)
+
+
+def _same(repository: HubRepository, store: Place, path: str) -> bool:
+    """Whether the hub holds a folder of activations with the same content.
+
+    Raises:
+        BadInput: it holds another.
+    """
+    with TemporaryDirectory() as scratch:
+        repository.fetch(f"{path}/{INDEX}", Path(scratch))
+        theirs = read_index(Path(scratch) / path)
+    if not same_content(theirs, read_index(store / path)):
+        raise BadInput(
+            f"{repository.name}: holds other activations as {path}; nothing was pushed: {_elsewhere(repository.name)}"
+        )
+    return True
+
+
+def _named(to: str, kind: str) -> HubName:
+    """Where something of a kind goes.
+
+    Raises:
+        BadInput: the name is of the other kind.
+    """
+    name = HubName.parse(to)
+    if name.kind not in (None, kind):
+        what = "a probe goes to a model" if kind == "model" else "a store goes to a dataset"
+        raise BadInput(f"{to}: {what}; give hf://{name.repository}")
+    return replace(name, kind=kind)
+
+
+def _elsewhere(name: HubName) -> str:
+    return f"choose another repository, or a branch as hf://{name.repository}@BRANCH"
+
+
+def _write_card(target: Place, text: str) -> None:
+    if not (target / CARD).is_file():
+        write_atomically(target / CARD, text)
