@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from repeng.report.layer_results import sweep, transfer_matrix
     from repeng.report.pictures import save_chart
     from repeng.report.study import StudyResults
+    from repeng.steering.steer import steer
     from repeng.study.doors import capture, evaluate
     from repeng.study.steps import fit
 
@@ -56,6 +57,7 @@ __all__ = [
     "probes",
     "run",
     "save_chart",
+    "steer",
     "sweep",
     "transfer_matrix",
 ]
@@ -65,6 +67,7 @@ _LAZY = {
     "Store": "repeng.activations.store.store",
     "save_chart": "repeng.report.pictures",
     "fit": "repeng.study.steps",
+    "steer": "repeng.steering.steer",
     **dict.fromkeys(("capture", "evaluate"), "repeng.study.doors"),
     **dict.fromkeys(("sweep", "transfer_matrix"), "repeng.report.layer_results"),
 }

@@ -30,21 +30,22 @@ MAY_IMPORT = {
     "models": {"distributions"},
     "activations": {"models", "distributions"},
     "probes": set(),
+    "steering": {"probes", "activations", "models", "distributions"},
     "tuning": {"activations.layouts.packing", "models", "distributions"},
     "benchmarks": {"distributions"},
     "metrics": set(),
     "results": {"metrics", "distributions.schema"},
-    "methods": {"activations", "probes", "tuning", "models", "distributions", "metrics", "results"},
+    "methods": {"activations", "probes", "steering", "tuning", "models", "distributions", "metrics", "results"},
     "cluster": {"activations", "models", "distributions"},
     "study": {
-        *("cluster", "methods", "benchmarks", "activations", "probes", "tuning", "models", "distributions"),
+        *("cluster", "methods", "steering", "benchmarks", "activations", "probes", "tuning", "models", "distributions"),
         *("metrics", "results"),
     },
     "report": {"study", "distributions", "metrics", "results"},
     "__main__": {"cli"},
     "cli": {
-        *("report", "study", "methods", "benchmarks", "activations", "probes", "tuning", "models", "distributions"),
-        *("metrics", "results"),
+        *("report", "study", "methods", "steering", "benchmarks", "activations", "probes", "tuning", "models"),
+        *("distributions", "metrics", "results"),
     },
 }
 """Downwards only. Rooms may import those named, themselves, and the floor (FLOOR)."""
