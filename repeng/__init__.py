@@ -37,6 +37,8 @@ from repeng.version import __version__
 if TYPE_CHECKING:
     from repeng import probes
     from repeng.activations.store.store import Store
+    from repeng.handing.pull import pull
+    from repeng.handing.push import push
     from repeng.models.load import load_model
     from repeng.progress import Told
     from repeng.report.layer_results import sweep, transfer_matrix
@@ -55,6 +57,8 @@ __all__ = [
     "load",
     "load_model",
     "probes",
+    "pull",
+    "push",
     "run",
     "save_chart",
     "steer",
@@ -67,6 +71,8 @@ _LAZY = {
     "Store": "repeng.activations.store.store",
     "save_chart": "repeng.report.pictures",
     "fit": "repeng.study.steps",
+    "pull": "repeng.handing.pull",
+    "push": "repeng.handing.push",
     "steer": "repeng.steering.steer",
     **dict.fromkeys(("capture", "evaluate"), "repeng.study.doors"),
     **dict.fromkeys(("sweep", "transfer_matrix"), "repeng.report.layer_results"),

@@ -8,14 +8,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from repeng.activations.store.records import read_capture, read_index
+from repeng.activations.store.records import CaptureRecord
 from repeng.handing.probe_files import ProbeFiles
-from repeng.places import Place
 from repeng.version import __version__
 
 CARD = "README.md"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 INSTALL = "pip install repeng-toolkit"
+OURS = "<!-- Written by repeng push, and again by the next one; without this line it stays as it is. -->"
+
+
+def is_ours(card: str) -> bool:
+    """Whether a card was written here, and may be written anew."""
+    return OURS in card
 
 
 def probe_card(probe: ProbeFiles, where: str) -> str:
@@ -61,12 +66,12 @@ def probe_card(probe: ProbeFiles, where: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def store_card(store: Place, parts: Sequence[str], where: str) -> str:
+def store_card(records: Sequence[CaptureRecord], parts: Sequence[str], where: str) -> str:
     """The card of a store, or of what is chosen of one.
 
     Args:
-        store: the folder.
-        parts: the folders of activations that are pushed, by their path in the store.
+        records: of its captures.
+        parts: all folders of activations that are there, by their path in the store.
         where: they are pushed to, as `repeng pull` takes it.
     """
     lines = [
@@ -76,14 +81,13 @@ def store_card(store: Place, parts: Sequence[str], where: str) -> str:
         "A store of repeng: a language model's activations on distributions of labelled responses, as safetensors. It "
         "holds no text; its indexes hold labels and hashes of texts.",
     ]
-    for capture in sorted({path.split("/")[0] for path in parts}):
-        record = read_capture(store / capture)
-        rows: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        held: dict[tuple[str, ...], list[str]] = {}
         for path in parts:
-            if path.split("/")[0] == capture:
-                index = read_index(store / path)
-                kinds = rows.setdefault((index.distribution, f"{index.split} ({len(index.responses)} responses)"), [])
-                kinds.append(str(index.key))
+            capture, distribution, split, kind = map(unquote, path.split("/"))
+            if capture == record.id:
+                name, _, data = split.rpartition(".")
+                held.setdefault((distribution, name, data), []).append(kind)
         facts = {
             "model": record.model.model,
             "weights": record.model.weights,
@@ -92,19 +96,10 @@ def store_card(store: Place, parts: Sequence[str], where: str) -> str:
             "computed in": record.model.dtype,
             "stored in": record.storage_dtype,
         }
-        lines += [
-            "",
-            f"## {_plain(capture)}",
-            "",
-            *_table(facts),
-            "",
-            "| distribution | split | activations |",
-            "|---|---|---|",
-        ]
-        lines += [
-            f"| {_plain(unquote(name))} | {_plain(split)} | {_plain(', '.join(sorted(kinds)))} |"
-            for (name, split), kinds in sorted(rows.items())
-        ]
+        rows = [(*split, ", ".join(sorted(kinds))) for split, kinds in sorted(held.items())]
+        lines += ["", f"## {_plain(record.id)}", "", *_table(facts), ""]
+        lines += ["| distribution | split | data | activations |", "|---|---|---|---|"]
+        lines += [f"| {' | '.join(map(_plain, row))} |" for row in rows]
     lines += [
         "",
         *_code("bash", f"{INSTALL}\nrepeng pull {where} --out store"),
@@ -131,7 +126,14 @@ def _unit(unit: Sequence[int]) -> str:
 
 def _front(values: Mapping[str, Any]) -> list[str]:
     """The card's metadata; JSON is YAML."""
-    return ["---", *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()), "---", ""]
+    return [
+        "---",
+        *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()),
+        "---",
+        "",
+        OURS,
+        "",
+    ]
 
 
 def _table(facts: Mapping[str, Any]) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -153,23 +154,25 @@ class HubRepository:
             here = self._api.hf_hub_download(**self._where, filename=path, revision=self.commit, local_dir=folder)
         return Path(here)
 
-    def commit_files(self, files: Mapping[str, Path | bytes], message: str) -> str:
+    def commit_files(self, files: Mapping[str, Path | bytes], message: str, *, without: Sequence[str] = ()) -> str:
         """Add files in one commit, so that nobody ever sees some of them; returns the commit.
 
         Args:
             files: a file or its content, by its path in the repository.
             message: of the commit.
+            without: files that the same commit removes.
 
         Raises:
             BadInput: one may not.
             RepengError: the hub does not answer, or somebody else committed since `files` was asked.
         """
-        from huggingface_hub import CommitOperationAdd
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
+        added = [CommitOperationAdd(path, content) for path, content in files.items()]
         with _told(self.name):
             done = self._api.create_commit(
                 **self._where,
-                operations=[CommitOperationAdd(path, content) for path, content in files.items()],
+                operations=[*added, *(CommitOperationDelete(path) for path in without)],
                 commit_message=message,
                 revision=self.name.revision,
                 parent_commit=self.commit or None,
@@ -190,13 +193,18 @@ def check_path(path: str, where: str) -> None:
 
 @contextmanager
 def _told(name: HubName) -> Iterator[None]:
-    """Whatever the hub or the network says becomes one line."""
+    """Whatever the hub or the network says becomes one line; each attempt's own warning is left out."""
+    chatter = logging.getLogger("huggingface_hub.utils._http")
+    level = chatter.level
+    chatter.setLevel(logging.ERROR)
     try:
         yield
     except RepengError:
         raise
     except Exception as error:
         raise _in_words(name, error) from error
+    finally:
+        chatter.setLevel(level)
 
 
 def _in_words(name: HubName, error: Exception) -> Exception:

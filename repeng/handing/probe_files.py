@@ -98,18 +98,28 @@ def weights_name(described: Mapping[str, Any], path: Place) -> str:
     return name
 
 
-def copy_probe(found: ProbeFiles, target: Place) -> bool:
+def copy_probe(found: ProbeFiles, target: Place, *, replace: bool = False) -> bool:
     """Write a probe into a folder, its description last; False where it is there already.
+
+    Args:
+        found: the probe.
+        target: the folder.
+        replace: another probe that is there may go.
 
     Raises:
         BadInput: another probe is there.
     """
     with locked(target, wait=True):
         path = target / DESCRIPTION
+        old: set[Place] = set()
         if path.is_file():
             if read_bounded(path, RECORD_BYTES) == found.content and ProbeFiles.read(target).weights == found.weights:
                 return False
-            raise BadInput(f"{target}: another probe is here; nothing was written: choose another folder")
+            if not replace:
+                raise BadInput(f"{target}: another probe is here; nothing was written: choose another folder")
+            old = {*target.glob(f"weights-*{WEIGHTS_SUFFIX}")} - {target / found.weights}
         write_atomically(target / found.weights, (found.folder / found.weights).read_bytes())
         write_atomically(path, found.content)
+        for weights in old:
+            weights.unlink(missing_ok=True)
     return True

@@ -15,7 +15,7 @@ from repeng.errors import BadInput, RepengError, StoreError
 from repeng.handing.hub import HubName, HubRepository, is_hub
 from repeng.handing.probe_files import ProbeFiles, copy_probe, parse_description
 from repeng.handing.push import Handed
-from repeng.handing.store_parts import DEPTH, Selection, check_selection, held, merge, verify_parts, whole_parts
+from repeng.handing.store_parts import Selection, check_selection, held, is_index, merge, verify_parts, whole_parts
 from repeng.limits import RECORD_BYTES, read_bounded
 from repeng.locks import LOCK, locked
 from repeng.places import Place, is_remote, place, remove_tree
@@ -24,9 +24,6 @@ from repeng.progress import Advance
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-DEPTHS = {CAPTURE: 2, SPLIT: 4, INDEX: 5}
-"""Names in the path of a store's files."""
 
 
 def pull(
@@ -73,7 +70,7 @@ def pull(
             with _cleared_if_bad(scratch, repository):
                 probe = _fetch_probe(repository, listed, scratch)
             return _took(probe, target, repository.commit)
-    parts = sorted(path.removesuffix(f"/{INDEX}") for path in listed if _is_index(path))
+    parts = sorted(path.removesuffix(f"/{INDEX}") for path in listed if is_index(path))
     if not parts:
         raise BadInput(f"{source}: holds neither a probe nor a store of repeng ({len(listed)} other files)")
     check_selection(str(source), parts, selection)
@@ -153,12 +150,6 @@ def _fetch_store(
         if progress is not None:
             progress(len(small) + done + 1, len(small) + len(shards))
     return wanted
-
-
-def _is_index(path: str) -> bool:
-    """Whether a file of a repository is the index of a folder of activations, as stores name them."""
-    parts = path.split("/")
-    return len(parts) == DEPTH + 1 and parts[-1] == INDEX and not any(part.startswith(".") for part in parts)
 
 
 @contextmanager

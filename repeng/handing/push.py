@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from repeng.activations.store.files import INDEX
-from repeng.activations.store.records import read_index
+from repeng.activations.store.files import CAPTURE, INDEX
+from repeng.activations.store.records import CaptureRecord, read_capture, read_index
 from repeng.atomic import write_atomically
 from repeng.errors import BadInput
-from repeng.handing.cards import CARD, probe_card, store_card
+from repeng.handing.cards import CARD, is_ours, probe_card, store_card
 from repeng.handing.hub import HubName, HubRepository, is_hub
-from repeng.handing.probe_files import ProbeFiles, copy_probe
+from repeng.handing.probe_files import WEIGHTS_SUFFIX, ProbeFiles, copy_probe
 from repeng.handing.store_parts import (
     Selection,
     head_files,
+    is_index,
     merge,
     part_files,
     same_content,
@@ -58,6 +61,7 @@ def push(
     *,
     capture: str | None = None,
     distributions: Sequence[str] = (),
+    replace: bool = False,
     public: bool = False,
     api: HfApi | None = None,
 ) -> Handed:
@@ -76,6 +80,7 @@ def push(
             dataset's.
         capture: of a store, this capture alone.
         distributions: of a store, these alone.
+        replace: a probe takes the place of another one; the hub keeps what was there in earlier commits.
         public: whether anybody may see a repository that is made for it; one that is there keeps what it has.
         api: how the hub is asked; None for huggingface_hub's own settings and login.
 
@@ -89,21 +94,27 @@ def push(
     if (source / DESCRIPTION).is_file():
         if capture is not None or distributions:
             raise BadInput(f"{source}: is a probe; a capture and distributions are chosen of a store")
-        return _push_probe(ProbeFiles.read(source), to, public=public, api=api)
+        return _push_probe(ProbeFiles.read(source), to, replace=replace, public=public, api=api)
+    if replace:
+        raise BadInput(
+            f"{source}: is no probe; activations are not replaced: remove them where they are, and push again"
+        )
     parts = whole_parts(source, selection)
     if is_hub(to):
         return _store_to_hub(source, parts, _named(str(to), "dataset"), public=public, api=api)
     target = place(to)
     merged = merge(source, target, parts)
-    _write_card(target, store_card(source, parts, str(to)))
+    every = whole_parts(target, Selection())
+    records = [read_capture(target / capture) for capture in sorted({path.split("/")[0] for path in every})]
+    _write_card(target, store_card(records, every, str(to)))
     return Handed("store", str(target), "", merged.taken, merged.there)
 
 
-def _push_probe(probe: ProbeFiles, to: str | Place, *, public: bool, api: HfApi | None) -> Handed:
+def _push_probe(probe: ProbeFiles, to: str | Place, *, replace: bool, public: bool, api: HfApi | None) -> Handed:
     files = (probe.weights, DESCRIPTION)
     if not is_hub(to):
         target = place(to)
-        new = copy_probe(probe, target)
+        new = copy_probe(probe, target, replace=replace)
         _write_card(target, probe_card(probe, str(to)))
         return Handed("probe", str(target), "", files if new else (), () if new else files, probe.own_code)
     repository = HubRepository(_named(str(to), "model"), api)
@@ -111,16 +122,20 @@ def _push_probe(probe: ProbeFiles, to: str | Place, *, public: bool, api: HfApi 
     there = repository.files()
     if DESCRIPTION in there:
         with TemporaryDirectory() as scratch:
-            if repository.fetch(DESCRIPTION, Path(scratch)).read_bytes() != probe.content:
-                raise BadInput(f"{to}: another probe is there; nothing was pushed: {_elsewhere(repository.name)}")
-        return Handed("probe", str(repository.name), "", (), files, probe.own_code)
+            same = repository.fetch(DESCRIPTION, Path(scratch)).read_bytes() == probe.content
+        if same and probe.weights in there:
+            return Handed("probe", str(repository.name), "", (), files, probe.own_code)
+        if not replace:
+            raise BadInput(
+                f"{to}: another probe is there; nothing was pushed: give --replace, or choose another repository"
+            )
+    old = [path for path in there if fnmatchcase(path, f"weights-*{WEIGHTS_SUFFIX}") and path != probe.weights]
     content: dict[str, Path | bytes] = {
         probe.weights: (probe.folder / probe.weights).read_bytes(),
         DESCRIPTION: probe.content,
     }
-    if CARD not in there:
-        content[CARD] = probe_card(probe, str(repository.name)).encode()
-    commit = repository.commit_files(content, f"Probe {probe.described['probe']}")
+    content |= _card_of(repository, there, probe_card(probe, str(repository.name)))
+    commit = repository.commit_files(content, f"Probe {probe.described['probe']}", without=old)
     return Handed("probe", str(repository.name), commit, files, own_code=probe.own_code)
 
 
@@ -139,10 +154,32 @@ def _store_to_hub(store: Place, parts: Sequence[str], name: HubName, *, public: 
         return Handed("store", str(name), "", (), known)
     paths = [*head_files(store, new), *(file for path in new for file in part_files(store, path))]
     content: dict[str, Path | bytes] = {path: Path(store / path) for path in paths if path not in there}
-    if CARD not in there:
-        content[CARD] = store_card(store, parts, str(name)).encode()
+    every = sorted({*new, *(path.removesuffix(f"/{INDEX}") for path in there if is_index(path))})
+    content |= _card_of(repository, there, store_card(_records(repository, store, there, every), every, str(name)))
     commit = repository.commit_files(content, f"Activations of {', '.join(sorted({p.split('/')[0] for p in new}))}")
     return Handed("store", str(name), commit, new, known)
+
+
+def _records(
+    repository: HubRepository, store: Place, there: Mapping[str, int], parts: Sequence[str]
+) -> list[CaptureRecord]:
+    """The captures of some folders of activations, those of the hub as it has them."""
+    with TemporaryDirectory() as scratch:
+        found = []
+        for capture in sorted({path.split("/")[0] for path in parts}):
+            if f"{capture}/{CAPTURE}" in there:
+                repository.fetch(f"{capture}/{CAPTURE}", Path(scratch))
+            found.append(read_capture((Path(scratch) if f"{capture}/{CAPTURE}" in there else store) / capture))
+    return found
+
+
+def _card_of(repository: HubRepository, there: Mapping[str, int], card: str) -> dict[str, Path | bytes]:
+    """The card to commit; none where one is there that somebody wrote."""
+    if CARD in there:
+        with TemporaryDirectory() as scratch:
+            if not is_ours(repository.fetch(CARD, Path(scratch)).read_text(encoding="utf-8", errors="replace")):
+                return {}
+    return {CARD: card.encode()}
 
 
 def _same(repository: HubRepository, store: Place, path: str) -> bool:
@@ -156,7 +193,7 @@ def _same(repository: HubRepository, store: Place, path: str) -> bool:
         theirs = read_index(Path(scratch) / path)
     if not same_content(theirs, read_index(store / path)):
         raise BadInput(
-            f"{repository.name}: holds other activations as {path}; nothing was pushed: {_elsewhere(repository.name)}"
+            f"{repository.name}: holds other activations as {path}; nothing was pushed: choose another repository"
         )
     return True
 
@@ -171,13 +208,11 @@ def _named(to: str, kind: str) -> HubName:
     if name.kind not in (None, kind):
         what = "a probe goes to a model" if kind == "model" else "a store goes to a dataset"
         raise BadInput(f"{to}: {what}; give hf://{name.repository}")
-    return replace(name, kind=kind)
-
-
-def _elsewhere(name: HubName) -> str:
-    return f"choose another repository, or a branch as hf://{name.repository}@BRANCH"
+    return dataclasses.replace(name, kind=kind)
 
 
 def _write_card(target: Place, text: str) -> None:
-    if not (target / CARD).is_file():
-        write_atomically(target / CARD, text)
+    """Write a card into a folder, unless one is there that somebody wrote."""
+    path = target / CARD
+    if not path.is_file() or is_ours(path.read_text(encoding="utf-8", errors="replace")):
+        write_atomically(path, text)

@@ -63,6 +63,12 @@ def whole_parts(store: Place, selection: Selection) -> tuple[str, ...]:
     return tuple(path for path in found if selection.takes(path))
 
 
+def is_index(path: str) -> bool:
+    """Whether a file of a repository is the index of a folder of activations, as stores name them."""
+    parts = path.split("/")
+    return len(parts) == DEPTH + 1 and parts[-1] == INDEX and not any(part.startswith(".") for part in parts)
+
+
 def check_selection(where: str, found: Sequence[str], selection: Selection) -> None:
     """See that what is meant is among the folders of activations that are there.
 
