@@ -37,6 +37,7 @@ from repeng.version import __version__
 if TYPE_CHECKING:
     from repeng import probes
     from repeng.activations.store.store import Store
+    from repeng.handing.export import export
     from repeng.handing.pull import pull
     from repeng.handing.push import push
     from repeng.models.load import load_model
@@ -53,6 +54,7 @@ __all__ = [
     "__version__",
     "capture",
     "evaluate",
+    "export",
     "fit",
     "load",
     "load_model",
@@ -71,6 +73,7 @@ _LAZY = {
     "Store": "repeng.activations.store.store",
     "save_chart": "repeng.report.pictures",
     "fit": "repeng.study.steps",
+    "export": "repeng.handing.export",
     "pull": "repeng.handing.pull",
     "push": "repeng.handing.push",
     "steer": "repeng.steering.steer",

@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "benchmarks": {"distributions"},
     "metrics": set(),
     "results": {"metrics", "distributions.schema"},
+    "handing": {"steering", "probes", "activations", "models", "distributions"},
     "methods": {"activations", "probes", "steering", "tuning", "models", "distributions", "metrics", "results"},
     "cluster": {"activations", "models", "distributions"},
     "study": {
@@ -44,7 +45,18 @@ MAY_IMPORT = {
     "report": {"study", "distributions", "metrics", "results"},
     "__main__": {"cli"},
     "cli": {
-        *("report", "study", "methods", "steering", "benchmarks", "activations", "probes", "tuning", "models"),
+        *(
+            "report",
+            "study",
+            "methods",
+            "steering",
+            "handing",
+            "benchmarks",
+            "activations",
+            "probes",
+            "tuning",
+            "models",
+        ),
         *("distributions", "metrics", "results"),
     },
 }

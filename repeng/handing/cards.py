@@ -40,8 +40,9 @@ def probe_card(probe: ProbeFiles, where: str) -> str:
         "fitted on": f"{source} (data {provenance.get('data_hash', 'not noted')})",
         "reads": f"{described.get('site')} at {described.get('token')}, {', '.join(described.get('stimuli', ()))}",
         "layers": ", ".join(_unit(unit) for unit in described.get("units", ())),
-        "accuracy": _held_out(probe),
+        "held-out accuracy": _held_out(probe),
         "capture": provenance.get("capture_id", "not noted"),
+        "weights": provenance.get("weights") or "not noted",
         "made by": f"repeng-toolkit {provenance.get('repeng_version', __version__)}",
     }
     base = {"base_model": model} if HUB_ID.fullmatch(model) else {}
@@ -114,9 +115,8 @@ def _held_out(probe: ProbeFiles) -> str:
     if curve is None or len(fitted) != len(curve):
         return "not noted"
     layers = sorted({int(layer) for layer, _ in probe.described.get("units", ())} & set(fitted))
-    return "on held-out pairs of its source " + ", ".join(
-        f"{float(curve[fitted.index(layer)]):.3f} (layer {layer})" for layer in layers
-    )
+    accuracies = (f"{float(curve[fitted.index(layer)]):.3f} (layer {layer})" for layer in layers)
+    return f"{', '.join(accuracies)}: pairs of its source that this one fit did not learn from"
 
 
 def _unit(unit: Sequence[int]) -> str:

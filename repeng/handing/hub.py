@@ -97,7 +97,7 @@ class HubRepository:
         here: list[HubRepository] = []
         for kind in KINDS.values():
             one = cls(replace(name, kind=kind), api)
-            with _told(one.name):
+            with _told(name):
                 try:
                     one._api.repo_info(name.repository, repo_type=kind)
                     here.append(one)

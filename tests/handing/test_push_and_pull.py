@@ -16,7 +16,8 @@ from store_files import store_files
 import repeng
 from repeng.activations.store.store import Store
 from repeng.errors import BadInput, RepengError, StoreError, UnknownName
-from repeng.handing.hub import HubName, check_path
+from repeng.handing.hub import HubName, check_path, is_hub
+from repeng.places import place
 from repeng.probes import io
 
 CAPTURE = "toy-000000000000"
@@ -53,11 +54,13 @@ def probe(store: Path, tmp_path: Path) -> Path:
     return tmp_path / "probe"
 
 
-@pytest.fixture(params=["hub", "folder"])
+@pytest.fixture(params=["hub", "folder", "object store"])
 def there(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where something is pushed to."""
     if request.param == "folder":
         return str(tmp_path / "shared")
+    if request.param == "object store":
+        return f"memory://{tmp_path.name}/shared"
     request.getfixturevalue("hub")
     return "hf://user/things"
 
@@ -180,8 +183,8 @@ def test_a_card_that_is_there_stays(probe: Path, hub: Hub, tmp_path: Path) -> No
 
 def test_a_card_of_ours_says_what_is_there_now(store: Path, probe: Path, there: str, tmp_path: Path, hub: Hub) -> None:
     def card() -> str:
-        if (tmp_path / "shared").is_dir():
-            return (tmp_path / "shared" / "README.md").read_text()
+        if not is_hub(there):
+            return (place(there) / "README.md").read_text()
         return hub.repositories["dataset", "user/things"].files["README.md"].decode()
 
     repeng.push(store, there, distributions=["far"])
