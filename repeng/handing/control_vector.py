@@ -17,7 +17,7 @@ from jaxtyping import Float
 from repeng.errors import BadInput
 from repeng.handing.directions import Directions
 from repeng.models.gguf import RENAMED
-from repeng.models.source import find_model
+from repeng.models.source import EMBEDDED, find_model, json_object
 
 ARCHITECTURE = "controlvector"
 SHIFTS = {"resid_post": 0, "resid_pre": -1}
@@ -102,10 +102,19 @@ def model_hint(model: str | None, own: str) -> str:
     """
     from gguf import MODEL_ARCH_NAMES
 
-    try:
-        kind = str(find_model(own if model is None else model).config.get("model_type", NO_HINT))
-    except BadInput:
-        if model is not None:
-            raise
-        return NO_HINT
+    kind = _kind_of(own) if model is None else str(find_model(model).config.get("model_type", NO_HINT))
     return HINTS.get(kind, kind) if HINTS.get(kind, kind) in MODEL_ARCH_NAMES.values() else kind
+
+
+def _kind_of(name: str) -> str:
+    """The architecture of a model that is here, or whose configuration the hub's cache has; no network is asked."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        if name in EMBEDDED or (name and Path(name).exists()):
+            return str(find_model(name).config.get("model_type", NO_HINT))
+        cached = try_to_load_from_cache(name, "config.json")
+        return str(json_object(Path(cached)).get("model_type", NO_HINT)) if isinstance(cached, str) else NO_HINT
+    except (BadInput, HFValidationError):
+        return NO_HINT

@@ -123,7 +123,8 @@ class HubRepository:
         """
         with _told(self.name):
             self._api.create_repo(**self._where, private=not public, exist_ok=True)
-            if self.name.revision not in (None, MAIN):
+            # What begins with refs/ is a pull request, which is made otherwise.
+            if self.name.revision not in (None, MAIN) and not str(self.name.revision).startswith("refs/"):
                 self._api.create_branch(**self._where, branch=str(self.name.revision), exist_ok=True)
 
     def files(self) -> dict[str, int]:

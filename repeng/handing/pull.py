@@ -159,10 +159,15 @@ def _scratch(target: Place, commit: str) -> Iterator[Path]:
     Raises:
         RepengError: another pull of the same is at work in it.
     """
-    name = re.sub(r"[^\w.-]", "_", target.name)
-    folder = Path(gettempdir()) / f"{name}.pull-{commit[:12]}"
-    if not is_remote(target):
-        folder = target.absolute().parent / f".{name}.pull-{commit[:12]}"
+    above = Path(gettempdir()) if is_remote(target) else target.absolute().parent
+    mark = f".{re.sub(r'[^A-Za-z0-9_.-]', '_', target.absolute().name)}.pull-"
+    folder = above / f"{mark}{commit[:12]}"
+    for other in above.glob(f"{mark}*") if above.is_dir() else ():
+        # Of a download of an earlier commit that was never finished.
+        with locked(other, wait=False) as free:
+            left = free and other != folder
+        if left:
+            remove_tree(other)
     with locked(folder, wait=False) as alone:
         if not alone:
             raise RepengError(f"{folder}: another pull is at work here; wait until it is done")

@@ -101,9 +101,20 @@ def test_a_model_hint_is_llama_cpps_name_where_the_model_is_known(folder_of: Cal
     assert {*HINTS.values()} <= {*MODEL_ARCH_NAMES.values()}
     assert model_hint(str(folder_of("gpt_neox")), "mini") == "gptneox"
     assert model_hint(None, "mini") == "llama"
-    assert model_hint(None, "/nowhere/at/all") == "unknown"
+    assert model_hint(None, "/nowhere/at/all") == model_hint(None, "org/model") == model_hint(None, "") == "unknown"
     with pytest.raises(BadInput, match="no such folder"):
         model_hint("/nowhere/at/all", "mini")
+
+
+def test_a_hub_models_hint_is_of_its_cached_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = tmp_path / "models--org--known"
+    (held / "snapshots" / "abc").mkdir(parents=True)
+    (held / "snapshots" / "abc" / "config.json").write_text('{"model_type": "phi"}')
+    (held / "refs").mkdir()
+    (held / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert model_hint(None, "org/known") == "phi2"
+    assert model_hint(None, "org/unknown") == "unknown"
 
 
 def test_without_the_package_gguf_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from planted_store import planted, write_store
 from store_files import store_files
 
 import repeng
+from repeng.activations.store.files import file_name
 from repeng.activations.store.store import Store
 from repeng.errors import BadInput, RepengError, StoreError, UnknownName
 from repeng.handing.hub import HubName, check_path, is_hub
@@ -248,6 +249,33 @@ def test_a_download_that_stopped_goes_on(store: Path, hub: Hub, tmp_path: Path) 
     repeng.pull("hf://user/a-store", tmp_path / "out")
     assert store_files(tmp_path / "out") == store_files(store)
     assert not [path for method, path in hub.requests if method == "GET" and path.endswith("capture.json")]
+
+
+def test_what_an_unfinished_download_of_an_earlier_commit_left_is_removed(
+    store: Path, probe: Path, hub: Hub, tmp_path: Path
+) -> None:
+    repeng.push(store, "hf://user/a-store")
+    hub.fault = lambda method, path: 404 if method == "GET" and "shard" in path else 0
+    with pytest.raises(RepengError):
+        repeng.pull("hf://user/a-store", tmp_path / "out")
+    assert list(tmp_path.glob(".out.pull-*"))
+    hub.fault = lambda _method, _path: 0
+    hub.add("dataset", "user/a-store", {"NOTES.md": b"more"})
+    repeng.pull("hf://user/a-store", tmp_path / "out")
+    assert not list(tmp_path.glob(".out.pull-*"))
+
+
+def test_names_that_no_file_may_have_come_through(there: str, tmp_path: Path) -> None:
+    parts = {("x", "train", "plain", "resid_post"): planted({}, seed=1, pairs=4)}
+    made = write_store(tmp_path / "odd", parts)
+    name = "a/b: c%3A [d]"
+    (made / CAPTURE / "x").rename(made / CAPTURE / file_name(name))
+    index = next(made.glob("*/*/*/*/index.json"))
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"distribution": name}))
+    repeng.push(made, there)
+    assert len(repeng.pull(there, tmp_path / "back", distributions=[name]).new) == 1
+    assert store_files(tmp_path / "back") == store_files(made)
+    assert Store(tmp_path / "back").capture(CAPTURE).splits()[0].distribution == name
 
 
 def test_a_damaged_store_or_probe_is_not_pushed(store: Path, probe: Path, there: str) -> None:
