@@ -12,6 +12,7 @@ import typer
 
 from repeng.cli import data, handing, look, plot, probes, studies
 from repeng.cli.doctor import doctor
+from repeng.cli.steer import steer
 from repeng.errors import BadInput, RepengError, sentence
 from repeng.models.launch import rank
 from repeng.version import __version__
@@ -34,7 +35,7 @@ app.add_typer(store_app, name="store")
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(studies.run, studies.cache),
     *(probes.fit, probes.score, probes.sweep, probes.matrix, probes.tune),
-    *(handing.export, handing.push, handing.pull),
+    *(steer, handing.export, handing.push, handing.pull),
     *(look.rescore, look.compare, look.report, plot.plot, look.browse),
     doctor,
 )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from repeng.results import LayerRow
     from repeng.study.cached_sweep import Transfer
     from repeng.study.capture_plan import CachePlan
+    from repeng.study.causal import CausalPlan
     from repeng.study.study import Plan
 
 INTERVALS_ACROSS = 6
@@ -126,7 +127,23 @@ def plan_lines(plan: Plan) -> list[str]:
             + (f"; about {duration(one.seconds)} at most" if one.seconds is not None else "")
             for one in plan.tunings
         ),
+        *causal_lines(plan.causal),
     ]
+
+
+def causal_lines(plan: CausalPlan | None) -> list[str]:
+    """What is to be tried on the model, and about how long that takes."""
+    if plan is None:
+        return []
+    about = "" if plan.seconds is None else f"; about {duration(plan.seconds)}"
+    lines = [
+        f"causal: up to {plan.n_edits} edits of the model for each of {_counted(len(plan.asked), 'probe and source')}, "
+        f"asked about {plan.runner.examples} examples of a split: {plan.count - plan.done} targets to do, {plan.done} "
+        f"done already{about}"
+    ]
+    if plan.directionless:
+        lines.append(f"causal: left out, since they read along no direction: {', '.join(plan.directionless)}")
+    return lines
 
 
 def fit_lines(plan: Plan) -> list[str]:

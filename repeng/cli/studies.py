@@ -140,6 +140,18 @@ def run(
     trust_store: Annotated[
         bool | None, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
     ] = None,
+    causal: Annotated[
+        bool | None,
+        typer.Option(
+            "--causal/--no-causal",
+            help="Also add each probe's direction to the model, and take it away: do its answers move? [default: "
+            "no-causal]",
+        ),
+    ] = None,
+    causal_examples: Annotated[
+        int | None,
+        typer.Option("--causal-examples", help="Of each test split, the first so many for --causal. [default: 40]"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done and what of it would fail, and stop.")
     ] = False,
@@ -194,6 +206,8 @@ def run(
         "benign": benign,
         "strict": strict,
         "trust_store": trust_store,
+        "causal": causal,
+        "causal_examples": causal_examples,
     }
     settings = Study.read(study, {key: value for key, value in given.items() if value is not None})
     if o.only_follows(settings.tensor_parallel):

@@ -20,12 +20,13 @@ Mask = Callable[[torch.Size], Bool[Tensor, "row pos"] | None]
 """Says which tokens of a pass of [row, pos] are edited; None for all."""
 
 
-def every_token(_shape: torch.Size) -> None:
-    """Edit every token."""
+def always(tokens: Bool[Tensor, "row pos"] | None) -> Mask:
+    """The same tokens of every pass."""
+    return lambda _shape: tokens
 
 
 @contextmanager
-def editing(points: Mapping[int, HookPoint], edits: Edits, mask: Mask = every_token) -> Iterator[None]:
+def editing(points: Mapping[int, HookPoint], edits: Edits, mask: Mask | None = None) -> Iterator[None]:
     """While the context is open, each pass of the model edits its activations.
 
     Edits are computed in float32, of what the hook point gives as a store holds it (heads apart, as it enters the
@@ -34,7 +35,7 @@ def editing(points: Mapping[int, HookPoint], edits: Edits, mask: Mask = every_to
     Args:
         points: of each layer that is edited, where.
         edits: of each (layer, head), what.
-        mask: which tokens.
+        mask: which tokens; None for all.
     """
     by_layer: dict[int, list[tuple[int, Edit]]] = {}
     for (layer, head), own in edits.items():
@@ -43,7 +44,7 @@ def editing(points: Mapping[int, HookPoint], edits: Edits, mask: Mask = every_to
     try:
         for layer, here in by_layer.items():
             point = points[layer]
-            editor = _Editor(point, tuple(here), mask)
+            editor = _Editor(point, tuple(here), mask or always(None))
             if point.side == "input":
                 handles.append(point.module.register_forward_pre_hook(editor.before, with_kwargs=True))
             else:

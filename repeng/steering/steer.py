@@ -16,7 +16,8 @@ from repeng.models.load import LanguageModel
 from repeng.models.sites import HookPoint, Sites
 from repeng.probes.fitted import FittedProbe
 from repeng.steering.edits import Add, Edit, Erase
-from repeng.steering.hooks import Edits, editing
+from repeng.steering.eraser import Eraser
+from repeng.steering.hooks import Edits, always, editing
 from repeng.steering.vector import SteeringVector, Unit
 
 TOKENS = ("all", "prompt", "generated")
@@ -27,7 +28,7 @@ OF_D_MODEL = ("resid_pre", "resid_post", "mlp_out", "ln_final")
 @contextmanager
 def steer(
     model: Any,
-    along: FittedProbe | SteeringVector,
+    along: FittedProbe | SteeringVector | Eraser,
     *,
     alpha: float = 0.0,
     project_out: bool = False,
@@ -46,11 +47,11 @@ def steer(
 
     Args:
         model: a causal language model of transformers, or what `load_model` gives.
-        along: a fitted probe, or a `SteeringVector`.
+        along: a fitted probe, or a `SteeringVector`; or an `Eraser`, whose subspace is taken out.
         alpha: how much of each direction is added, in standard deviations of the source's projections on it; negative
             for the other way.
         project_out: first set each projection to the source's mean, so that nothing lies along the direction that
-            differs from text to text.
+            differs from text to text. An eraser does just this.
         layers: of those that the probe was fitted at; None for those that it chose.
         tokens: `all`; `prompt`, those of a pass that begins without a cache; `generated`, those of passes that go on
             with one, as in `generate`; or a mask [row, pos] of the tokens of each pass.
@@ -59,17 +60,40 @@ def steer(
         The model.
 
     Raises:
-        BadInput: the probe reads along no direction, has no such layer, or is of another width than the model.
+        BadInput: the probe reads along no direction, has no such layer, or is of another width than the model; nothing
+            is to be done; or something is to be added of an eraser.
         CaptureMismatch: the model is what `load_model` gives, and the probe was fitted on another one's activations.
         UnknownName: no such tokens, or no such site.
     """
-    vector = along if isinstance(along, SteeringVector) else SteeringVector.of(along, layers)
-    if isinstance(along, SteeringVector) and layers is not None:
-        vector = vector.at(layers)
+    if isinstance(along, Eraser):
+        if alpha:
+            raise BadInput("an eraser takes a subspace out and adds nothing; leave alpha out, or take a probe")
+        edits, provenance, site = edits_of_eraser(along, layers), along.provenance, along.site
+    else:
+        if not alpha and not project_out:
+            raise BadInput("nothing is to be done: give alpha, a strength other than 0, or project_out=True")
+        vector = along if isinstance(along, SteeringVector) else SteeringVector.of(along, layers)
+        if isinstance(along, SteeringVector) and layers is not None:
+            vector = vector.at(layers)
+        edits = edits_along(vector, alpha=alpha, project_out=project_out)
+        provenance, site = vector.provenance, vector.site
     if isinstance(model, LanguageModel):
-        check_model(model, vector.provenance)
-    with steering(model, vector.site, edits_along(vector, alpha=alpha, project_out=project_out), tokens):
+        check_model(model, provenance)
+    with steering(model, site, edits, tokens):
         yield model
+
+
+def edits_of_eraser(eraser: Eraser, layers: Sequence[int] | None = None) -> Edits:
+    """What `steer` does at each unit of an eraser, or of some of its layers.
+
+    Raises:
+        BadInput: it has no such layer.
+    """
+    if layers is not None and (missing := sorted({*layers} - {*eraser.layers})):
+        there = ", ".join(map(str, eraser.layers))
+        raise BadInput(f"the eraser was not fitted at layer {missing[0]}; it was at {there}")
+    chosen = [unit for unit in eraser.units if layers is None or unit[0] in {*layers}]
+    return {unit: (Erase(*(part.float() for part in eraser.maps(*unit))),) for unit in chosen}
 
 
 def edits_along(vector: SteeringVector, *, alpha: float, project_out: bool) -> Edits:
@@ -94,8 +118,7 @@ def steering(model: Any, site: str, edits: Edits, tokens: str | Bool[Tensor, "ro
     points = hook_points(model, site, {layer for layer, _ in edits})
     check_width(model, site, points, edits)
     if isinstance(tokens, Tensor):
-        mask = tokens
-        with editing(points, edits, lambda _shape: mask):
+        with editing(points, edits, always(tokens)):
             yield
         return
     inner = model.model if isinstance(model, LanguageModel) else model

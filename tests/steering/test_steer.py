@@ -13,6 +13,7 @@ from torch import Tensor
 import repeng
 from repeng.errors import BadInput, CaptureMismatch, UnknownName
 from repeng.models.load import LanguageModel
+from repeng.steering.eraser import Eraser
 from repeng.steering.vector import SteeringVector
 
 IDS = torch.arange(3, 15)[None]
@@ -130,10 +131,16 @@ def test_hooks_come_off_however_the_context_ends(llama: LanguageModel) -> None:
     assert torch.equal(outputs(llama), before)
 
 
-def test_a_strength_of_0_changes_nothing(llama: LanguageModel) -> None:
-    before = outputs(llama)
-    with repeng.steer(llama, vector(llama.d_model), alpha=0.0):
-        assert torch.equal(outputs(llama), before)
+def test_an_eraser_takes_its_subspace_out(llama: LanguageModel) -> None:
+    along = vector(llama.d_model)
+    with repeng.steer(llama, along, project_out=True):
+        projected = outputs(llama)
+    with repeng.steer(llama, Eraser.along(along)):
+        assert torch.allclose(outputs(llama), projected, atol=1e-5)
+    with pytest.raises(BadInput, match="adds nothing"):
+        repeng.steer(llama, Eraser.along(along), alpha=1.0).__enter__()
+    with pytest.raises(BadInput, match="not fitted at layer 0; it was at 1"):
+        repeng.steer(llama, Eraser.along(along), layers=[0]).__enter__()
 
 
 def test_a_mask_says_which_tokens_are_edited(llama: LanguageModel) -> None:
@@ -181,5 +188,7 @@ def test_what_cannot_be_done_is_said(llama: LanguageModel) -> None:
     other = replace(vector(32), provenance={"weights": "sha256:0", "model": "other"})
     with pytest.raises(CaptureMismatch, match="fitted on other"):
         repeng.steer(llama, other, alpha=1.0).__enter__()
+    with pytest.raises(BadInput, match="nothing is to be done"):
+        repeng.steer(llama, vector(32)).__enter__()
     with pytest.raises(BadInput, match="has not length 1"):
         replace(vector(32), directions=2 * vector(32).directions)
