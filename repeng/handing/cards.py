@@ -67,12 +67,12 @@ def probe_card(probe: ProbeFiles, where: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def store_card(records: Sequence[CaptureRecord], parts: Sequence[str], where: str) -> str:
+def store_card(records: Sequence[CaptureRecord], folders: Sequence[str], where: str) -> str:
     """The card of a store, or of what is chosen of one.
 
     Args:
         records: of its captures.
-        parts: all folders of activations that are there, by their path in the store.
+        folders: all folders of activations that are there, by their path in the store.
         where: they are pushed to, as `repeng pull` takes it.
     """
     lines = [
@@ -84,7 +84,7 @@ def store_card(records: Sequence[CaptureRecord], parts: Sequence[str], where: st
     ]
     for record in records:
         held: dict[tuple[str, ...], list[str]] = {}
-        for path in parts:
+        for path in folders:
             capture, distribution, split, kind = map(unquote, path.split("/"))
             if capture == record.id:
                 name, _, data = split.rpartition(".")

@@ -15,7 +15,15 @@ from repeng.errors import BadInput, RepengError, StoreError
 from repeng.handing.hub import HubName, HubRepository, is_hub
 from repeng.handing.probe_files import ProbeFiles, copy_probe, parse_description
 from repeng.handing.push import Handed
-from repeng.handing.store_parts import Selection, check_selection, held, is_index, merge, verify_parts, whole_parts
+from repeng.handing.store_folders import (
+    Selection,
+    check_selection,
+    held,
+    is_index,
+    merge,
+    verify_folders,
+    whole_folders,
+)
 from repeng.limits import RECORD_BYTES, read_bounded
 from repeng.locks import LOCK, locked
 from repeng.places import Place, is_remote, place, remove_tree
@@ -50,7 +58,7 @@ def pull(
         out: the probe's folder, or the store's.
         capture: of a store, this capture alone.
         distributions: of a store, these alone.
-        progress: told of files here and files in all.
+        progress: told of shards that came, and of shards in all.
         api: how the hub is asked; None for huggingface_hub's own settings and login.
 
     Raises:
@@ -70,15 +78,15 @@ def pull(
             with _cleared_if_bad(scratch, repository):
                 probe = _fetch_probe(repository, listed, scratch)
             return _took(probe, target, repository.commit)
-    parts = sorted(path.removesuffix(f"/{INDEX}") for path in listed if is_index(path))
-    if not parts:
+    folders = sorted(path.removesuffix(f"/{INDEX}") for path in listed if is_index(path))
+    if not folders:
         raise BadInput(f"{source}: holds neither a probe nor a store of repeng ({len(listed)} other files)")
-    check_selection(str(source), parts, selection)
+    check_selection(str(source), folders, selection)
     with _scratch(target, repository.commit) as scratch:
-        chosen = tuple(path for path in parts if selection.takes(path))
+        chosen = tuple(path for path in folders if selection.takes(path))
         with _cleared_if_bad(scratch, repository):
             wanted = _fetch_store(repository, listed, chosen, scratch, target, progress)
-            verify_parts(scratch, wanted)
+            verify_folders(scratch, wanted)
         merged = merge(scratch, target, wanted, move=True)
     there = tuple(path for path in chosen if path not in merged.taken)
     return Handed("store", str(target), repository.commit, merged.taken, there)
@@ -90,7 +98,7 @@ def _pull_folder(source: Place, target: Place, selection: Selection) -> Handed:
         return _took(ProbeFiles.read(source), target, "")
     if not source.is_dir():
         raise BadInput(f"{source}: no such folder; give the folder of a probe or a store, or hf://USER/NAME")
-    merged = merge(source, target, whole_parts(source, selection))
+    merged = merge(source, target, whole_folders(source, selection))
     return Handed("store", str(target), "", merged.taken, merged.there)
 
 
@@ -121,7 +129,7 @@ def _fetch_probe(repository: HubRepository, listed: Mapping[str, int], scratch: 
 def _fetch_store(
     repository: HubRepository,
     listed: Mapping[str, int],
-    parts: Sequence[str],
+    folders: Sequence[str],
     scratch: Path,
     target: Place,
     progress: Advance | None,
@@ -132,23 +140,17 @@ def _fetch_store(
         StoreError: an index names a file that is not there, or one that is no shard.
         BadInput: the target holds something else under a same name.
     """
-    heads = {f"{path.split('/')[0]}/{CAPTURE}" for path in parts}
-    heads |= {split for path in parts if (split := f"{path.rpartition('/')[0]}/{SPLIT}") in listed}
-    small = [*sorted(heads), *(f"{path}/{INDEX}" for path in parts)]
-    for done, path in enumerate(small):
-        if path not in listed:
-            raise StoreError(f"{repository.name}: lacks {path}")
-        repository.fetch(path, scratch)
-        if progress is not None:
-            progress(done + 1, len(small))
-    wanted = tuple(path for path in parts if not held(scratch, target, path))
+    heads = {f"{path.split('/')[0]}/{CAPTURE}" for path in folders}
+    heads |= {split for path in folders if (split := f"{path.rpartition('/')[0]}/{SPLIT}") in listed}
+    small = [*sorted(heads), *(f"{path}/{INDEX}" for path in folders)]
+    if lacking := [path for path in small if path not in listed]:
+        raise StoreError(f"lacks {lacking[0]}")
+    repository.fetch_all(small, scratch)
+    wanted = tuple(path for path in folders if not held(scratch, target, path))
     shards = [f"{path}/{shard.file}" for path in wanted for shard in read_index(scratch / path).shards]
-    for done, path in enumerate(shards):
-        if path not in listed or not path.endswith(SHARD_SUFFIX):
-            raise StoreError(f"{repository.name}: an index names {path}, which is no shard there")
-        repository.fetch(path, scratch)
-        if progress is not None:
-            progress(len(small) + done + 1, len(small) + len(shards))
+    if wrong := [path for path in shards if path not in listed or not path.endswith(SHARD_SUFFIX)]:
+        raise StoreError(f"an index names {wrong[0]}, which is no shard there")
+    repository.fetch_all(shards, scratch, lambda done: progress(done, len(shards)) if progress is not None else None)
     return wanted
 
 

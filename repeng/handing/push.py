@@ -11,21 +11,22 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from repeng.activations.store.files import CAPTURE, INDEX
-from repeng.activations.store.records import CaptureRecord, read_capture, read_index
+from repeng.activations.store.records import CaptureRecord, read_capture
 from repeng.atomic import write_atomically
 from repeng.errors import BadInput
 from repeng.handing.cards import CARD, is_ours, probe_card, store_card
 from repeng.handing.hub import HubName, HubRepository, is_hub
 from repeng.handing.probe_files import WEIGHTS_SUFFIX, ProbeFiles, copy_probe
-from repeng.handing.store_parts import (
+from repeng.handing.store_folders import (
+    OtherContent,
     Selection,
+    folder_files,
     head_files,
+    held,
     is_index,
     merge,
-    part_files,
-    same_content,
-    verify_parts,
-    whole_parts,
+    verify_folders,
+    whole_folders,
 )
 from repeng.places import Place, is_remote, place
 from repeng.probes.io import DESCRIPTION
@@ -99,12 +100,12 @@ def push(
         raise BadInput(
             f"{source}: is no probe; activations are not replaced: remove them where they are, and push again"
         )
-    parts = whole_parts(source, selection)
+    folders = whole_folders(source, selection)
     if is_hub(to):
-        return _store_to_hub(source, parts, _named(str(to), "dataset"), public=public, api=api)
+        return _store_to_hub(source, folders, _named(str(to), "dataset"), public=public, api=api)
     target = place(to)
-    merged = merge(source, target, parts)
-    every = whole_parts(target, Selection())
+    merged = merge(source, target, folders)
+    every = whole_folders(target, Selection())
     records = [read_capture(target / capture) for capture in sorted({path.split("/")[0] for path in every})]
     _write_card(target, store_card(records, every, str(to)))
     return Handed("store", str(target), "", merged.taken, merged.there)
@@ -139,21 +140,22 @@ def _push_probe(probe: ProbeFiles, to: str | Place, *, replace: bool, public: bo
     return Handed("probe", str(repository.name), commit, files, own_code=probe.own_code)
 
 
-def _store_to_hub(store: Place, parts: Sequence[str], name: HubName, *, public: bool, api: HfApi | None) -> Handed:
+def _store_to_hub(store: Place, folders: Sequence[str], name: HubName, *, public: bool, api: HfApi | None) -> Handed:
     if is_remote(store):
         raise BadInput(
             f"{store}: is in an object store; the hub is given files of a disk: `repeng pull` it to one first"
         )
-    verify_parts(store, parts)
+    verify_folders(store, folders)
     repository = HubRepository(name, api)
     repository.create(public=public)
     there = repository.files()
-    known = tuple(path for path in parts if f"{path}/{INDEX}" in there and _same(repository, store, path))
-    new = tuple(path for path in parts if path not in known)
+    known = _known(repository, store, there, folders)
+    new = tuple(path for path in folders if path not in known)
     if not new:
         return Handed("store", str(name), "", (), known)
-    paths = [*head_files(store, new), *(file for path in new for file in part_files(store, path))]
-    content: dict[str, Path | bytes] = {path: Path(store / path) for path in paths if path not in there}
+    paths = [path for path in head_files(store, new) if path not in there]
+    paths += [file for path in new for file in folder_files(store, path)]
+    content: dict[str, Path | bytes] = {path: Path(store / path) for path in paths}
     every = sorted({*new, *(path.removesuffix(f"/{INDEX}") for path in there if is_index(path))})
     content |= _card_of(repository, there, store_card(_records(repository, store, there, every), every, str(name)))
     commit = repository.commit_files(content, f"Activations of {', '.join(sorted({p.split('/')[0] for p in new}))}")
@@ -161,12 +163,12 @@ def _store_to_hub(store: Place, parts: Sequence[str], name: HubName, *, public: 
 
 
 def _records(
-    repository: HubRepository, store: Place, there: Mapping[str, int], parts: Sequence[str]
+    repository: HubRepository, store: Place, there: Mapping[str, int], folders: Sequence[str]
 ) -> list[CaptureRecord]:
     """The captures of some folders of activations, those of the hub as it has them."""
     with TemporaryDirectory() as scratch:
         found = []
-        for capture in sorted({path.split("/")[0] for path in parts}):
+        for capture in sorted({path.split("/")[0] for path in folders}):
             if f"{capture}/{CAPTURE}" in there:
                 repository.fetch(f"{capture}/{CAPTURE}", Path(scratch))
             found.append(read_capture((Path(scratch) if f"{capture}/{CAPTURE}" in there else store) / capture))
@@ -182,20 +184,21 @@ def _card_of(repository: HubRepository, there: Mapping[str, int], card: str) -> 
     return {CARD: card.encode()}
 
 
-def _same(repository: HubRepository, store: Place, path: str) -> bool:
-    """Whether the hub holds a folder of activations with the same content.
+def _known(
+    repository: HubRepository, store: Place, there: Mapping[str, int], folders: Sequence[str]
+) -> tuple[str, ...]:
+    """Those of some folders of activations that the hub holds with the same content.
 
     Raises:
-        BadInput: it holds another.
+        OtherContent: it holds something else under a same name.
     """
+    files = [*head_files(store, folders), *(f"{path}/{INDEX}" for path in folders)]
     with TemporaryDirectory() as scratch:
-        repository.fetch(f"{path}/{INDEX}", Path(scratch))
-        theirs = read_index(Path(scratch) / path)
-    if not same_content(theirs, read_index(store / path)):
-        raise BadInput(
-            f"{repository.name}: holds other activations as {path}; nothing was pushed: choose another repository"
-        )
-    return True
+        repository.fetch_all([path for path in files if path in there], Path(scratch))
+        try:
+            return tuple(path for path in folders if held(store, Path(scratch), path))
+        except OtherContent as error:
+            raise OtherContent(str(repository.name), error.path, error.how) from error
 
 
 def _named(to: str, kind: str) -> HubName:

@@ -107,6 +107,18 @@ def test_chosen_distributions_are_handed_on_and_merged(store: Path, there: str, 
     assert store_files(out) == store_files(store)
 
 
+def test_an_object_store_takes_what_the_hub_has(store: Path, probe: Path, hub: Hub, tmp_path: Path) -> None:
+    repeng.push(store, "hf://user/a-store")
+    repeng.push(probe, "hf://user/a-probe")
+    out = f"memory://{tmp_path.name}"
+    repeng.pull("hf://user/a-store", f"{out}/s")
+    repeng.pull("hf://user/a-probe", f"{out}/p")
+    assert len(Store(f"{out}/s").capture(CAPTURE).splits()) == 3 and Store(f"{out}/s").verify() == []
+    assert io.load(f"{out}/p").units == io.load(probe).units
+    with pytest.raises(BadInput, match="the hub is given files of a disk"):
+        repeng.push(f"{out}/s", "hf://user/again")
+
+
 def test_what_is_there_is_not_brought_again(store: Path, hub: Hub, tmp_path: Path) -> None:
     repeng.push(store, "hf://user/things")
     out = tmp_path / "out"
@@ -124,7 +136,9 @@ def test_other_content_of_the_same_name_is_never_written_over(
     other = write_store(tmp_path / "other", {("far", "train", "plain", "resid_post"): planted({}, seed=9, pairs=8)})
     repeng.push(store, there)
     before = store_files(other)
-    with pytest.raises(BadInput, match=f"holds other activations.*{'pushed|written' if direction == 'push' else ''}"):
+    with pytest.raises(
+        BadInput, match="far/train.* has other activations than what was to be put there; nothing was w"
+    ):
         _ = repeng.push(other, there) if direction == "push" else repeng.pull(there, other)
     assert store_files(other) == before
     repeng.pull(there, tmp_path / "again")
@@ -276,6 +290,24 @@ def test_names_that_no_file_may_have_come_through(there: str, tmp_path: Path) ->
     assert len(repeng.pull(there, tmp_path / "back", distributions=[name]).new) == 1
     assert store_files(tmp_path / "back") == store_files(made)
     assert Store(tmp_path / "back").capture(CAPTURE).splits()[0].distribution == name
+
+
+def test_a_capture_of_another_model_of_the_same_id_is_refused(store: Path, there: str, tmp_path: Path) -> None:
+    other = write_store(tmp_path / "other", {("new", "train", "plain", "resid_post"): planted({}, seed=9, pairs=8)})
+    record = other / CAPTURE / "capture.json"
+    said = json.loads(record.read_text())
+    record.write_text(json.dumps(said | {"model": said["model"] | {"weights": "sha256:other"}}))
+    repeng.push(store, there)
+    with pytest.raises(BadInput, match=f"{CAPTURE} is of another model than what was to be put there"):
+        repeng.push(other, there)
+
+
+def test_a_shard_that_the_hub_has_without_an_index_is_sent_anew(store: Path, hub: Hub, tmp_path: Path) -> None:
+    path = f"{CAPTURE}/far/train.0123456789ab/plain.resid_post.last/shard-00000.safetensors"
+    hub.add("dataset", "user/a-store", {path: b"half"})
+    repeng.push(store, "hf://user/a-store")
+    repeng.pull("hf://user/a-store", tmp_path / "out")
+    assert store_files(tmp_path / "out") == store_files(store)
 
 
 def test_a_damaged_store_or_probe_is_not_pushed(store: Path, probe: Path, there: str) -> None:

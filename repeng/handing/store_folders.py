@@ -19,6 +19,22 @@ DEPTH = 4
 """Names in the path of a folder of activations: capture, distribution, split, stimulus with site and token."""
 
 
+class OtherContent(BadInput):
+    """Something else is where activations were to be put.
+
+    Attributes:
+        path: of a capture, a split or a folder of activations, in the store.
+        how: it differs, as `is of another model`.
+    """
+
+    def __init__(self, where: str, path: str, how: str) -> None:
+        self.path, self.how = path, how
+        super().__init__(
+            f"{where}: {path} {how} than what was to be put there; nothing was written: choose another place, or "
+            "remove what is there first"
+        )
+
+
 @dataclass(frozen=True)
 class Selection:
     """What of a store is meant.
@@ -51,7 +67,7 @@ class Merged:
     there: tuple[str, ...]
 
 
-def whole_parts(store: Place, selection: Selection) -> tuple[str, ...]:
+def whole_folders(store: Place, selection: Selection) -> tuple[str, ...]:
     """The folders of activations that are whole, by their path in the store, sorted.
 
     Raises:
@@ -65,8 +81,8 @@ def whole_parts(store: Place, selection: Selection) -> tuple[str, ...]:
 
 def is_index(path: str) -> bool:
     """Whether a file of a repository is the index of a folder of activations, as stores name them."""
-    parts = path.split("/")
-    return len(parts) == DEPTH + 1 and parts[-1] == INDEX and not any(part.startswith(".") for part in parts)
+    names = path.split("/")
+    return len(names) == DEPTH + 1 and names[-1] == INDEX and not any(name.startswith(".") for name in names)
 
 
 def check_selection(where: str, found: Sequence[str], selection: Selection) -> None:
@@ -87,32 +103,32 @@ def check_selection(where: str, found: Sequence[str], selection: Selection) -> N
             raise UnknownName(f"distribution in {where}", name, names)
 
 
-def part_files(store: Place, path: str) -> Iterator[str]:
+def folder_files(store: Place, path: str) -> Iterator[str]:
     """The files of a folder of activations, by their paths in the store: its shards, and its index last."""
     for shard in read_index(store / path).shards:
         yield f"{path}/{shard.file}"
     yield f"{path}/{INDEX}"
 
 
-def head_files(store: Place, parts: Sequence[str]) -> Iterator[str]:
+def head_files(store: Place, folders: Sequence[str]) -> Iterator[str]:
     """What belongs to folders of activations besides: capture.json of each capture, split.json of each split."""
-    for capture in sorted({path.split("/")[0] for path in parts}):
+    for capture in sorted({path.split("/")[0] for path in folders}):
         yield f"{capture}/{CAPTURE}"
-    for split in sorted({path.rpartition("/")[0] for path in parts}):
+    for split in sorted({path.rpartition("/")[0] for path in folders}):
         if (store / split / SPLIT).is_file():
             yield f"{split}/{SPLIT}"
 
 
-def verify_parts(store: Place, parts: Sequence[str]) -> None:
+def verify_folders(store: Place, folders: Sequence[str]) -> None:
     """Read all that some folders of activations are made of, and hold it against its checksums.
 
     Raises:
         StoreError: something is missing, damaged, or belongs elsewhere.
     """
-    for head in head_files(store, parts):
+    for head in head_files(store, folders):
         folder = (store / head).parent
         _ = read_capture(folder) if head.endswith(CAPTURE) else read_split(folder)
-    for path in parts:
+    for path in folders:
         index, split = read_index(store / path), (store / path).parent
         if (split / SPLIT).is_file() and read_split(split).rows != index.rows:
             raise StoreError(f"{store / path / INDEX}: its responses are others than {SPLIT} says")
@@ -121,7 +137,7 @@ def verify_parts(store: Place, parts: Sequence[str]) -> None:
                 raise StoreError(fault)
 
 
-def merge(source: Place, target: Place, parts: Sequence[str], *, move: bool = False) -> Merged:
+def merge(source: Place, target: Place, folders: Sequence[str], *, move: bool = False) -> Merged:
     """Copy folders of activations from one store to another, the index of each last. They are verified first.
 
     What the other store holds already, with the same content, is left. Where it holds something else under a same
@@ -130,16 +146,16 @@ def merge(source: Place, target: Place, parts: Sequence[str], *, move: bool = Fa
     Args:
         source: a store.
         target: another, which need not be there yet.
-        parts: folders of activations, by their path in a store.
+        folders: folders of activations, by their path in a store.
         move: the source may lose what is copied.
 
     Raises:
         StoreError: something is damaged, or a run is writing there.
-        BadInput: the other store holds something else under a same name.
+        OtherContent: the other store holds something else under a same name.
     """
-    verify_parts(source, parts)
-    there = tuple(path for path in parts if held(source, target, path))
-    taken = tuple(path for path in parts if path not in there)
+    verify_folders(source, folders)
+    there = tuple(path for path in folders if held(source, target, path))
+    taken = tuple(path for path in folders if path not in there)
     splits = sorted({path.rpartition("/")[0] for path in taken})
     with ExitStack() as locks:
         for split in splits:
@@ -152,7 +168,7 @@ def merge(source: Place, target: Place, parts: Sequence[str], *, move: bool = Fa
             # Without an index it is what a stopped run left behind.
             if (target / path).is_dir():
                 remove_tree(target / path)
-            for file in list(part_files(source, path)):
+            for file in list(folder_files(source, path)):
                 copy_atomically(source / file, target / file, move=move)
     return Merged(taken, there)
 
@@ -162,32 +178,25 @@ def held(source: Place, target: Place, path: str) -> bool:
 
     Raises:
         StoreError: a file cannot be read.
-        BadInput: it holds something else under the same name.
+        OtherContent: it holds something else under the same name.
     """
     capture, split = path.split("/")[0], path.rpartition("/")[0]
     if (target / capture / CAPTURE).is_file():
         ours, theirs = read_capture(target / capture), read_capture(source / capture)
         if (ours.model.content, ours.storage_dtype) != (theirs.model.content, theirs.storage_dtype):
-            raise _differs(target / capture, "is of another model")
+            raise OtherContent(str(target), capture, "is of another model")
     noted = (target / split / SPLIT).is_file() and (source / split / SPLIT).is_file()
     if noted and read_split(target / split).rows != read_split(source / split).rows:
-        raise _differs(target / split, "is of other data")
+        raise OtherContent(str(target), split, "is of other data")
     if not (target / path / INDEX).is_file():
         return False
     if same_content(read_index(target / path), read_index(source / path)):
         return True
-    raise _differs(target / path, "holds other activations")
+    raise OtherContent(str(target), path, "has other activations")
 
 
 def same_content(one: Index, other: Index) -> bool:
     """Whether whoever reads either of two folders of activations is given the same."""
     return (one.layers, one.shape, one.dtype) == (other.layers, other.shape, other.dtype) and (
         one.content() == other.content()
-    )
-
-
-def _differs(place: Place, how: str) -> BadInput:
-    return BadInput(
-        f"{place}: {how} than what was to be put here; nothing was written: choose another folder, or remove it by "
-        "`repeng store rm`"
     )
