@@ -21,7 +21,8 @@ or a whole study:
     study.heat_map()                      # an Altair chart; study.sweep("mms"), study.matrix("mms"), study.compare()
 
 `repeng.sweep` is every layer of several probes, `repeng.transfer_matrix` every distribution against every one,
-`repeng.probes` the probes as scikit-learn estimators, `repeng.Store` a folder of captures.
+`repeng.erase` what erasing a concept leaves and takes, `repeng.probes` the probes as scikit-learn estimators,
+`repeng.Store` a folder of captures.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from repeng.report.pictures import save_chart
     from repeng.report.study import StudyResults
     from repeng.steering.steer import steer
+    from repeng.study.cached_erasure import erase
     from repeng.study.doors import capture, evaluate
     from repeng.study.steps import fit
 
@@ -53,6 +55,7 @@ __all__ = [
     "Store",
     "__version__",
     "capture",
+    "erase",
     "evaluate",
     "export",
     "fit",
@@ -77,6 +80,7 @@ _LAZY = {
     "pull": "repeng.handing.pull",
     "push": "repeng.handing.push",
     "steer": "repeng.steering.steer",
+    "erase": "repeng.study.cached_erasure",
     **dict.fromkeys(("capture", "evaluate"), "repeng.study.doors"),
     **dict.fromkeys(("sweep", "transfer_matrix"), "repeng.report.layer_results"),
 }

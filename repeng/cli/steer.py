@@ -94,7 +94,7 @@ def steer(
     talk = Talk(json=json, quiet=quiet)
     if (generate is None) == (target is None):
         raise BadInput(
-            "give --generate PROMPT to see what the model writes, or --target to score its answers; one of them"
+            "give one of --generate PROMPT, to see what the model writes, and --target, to score its answers"
         )
     if (probe is None) == (eraser is None):
         raise BadInput("give --probe, a folder of repeng fit, or --eraser, one of repeng erase; one of them")

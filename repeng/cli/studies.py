@@ -394,7 +394,7 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
     from dataclasses import asdict
     from shlex import quote
 
-    from repeng.cli.show import captured_lines, caution_lines
+    from repeng.cli.show import captured_lines, causal_shown, caution_lines
     from repeng.report.form_section import TITLE, form_rows, form_sentence
     from repeng.report.html import is_current, write_report
     from repeng.report.page import grid_of
@@ -425,12 +425,14 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
         "failures": failed,
         "surface_sources": [asdict(source) for source in text_solved],
         "cautions": cautions,
+        "causal": [record_of(row) for row in result.causal],
     }
     texts = text_means(result.rows)
     shown: list[Any] = [study_table(result.rows), "", *([] if texts is None else [texts, ""])]
     shown += [grid_table(f"{TITLE} (chat minus plain, paired)", grid_of(forms)), ""] if forms else []
     shown.append(" ".join(filter(None, [summary_sentences(result.rows, result.evaluations), form_sentence(forms)])))
     shown += [text_solved_sentence(result.rows, text_solved)] if text_solved else []
+    shown += ["", *causal_shown(result.causal)] if result.causal else []
     shown.append("")
     shown.append(
         f"results: {result.out / 'results.csv'}  report: {page}  predictions: {result.plan.runner.predictions}"

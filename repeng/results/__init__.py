@@ -3,6 +3,7 @@
 from repeng.results.causal_table import (
     ACCURACY,
     ADD,
+    CAUSAL_TABLES,
     LEACE,
     PREFERENCE,
     REMOVE,
@@ -41,6 +42,7 @@ __all__ = [
     "ADD",
     "AUROC",
     "CAPABILITY",
+    "CAUSAL_TABLES",
     "COLUMNS",
     "CONTRADICTED",
     "CausalRow",

@@ -10,7 +10,7 @@ from pydantic import with_config
 from repeng.places import Place
 from repeng.results.csv_table import read_rows, write_rows
 
-FILE, DOSES = "causal.csv", "doses.csv"
+CAUSAL_TABLES = FILE, DOSES = "causal.csv", "doses.csv"
 ADD, REMOVE, LEACE = "add", "remove", "leace"
 PREFERENCE, ACCURACY, VERDICT, VERDICT_GAP = "preference", "accuracy", "verdict", "verdict_gap"
 
@@ -35,14 +35,16 @@ class CausalRow:
         change: by the edit, with its interval over prompts and fits.
         change_p: of no change.
         random_low, random_high: where the change by one more random direction of the same length lies, 95 % of the
-            time.
+            time; of `leace`, by one that is removed.
         random_p: of the change being that of one more random direction.
         shuffled_low, shuffled_high, shuffled_p: the same of the probe fitted on shuffled labels; blank where labels
             decide nothing of the direction but its sign.
-        p: the largest of these, corrected by Holm's method for the tests that the conclusion rests on; blank of the
-            others.
+        p: the larger of `change_p` and `random_p`, corrected by Holm's method for the four tests that the conclusion
+            rests on; blank of the others.
         perplexity: of the source's prompts, over that of the model as it is; with its interval.
-        conclusion: of all edits on this target: `moves the answer`, `bystander` or `breaks the model`.
+        conclusion: of all edits on this target: `moves the answer`; `moves it as shuffled labels do` (further than
+            random directions, and no further than the probe fitted on shuffled labels); `breaks the model` (whose
+            perplexity doubles, and nothing that leaves it whole moves an answer); `bystander`.
     """
 
     model: str

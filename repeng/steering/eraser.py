@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -41,6 +41,17 @@ class AffineMaps(NamedTuple):
     left: Float[Tensor, "*batch d k"]
     right: Float[Tensor, "*batch k d"]
     bias: Float[Tensor, "*batch d"]
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> AffineMaps:
+        """Every part changed alike, as by an index of the batch."""
+        return AffineMaps(change(self.left), change(self.right), change(self.bias))
+
+    def joined(self, others: AffineMaps) -> AffineMaps:
+        """These and others, one after the other on the last batch axis; all are of one rank."""
+        left, right, bias = (
+            torch.cat([own, other], dim=axis) for own, other, axis in zip(self, others, (-3, -3, -2), strict=True)
+        )
+        return AffineMaps(left, right, bias)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +147,17 @@ class Eraser:
             listing = ", ".join(map(str, heads or self.layers))
             raise BadInput(f"the eraser by {self.by} at {self.site} was not fitted at {where}; it was at {listing}")
         at = self.units.index((layer, head))
-        return AffineMaps(self.proj_left[at], self.proj_right[at], self.bias[at])
+        return AffineMaps(self.proj_left, self.proj_right, self.bias).each(lambda part: part[at])
+
+    def at(self, units: Sequence[Unit]) -> AffineMaps:
+        """The maps of some units, side by side.
+
+        Raises:
+            BadInput: it was not fitted at one of them.
+        """
+        found = [self.maps(*unit) for unit in units]
+        left, right, bias = (torch.stack(column) for column in zip(*found, strict=True))
+        return AffineMaps(left, right, bias)
 
     def __call__(self, layer: int, x: Float[Tensor, "*batch d"], *, head: int = NO_HEAD) -> Float[Tensor, "*batch d"]:
         """Activations at one layer without the concept; of the same dtype, computed in float32 or better.
@@ -159,7 +180,9 @@ class Eraser:
         As of a probe: a save that is stopped anywhere leaves what was there before.
         """
         directory = place(directory)
-        content = save_tensors({name: getattr(self, name).detach().cpu().contiguous() for name in TENSORS})
+        # Copies: of one direction left and right are one tensor, and the file's format takes no two names for one.
+        tensors = {name: getattr(self, name).detach().cpu().clone().contiguous() for name in TENSORS}
+        content = save_tensors(tensors)
         checksum = hashlib.sha256(content).hexdigest()
         weights = directory / f"eraser-{checksum[:12]}.safetensors"
         description = {

@@ -24,7 +24,8 @@ between best and worse."""
 LEVEL = 0.05
 BROKEN = 2.0
 """So many times its own perplexity on the source's prompts, by the interval's lower end, and a model is broken."""
-MOVES, BYSTANDER, BREAKS = "moves the answer", "bystander", "breaks the model"
+MOVES, AS_SHUFFLED = "moves the answer", "moves it as shuffled labels do"
+BYSTANDER, BREAKS = "bystander", "breaks the model"
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,10 +117,16 @@ def causal_rows(names: CausalNames, edits: CausalEdits, answers: Answers, costs:
     """Every edit and measure of a probe on one target."""
     rows = [_row(names, edits, answers, costs, edit, measure) for edit in (ADD, REMOVE, LEACE) for measure in MEASURES]
     tested = [row for row in rows if (row.edit, row.measure) in TESTS]
-    corrected = holm([_largest_p(row) for row in tested])
-    p = {(row.edit, row.measure): value for row, value in zip(tested, corrected, strict=True)}
+    keys = [(row.edit, row.measure) for row in tested]
+    p = dict(zip(keys, holm([_largest_p(row.change_p, row.random_p) for row in tested]), strict=True))
+    of_labels = holm([_largest_p(row.change_p, row.random_p, row.shuffled_p) for row in tested])
     rows = [replace(row, p=p.get((row.edit, row.measure))) for row in rows]
-    return [replace(row, conclusion=_conclusion(rows)) for row in rows]
+    said = _conclusion(
+        moved={edit for (edit, _), one in p.items() if one < LEVEL},
+        by_labels={edit for (edit, _), one in zip(keys, of_labels, strict=True) if one < LEVEL},
+        broken={row.edit for row in rows if (row.perplexity_low or 0.0) > BROKEN},
+    )
+    return [replace(row, conclusion=said) for row in rows]
 
 
 def dose_rows(names: CausalNames, edits: CausalEdits, answers: Answers, costs: Costs) -> list[DoseRow]:
@@ -149,7 +156,9 @@ def _row(names: CausalNames, edits: CausalEdits, answers: Answers, costs: Costs,
     places = edits.places(edit, OWN, strength)
     found = mean_interval(answers.change(measure, places), answers.of)
     cost = costs.ratio(places)
-    controls = {of: answers.change(measure, edits.places(edit, of)).mean(axis=1) for of in (RANDOM, SHUFFLED)}
+    # LEACE takes one dimension away, as what removes a direction does.
+    alike = REMOVE if edit == LEACE else edit
+    controls = {of: answers.change(measure, edits.places(alike, of)).mean(axis=1) for of in (RANDOM, SHUFFLED)}
     random, shuffled = (_Control.of(found.value, draws) for draws in controls.values())
     return CausalRow(
         **vars(names),
@@ -193,16 +202,21 @@ class _Control:
         return cls(*draw_ends(draws), draw_p(change, draws)) if len(draws) > 1 else cls()
 
 
-def _largest_p(row: CausalRow) -> float:
-    """Of the tests of one change; 1 where its interval is unknown."""
-    known = [p for p in (row.change_p, row.random_p, row.shuffled_p) if p is not None]
-    return 1.0 if row.change_p is None else max(known)
+def _largest_p(of_no_change: float | None, *of_controls: float | None) -> float:
+    """Of no change, and of being one more draw of each control that there is; 1 where the interval is unknown."""
+    return 1.0 if of_no_change is None else max(p for p in (of_no_change, *of_controls) if p is not None)
 
 
-def _conclusion(rows: Sequence[CausalRow]) -> str:
-    """Of all edits of a probe's direction on one target."""
-    moved = {row.edit for row in rows if row.p is not None and row.p < LEVEL}
-    broken = {row.edit for row in rows if (row.perplexity_low or 0.0) > BROKEN and row.edit != LEACE}
-    if moved - broken:
+def _conclusion(*, moved: set[str], by_labels: set[str], broken: set[str]) -> str:
+    """Of a probe's direction on one target.
+
+    Args:
+        moved: edits that move an answer further than random directions do.
+        by_labels: those that move it further than shuffled labels do as well.
+        broken: those that break the model.
+    """
+    if by_labels - broken:
         return MOVES
-    return BREAKS if broken else BYSTANDER
+    if moved - broken:
+        return AS_SHUFFLED
+    return BREAKS if broken & {ADD, REMOVE} else BYSTANDER

@@ -156,14 +156,15 @@ def test_skipped_texts_are_left_out_of_the_statistics() -> None:
     assert torch.allclose(eraser.bias, leace(x[:, kept], labels[kept]).bias)
 
 
-def test_along_a_vector_only_the_projection_on_it_changes_and_becomes_the_centre() -> None:
+def test_along_a_vector_only_the_projection_on_it_changes_and_becomes_the_centre(tmp_path: Path) -> None:
     direction = torch.nn.functional.normalize(torch.randn(2, 12, generator=torch.Generator().manual_seed(1)), dim=1)
     centre = np.array([0.5, -2.0])
     vector = SteeringVector("resid_post", ((0, -1), (3, -1)), direction, np.ones(2), centre, {"probe": "mms"})
     eraser = Eraser.along(vector)
     assert (eraser.by, eraser.units) == ("mms", vector.units)
     x = torch.randn(5, 7, 12, dtype=torch.float64)
-    after = eraser(3, x)
+    eraser.save(tmp_path)
+    after = Eraser.load(tmp_path)(3, x)
     d = direction[1].double()
     torch.testing.assert_close(after @ d, torch.full((5, 7), -2.0, dtype=torch.float64), atol=1e-6, rtol=0)
     torch.testing.assert_close(after, x - ((x @ d) - -2.0)[..., None] * d, atol=1e-6, rtol=0)
