@@ -7,7 +7,7 @@ Three ways score the same texts under the same edits, in turn, round after round
 
 | way | what it is |
 |---|---|
-| ours | `score_under`: texts share the tokens of a common prefix, blocks below the edited one are computed once a batch |
+| ours | `score_under`: texts share a common prefix, blocks below the edited one are computed once a batch |
 | whole passes | the same rows, the whole model for each edit (`repeng.steer` around it) |
 | padded | whole passes over padded batches, each text a row: the usual loop |
 
