@@ -78,7 +78,7 @@ def variance_line(found: Erasure) -> str:
     cells = [f"{layer}: {_share(row.variance_removed)}" for layer, row in rows.items()]
     random = [row.variance_random for row in rows.values() if row.variance_random is not None]
     null = f" (a random direction: {_share(min(random))} to {_share(max(random))})" if random else ""
-    return f"variance of {same[0].target}'s test split removed, by layer  {'  '.join(cells)}{null}"
+    return f"variance removed of {same[0].target} (test split), by layer  {'  '.join(cells)}{null}"
 
 
 def _left_table(rows: Sequence[ErasureRow]) -> WideTable:
