@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "benchmarks": {"distributions"},
     "metrics": set(),
     "results": {"metrics", "distributions.schema"},
-    "methods": {"activations", "probes", "steering", "tuning", "models", "distributions", "metrics", "results"},
+    "methods": {"activations", "probes", "tuning", "models", "distributions", "metrics", "results"},
     "cluster": {"activations", "models", "distributions"},
     "study": {
         *("cluster", "methods", "steering", "benchmarks", "activations", "probes", "tuning", "models", "distributions"),

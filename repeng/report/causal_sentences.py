@@ -17,7 +17,7 @@ CALLED = {
 SAID = {
     "moves the answer": "moves the answer",
     "moves it as shuffled labels do": "moves the answer, but no further than the probe fitted on shuffled labels does",
-    "bystander": "bystander: the answers stay within what random directions do",
+    "bystander": "bystander: no answer moves that is told from what random directions do",
     "breaks the model": "breaks the model before it moves the answer",
 }
 
@@ -61,7 +61,7 @@ def _sentence(rows: Sequence[CausalRow]) -> CausalSentence:
     said = [_moved(row) for row in moved]
     costs = {row.edit: row for row in rows if row.edit in EDITS and row.perplexity is not None}
     if costs:
-        said.append("perplexity " + " and ".join(f"{_times(row)} {EDITS[edit]}" for edit, row in costs.items()))
+        said.append("perplexity " + ", ".join(_times(row) for row in costs.values()))
     conclusion = rows[0].conclusion
     return CausalSentence(where_of(rows[0]), SAID.get(conclusion, conclusion), "; ".join(said))
 
@@ -76,4 +76,4 @@ def _moved(row: CausalRow) -> str:
 
 def _times(row: CausalRow) -> str:
     interval = "" if row.perplexity_low is None else f" ({row.perplexity_low:.2f} to {row.perplexity_high:.2f})"
-    return f"{row.perplexity:.2f} times its own{interval}"
+    return f"{row.perplexity:.2f} times its own {EDITS[row.edit]}{interval}"

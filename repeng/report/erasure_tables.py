@@ -77,7 +77,8 @@ def variance_line(found: Erasure) -> str:
         return ""
     cells = [f"{layer}: {_share(row.variance_removed)}" for layer, row in rows.items()]
     random = [row.variance_random for row in rows.values() if row.variance_random is not None]
-    null = f" (a random direction: {_share(min(random))} to {_share(max(random))})" if random else ""
+    ends = " to ".join(dict.fromkeys(_share(end) for end in (min(random), max(random)))) if random else ""
+    null = f" (a random direction: {ends})" if random else ""
     return f"variance removed of {same[0].target} (test split), by layer  {'  '.join(cells)}{null}"
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from repeng.errors import BadInput, UnknownName
 from repeng.places import place
 from repeng.report.causal_section import causal_section, dose_chart
 from repeng.report.causal_sentences import causal_sentences
+from repeng.report.study import StudyResults
 from repeng.results import ADD, LEACE, PREFERENCE, REMOVE, VERDICT, VERDICT_GAP, CausalRow, DoseRow
 from repeng.results.causal_table import ACCURACY, read_causal, write_causal
 
@@ -85,7 +87,7 @@ def test_each_target_has_its_conclusion_and_its_grounds(rows: list[CausalRow]) -
         in (first.grounds)
     )
     assert first.grounds.endswith(
-        "perplexity 1.20 times its own (1.10 to 1.30) added and 1.20 times its own (1.10 to 1.30) taken away"
+        "perplexity 1.20 times its own added (1.10 to 1.30), 1.20 times its own taken away (1.10 to 1.30)"
     )
     assert second.conclusion.startswith("bystander") and "it moves" not in second.grounds
 
@@ -119,3 +121,14 @@ def test_tables_come_back_as_they_were_written(rows: list[CausalRow], tmp_path: 
     write_causal([blank, *rows], doses, place(tmp_path))
     assert read_causal(place(tmp_path)) == ([blank, *rows], doses)
     assert read_causal(place(tmp_path / "none")) == ([], [])
+
+
+def test_a_study_in_a_notebook_has_its_causal_figures(rows: list[CausalRow], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no causal figures; run the study again with --causal"):
+        _ = StudyResults(place(tmp_path)).causal
+    write_causal(rows, doses_of("mms", "facts"), place(tmp_path))
+    study = StudyResults(place(tmp_path))
+    assert len(study.causal) == len(rows) and set(study.doses["strength"]) == {-1.0, 0.0, 1.0, 2.0}
+    assert study.dose_curves("mms").to_dict()["vconcat"]
+    with pytest.raises(UnknownName, match="probe of doses.csv"):
+        study.dose_curves("lat")
