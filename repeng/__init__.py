@@ -38,6 +38,9 @@ from repeng.version import __version__
 if TYPE_CHECKING:
     from repeng import probes
     from repeng.activations.store.store import Store
+    from repeng.handing.export import export
+    from repeng.handing.pull import pull
+    from repeng.handing.push import push
     from repeng.models.load import load_model
     from repeng.progress import Told
     from repeng.report.layer_results import sweep, transfer_matrix
@@ -54,10 +57,13 @@ __all__ = [
     "capture",
     "erase",
     "evaluate",
+    "export",
     "fit",
     "load",
     "load_model",
     "probes",
+    "pull",
+    "push",
     "run",
     "save_chart",
     "steer",
@@ -70,6 +76,9 @@ _LAZY = {
     "Store": "repeng.activations.store.store",
     "save_chart": "repeng.report.pictures",
     "fit": "repeng.study.steps",
+    "export": "repeng.handing.export",
+    "pull": "repeng.handing.pull",
+    "push": "repeng.handing.push",
     "steer": "repeng.steering.steer",
     "erase": "repeng.study.cached_erasure",
     **dict.fromkeys(("capture", "evaluate"), "repeng.study.doors"),

@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "metrics": set(),
     "results": {"metrics", "distributions.schema"},
     "methods": {"activations", "probes", "tuning", "models", "distributions", "metrics", "results"},
+    "handing": {"steering", "probes", "activations", "models", "distributions"},
     "cluster": {"activations", "models", "distributions"},
     "study": {
         *("cluster", "methods", "steering", "benchmarks", "activations", "probes", "tuning", "models", "distributions"),
@@ -44,7 +45,18 @@ MAY_IMPORT = {
     "report": {"study", "distributions", "metrics", "results"},
     "__main__": {"cli"},
     "cli": {
-        *("report", "study", "methods", "steering", "benchmarks", "activations", "probes", "tuning", "models"),
+        *(
+            "report",
+            "study",
+            "methods",
+            "steering",
+            "handing",
+            "benchmarks",
+            "activations",
+            "probes",
+            "tuning",
+            "models",
+        ),
         *("distributions", "metrics", "results"),
     },
 }

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from repeng.cli import data, erasure, look, plot, probes, studies
+from repeng.cli import data, erasure, handing, look, plot, probes, studies
 from repeng.cli.doctor import doctor
 from repeng.cli.steer import steer
 from repeng.errors import BadInput, RepengError, sentence
@@ -35,8 +35,8 @@ app.add_typer(store_app, name="store")
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(studies.run, studies.cache),
     *(probes.fit, probes.score, probes.sweep, probes.matrix, probes.tune),
-    steer,
-    erasure.erase,
+    *(steer, erasure.erase),
+    *(handing.export, handing.push, handing.pull),
     *(look.rescore, look.compare, look.report, plot.plot, look.browse),
     doctor,
 )

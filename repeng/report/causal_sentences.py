@@ -14,9 +14,11 @@ CALLED = {
     VERDICT: "the verdict on all responses",
     VERDICT_GAP: "the verdict on best responses less that on worse ones",
 }
+AS_SHUFFLED = "moves it as shuffled labels do"
+SIGN_ALONE = "moves the answer, along a direction of which labels set the sign alone"
 SAID = {
     "moves the answer": "moves the answer",
-    "moves it as shuffled labels do": "moves the answer, but no further than the probe fitted on shuffled labels does",
+    AS_SHUFFLED: "moves the answer, but no further than the probe fitted on shuffled labels does",
     "bystander": "bystander: no answer moves that is told from what random directions do",
     "breaks the model": "breaks the model before it moves the answer",
 }
@@ -62,8 +64,10 @@ def _sentence(rows: Sequence[CausalRow]) -> CausalSentence:
     costs = {row.edit: row for row in rows if row.edit in EDITS and row.perplexity is not None}
     if costs:
         said.append("perplexity " + ", ".join(_times(row) for row in costs.values()))
-    conclusion = rows[0].conclusion
-    return CausalSentence(where_of(rows[0]), SAID.get(conclusion, conclusion), "; ".join(said))
+    conclusion = SAID.get(rows[0].conclusion, rows[0].conclusion)
+    if not rows[0].n_shuffled and rows[0].conclusion == AS_SHUFFLED:
+        conclusion = SIGN_ALONE
+    return CausalSentence(where_of(rows[0]), conclusion, "; ".join(said))
 
 
 def _moved(row: CausalRow) -> str:

@@ -38,7 +38,7 @@ from repeng.version import __version__
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Of those rows: a number that goes up where what they are made by changes."""
 TRIAL_EXAMPLES, TRIAL_EDITS = 4, 4
 ENOUGH_SECONDS = 2.0

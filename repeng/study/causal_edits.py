@@ -15,6 +15,7 @@ from repeng.methods.probes import CachedSource
 from repeng.probes.directions import Directions, fit_directions
 from repeng.probes.fitted import NO_HEAD
 from repeng.probes.fitting import ProbeSpec
+from repeng.probes.projection import of_length_one
 from repeng.probes.ragged import Ragged
 from repeng.results import ADD, LEACE, REMOVE
 from repeng.steering.edits import Add, Erase
@@ -121,7 +122,7 @@ def causal_edits(spec: ProbeSpec, source: CachedSource, *, fits: int, draws: int
     for fit, place in enumerate(places):
         edited(OWN, fit, fit, found.fits[(fit, *place)], DOSES)
         conditions.append(Condition(LEACE, OWN, fit, 0.0, {units[fit]: (lies[place].eraser,)}))
-    for draw, direction in enumerate(found.random):
+    for draw, direction in enumerate(random_directions(found, spec.seed)):
         fit = draw % n_fits
         edited(RANDOM, draw, fit, direction[places[fit]], (STRENGTH,))
     if not _labels_set_signs_alone(found, places):
@@ -167,6 +168,14 @@ class _Lies:
     def centre(self, direction: Float[np.ndarray, " d"]) -> float:
         """Mean along a direction of length 1."""
         return float((self.rows @ torch.from_numpy(direction).float()).double().mean())
+
+
+def random_directions(found: Directions, seed: int) -> Float[np.ndarray, "draw layer head d"]:
+    """Those that the probe's own null has; of a probe over tokens, which has none there, drawn alike."""
+    if len(found.random):
+        return found.random
+    drawn = np.random.default_rng([seed, 7]).normal(size=(FEWEST_CONTROLS, *found.fits.shape[1:]))
+    return of_length_one(drawn)
 
 
 def _labels_set_signs_alone(found: Directions, places: Sequence[tuple[int, int]]) -> bool:

@@ -119,9 +119,11 @@ def causal_rows(names: CausalNames, edits: CausalEdits, answers: Answers, costs:
     tested = [row for row in rows if (row.edit, row.measure) in TESTS]
     keys = [(row.edit, row.measure) for row in tested]
     p = dict(zip(keys, holm([_largest_p(row.change_p, row.random_p) for row in tested]), strict=True))
-    of_labels = holm([_largest_p(row.change_p, row.random_p, row.shuffled_p) for row in tested])
+    # Where there is no such control the direction on shuffled labels is the direction itself.
+    shuffled = [row.shuffled_p if row.n_shuffled else 1.0 for row in tested]
+    of_labels = holm([_largest_p(row.change_p, row.random_p, p) for row, p in zip(tested, shuffled, strict=True)])
     rows = [replace(row, p=p.get((row.edit, row.measure))) for row in rows]
-    said = _conclusion(
+    said = conclusion(
         moved={edit for (edit, _), one in p.items() if one < LEVEL},
         by_labels={edit for (edit, _), one in zip(keys, of_labels, strict=True) if one < LEVEL},
         broken={row.edit for row in rows if (row.perplexity_low or 0.0) > BROKEN},
@@ -207,7 +209,7 @@ def _largest_p(of_no_change: float | None, *of_controls: float | None) -> float:
     return 1.0 if of_no_change is None else max(p for p in (of_no_change, *of_controls) if p is not None)
 
 
-def _conclusion(*, moved: set[str], by_labels: set[str], broken: set[str]) -> str:
+def conclusion(*, moved: set[str], by_labels: set[str], broken: set[str]) -> str:
     """Of a probe's direction on one target.
 
     Args:

@@ -89,6 +89,8 @@ def test_each_target_has_its_conclusion_and_its_grounds(rows: list[CausalRow]) -
     assert first.grounds.endswith(
         "perplexity 1.20 times its own added (1.10 to 1.30), 1.20 times its own taken away (1.10 to 1.30)"
     )
+    of_sign = [replace(row, n_shuffled=0) for row in rows_of("lat", "facts", "moves it as shuffled labels do")]
+    assert causal_sentences(of_sign)[0].conclusion.endswith("labels set the sign alone")
     assert second.conclusion.startswith("bystander") and "it moves" not in second.grounds
 
 

@@ -16,11 +16,13 @@ from repeng.errors import BadInput
 from repeng.methods.probes import CachedSource, ProbeMethod
 from repeng.metrics import draw_p
 from repeng.models.load import LanguageModel, load_model
+from repeng.probes.directions import fit_directions
 from repeng.probes.fitted import NO_HEAD
 from repeng.probes.repeats import fit_repeatedly
 from repeng.results import ADD, LEACE, PREFERENCE, REMOVE, VERDICT, CausalRow, read_causal
 from repeng.steering.vector import SteeringVector
-from repeng.study.causal_edits import DOSES, FEWEST_CONTROLS, OWN, RANDOM, SHUFFLED, causal_edits
+from repeng.study.causal_edits import DOSES, FEWEST_CONTROLS, OWN, RANDOM, SHUFFLED, causal_edits, random_directions
+from repeng.study.causal_figures import conclusion
 from repeng.study.settings import Study
 from repeng.study.study import StudyOutcome, plan_study, run_study
 
@@ -204,3 +206,40 @@ def test_a_draw_is_as_far_off_as_students_t_says() -> None:
     null = np.random.default_rng(0).normal(1.0, 2.0, 12)
     expected = ttest_ind(np.array([4.5]), null, equal_var=True).pvalue
     assert draw_p(4.5, null) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("moved", "by_labels", "broken", "expected"),
+    [
+        ({ADD}, {ADD}, set(), "moves the answer"),
+        ({ADD, REMOVE}, {ADD}, {ADD}, "moves it as shuffled labels do"),
+        ({ADD}, set(), set(), "moves it as shuffled labels do"),
+        ({ADD}, {ADD}, {ADD}, "breaks the model"),
+        (set(), set(), {REMOVE}, "breaks the model"),
+        (set(), set(), {LEACE}, "bystander"),
+        (set(), set(), set(), "bystander"),
+    ],
+)
+def test_a_conclusion_follows_from_what_moved_and_what_broke(
+    moved: set[str], by_labels: set[str], broken: set[str], expected: str
+) -> None:
+    assert conclusion(moved=moved, by_labels=by_labels, broken=broken) == expected
+
+
+def test_a_direction_that_labels_give_only_its_sign_is_not_owed_to_them(tried: StudyOutcome) -> None:
+    assert {row.conclusion for row in tried.causal if row.method == "lat"} <= {
+        "bystander",
+        "moves it as shuffled labels do",
+        "breaks the model",
+    }
+
+
+def test_a_probe_over_tokens_has_random_directions_too(tried: StudyOutcome) -> None:
+    """What the null of a probe over tokens lacks is drawn."""
+    method, source = source_of(tried, "mms")
+    found = fit_directions(method.spec, source, fits=2, draws=20)
+    assert found is not None
+    assert random_directions(found, 0) is found.random
+    drawn = random_directions(replace(found, random=found.random[:0]), 0)
+    assert drawn.shape == (FEWEST_CONTROLS, *found.fits.shape[1:])
+    np.testing.assert_allclose(np.linalg.norm(drawn, axis=-1), 1.0)
