@@ -64,12 +64,13 @@ def erasure_chart(rows: Iterable[Mapping[str, Any]]) -> Any:
         y=y, tooltip=tooltips("when:N", "layer:Q", figures=FIGURES, accuracy=shown)
     )
     chance = alt.Chart(drawn).mark_rule(strokeDash=[4, 4], color=MUTED).encode(y=alt.YDatum(0.5))
-    panels = in_order(drawn["panel"])
+    panels, targets = in_order(drawn["panel"]), frame["target"].nunique()
+    columns = min(3, targets if targets > 1 else len(panels))
     chart = in_panels(
         alt.layer(chance, band, line).properties(width=290, height=170),
         "panel",
         panels,
-        columns=min(3, frame["target"].nunique()),
+        columns=columns,
     )
     source = str(frame["source"].iloc[0])
     title = alt.TitleParams(

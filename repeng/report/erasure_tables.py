@@ -23,10 +23,10 @@ def erasure_tables(found: Erasure) -> list[Any]:
         f"{found.by} of {found.source} on {found.model}: {figure_names(row.figure for row in left)} of probes fitted "
         "on the source, before and after",
         _left_table(left),
-        "fresh: eraser on half of the training prompts, probe on the other half; same: both on all of them",
+        "fresh: eraser and probe on different halves of the training prompts; same: both on all, a>b",
     ]
     if found.draws:
-        shown.append(f"random: {found.draws} random directions erased instead, lowest to highest (fitted as in same)")
+        shown.append(f"random: {found.draws} random directions erased instead, lowest to highest, fitted as in same")
     if lost:
         shown += [
             "",
@@ -77,8 +77,9 @@ def variance_line(found: Erasure) -> str:
         return ""
     cells = [f"{layer}: {_share(row.variance_removed)}" for layer, row in rows.items()]
     random = [row.variance_random for row in rows.values() if row.variance_random is not None]
-    null = f" (a random direction: {_share(min(random))} to {_share(max(random))})" if random else ""
-    return f"variance of {same[0].target}'s test split removed, by layer  {'  '.join(cells)}{null}"
+    ends = " to ".join(dict.fromkeys(_share(end) for end in (min(random), max(random)))) if random else ""
+    null = f" (a random direction: {ends})" if random else ""
+    return f"variance removed of {same[0].target} (test split), by layer  {'  '.join(cells)}{null}"
 
 
 def _left_table(rows: Sequence[ErasureRow]) -> WideTable:
@@ -94,12 +95,12 @@ def _left_table(rows: Sequence[ErasureRow]) -> WideTable:
                 _figure(fresh.before),
                 _with_ends(fresh.after, fresh.after_low, fresh.after_high),
                 _change(fresh),
-                _with_ends(same.after, same.after_low, same.after_high),
+                f"{_figure(same.before)}>{_with_ends(same.after, same.after_low, same.after_high)}",
                 "" if same.random is None else f"{_figure(same.random_low)}-{_figure(same.random_high)}",
             )
         )
-    heads = ("layer", "probe", "tested on", "before", "fresh after", "change", "same after", "random")
-    return WideTable(heads, tuple(tuple(map(Text, line)) for line in lines), frozenset({1, 2}), names=3)
+    heads = ("layer", "probe", "tested on", "fresh", "after", "change", "same", "random")
+    return WideTable(heads, tuple(tuple(map(Text, line)) for line in lines), frozenset({1, 2}), names=3, gap=1)
 
 
 def _lost_table(rows: Sequence[ErasureRow]) -> WideTable:

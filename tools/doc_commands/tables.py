@@ -36,9 +36,17 @@ NOT_OURS = (
 ADAPTER = "needs a published adapter, from the network"
 WHOLE = "draws from the whole embedded study, which takes minutes; tests/report/test_paper_figures.py draws every kind"
 UNIONS = "is of distributions that the stand-ins cut away; tests/distributions/test_unions.py asks it of small ones"
+SMOLLM2 = "captures a model of 135 million parameters on public data, which takes minutes"
 HUB_REPOSITORY = "needs a repository of the hub; tests/handing ask a hub on loopback"
 VLLM = "needs vLLM and a GPU; it is what the tool's own page says"
 SKIPPED = (
+    Entry("docs/erasure.md", "repeng cache --model smollm2", SMOLLM2),
+    Entry("docs/erasure.md", "repeng erase --store acts", SMOLLM2),
+    Entry(
+        "docs/erasure.md",
+        "repeng erase --store store --source facts --target myths --layers 2,4 --others",
+        "is of distributions that the stand-ins cut away; tests/study/test_cached_erasure.py asks it of small ones",
+    ),
     Entry("docs/figures.md", "repeng plot", WHOLE),
     Entry("docs/figures.md", "repeng matrix", WHOLE),
     Entry("docs/figures.md", "import repeng", WHOLE),
