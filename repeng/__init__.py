@@ -21,7 +21,8 @@ or a whole study:
     study.heat_map()                      # an Altair chart; study.sweep("mms"), study.matrix("mms"), study.compare()
 
 `repeng.sweep` is every layer of several probes, `repeng.transfer_matrix` every distribution against every one,
-`repeng.probes` the probes as scikit-learn estimators, `repeng.Store` a folder of captures.
+`repeng.probes` the probes as scikit-learn estimators, `repeng.Store` a folder of captures. `repeng.watch` has a fitted
+probe's score at every token of a text, or of what a model writes; `repeng.Watcher` goes with transformers' `generate`.
 """
 
 from __future__ import annotations
@@ -44,9 +45,12 @@ if TYPE_CHECKING:
     from repeng.report.study import StudyResults
     from repeng.study.doors import capture, evaluate
     from repeng.study.steps import fit
+    from repeng.watching.watch import watch
+    from repeng.watching.watcher import Watcher
 
 __all__ = [
     "Store",
+    "Watcher",
     "__version__",
     "capture",
     "evaluate",
@@ -58,6 +62,7 @@ __all__ = [
     "save_chart",
     "sweep",
     "transfer_matrix",
+    "watch",
 ]
 
 _LAZY = {
@@ -65,6 +70,8 @@ _LAZY = {
     "Store": "repeng.activations.store.store",
     "save_chart": "repeng.report.pictures",
     "fit": "repeng.study.steps",
+    "watch": "repeng.watching.watch",
+    "Watcher": "repeng.watching.watcher",
     **dict.fromkeys(("capture", "evaluate"), "repeng.study.doors"),
     **dict.fromkeys(("sweep", "transfer_matrix"), "repeng.report.layer_results"),
 }

@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "results": {"metrics", "distributions.schema"},
     "methods": {"activations", "probes", "tuning", "models", "distributions", "metrics", "results"},
     "cluster": {"activations", "models", "distributions"},
+    "watching": {"activations", "probes", "models", "distributions"},
     "study": {
         *("cluster", "methods", "benchmarks", "activations", "probes", "tuning", "models", "distributions"),
         *("metrics", "results"),
@@ -44,7 +45,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {
         *("report", "study", "methods", "benchmarks", "activations", "probes", "tuning", "models", "distributions"),
-        *("metrics", "results"),
+        *("metrics", "results", "watching"),
     },
 }
 """Downwards only. Rooms may import those named, themselves, and the floor (FLOOR)."""

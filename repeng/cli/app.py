@@ -12,6 +12,7 @@ import typer
 
 from repeng.cli import data, look, plot, probes, studies
 from repeng.cli.doctor import doctor
+from repeng.cli.watch import watch
 from repeng.errors import BadInput, RepengError, sentence
 from repeng.models.launch import rank
 from repeng.version import __version__
@@ -35,6 +36,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     *(studies.run, studies.cache),
     *(probes.fit, probes.score, probes.sweep, probes.matrix, probes.tune),
     *(look.rescore, look.compare, look.report, plot.plot, look.browse),
+    watch,
     doctor,
 )
 DATA: tuple[Callable[..., None], ...] = (data.data_ls, data.data_check, data.data_fetch, data.data_export)
