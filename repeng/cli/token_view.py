@@ -7,18 +7,15 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Protocol
 
 from rich.style import Style
 from rich.text import Text
 
 from repeng.cli.console import Talk
 from repeng.errors import UnknownName
-
-if TYPE_CHECKING:
-    from repeng.watching.session import Event, TextEnd
-    from repeng.watching.token_score import TextSummary, TokenScore
-    from repeng.watching.watched_model import Watched
+from repeng.watching.session import Event, TextEnd
+from repeng.watching.token_score import TextSummary, TokenScore
+from repeng.watching.watched_model import Watched
 
 VIEWS = ("auto", "flow", "table")
 LOW, MIDDLE, HIGH = (58, 122, 184), (242, 242, 242), (222, 121, 47)
@@ -33,17 +30,18 @@ ENDS = {
 }
 
 
-class View(Protocol):
+class View:
     """What shows tokens."""
 
     def scale(self, watched: Watched) -> None:
-        """Learn what scores mean."""
+        """Learn what scores mean, where that matters."""
 
     def show(self, event: Event) -> None:
         """Show a token, or what is said at a text's end."""
+        raise NotImplementedError
 
 
-def view_of(name: str, talk: Talk) -> View:
+def view_of(name: str, talk: Talk, *, lines: bool) -> View:
     """The view that was asked for.
 
     Raises:
@@ -54,18 +52,15 @@ def view_of(name: str, talk: Talk) -> View:
     if talk.json:
         return JsonView()
     coloured = talk.out.is_terminal and not talk.out.no_color and talk.out.color_system is not None
-    return FlowView(talk) if name == "flow" or (name == "auto" and coloured) else TableView(talk)
+    return FlowView(talk, lines) if name == "flow" or (name == "auto" and coloured) else TableView(talk, lines)
 
 
-class JsonView:
+class JsonView(View):
     """One JSON object a line, each written as soon as it is known."""
-
-    def scale(self, watched: Watched) -> None:
-        """Nothing is scaled."""
 
     def show(self, event: Event) -> None:
         """Write it."""
-        if not hasattr(event, "token"):
+        if isinstance(event, TextEnd):
             said = {"kind": "text", "text": event.text, "end": event.why}
             said |= {} if event.summary is None else asdict(event.summary)
         else:
@@ -75,20 +70,17 @@ class JsonView:
         sys.stdout.flush()
 
 
-class TableView:
+class TableView(View):
     """A token a line: position, score, probability, `!` where it rings, and the token as Python writes it."""
 
-    def __init__(self, talk: Talk) -> None:
-        self._talk = talk
+    def __init__(self, talk: Talk, lines: bool) -> None:
+        self._talk, self._lines = talk, lines
         self._begun = False
-
-    def scale(self, watched: Watched) -> None:
-        """Nothing is scaled."""
 
     def show(self, event: Event) -> None:
         """Print it."""
-        if not hasattr(event, "token"):
-            self._talk.out.print(_said(event), markup=False, highlight=False, soft_wrap=True)
+        if isinstance(event, TextEnd):
+            self._talk.out.print(_said(event, self._lines), markup=False, highlight=False, soft_wrap=True)
             return
         if not self._begun:
             self._line("position", "score", "p", "", "token")
@@ -108,11 +100,11 @@ class TableView:
         self._talk.out.file.flush()
 
 
-class FlowView:
+class FlowView(View):
     """The text as it is, each token on a ground of its score's colour; one that rings is underlined and bold."""
 
-    def __init__(self, talk: Talk) -> None:
-        self._talk = talk
+    def __init__(self, talk: Talk, lines: bool) -> None:
+        self._talk, self._lines = talk, lines
         self._strength: Callable[[TokenScore], float | None] = lambda _: None
 
     def scale(self, watched: Watched) -> None:
@@ -132,9 +124,9 @@ class FlowView:
 
     def show(self, event: Event) -> None:
         """Print it."""
-        if not hasattr(event, "token"):
+        if isinstance(event, TextEnd):
             self._talk.out.print()
-            self._talk.out.print(_said(event), markup=False, highlight=False, soft_wrap=True)
+            self._talk.out.print(_said(event, self._lines), markup=False, highlight=False, soft_wrap=True)
             return
         token = event.token
         strength = self._strength(token)
@@ -175,11 +167,12 @@ def _picture(character: str) -> str:
     return "\N{SYMBOL FOR DELETE}" if code == 127 else "\N{REPLACEMENT CHARACTER}" if 128 <= code < 160 else character
 
 
-def _said(event: TextEnd) -> str:
+def _said(event: TextEnd, lines: bool) -> str:
     """What is said at a text's end, in a line."""
+    of = f"line {event.text + 1}" if lines else "text"
     if event.summary is None:
-        return f"text {event.text}: longer than the model takes, skipped"
-    return f"text {event.text}: {_figures(event.summary)}{ENDS[event.why]}"
+        return f"{of}: longer than the model takes, skipped"
+    return f"{of}: {_figures(event.summary)}{ENDS[event.why]}"
 
 
 def _figures(summary: TextSummary) -> str:

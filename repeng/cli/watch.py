@@ -87,7 +87,7 @@ def watch(
     talk = Talk(json=json, quiet=quiet)
     if generate is not None and (lines or prompt is not None):
         raise BadInput(f"--generate and {'--lines' if lines else '--prompt'} conflict: the first has the text written")
-    shown = view_of(view, talk)
+    shown = view_of(view, talk, lines=lines)
     how = Writing(max_new_tokens, temperature, seed, stop_at_alarm)
     fitted = load(probe, trust_code=trust_code)
     if generate == "-" or generate is None:

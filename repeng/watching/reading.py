@@ -97,7 +97,7 @@ def _tokens(watched: Watched, text: TokenizedText, scores: list[float]) -> Itera
         has_score = one_token or part == "response"
         score = finite(value, position) if has_score else None
         # What is read after the response is what the alarm was set for: until then nothing rings.
-        rings = position == own if reads_after(watched) else part == "response"
+        rings = position == own or (part == "response" and position > 0 and not reads_after(watched))
         yield watched.token(token_id, word, score, position, part, rings=rings)
 
 

@@ -90,7 +90,7 @@ def alarm_of(fitted: FittedProbe, asked: str | None) -> Alarm:
     if asked == "none" or (asked is None and fitted.texts is None):
         why = "none was asked for" if asked else f"{fitted.name} has no threshold for single texts; give one as score=2"
         return Alarm(None, False, why)
-    asked = asked or DEFAULT
+    asked = DEFAULT if asked is None else asked
     found = SPECIFICATION.fullmatch(asked)
     if asked not in RATES and found is None:
         hint = "; is it a probability or a score?" if re.fullmatch(r"-?[\d.]+", asked) else ""
@@ -119,6 +119,9 @@ def alarm_of(fitted: FittedProbe, asked: str | None) -> Alarm:
 @dataclass(frozen=True)
 class TextSummary:
     """What is said of a text at its end, over its response's tokens that have a score.
+
+    A text's very first token is left out where there are others: models keep activations there, whatever the token is,
+    that are a hundred times larger than elsewhere.
 
     Attributes:
         tokens: how many they are.
@@ -149,7 +152,8 @@ def summary_of(tokens: Iterable[TokenScore], own: int | None, alarm: Alarm) -> T
         alarm: what rings.
     """
     read = list(tokens)
-    scores = [token.score for token in read if token.part == "response" and token.score is not None]
+    scored = [(token.position, token.score) for token in read if token.part == "response" and token.score is not None]
+    scores = [score for position, score in scored if position or len(scored) == 1]
     rang = [token.position for token in read if token.alarm]
     last = next((token for token in read if token.position == own), None)
     return TextSummary(
@@ -158,7 +162,7 @@ def summary_of(tokens: Iterable[TokenScore], own: int | None, alarm: Alarm) -> T
         probability=None if last is None else last.probability,
         alarm=last is not None and alarm.rings(last.score),
         mean=float(np.mean(scores)) if scores else None,
-        max=max(scores, default=None),
+        max=float(np.max(scores)) if scores else None,
         alarms=len(rang),
         first_alarm=min(rang, default=None),
     )

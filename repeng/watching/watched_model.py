@@ -94,7 +94,7 @@ class Watched:
         """Of a score, by the source's calibration of single texts."""
         if score is None or self.fitted.texts is None:
             return None
-        return float(self.fitted.texts(np.array(score)))
+        return float(self.fitted.texts(np.array([score]))[0])
 
     def token(
         self, token_id: int, text: str, score: float | None, position: int, part: Part, *, rings: bool

@@ -135,7 +135,8 @@ class Watcher:
         begins, passes = self._hooks.begins, self._hooks.take()
         if not passes and not self._length:
             raise BadInput(
-                "the watched model has read nothing; give the watcher's processor to that model's generate, inside with"
+                "the watched model has read nothing; give the watcher's processor to that model's generate, inside "
+                f"`with`. Or {WRONG}"
             )
         if begins and self._length:
             self.reset()

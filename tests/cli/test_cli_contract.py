@@ -52,6 +52,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
         "browse",
         "plot",
         "doctor",
+        "watch",
     }
     wanted |= {f"data {name}" for name in ("ls", "check", "fetch", "export")}
     assert wanted | {f"store {name}" for name in ("ls", "verify", "rm")} == {name for name, _ in commands()}
