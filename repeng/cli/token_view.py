@@ -147,7 +147,7 @@ def shade(strength: float) -> Style:
     end = HIGH if step > 0 else LOW
     red, green, blue = (round(a + (b - a) * abs(step)) for a, b in zip(MIDDLE, end, strict=True))
     light = 0.299 * red + 0.587 * green + 0.114 * blue > 128
-    return Style(color="black" if light else "white", bgcolor=f"#{red:02x}{green:02x}{blue:02x}")
+    return Style(color="#000000" if light else "#ffffff", bgcolor=f"#{red:02x}{green:02x}{blue:02x}")
 
 
 def visible(text: str) -> str:

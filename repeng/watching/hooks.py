@@ -106,12 +106,9 @@ class ScoreHooks:
         self._values[hook] = by_cell(value.detach(), self._shape, hook)
         if len(self._values) < len(self.points):
             return
-        counted = self.counted
-        if not isinstance(counted, Tensor):
-            counted = torch.full(tuple(self._shape), counted, dtype=torch.bool)
         vectors = torch.stack([self._unit(place, head) for place, head in self._units])
         self._values.clear()
-        self._scores.append(self._scorer(vectors, counted.to(vectors.device)))
+        self._scores.append(self._scorer(vectors, self.counted))
 
     def _unit(self, hook: Hook, head: int) -> Float[Tensor, "row pos d"]:
         """A unit's vectors, as a capture has them before they are rounded to be kept."""

@@ -86,7 +86,7 @@ def alarm_of(fitted: FittedProbe, asked: str | None) -> Alarm:
     Raises:
         BadInput: it is none of these, or the probe has no threshold or probability for single texts.
     """
-    source = fitted.provenance.get("source", "its source")
+    source = fitted.provenance.get("source", "the source")
     if asked == "none" or (asked is None and fitted.texts is None):
         why = "none was asked for" if asked else f"{fitted.name} has no threshold for single texts; give one as score=2"
         return Alarm(None, False, why)
@@ -104,7 +104,7 @@ def alarm_of(fitted: FittedProbe, asked: str | None) -> Alarm:
         assert fitted.texts is not None
         level = float(getattr(fitted.texts, RATES[asked]))
         return Alarm(
-            level, False, f"at most {asked.replace('%', ' %')} of {source}'s held-out label-0 texts score more"
+            level, False, f"at most {asked.replace('%', ' %')} of the held-out label-0 texts of {source} score more"
         )
     value, below = _number(found["value"], asked), bool(found["below"])
     if found["what"] == "score":
@@ -113,7 +113,7 @@ def alarm_of(fitted: FittedProbe, asked: str | None) -> Alarm:
         raise BadInput(f"the alarm {asked!r}: a probability lies between 0 and 1")
     assert fitted.texts is not None
     level = (math.log(value / (1 - value)) - fitted.texts.intercept) / fitted.texts.slope
-    return Alarm(level, below, f"the score whose probability of {source}'s label 1 is {value:g}")
+    return Alarm(level, below, f"the score at which label 1 of {source} has probability {value:g}")
 
 
 @dataclass(frozen=True)

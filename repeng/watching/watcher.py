@@ -152,7 +152,8 @@ class Watcher:
         if n_read != expected or expected < 1 or rows != len(self._rows):
             raise BadInput(WRONG)
         self._compare(input_ids)
-        scores = torch.cat(passes, dim=1)[:, -expected:]
+        scores = passes[0] if len(passes) == 1 else torch.cat(passes, dim=1)
+        scores = scores[:, -expected:]
         self._steps.append(_Step(input_ids[:, -expected:], scores))
         self._length, self._last = length, input_ids
         self._hooks.counted = True

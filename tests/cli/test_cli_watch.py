@@ -55,7 +55,7 @@ def test_json_is_an_object_a_line_for_each_token_and_each_text(watch: Any) -> No
     assert set(tokens[0]) == {
         *("kind", "text", "token", "token_id", "score", "probability", "alarm", "position", "part")
     }
-    assert "label-0 texts score more" in said.err and "mms on facts" in said.err
+    assert "of the held-out label-0 texts of facts score more" in said.err and "mms on facts" in said.err
 
 
 def test_each_line_is_a_text_and_empty_ones_are_passed_over(watch: Any) -> None:
@@ -139,4 +139,4 @@ def test_colours_run_from_blue_to_orange_and_text_stays_readable() -> None:
     low, middle, high = (shade(value).bgcolor.get_truecolor() for value in (-9.0, 0.0, 9.0))
     assert low.blue > low.red and high.red > high.blue
     assert abs(middle.red - middle.blue) < 10
-    assert shade(-1.0).color.name == "white" and shade(0.0).color.name == "black"
+    assert shade(-1.0).color.name == "#ffffff" and shade(0.0).color.name == "#000000"
