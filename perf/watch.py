@@ -6,8 +6,8 @@
 Ways: generate alone; with a `Watcher` that is asked at the end; with one that tells every token as it is read. Probes:
 one direction at one layer, and an ensemble of every second layer. A round's ratio is of CPU seconds, so that others who
 use the machine count little; medians over rounds and their range are printed, and the operations of PyTorch that
-watching adds to a step. The activations that probes are fitted on are random: what a score is makes no difference to its
-cost.
+watching adds to a step. The activations that probes are fitted on are random: what a score is makes no difference to
+its cost.
 """
 
 from __future__ import annotations

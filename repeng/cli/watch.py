@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from repeng.cli import options as o
 from repeng.cli.console import Talk
-from repeng.errors import BadInput
+from repeng.errors import BadInput, path_like, sentence
 from repeng.limits import LARGEST_SEED
 from repeng.places import Place
 
@@ -20,16 +21,17 @@ if TYPE_CHECKING:
 def watch(
     model: o.Model,
     probe: Annotated[Place, typer.Option("--probe", **o.AT, help="Folder of a fitted probe.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="File to read in place of standard input.", show_default=False)
+    ] = None,
     generate: Annotated[
         str | None,
-        typer.Option("--generate", help="Have the model write on from this prompt; - reads it from standard input."),
+        typer.Option("--generate", help="Have the model write on from this prompt; - reads it as a text is read."),
     ] = None,
     prompt: Annotated[
-        str | None, typer.Option("--prompt", help="What stands before the text of standard input, the response.")
+        str | None, typer.Option("--prompt", help="What stands before each text, which is then the response.")
     ] = None,
-    lines: Annotated[
-        bool, typer.Option("--lines", help="Each line of standard input is a text. [default: all of it is one]")
-    ] = False,
+    lines: Annotated[bool, typer.Option("--lines", help="Each line is a text. [default: all of it is one]")] = False,
     alarm: Annotated[
         str | None,
         typer.Option(
@@ -72,7 +74,7 @@ def watch(
     ] = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Score every token of standard input, or of what the model writes.
+    """Score every token of a text, from standard input or a file, or of what the model writes.
 
     A token's score is the one that the text would have if it ended there. The alarm's thresholds were set for whole
     texts, at the token that the probe reads: of many tokens more ring by chance.
@@ -87,11 +89,13 @@ def watch(
     talk = Talk(json=json, quiet=quiet)
     if generate is not None and (lines or prompt is not None):
         raise BadInput(f"--generate and {'--lines' if lines else '--prompt'} conflict: the first has the text written")
+    if file is not None and generate not in (None, "-"):
+        raise BadInput(f"--generate {generate!r} and the file {file} conflict: give one, or --generate - with the file")
     shown = view_of(view, talk, lines=lines)
     how = Writing(max_new_tokens, temperature, seed, stop_at_alarm)
     fitted = load(probe, trust_code=trust_code)
     if generate == "-" or generate is None:
-        texts = _standard_input(talk, lines=lines)
+        texts = _texts(file, talk, lines=lines)
     loaded = load_model(model, device=device, dtype=dtype, quantization=quantization or "auto")
     watched = Watched.of(loaded, fitted, alarm=alarm, any_model=any_model, stimulus=stimulus)
     talk.note(f"{fitted.name} on {fitted.provenance.get('source', '?')}, {_places(watched)}; {watched.alarm.sentence}")
@@ -111,19 +115,22 @@ def _places(watched: Watched) -> str:
     return f"{fitted.site} {'+'.join(units)} of {watched.lm.name}, token {fitted.token}"
 
 
-def _standard_input(talk: Talk, *, lines: bool) -> list[str]:
-    """The texts of standard input; one line end at the very end is the shell's, not the text's.
+def _texts(file: Path | None, talk: Talk, *, lines: bool) -> list[str]:
+    """The texts of a file or of standard input; one line end at the very end is the shell's, not the text's.
 
     Raises:
-        BadInput: it is empty, or no UTF-8.
+        BadInput: there is no such file, or it is empty or no UTF-8.
     """
-    if sys.stdin.isatty():
+    where = "standard input" if file is None else str(file)
+    if file is None and sys.stdin.isatty():
         talk.note("reading the text from this terminal; end it with Ctrl-D on a line of its own")
     try:
-        text = sys.stdin.buffer.read().decode("utf-8")
+        text = (sys.stdin.buffer.read() if file is None else file.read_bytes()).decode("utf-8")
+    except OSError as error:
+        raise BadInput(f"{sentence(error)}{path_like(file or '')}") from error
     except UnicodeDecodeError as error:
-        raise BadInput(f"standard input is no UTF-8 text (byte {error.start}); convert it first") from error
+        raise BadInput(f"{where} is no UTF-8 text (byte {error.start}); convert it first") from error
     text = text.removesuffix("\n").removesuffix("\r")
     if not text.strip():
-        raise BadInput("standard input is empty; pipe a text into it, or have one written with --generate PROMPT")
+        raise BadInput(f"{where} is empty; give a text there, or have one written with --generate PROMPT")
     return [line.removesuffix("\r") for line in text.split("\n")] if lines else [text]

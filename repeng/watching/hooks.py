@@ -98,7 +98,6 @@ class ScoreHooks:
         self.attention_mask = kwargs.get("attention_mask")
         self._values.clear()
 
-    @torch.no_grad()
     def _keep(self, hook: Hook, value: Tensor) -> None:
         """Take a layer's vectors, and score them when all are there."""
         if self._shape is None:
@@ -106,9 +105,10 @@ class ScoreHooks:
         self._values[hook] = by_cell(value.detach(), self._shape, hook)
         if len(self._values) < len(self.points):
             return
-        vectors = torch.stack([self._unit(place, head) for place, head in self._units])
-        self._values.clear()
-        self._scores.append(self._scorer(vectors, self.counted))
+        with torch.no_grad():
+            vectors = torch.stack([self._unit(place, head) for place, head in self._units])
+            self._values.clear()
+            self._scores.append(self._scorer(vectors, self.counted))
 
     def _unit(self, hook: Hook, head: int) -> Float[Tensor, "row pos d"]:
         """A unit's vectors, as a capture has them before they are rounded to be kept."""

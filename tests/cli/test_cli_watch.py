@@ -67,6 +67,11 @@ def test_each_line_is_a_text_and_empty_ones_are_passed_over(watch: Any) -> None:
     assert "label-0" in alone.err and "label-0" not in said.err
 
 
+def test_a_file_is_read_as_standard_input_is(watch: Any, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("Paris is in France.\n")
+    assert watch("--json", tmp_path / "text.txt").out == watch("--json", stdin="Paris is in France.").out
+
+
 def test_a_prompt_stands_before_the_text_and_does_not_ring(watch: Any) -> None:
     tokens = rows(watch("--json", "--prompt", "Q: Where is Paris?\nA:", "--alarm", "score=-1e9", stdin=" In France."))
     parts = {one["part"] for one in tokens if one["kind"] == "token"}
@@ -115,6 +120,8 @@ def test_a_terminal_gets_the_text_in_colour_and_no_color_a_table(watch: Any, mon
         (("--view", "rainbow"), "a", "mms", "unknown view 'rainbow'"),
         (("--generate", "a", "--lines"), "", "mms", "--generate and --lines conflict"),
         (("--generate", "a", "--prompt", "b"), "", "mms", "--generate and --prompt conflict"),
+        (("--generate", "a", "text.txt"), "", "mms", "the file text.txt conflict"),
+        (("nowhere.txt",), "", "mms", "nowhere.txt: there is no such file"),
         ((), "a", "cra", "compares two texts"),
         ((), "a", "none", "no probe.json here"),
         (("--lines",), "a\n" + "word " * 9000, "mms", "line 2: this text"),
