@@ -236,21 +236,12 @@ def _is_plain(probe: LinearProbe) -> bool:
     return own.response_scores is plain.response_scores and own.features is plain.features
 
 
-def check_can_watch(fitted: FittedProbe) -> None:
-    """Refuse a probe whose score is not of a text that is being read.
-
-    Raises:
-        BadInput: it reads several texts a response, a token that is not there yet, the turns of some roles, or all
-            tokens in a way that is not known here.
-    """
-    scorer_class(fitted)
-
-
 def scorer_class(fitted: FittedProbe) -> type[Scorer]:
     """How a probe's score follows from tokens as they come.
 
     Raises:
-        BadInput: as of `check_can_watch`.
+        BadInput: it reads several texts a response, a token that is not there yet, the turns of some roles, or all
+            tokens in a way that is not known here.
     """
     probe, rule = fitted.probe, token_rule(fitted.token)
     if len(fitted.stimuli) != 1:
