@@ -68,6 +68,8 @@ def probe_on(layers: tuple[int, ...], d: int) -> FittedProbe:
         held_out_log_loss=curve,
         head_accuracy=curve[:, None],
         train_accuracy=curve,
+        projection_mean=curve[:, None],
+        projection_spread=curve[:, None],
         seed=0,
         site="resid_post",
         token="last",

@@ -21,8 +21,9 @@ or a whole study:
     study.heat_map()                      # an Altair chart; study.sweep("mms"), study.matrix("mms"), study.compare()
 
 `repeng.sweep` is every layer of several probes, `repeng.transfer_matrix` every distribution against every one,
-`repeng.probes` the probes as scikit-learn estimators, `repeng.Store` a folder of captures. `repeng.watch` has a fitted
-probe's score at every token of a text, or of what a model writes; `repeng.Watcher` goes with transformers' `generate`.
+`repeng.erase` what erasing a concept leaves and takes, `repeng.probes` the probes as scikit-learn estimators,
+`repeng.Store` a folder of captures. `repeng.watch` has a fitted probe's score at every token of a text, or of what a
+model writes; `repeng.Watcher` goes with transformers' `generate`.
 """
 
 from __future__ import annotations
@@ -38,11 +39,16 @@ from repeng.version import __version__
 if TYPE_CHECKING:
     from repeng import probes
     from repeng.activations.store.store import Store
+    from repeng.handing.export import export
+    from repeng.handing.pull import pull
+    from repeng.handing.push import push
     from repeng.models.load import load_model
     from repeng.progress import Told
     from repeng.report.layer_results import sweep, transfer_matrix
     from repeng.report.pictures import save_chart
     from repeng.report.study import StudyResults
+    from repeng.steering.steer import steer
+    from repeng.study.cached_erasure import erase
     from repeng.study.doors import capture, evaluate
     from repeng.study.steps import fit
     from repeng.watching.watch import watch
@@ -53,13 +59,18 @@ __all__ = [
     "Watcher",
     "__version__",
     "capture",
+    "erase",
     "evaluate",
+    "export",
     "fit",
     "load",
     "load_model",
     "probes",
+    "pull",
+    "push",
     "run",
     "save_chart",
+    "steer",
     "sweep",
     "transfer_matrix",
     "watch",
@@ -70,6 +81,11 @@ _LAZY = {
     "Store": "repeng.activations.store.store",
     "save_chart": "repeng.report.pictures",
     "fit": "repeng.study.steps",
+    "export": "repeng.handing.export",
+    "pull": "repeng.handing.pull",
+    "push": "repeng.handing.push",
+    "steer": "repeng.steering.steer",
+    "erase": "repeng.study.cached_erasure",
     "watch": "repeng.watching.watch",
     "Watcher": "repeng.watching.watcher",
     **dict.fromkeys(("capture", "evaluate"), "repeng.study.doors"),

@@ -10,11 +10,15 @@ import contextlib
 import errno
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from repeng.errors import BadInput
 from repeng.lease import check
 from repeng.places import Place, is_remote
+
+COPIED_BYTES = 1 << 20
+"""Of a copied file, in memory at once."""
 
 
 def write_atomically(path: Place, content: bytes | str, *, flush: bool = True) -> None:
@@ -55,6 +59,52 @@ def write_atomically(path: Place, content: bytes | str, *, flush: bool = True) -
         raise
     if flush:
         sync_folder(path.parent)
+
+
+def copy_atomically(source: Place, target: Place, *, move: bool = False) -> None:
+    """Copy a file, in bounded memory on a disk: readers of the copy see all or none. Its folder is made.
+
+    Args:
+        source: the file.
+        target: the copy; a file that is there is replaced.
+        move: the source may go: on one disk it is renamed.
+
+    Raises:
+        LeaseLost, OSError: as of `write_atomically`.
+    """
+    if is_remote(source) or is_remote(target):
+        write_atomically(target, source.read_bytes())
+        return
+    make_folder(target.parent)
+    if move and _renamed(source, target):
+        return
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with source.open("rb") as file:
+            _write_pieces(temporary, iter(lambda: file.read(COPIED_BYTES), b""))
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    sync_folder(target.parent)
+
+
+def _renamed(source: Path, target: Path) -> bool:
+    """Whether a file, flushed to the disk, could be renamed; not from one disk to another."""
+    file = os.open(source, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    sync_folder(target.parent)
+    return True
 
 
 def clear_temporaries(folder: Place) -> None:
@@ -155,11 +205,18 @@ def sync_tree(path: Place) -> None:
 
 
 def _write(path: Path, how: int, content: bytes | str, *, flush: bool = True) -> None:
-    rest = memoryview(content.encode() if isinstance(content, str) else content)
+    _write_pieces(path, [content.encode() if isinstance(content, str) else content], how=how, flush=flush)
+
+
+def _write_pieces(
+    path: Path, pieces: Iterable[bytes], *, how: int = os.O_CREAT | os.O_EXCL, flush: bool = True
+) -> None:
     file = os.open(path, os.O_WRONLY | how, 0o666)
     try:
-        while rest:
-            rest = rest[os.write(file, rest) :]
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[os.write(file, rest) :]
         if flush:
             os.fsync(file)
     finally:

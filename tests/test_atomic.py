@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from repeng import atomic
-from repeng.atomic import append_line, make_folder, read_lines, sync_folder, write_atomically
+from repeng.atomic import append_line, copy_atomically, make_folder, read_lines, sync_folder, write_atomically
 
 
 class Recorder:
@@ -62,6 +62,41 @@ def test_a_file_system_that_flushes_no_folders_is_good_enough(tmp_path: Path, mo
     monkeypatch.setattr(atomic, "os", Recorder(folder=errno.EIO))
     with pytest.raises(OSError, match="Input/output"):
         sync_folder(tmp_path)
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_a_copy_is_flushed_before_it_has_its_name(move: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = os.urandom(3 * atomic.COPIED_BYTES + 5)
+    (tmp_path / "old").write_bytes(content)
+    disk = Recorder()
+    monkeypatch.setattr(atomic, "os", disk)
+    copy_atomically(tmp_path / "old", tmp_path / "a" / "new", move=move)
+    flushed = "folder old" if move else "flush file"
+    assert disk.calls[2:] == [flushed, "rename new", "folder a"]
+    assert (tmp_path / "a" / "new").read_bytes() == content
+    assert (tmp_path / "old").exists() != move
+    assert [entry.name for entry in (tmp_path / "a").iterdir()] == ["new"]
+
+
+def test_a_file_is_moved_from_one_disk_to_another_by_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class TwoDisks(Recorder):
+        def replace(self, old: Path, new: Path) -> None:
+            if old.name == "old":
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+            os.replace(old, new)
+
+    (tmp_path / "old").write_bytes(b"content")
+    monkeypatch.setattr(atomic, "os", TwoDisks())
+    copy_atomically(tmp_path / "old", tmp_path / "new", move=True)
+    assert (tmp_path / "new").read_bytes() == b"content"
+
+
+def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "old").write_bytes(b"content")
+    monkeypatch.setattr(atomic, "os", Recorder(flush=errno.ENOSPC))
+    with pytest.raises(OSError, match="No space"):
+        copy_atomically(tmp_path / "old", tmp_path / "new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["old"]
 
 
 def test_a_short_write_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,7 @@ def run(lm: LanguageModel, plan: Run, layout: Layout) -> Iterator[Chunk]:
         for batch in batches:
             before = receive
             with lm.by_all(partial(Pass.of, layout, batch, plan)):
-                receive = _send(lm, batch, plan.texts, points, plan.storage_dtype)
+                receive = send(lm, batch, plan.texts, points, plan.storage_dtype)
             if before is not None:
                 yield before()
         if receive is not None:
@@ -66,7 +66,7 @@ def run(lm: LanguageModel, plan: Run, layout: Layout) -> Iterator[Chunk]:
 
 
 @torch.no_grad()
-def _send(
+def send(
     lm: LanguageModel,
     batch: Batch,
     texts: Sequence[TextRequest],
@@ -75,7 +75,8 @@ def _send(
 ) -> Callable[[], Chunk]:
     """Take one batch through the model and send what its texts want on its way; the result waits for it.
 
-    Nothing above the highest hook is computed unless log-probabilities are wanted.
+    Without hook points it gives log-probabilities alone. Nothing above the highest hook is computed unless those are
+    wanted.
     """
     here = [
         (texts[text], row, columns) for text, row, columns in zip(batch.texts, batch.rows, batch.columns, strict=True)

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from repeng.cli import data, look, plot, probes, studies
+from repeng.cli import data, erasure, handing, look, plot, probes, studies
 from repeng.cli.doctor import doctor
+from repeng.cli.steer import steer
 from repeng.cli.watch import watch
 from repeng.errors import BadInput, RepengError, sentence
 from repeng.models.launch import rank
@@ -35,6 +36,8 @@ app.add_typer(store_app, name="store")
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(studies.run, studies.cache),
     *(probes.fit, probes.score, probes.sweep, probes.matrix, probes.tune),
+    *(steer, erasure.erase),
+    *(handing.export, handing.push, handing.pull),
     *(look.rescore, look.compare, look.report, plot.plot, look.browse),
     watch,
     doctor,

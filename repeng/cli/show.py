@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from repeng.activations.capture import CaptureSummary
     from repeng.activations.sizes import ActivationsSize
     from repeng.distributions.cautions import Caution
-    from repeng.results import LayerRow
+    from repeng.results import CausalRow, LayerRow
     from repeng.study.cached_sweep import Transfer
     from repeng.study.capture_plan import CachePlan
+    from repeng.study.causal import CausalPlan
     from repeng.study.study import Plan
 
 INTERVALS_ACROSS = 6
 """Up to so many targets of a transfer matrix have their intervals in the table."""
+MOST_CAUSAL = 12
+"""Lines of causal figures."""
 
 
 def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, names: int = 1) -> WideTable:
@@ -126,7 +129,32 @@ def plan_lines(plan: Plan) -> list[str]:
             + (f"; about {duration(one.seconds)} at most" if one.seconds is not None else "")
             for one in plan.tunings
         ),
+        *causal_lines(plan.causal),
     ]
+
+
+def causal_lines(plan: CausalPlan | None) -> list[str]:
+    """What is to be tried on the model, and about how long that takes."""
+    if plan is None:
+        return []
+    about = "" if plan.seconds is None else f"; about {duration(plan.seconds)}"
+    lines = [
+        f"causal: up to {plan.n_edits} edits of the model for each of {_counted(len(plan.asked), 'probe and source')}, "
+        f"asked about {plan.runner.examples} examples of a split: {plan.count - plan.done} targets to do, {plan.done} "
+        f"done already{about}"
+    ]
+    if plan.directionless:
+        lines.append(f"causal: left out, since they read along no direction: {', '.join(plan.directionless)}")
+    return lines
+
+
+def causal_shown(rows: Sequence[CausalRow]) -> list[str]:
+    """What was found of each probe's direction, a line a target."""
+    from repeng.report.causal_sentences import causal_sentences
+
+    lines = [f"causal: {one.line}" for one in causal_sentences(rows)]
+    hidden = len(lines) - MOST_CAUSAL
+    return lines[:MOST_CAUSAL] + ([f"causal: and {hidden} more, in causal.csv and the report"] if hidden > 0 else [])
 
 
 def fit_lines(plan: Plan) -> list[str]:

@@ -140,6 +140,18 @@ def run(
     trust_store: Annotated[
         bool | None, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
     ] = None,
+    causal: Annotated[
+        bool | None,
+        typer.Option(
+            "--causal/--no-causal",
+            help="Also add each probe's direction to the model, and take it away: do its answers move? [default: "
+            "no-causal]",
+        ),
+    ] = None,
+    causal_examples: Annotated[
+        int | None,
+        typer.Option("--causal-examples", help="Of each test split, the first so many for --causal. [default: 40]"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done and what of it would fail, and stop.")
     ] = False,
@@ -194,6 +206,8 @@ def run(
         "benign": benign,
         "strict": strict,
         "trust_store": trust_store,
+        "causal": causal,
+        "causal_examples": causal_examples,
     }
     settings = Study.read(study, {key: value for key, value in given.items() if value is not None})
     if o.only_follows(settings.tensor_parallel):
@@ -380,7 +394,7 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
     from dataclasses import asdict
     from shlex import quote
 
-    from repeng.cli.show import captured_lines, caution_lines
+    from repeng.cli.show import captured_lines, causal_shown, caution_lines
     from repeng.report.form_section import TITLE, form_rows, form_sentence
     from repeng.report.html import is_current, write_report
     from repeng.report.page import grid_of
@@ -411,12 +425,14 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
         "failures": failed,
         "surface_sources": [asdict(source) for source in text_solved],
         "cautions": cautions,
+        "causal": [record_of(row) for row in result.causal],
     }
     texts = text_means(result.rows)
     shown: list[Any] = [study_table(result.rows), "", *([] if texts is None else [texts, ""])]
     shown += [grid_table(f"{TITLE} (chat minus plain, paired)", grid_of(forms)), ""] if forms else []
     shown.append(" ".join(filter(None, [summary_sentences(result.rows, result.evaluations), form_sentence(forms)])))
     shown += [text_solved_sentence(result.rows, text_solved)] if text_solved else []
+    shown += ["", *causal_shown(result.causal)] if result.causal else []
     shown.append("")
     shown.append(
         f"results: {result.out / 'results.csv'}  report: {page}  predictions: {result.plan.runner.predictions}"

@@ -22,7 +22,7 @@ from repeng.metrics.intervals import (
     prompt_variance,
 )
 from repeng.metrics.kind_differences import DifferenceOfKinds, difference_of_kinds
-from repeng.metrics.nulls import cell_p, cosine_null_ends, cosine_p, null_p
+from repeng.metrics.nulls import cell_p, cosine_null_ends, cosine_p, draw_ends, draw_p, null_p
 from repeng.metrics.pair_correlation import grouped_correlation, grouped_rank_correlation
 from repeng.metrics.ranking import auroc_values
 from repeng.metrics.ratios import (
@@ -76,6 +76,8 @@ __all__ = [
     "difference_of_kinds",
     "differential_elicitation",
     "differential_elicitation_interval",
+    "draw_ends",
+    "draw_p",
     "elicitation",
     "elicitation_capped",
     "elicitation_interval",

@@ -92,19 +92,28 @@ def mean_accuracy_interval(
     return Estimate(value, float(low[0]), float(high[0]), _chance_p(found))
 
 
-def mean_interval(values: Float[np.ndarray, " pair"], of: Evaluation) -> Estimate:
-    """The mean of any figure over the pairs of one target, with its interval over prompts, by Student's t.
+def mean_interval(values: Float[np.ndarray, "*fit pair"], of: Evaluation) -> Estimate:
+    """The mean of any figure over the pairs of one target, with its interval over prompts and fits, by Student's t.
 
     Args:
-        values: of each pair.
+        values: of each pair, by fit where there are several.
         of: an evaluation of these pairs, which says what belongs to which prompt; unknown prompts leave no interval.
+
+    Returns:
+        With the p-value of a mean of 0.
     """
-    found = gathered([values[None, None]], [of], ["the target"])
+    by_fit = np.atleast_2d(values)
+    found = gathered([by_fit[None]], [of], ["the target"])
     if found is None:
         return Estimate(float(values.mean()))
     varies = variance_of_mean(found)
-    mean, reach = float(varies.mean[0]), math.sqrt(float(varies.reach(1 - LEVEL)[0]))
-    return Estimate(mean, mean - reach, mean + reach)
+    mean = float(varies.mean[0])
+
+    def ends(alpha: float) -> tuple[float, float]:
+        reach = math.sqrt(float(varies.reach(alpha)[0]))
+        return mean - reach, mean + reach
+
+    return Estimate(mean, *ends(1 - LEVEL), inverted_p(ends, 0.0))
 
 
 def accuracy_variance(

@@ -65,10 +65,45 @@ def selectivity(accuracy: float, shuffled: Float[np.ndarray, " null"]) -> float:
     return accuracy - float(np.mean(shuffled)) if len(shuffled) else math.nan
 
 
+def draw_p(value: float, null: Float[np.ndarray, " null"]) -> float:
+    """Two-sided p-value of a figure being one more draw of a null, whose mean need not be 0, by Student's t.
+
+    Raises:
+        BadInput: there are fewer than two draws.
+    """
+    from scipy.special import stdtr
+
+    mean, reach = _next_draw(null)
+    away = abs(value - mean)
+    if reach == 0:
+        return 1.0 if away == 0 else 0.0
+    return float(2 * stdtr(len(null) - 1, -away / reach))
+
+
+def draw_ends(null: Float[np.ndarray, " null"]) -> tuple[float, float]:
+    """Where one more draw of a null lies, 95 % of the time: beyond it `draw_p` is under 0.05.
+
+    Raises:
+        BadInput: there are fewer than two draws.
+    """
+    from scipy.special import stdtrit
+
+    mean, reach = _next_draw(null)
+    far = reach * float(stdtrit(len(null) - 1, (1 + LEVEL) / 2))
+    return mean - far, mean + far
+
+
+def _next_draw(null: Float[np.ndarray, " null"]) -> tuple[float, float]:
+    """The mean of a null, and the standard error of one more draw about it."""
+    if len(null) < 2:
+        raise BadInput(f"{len(null)} draws of a null, whose spread needs two; draw more")
+    return float(null.mean()), float(null.std(ddof=1)) * math.sqrt(1 + 1 / len(null))
+
+
 def cosine_p(cosine: float, null: Float[np.ndarray, " null"]) -> float:
     """Two-sided p-value of a cosine being one more draw of a null, whose mean need not be 0.
 
-    By Student's t of Fisher's z, with one degree of freedom fewer than there are draws.
+    `draw_p` of Fisher's z.
 
     Args:
         cosine: between -1 and 1.
@@ -77,13 +112,11 @@ def cosine_p(cosine: float, null: Float[np.ndarray, " null"]) -> float:
     Raises:
         BadInput: there are fewer.
     """
-    from scipy.special import stdtr
-
-    mean, reach = _next_z(null)
-    away = abs(float(_fisher_z(np.array([cosine]))[0]) - mean)
-    if reach < SAME:
-        return 1.0 if away < SAME else 0.0
-    return float(2 * stdtr(len(null) - 1, -away / reach))
+    z = _fisher_z(null)
+    one = float(_fisher_z(np.array([cosine]))[0])
+    if len(z) > 1 and float(z.std()) < SAME:
+        return 1.0 if abs(one - float(z.mean())) < SAME else 0.0
+    return draw_p(one, z)
 
 
 def cosine_null_ends(null: Float[np.ndarray, " null"]) -> tuple[float, float]:
@@ -92,19 +125,8 @@ def cosine_null_ends(null: Float[np.ndarray, " null"]) -> tuple[float, float]:
     Raises:
         BadInput: there are fewer than two draws.
     """
-    from scipy.special import stdtrit
-
-    mean, reach = _next_z(null)
-    far = reach * float(stdtrit(len(null) - 1, (1 + LEVEL) / 2))
-    return math.tanh(mean - far), math.tanh(mean + far)
-
-
-def _next_z(null: Float[np.ndarray, " null"]) -> tuple[float, float]:
-    """The mean of a null's Fisher z, and the standard error of one more draw about it."""
-    if len(null) < 2:
-        raise BadInput(f"{len(null)} draws of a null, whose spread needs two; draw more")
-    z = _fisher_z(null)
-    return float(z.mean()), float(z.std(ddof=1)) * math.sqrt(1 + 1 / len(z))
+    low, high = draw_ends(_fisher_z(null))
+    return math.tanh(low), math.tanh(high)
 
 
 def _fisher_z(cosines: Float[np.ndarray, " draw"]) -> Float[np.ndarray, " draw"]:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from repeng.probes.base import LinearProbe, Probe, projected
 from repeng.probes.fitted import to_numpy
 from repeng.probes.fitting import ProbeSpec, chosen, judge
+from repeng.probes.projection import of_length_one, unit_directions
 from repeng.probes.ragged import Ragged
 from repeng.probes.repeats import FitPlan
 from repeng.probes.selection import Curves
@@ -46,18 +47,6 @@ class Directions:
     fit_of_shuffled: Int[np.ndarray, " null"]
     random: Float[np.ndarray, "draw layer head d"]
     spread: Float[np.ndarray, "draw layer head d"]
-
-
-def unit_directions(probe: Probe) -> Float[np.ndarray, "*batch d"] | None:
-    """The directions of a fitted probe, of length 1, towards what scores higher; None where it reads along none."""
-    state = probe.state()
-    if "direction_" not in state:
-        return None
-    values = to_numpy(state["direction_"])
-    if "sign_" in state:
-        # CCS keeps the sign that labels gave it apart from a direction that knew none.
-        values = values * to_numpy(state["sign_"])[..., None]
-    return _of_length_one(values)
 
 
 def fit_directions(
@@ -154,7 +143,7 @@ def random_directions(
     turned = []
     for drawn in (even.reshape(count, *[1] * (features.ndim - 2), width).expand_as(spread), spread):
         right = projected(gaps, drawn).sign().sum(dim=-1, keepdim=True)
-        turned.append(_of_length_one(to_numpy(torch.where(right < 0, -drawn, drawn))).reshape(count, -1, heads, width))
+        turned.append(of_length_one(to_numpy(torch.where(right < 0, -drawn, drawn))).reshape(count, -1, heads, width))
     return turned[0], turned[1]
 
 
@@ -163,7 +152,3 @@ def _by_head(probe: Probe, has_heads: bool) -> Float[np.ndarray, "*null layer he
     found = unit_directions(probe)
     assert found is not None
     return found if has_heads else found[..., None, :]
-
-
-def _of_length_one(values: Float[np.ndarray, "*batch d"]) -> Float[np.ndarray, "*batch d"]:
-    return values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)

@@ -43,6 +43,9 @@ class FittedProbe:
         held_out_log_loss: mean -log p(best) of the same.
         head_accuracy: held-out pair accuracy of every head; one column where the site has none.
         train_accuracy: pair accuracy of the same on the training pairs.
+        projection_mean, projection_spread: mean and standard deviation of the training responses' projections (of the
+            first stimulus; of a probe over tokens, of every token) on the probe's direction, its length being 1; NaN
+            of a probe without one, or that an earlier version of repeng saved.
         site, token, stimuli: what it reads.
         provenance: capture_id, model, source, data_hash, versions, ...: whatever the caller knows of it.
     """
@@ -59,6 +62,8 @@ class FittedProbe:
     held_out_log_loss: Float[np.ndarray, " layer"]
     head_accuracy: Float[np.ndarray, "layer head"]
     train_accuracy: Float[np.ndarray, " layer"]
+    projection_mean: Float[np.ndarray, "layer head"]
+    projection_spread: Float[np.ndarray, "layer head"]
     seed: int
     site: str
     token: str

@@ -19,6 +19,7 @@ from repeng.probes.base import Probe, Reading
 from repeng.probes.calibration import fit_temperature, fit_text_calibration, log_loss
 from repeng.probes.fitted import NO_HEAD, FittedProbe, to_numpy, unit_pair_scores
 from repeng.probes.genies import AsReleased
+from repeng.probes.projection import project
 from repeng.probes.ragged import Ragged
 from repeng.probes.selection import Curves, HeldOut, LayerChoice, Unit, choose, count_prompts, parse_layers
 from repeng.probes.source import BLOCK_BYTES, LayerSource, SourceData, SourceSplit, layer_blocks, split_of, take
@@ -148,6 +149,8 @@ def chosen(
         held_out_log_loss=curves.log_loss[every, best],
         head_accuracy=curves.accuracy,
         train_accuracy=curves.train_accuracy[every, best],
+        projection_mean=curves.projection_mean,
+        projection_spread=curves.projection_spread,
         seed=spec.seed,
         site=spec.site,
         token=spec.token,
@@ -172,6 +175,8 @@ def judge(rule: HeldOut, fitted: Probe, data: SourceData, split: SourceSplit) ->
     rows = np.unique(validation)
     responses = to_numpy(fitted.decision_function(take(data.activations, rows)))
     temperature = fit_temperature(held)
+    learned = np.unique(np.concatenate([rule.fitted_on(split).reshape(-1), split.unpaired]))
+    projection_mean, projection_spread = project(fitted, data, learned)
     return Curves(
         layers=data.layers,
         accuracy=rule.accuracy(fitted, data, split, held),
@@ -183,6 +188,8 @@ def judge(rule: HeldOut, fitted: Probe, data: SourceData, split: SourceSplit) ->
         temperature=temperature,
         train_accuracy=pair_accuracy(train),
         has_heads=data.has_heads,
+        projection_mean=projection_mean,
+        projection_spread=projection_spread,
     )
 
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -30,6 +31,8 @@ CURVES = (
     *("centre", "scale", "layer_temperatures", "held_out_accuracy", "held_out_log_loss", "head_accuracy"),
     "train_accuracy",
 )
+PROJECTIONS = ("projection_mean", "projection_spread")
+"""Curves that earlier versions of repeng did not save."""
 
 
 def save(fitted: FittedProbe, directory: Place | str) -> Place:
@@ -44,7 +47,7 @@ def save(fitted: FittedProbe, directory: Place | str) -> Place:
     fitted.probe.check_can_be_saved()
     directory = place(directory)
     tensors = {STATE + name: value.detach().cpu().contiguous() for name, value in fitted.probe.state().items()}
-    tensors |= {name: torch.from_numpy(getattr(fitted, name).copy()) for name in CURVES}
+    tensors |= {name: torch.from_numpy(getattr(fitted, name).copy()) for name in (*CURVES, *PROJECTIONS)}
     content = save_tensors(tensors)
     checksum = hashlib.sha256(content).hexdigest()
     weights = directory / f"weights-{checksum[:12]}.safetensors"
@@ -131,6 +134,7 @@ def read_weights(directory: Place, described: dict[str, Any]) -> dict[str, Tenso
 def rebuild(described: dict[str, Any], tensors: dict[str, Tensor]) -> FittedProbe:
     """A fitted probe from its description and tensors."""
     state = {name.removeprefix(STATE): value for name, value in tensors.items() if name.startswith(STATE)}
+    unknown = np.full(tensors["head_accuracy"].shape, np.nan)
     return FittedProbe(
         probe=get_probe(described["probe"], **described["parameters"]).with_state(state),
         fitted_layers=tuple(described["fitted_layers"]),
@@ -144,6 +148,7 @@ def rebuild(described: dict[str, Any], tensors: dict[str, Tensor]) -> FittedProb
         texts=TextCalibration(**described["texts"]) if "texts" in described else None,
         provenance=described["provenance"],
         **{name: tensors[name].numpy() for name in CURVES},
+        **{name: (tensors[name].numpy() if name in tensors else unknown) for name in PROJECTIONS},
     )
 
 

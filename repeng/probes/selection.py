@@ -75,6 +75,8 @@ class Curves(Ranking):
         response_labels: whether each of them is right.
         temperature: of each unit's own probabilities.
         train_accuracy: pair accuracy on the training pairs.
+        projection_mean, projection_spread: mean and standard deviation of the training responses' projections on the
+            unit direction; NaN where there is none.
     """
 
     has_heads: bool
@@ -83,6 +85,8 @@ class Curves(Ranking):
     response_labels: Float[np.ndarray, " row"]
     temperature: Float[np.ndarray, "layer head"]
     train_accuracy: Float[np.ndarray, "layer head"]
+    projection_mean: Float[np.ndarray, "layer head"]
+    projection_spread: Float[np.ndarray, "layer head"]
 
     @classmethod
     def joined(cls, parts: Sequence[Curves]) -> Curves:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pandas as pd
 
@@ -18,6 +18,7 @@ from repeng.distributions.schema import Distribution
 from repeng.errors import BadInput
 from repeng.metrics import TextEvaluation
 from repeng.places import Place
+from repeng.report.causal_section import causal_section
 from repeng.report.contradictions import settle
 from repeng.report.data_section import data_section
 from repeng.report.elicitation_chart import elicitation_plot
@@ -57,7 +58,7 @@ from repeng.report.study_charts import heat_map, reliability_chart
 from repeng.report.text_section import text_table, thresholds_note
 from repeng.report.text_solved import text_cautions
 from repeng.report.wording import capital
-from repeng.results import AUROC, PAIR_ACCURACY, read_layers, read_results
+from repeng.results import AUROC, CAUSAL_TABLES, PAIR_ACCURACY, read_causal, read_layers, read_results
 from repeng.study.cautions import FILE as CAUTIONS
 from repeng.study.cautions import read_cautions
 from repeng.study.overlap import FILE as OVERLAP
@@ -76,8 +77,8 @@ def write_report(
     """Write the report of a results folder.
 
     Args:
-        results: a study's folder: `results.csv`, and where there are, `layers.csv`, `cautions.json`,
-            `overlap.json`, `provenance.json`, `predictions/` and `study.toml`.
+        results: a study's folder: `results.csv`, and where there are, `layers.csv`, `causal.csv`, `doses.csv`,
+            `cautions.json`, `overlap.json`, `provenance.json`, `predictions/` and `study.toml`.
         out: the HTML file; `results/report.html` by default. Its pictures go to a folder next to it, and the text for
             a paper to another.
         distributions: the texts of the targets, for the most confident mistakes.
@@ -113,6 +114,9 @@ def write_report(
         ],
         folder,
     )
+    causal = causal_section(*read_causal(results))
+    if causal is not None:
+        causal = replace(causal, pictures=tuple(draw(causal.pictures, folder)))
     study = results / "study.toml"
     settings = Study.read(study, {}) if study.is_file() else None
     provenance = read_provenance_of(results)
@@ -137,6 +141,7 @@ def write_report(
         (bool(texts), "texts", "Labelled texts"),
         (bool(contradictions), "contradictions", "Contradictions"),
         *((True, one.id, one.title) for one in pictures),
+        (causal is not None, "causal", "Does the direction do anything?"),
         (True, "means", "Other means"),
         (bool(overlap), "overlap", "Overlap"),
         (bool(ties), "ties", "Ties between layers"),
@@ -173,6 +178,7 @@ def write_report(
         overlap=overlap,
         overlap_dropped=dropped,
         pictures=pictures,
+        causal=causal,
         ties=ties,
         repeated=bool(frame["n_fits"].max() > 1),
         mistakes=_mistakes(frame, predictions, distributions or {}),
@@ -192,7 +198,7 @@ def is_current(page: Place, results: Place) -> bool:
 
 def _made_of(results: Place) -> str:
     digest = hashlib.sha256(__version__.encode())
-    for name in ("results.csv", "layers.csv", "study.toml", CAUTIONS, OVERLAP, PROVENANCE):
+    for name in ("results.csv", "layers.csv", *CAUSAL_TABLES, "study.toml", CAUTIONS, OVERLAP, PROVENANCE):
         path = results / name
         digest.update(hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
     return digest.hexdigest()[:16]

@@ -14,6 +14,7 @@ from repeng.errors import BadInput, UnknownName
 from repeng.metrics import Evaluation
 from repeng.places import Place, place
 from repeng.report.answer import Answer
+from repeng.report.causal_section import dose_chart
 from repeng.report.compare import Comparison, compare_results
 from repeng.report.contradictions import settle
 from repeng.report.elicitation_chart import elicitation_plot
@@ -26,7 +27,19 @@ from repeng.report.questions import answer_question
 from repeng.report.sentences import summary_sentences
 from repeng.report.study_charts import heat_map, reliability_chart
 from repeng.report.study_matrix import StudyMatrix, study_matrix
-from repeng.results import CAPABILITY, ResultRow, figure_name, read_layers, read_results, record_of, results_frame
+from repeng.results import (
+    ADD,
+    CAPABILITY,
+    CausalRow,
+    DoseRow,
+    ResultRow,
+    figure_name,
+    read_causal,
+    read_layers,
+    read_results,
+    record_of,
+    results_frame,
+)
 
 Names = str | Collection[str] | None
 """One name, several, or None for all there are."""
@@ -74,6 +87,44 @@ class StudyResults:
         if not table.is_file():
             raise BadInput(f"{self.folder} has no layers.csv: no probe of the study was fitted at several layers")
         return pd.DataFrame([record_of(row) for row in read_layers(table)])
+
+    @cached_property
+    def causal(self) -> pd.DataFrame:
+        """causal.csv: one row a probe, source, target, edit of the model and measure of its answers.
+
+        Raises:
+            BadInput: the study has no such table.
+        """
+        return pd.DataFrame([record_of(row) for row in self._causal[0]])
+
+    @cached_property
+    def doses(self) -> pd.DataFrame:
+        """doses.csv: one row a probe, source, target, strength and measure.
+
+        Raises:
+            BadInput: the study has no such table.
+        """
+        return pd.DataFrame([record_of(row) for row in self._causal[1]])
+
+    def dose_curves(self, method: str) -> Any:
+        """A model's answers and perplexity over strengths of a probe's direction, a row of panels a source.
+
+        Raises:
+            UnknownName: nothing was tried of such a probe.
+            BadInput: the study has no causal figures.
+        """
+        rows, doses = self._causal
+        own = [row for row in doses if row.method == method]
+        if not own:
+            raise UnknownName("probe of doses.csv", method, {row.method for row in doses})
+        return dose_chart(own, [row for row in rows if row.method == method and row.edit == ADD])
+
+    @cached_property
+    def _causal(self) -> tuple[list[CausalRow], list[DoseRow]]:
+        rows, doses = read_causal(self.folder)
+        if not rows:
+            raise BadInput(f"{self.folder} has no causal figures; run the study again with --causal (causal=True)")
+        return rows, doses
 
     @cached_property
     def predictions(self) -> Mapping[Key, Prediction]:

@@ -1,5 +1,19 @@
 """The results table and evaluation files: reading and writing."""
 
+from repeng.results.causal_table import (
+    ACCURACY,
+    ADD,
+    CAUSAL_TABLES,
+    LEACE,
+    PREFERENCE,
+    REMOVE,
+    VERDICT,
+    VERDICT_GAP,
+    CausalRow,
+    DoseRow,
+    read_causal,
+    write_causal,
+)
 from repeng.results.csv_table import record_of, write_csv
 from repeng.results.evaluations import (
     evaluation_path,
@@ -24,15 +38,25 @@ from repeng.results.table import (
 from repeng.results.verdicts import with_verdicts
 
 __all__ = [
+    "ACCURACY",
+    "ADD",
     "AUROC",
     "CAPABILITY",
+    "CAUSAL_TABLES",
     "COLUMNS",
     "CONTRADICTED",
+    "CausalRow",
+    "DoseRow",
     "FITTED",
+    "LEACE",
     "LayerFigure",
     "LayerRow",
     "PAIR_ACCURACY",
+    "PREFERENCE",
+    "REMOVE",
     "ResultRow",
+    "VERDICT",
+    "VERDICT_GAP",
     "accuracy_of_probabilities",
     "evaluation_path",
     "figure_name",
@@ -40,6 +64,7 @@ __all__ = [
     "kind_of",
     "layer_rows",
     "our_name",
+    "read_causal",
     "read_evaluation",
     "read_layers",
     "read_provenance",
@@ -49,6 +74,7 @@ __all__ = [
     "row_from",
     "warn_of_denied",
     "with_verdicts",
+    "write_causal",
     "write_csv",
     "write_evaluation",
     "write_layers",

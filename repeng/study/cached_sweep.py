@@ -16,8 +16,8 @@ from repeng.methods.base import Target
 from repeng.methods.named_probe import NamedProbe
 from repeng.methods.probes import FittedOnCache
 from repeng.metrics import Evaluation, TextEvaluation, accuracy_interval
-from repeng.probes.directions import unit_directions
 from repeng.probes.fitted import NO_HEAD, FittedProbe
+from repeng.probes.projection import unit_directions
 from repeng.probes.selection import LayerChoice
 from repeng.probes.source import BLOCK_BYTES
 from repeng.results import AUROC, PAIR_ACCURACY, LayerRow, layer_rows

@@ -21,8 +21,13 @@ PREDICTIONS = "predictions"
 CAPABILITIES = "target_tuned_capability"
 PICTURES = "report-pictures"
 PAPER = "report-paper"
-FOLDERS = (PREDICTIONS, CAPABILITIES, PICTURES, PAPER)
-MAY_DIFFER = ("methods", "out", "store", "device", "device_map", "strict", "trust_store", *WHERE)
+CAUSAL = "causal"
+"""The rows of each probe, source and target of the causal tables."""
+FOLDERS = (PREDICTIONS, CAPABILITIES, PICTURES, PAPER, CAUSAL)
+MAY_DIFFER = (
+    *("methods", "out", "store", "device", "device_map", "strict", "trust_store", "causal", "causal_examples"),
+    *WHERE,
+)
 """Settings that may be others when a study is run again in its folder: they change no figure, or add some."""
 
 
@@ -52,7 +57,10 @@ def joined(study: Study, *, running: bool = False) -> Study:
             f"{out} holds another study ({'; '.join(differences)}); give this one a folder of its own with --out, "
             f"or remove {out}"
         )
-    return replace(study, methods=tuple(dict.fromkeys((*held.methods, *study.methods)))) if finished else study
+    if not finished:
+        return study
+    methods = tuple(dict.fromkeys((*held.methods, *study.methods)))
+    return replace(study, methods=methods, causal=study.causal or held.causal)
 
 
 @contextmanager

@@ -143,6 +143,9 @@ class Study:
             default the source's own held-out ones do.
         strict: take every caution for an error: before the model runs where it is known by then, else at the end.
         trust_store: read cached activations without checking their content against the recorded checksums.
+        causal: also add each probe's direction to the model's activations, and take it away, to see whether its answers
+            move.
+        causal_examples: the first so many of each test split that these are asked about.
 
     Raises:
         ValidationError: a key is unknown, or its value of the wrong type or out of range.
@@ -184,6 +187,8 @@ class Study:
     benign: Text = ""
     strict: bool = False
     trust_store: bool = False
+    causal: bool = False
+    causal_examples: Annotated[int, Field(ge=2)] = 40
 
     def __post_init__(self) -> None:
         if not self.out:

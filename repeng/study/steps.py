@@ -156,6 +156,7 @@ def fit(
     provenance = {
         "capture_id": data.id,
         "model": data.model,
+        "weights": data.record.model.weights,
         **train.provenance(data),
         "repeng_version": __version__,
     }

@@ -26,10 +26,12 @@ from repeng.probes.selection import check_layers
 from repeng.progress import ProgressBar
 from repeng.results import (
     CAPABILITY,
+    CausalRow,
     ResultRow,
     layer_rows,
     row_from,
     with_verdicts,
+    write_causal,
     write_layers,
     write_results,
 )
@@ -37,6 +39,7 @@ from repeng.study.augment import augment
 from repeng.study.capability import Capability, target_tuned_capability, write_capability
 from repeng.study.capture_estimate import fit_memory
 from repeng.study.capture_plan import CachePlan, Job, ModelSettings, plan_cache
+from repeng.study.causal import CausalOutcome, CausalPlan, CausalRunner
 from repeng.study.cautions import (
     Failure,
     failure_cautions,
@@ -55,7 +58,7 @@ from repeng.study.evaluations import (
 )
 from repeng.study.overlap import with_overlap, with_overlap_figures, write_overlaps
 from repeng.study.provenance import Provenance, write_provenance
-from repeng.study.results_folder import CAPABILITIES, PREDICTIONS, STUDY, TABLE, joined, written_alone
+from repeng.study.results_folder import CAPABILITIES, CAUSAL, PREDICTIONS, STUDY, TABLE, joined, written_alone
 from repeng.study.settings import Study
 from repeng.study.text_cautions import benign_split, threshold_cautions, unequal_texts
 from repeng.study.text_forms import baseline_method, methods_in_forms
@@ -78,6 +81,7 @@ class Plan:
         overlaps: what of a target stands in the train split of a source that is fitted on.
         cautions: what to know of the data and the store.
         fit_memory: bytes that fitting and scoring probes take, after a trial; None where no probe reads the store.
+        causal: which probes' directions are tried on the model; None where that is not asked for.
     """
 
     study: Study
@@ -94,6 +98,7 @@ class Plan:
     overlaps: tuple[Overlap, ...]
     cautions: tuple[Caution, ...]
     fit_memory: int | None = None
+    causal: CausalPlan | None = None
 
     @cached_property
     def baseline(self) -> str:
@@ -118,6 +123,7 @@ class Plan:
             "tuning_seconds_estimate": {one.method: one.seconds for one in self.tunings},
             **self.cache.as_dict(),
             "fit_memory_estimate": self.fit_memory,
+            "causal": None if self.causal is None else self.causal.as_dict(),
             "impossible": [asdict(failure) for failure in self.impossible],
             "cautions": [asdict(caution) for caution in self.cautions],
         }
@@ -131,6 +137,7 @@ class StudyOutcome:
         found: cautions that were not known before, failures among them.
         evaluations: by model, method, source and target.
         captured: None where the store held everything.
+        causal: rows of causal.csv; none where they were not asked for.
     """
 
     plan: Plan
@@ -139,6 +146,7 @@ class StudyOutcome:
     found: tuple[Caution, ...]
     evaluations: Mapping[tuple[str, str, str, str], Evaluation]
     captured: CaptureSummary | None
+    causal: tuple[CausalRow, ...]
     evaluations_made: int
     evaluations_reused: int
 
@@ -220,6 +228,8 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
     learns = [task for task in tasks if (m := of_name[task.method]).uses_source or m.reads_of(task.source)]
     fitted = list(dict.fromkeys((task.source, task.target) for task in learns))
     overlaps = tuple(find_overlaps(fitted))
+    trying, of = _causal_runner(study, runner, settings), world.distributions
+    own_tests = {of[shift.source].train: of[shift.source].test for shift in world.benchmark.shifts}
     cautions = (
         *left_out_cautions(world),
         *data_cautions([train for train, _ in fitted], list(dict.fromkeys(task.target for task in tasks)), overlaps),
@@ -244,6 +254,7 @@ def plan_study(study: Study, *, trial: bool = False) -> Plan:
         cautions,
         # Two stimuli are the most that a probe reads together.
         fit_memory(sources, settings.identity.d_model, 2) if trial and sources else None,
+        None if trying is None else trying.plan(possible, methods, own_tests, trial=trial),
     )
 
 
@@ -289,13 +300,14 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
     tasks = [task for task in plan.tasks if task not in uncaptured]
     plan.runner.check((task for task in tasks if task not in known), plan.methods)
     whole = _evaluated(plan, tasks, known, progress, note)
+    causal = _causal(plan, progress)
     answers, nothing_left = with_overlap(whole, plan.overlaps, drop=plan.study.drop_overlap)
     references = sorted({shift.target_reference for shift in plan.world.benchmark.shifts})
     able = [one.name for one in plan.methods if plan.study.capability and one.counts_towards_capability]
     competing = [name for name in able if name in plan.asked]
     capable = target_tuned_capability(answers, competing, references)
     rows = with_verdicts(_rows(plan, answers, capable))
-    failures = [*plan.impossible, *uncaptured.values(), *answers.failures]
+    failures = [*plan.impossible, *uncaptured.values(), *answers.failures, *causal.failures]
     known_causes = {failure.cause for failure in failures}
     for (split, _), error in refused.items():
         alone = Failure("capture", split.distribution, split.distribution, sentence(error))
@@ -318,12 +330,45 @@ def _run(plan: Plan, *, progress: ProgressBar, note: Callable[[str], None]) -> S
     write_provenance(_provenance(plan), out)
     write_results(rows, out / TABLE)
     _write_layers(plan, answers, out / "layers.csv")
+    if plan.causal is not None:
+        write_causal(causal.rows, causal.doses, out)
     for found in capable.values():
         write_capability(found, out / CAPABILITIES / slug(plan.study.model))
     evaluations = {(plan.study.model, *names): one.evaluation for names, one in answers.found.items()}
     return StudyOutcome(
-        plan, tuple(rows), tuple(failures), found_out, evaluations, captured, answers.computed, answers.reused
+        plan,
+        tuple(rows),
+        tuple(failures),
+        found_out,
+        evaluations,
+        captured,
+        causal.rows,
+        answers.computed,
+        answers.reused,
     )
+
+
+def _causal_runner(study: Study, runner: Runner, settings: ModelSettings) -> CausalRunner | None:
+    """What tries directions on the model, where the study asks for it."""
+    if not study.causal:
+        return None
+    elsewhere = {"--tensor-parallel": study.tensor_parallel, "--cluster": study.cluster is not None}
+    return CausalRunner(
+        runner,
+        settings,
+        place(study.out) / CAUSAL,
+        study.causal_examples,
+        study.too_long,
+        elsewhere=next((flag for flag, holds in elsewhere.items() if holds), ""),
+    )
+
+
+def _causal(plan: Plan, progress: ProgressBar) -> CausalOutcome:
+    """What the model's answers do when directions are added, or taken away; nothing where that is not asked for."""
+    if plan.causal is None:
+        return CausalOutcome()
+    with progress("causal figures") as advance:
+        return plan.causal.runner.run(plan.causal, progress=advance)
 
 
 def _evaluated(

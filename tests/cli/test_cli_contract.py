@@ -47,12 +47,17 @@ def test_the_commands_of_the_contract_are_there() -> None:
         "tune",
         "rescore",
         "matrix",
+        "steer",
         "compare",
         "report",
         "browse",
         "plot",
         "doctor",
         "watch",
+        "erase",
+        "export",
+        "push",
+        "pull",
     }
     wanted |= {f"data {name}" for name in ("ls", "check", "fetch", "export")}
     assert wanted | {f"store {name}" for name in ("ls", "verify", "rm")} == {name for name, _ in commands()}

@@ -10,13 +10,14 @@ from planted import planted
 from repeng.probes.base import Probe
 from repeng.probes.ccs import CCS
 from repeng.probes.cra import CRA
-from repeng.probes.directions import Directions, fit_directions, unit_directions
+from repeng.probes.directions import Directions, fit_directions
 from repeng.probes.fitting import ProbeSpec
 from repeng.probes.lat import LAT
 from repeng.probes.lda import LDA
 from repeng.probes.logistic import Logistic
 from repeng.probes.mlp import MLP
 from repeng.probes.mms import MMS
+from repeng.probes.projection import unit_directions
 from repeng.probes.random import Random
 from repeng.probes.repeats import FitPlan, fit_repeatedly
 from repeng.probes.source import SourceData

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 from planted import fit_probe, planted
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 
 from repeng.atomic import write_atomically
 from repeng.errors import BadInput, UnknownName
 from repeng.probes.fitted import FittedProbe
 from repeng.probes.io import load, save
 from repeng.probes.registry import PROBES, get_probe
+from repeng.steering.vector import SteeringVector
 
 QUICK = {"ccs": {"epochs": 20}, "ccs-genies": {"epochs": 20}, "cra": {"alpha": 0.5}}
 
@@ -178,3 +181,17 @@ def test_a_probe_whose_class_is_a_file_runs_it_only_where_told_to(tmp_path: Path
     mine.write_text(mine.read_text() + "# edited")
     with pytest.raises(BadInput, match="--trust-code"):
         load(tmp_path)
+
+
+def test_a_probe_saved_without_its_projections_is_read_with_unknown_ones(tmp_path: Path) -> None:
+    """As earlier versions of repeng saved them."""
+    path = save(fitted("mms"), tmp_path)
+    described = json.loads(path.read_text())
+    weights = tmp_path / described["weights"]
+    content = save_tensors({k: v for k, v in load_tensors(weights.read_bytes()).items() if "projection" not in k})
+    weights.write_bytes(content)
+    path.write_text(json.dumps({**described, "sha256": hashlib.sha256(content).hexdigest()}))
+    read = load(tmp_path)
+    assert np.isnan(read.projection_spread).all() and read.projection_spread.shape == read.head_accuracy.shape
+    with pytest.raises(BadInput, match="earlier version of repeng.*fit it again"):
+        SteeringVector.of(read)

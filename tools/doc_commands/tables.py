@@ -36,12 +36,17 @@ NOT_OURS = (
 ADAPTER = "needs a published adapter, from the network"
 WHOLE = "draws from the whole embedded study, which takes minutes; tests/report/test_paper_figures.py draws every kind"
 UNIONS = "is of distributions that the stand-ins cut away; tests/distributions/test_unions.py asks it of small ones"
+HUB_REPOSITORY = "needs a repository of the hub; tests/handing ask a hub on loopback"
+VLLM = "needs vLLM and a GPU; it is what the tool's own page says"
 SKIPPED = (
     Entry("docs/figures.md", "repeng plot", WHOLE),
     Entry("docs/figures.md", "repeng matrix", WHOLE),
     Entry("docs/figures.md", "import repeng", WHOLE),
     Entry("docs/data.md", "repeng run --methods mms,logistic --train-limit 120 --shift long_right:quiz", UNIONS),
     Entry("docs/metrics.md", "def sharpness", "lines to be written into a file of the package, not a script"),
+    Entry("docs/handing-on.md", "*hf://", HUB_REPOSITORY),
+    Entry("docs/handing-on.md", "from vllm.steer_vectors", VLLM),
+    Entry("docs/handing-on.md", "import torch\nfrom safetensors", VLLM),
     Entry("docs/large-models.md", "repeng cache --model mini --quantization", "needs bitsandbytes"),
     Entry(
         "docs/scale.md",

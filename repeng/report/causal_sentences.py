@@ -1,0 +1,83 @@
+"""What causal figures say of a probe's direction on one target: its conclusion, and the figures that it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from repeng.results import ADD, PREFERENCE, REMOVE, VERDICT, VERDICT_GAP, CausalRow
+
+LEVEL = 0.05
+EDITS = {ADD: "added", REMOVE: "taken away"}
+CALLED = {
+    PREFERENCE: "the preference for best responses",
+    VERDICT: "the verdict on all responses",
+    VERDICT_GAP: "the verdict on best responses less that on worse ones",
+}
+AS_SHUFFLED = "moves it as shuffled labels do"
+SIGN_ALONE = "moves the answer, along a direction of which labels set the sign alone"
+SAID = {
+    "moves the answer": "moves the answer",
+    AS_SHUFFLED: "moves the answer, but no further than the probe fitted on shuffled labels does",
+    "bystander": "bystander: no answer moves that is told from what random directions do",
+    "breaks the model": "breaks the model before it moves the answer",
+}
+
+
+@dataclass(frozen=True)
+class CausalSentence:
+    """Of one probe, source and target.
+
+    Attributes:
+        where: `mms: facts → myths`.
+        conclusion: in words.
+        grounds: the figures.
+    """
+
+    where: str
+    conclusion: str
+    grounds: str
+
+    @property
+    def line(self) -> str:
+        """All in one line."""
+        return f"{self.where}: {self.conclusion}{f' ({self.grounds})' if self.grounds else ''}"
+
+
+def causal_sentences(rows: Iterable[CausalRow]) -> list[CausalSentence]:
+    """One for each probe, source and target, in the order of the table."""
+    grouped: dict[tuple[str, str, str], list[CausalRow]] = {}
+    for row in rows:
+        grouped.setdefault((row.method, row.source, row.target), []).append(row)
+    return [_sentence(own) for own in grouped.values()]
+
+
+def where_of(row: CausalRow) -> str:
+    """`mms: facts → myths`; of the source's own test split `mms: facts`."""
+    shift = row.source if row.source == row.target else f"{row.source} → {row.target}"
+    return f"{row.method}: {shift}"
+
+
+def _sentence(rows: Sequence[CausalRow]) -> CausalSentence:
+    moved = [row for row in rows if row.p is not None and row.p < LEVEL]
+    said = [_moved(row) for row in moved]
+    costs = {row.edit: row for row in rows if row.edit in EDITS and row.perplexity is not None}
+    if costs:
+        said.append("perplexity " + ", ".join(_times(row) for row in costs.values()))
+    conclusion = SAID.get(rows[0].conclusion, rows[0].conclusion)
+    if not rows[0].n_shuffled and rows[0].conclusion == AS_SHUFFLED:
+        conclusion = SIGN_ALONE
+    return CausalSentence(where_of(rows[0]), conclusion, "; ".join(said))
+
+
+def _moved(row: CausalRow) -> str:
+    against = ""
+    if row.random_low is not None and row.random_high is not None:
+        against = f"; random directions {row.random_low:.2f} to {row.random_high:.2f}"
+    interval = "" if row.change_low is None else f" ({row.change_low:.2f} to {row.change_high:.2f}{against})"
+    return f"{EDITS[row.edit]}, it moves {CALLED[row.measure]} by {row.change:+.2f} nats{interval}"
+
+
+def _times(row: CausalRow) -> str:
+    interval = "" if row.perplexity_low is None else f" ({row.perplexity_low:.2f} to {row.perplexity_high:.2f})"
+    return f"{row.perplexity:.2f} times its own {EDITS[row.edit]}{interval}"
