@@ -22,7 +22,8 @@ or a whole study:
 
 `repeng.sweep` is every layer of several probes, `repeng.transfer_matrix` every distribution against every one,
 `repeng.erase` what erasing a concept leaves and takes, `repeng.probes` the probes as scikit-learn estimators,
-`repeng.Store` a folder of captures.
+`repeng.Store` a folder of captures. `repeng.watch` has a fitted probe's score at every token of a text, or of what a
+model writes; `repeng.Watcher` goes with transformers' `generate`.
 """
 
 from __future__ import annotations
@@ -50,9 +51,12 @@ if TYPE_CHECKING:
     from repeng.study.cached_erasure import erase
     from repeng.study.doors import capture, evaluate
     from repeng.study.steps import fit
+    from repeng.watching.watch import watch
+    from repeng.watching.watcher import Watcher
 
 __all__ = [
     "Store",
+    "Watcher",
     "__version__",
     "capture",
     "erase",
@@ -69,6 +73,7 @@ __all__ = [
     "steer",
     "sweep",
     "transfer_matrix",
+    "watch",
 ]
 
 _LAZY = {
@@ -81,6 +86,8 @@ _LAZY = {
     "push": "repeng.handing.push",
     "steer": "repeng.steering.steer",
     "erase": "repeng.study.cached_erasure",
+    "watch": "repeng.watching.watch",
+    "Watcher": "repeng.watching.watcher",
     **dict.fromkeys(("capture", "evaluate"), "repeng.study.doors"),
     **dict.fromkeys(("sweep", "transfer_matrix"), "repeng.report.layer_results"),
 }

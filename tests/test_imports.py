@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "methods": {"activations", "probes", "tuning", "models", "distributions", "metrics", "results"},
     "handing": {"steering", "probes", "activations", "models", "distributions"},
     "cluster": {"activations", "models", "distributions"},
+    "watching": {"activations", "probes", "models", "distributions"},
     "study": {
         *("cluster", "methods", "steering", "benchmarks", "activations", "probes", "tuning", "models", "distributions"),
         *("metrics", "results"),
@@ -57,7 +58,7 @@ MAY_IMPORT = {
             "tuning",
             "models",
         ),
-        *("distributions", "metrics", "results"),
+        *("distributions", "metrics", "results", "watching"),
     },
 }
 """Downwards only. Rooms may import those named, themselves, and the floor (FLOOR)."""

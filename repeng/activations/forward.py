@@ -21,7 +21,7 @@ from repeng.models.onednn import using_fast_linear
 from repeng.models.sites import LN_FINAL, Hook, HookPoint
 
 
-class _Enough(Exception):
+class Enough(Exception):
     """Raised by a hook when nothing above it is wanted."""
 
 
@@ -101,14 +101,14 @@ def send(
 
     def keep(hook: Hook, value: Tensor) -> None:
         point = points[hook]
-        cells = _by_cell(value, batch.input_ids.shape, hook)
-        vectors[hook] = leaving(_stored(lm.whole(point, single_cells.take(cells)), point, storage_dtype))
+        cells = by_cell(value, batch.input_ids.shape, hook)
+        vectors[hook] = leaving(stored(lm.whole(point, single_cells.take(cells)), point, storage_dtype))
         if spans:
-            means[hook] = leaving(_stored(lm.whole(point, span_cells.mean(cells)), point, storage_dtype))
+            means[hook] = leaving(stored(lm.whole(point, span_cells.mean(cells)), point, storage_dtype))
 
     scores = torch.zeros(0, dtype=torch.float64)
     which = slots = np.zeros(0, dtype=np.int64)
-    with _hooked(points, keep), nullcontext() if n_scored else _stop_above(lm, points), suppress(_Enough):
+    with hooked(points, keep), nullcontext() if n_scored else stop_above(lm, points), suppress(Enough):
         hidden = _last_hidden(lm, batch).flatten(0, 1)
         if n_scored:
             scored, which, slots = _scored_tokens(here, batch.input_ids.shape[1])
@@ -136,7 +136,7 @@ def _cells(slots: Sequence[tuple[int, Int[np.ndarray, " _"]]], device: torch.dev
     return _Cells(*(torch.from_numpy(part).to(device) for part in (rows, columns, np.array(lengths, dtype=np.int64))))
 
 
-def _by_cell(value: Tensor, shape: torch.Size, hook: Hook) -> Float[Tensor, "row pos ..."]:
+def by_cell(value: Tensor, shape: torch.Size, hook: Hook) -> Float[Tensor, "row pos ..."]:
     """A module's tensor as [row, pos, ...]: some (OPT's) have rows and positions in one axis."""
     if value.shape[:2] == shape:
         return value
@@ -148,7 +148,7 @@ def _by_cell(value: Tensor, shape: torch.Size, hook: Hook) -> Float[Tensor, "row
     )
 
 
-def _stored(value: Tensor, point: HookPoint, dtype: torch.dtype) -> Tensor:
+def stored(value: Tensor, point: HookPoint, dtype: torch.dtype) -> Tensor:
     """As it is kept: heads apart, scaled as it enters the residual stream, in the storage dtype."""
     if point.d_head is not None:
         value = value.unflatten(-1, (value.shape[-1] // point.d_head, point.d_head))
@@ -158,7 +158,7 @@ def _stored(value: Tensor, point: HookPoint, dtype: torch.dtype) -> Tensor:
 
 
 @contextmanager
-def _hooked(points: Mapping[Hook, HookPoint], keep: Callable[[Hook, Tensor], None]) -> Iterator[None]:
+def hooked(points: Mapping[Hook, HookPoint], keep: Callable[[Hook, Tensor], None]) -> Iterator[None]:
     """Hooks on every point, that always come off."""
 
     def reader(hook: Hook, side: str) -> Callable[..., None]:
@@ -186,14 +186,14 @@ def _hooked(points: Mapping[Hook, HookPoint], keep: Callable[[Hook, Tensor], Non
 
 
 @contextmanager
-def _stop_above(lm: LanguageModel, points: Mapping[Hook, HookPoint]) -> Iterator[None]:
+def stop_above(lm: LanguageModel, points: Mapping[Hook, HookPoint]) -> Iterator[None]:
     """End the pass after the highest block with a hook, unless one reads what comes after all blocks."""
     if not points or any(site == LN_FINAL for site, _ in points):
         yield
         return
 
     def stop(*_: Any) -> None:
-        raise _Enough
+        raise Enough
 
     # Hooks of a module are called in the order of their registration: this one after those that read.
     handle = lm.blocks[max(layer for _, layer in points)].register_forward_hook(stop)

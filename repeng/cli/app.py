@@ -13,6 +13,7 @@ import typer
 from repeng.cli import data, erasure, handing, look, plot, probes, studies
 from repeng.cli.doctor import doctor
 from repeng.cli.steer import steer
+from repeng.cli.watch import watch
 from repeng.errors import BadInput, RepengError, sentence
 from repeng.models.launch import rank
 from repeng.version import __version__
@@ -38,6 +39,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     *(steer, erasure.erase),
     *(handing.export, handing.push, handing.pull),
     *(look.rescore, look.compare, look.report, plot.plot, look.browse),
+    watch,
     doctor,
 )
 DATA: tuple[Callable[..., None], ...] = (data.data_ls, data.data_check, data.data_fetch, data.data_export)

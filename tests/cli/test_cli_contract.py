@@ -53,6 +53,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
         "browse",
         "plot",
         "doctor",
+        "watch",
         "erase",
         "export",
         "push",

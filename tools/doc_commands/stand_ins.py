@@ -62,6 +62,7 @@ HUB = ("meta-llama/Llama-3.1-8B", "HuggingFaceTB/SmolLM2-135M-Instruct")
 MADE_BY_THE_PAGE = {
     "README.md": ("store", "probe"),
     "docs/add-a-probe.md": ("probe",),
+    "docs/watch.md": ("probe", "store"),
 }
 """What a page's own commands make, and must not find."""
 
@@ -267,6 +268,7 @@ def _files(shelf: Path) -> None:
     block = next(piece for piece in pieces_of((ROOT / page).read_text(), page) if piece.kind == "python").text
     own = "\n\nclass MyProbe(MedianShift):\n    name = 'my-probe'\n"
     (shelf / "mine.py").write_text(block + own)
+    (shelf / "text.txt").write_text("The capital of France is Paris.\nThe capital of Spain is Rome.\n")
     (shelf / "STUDY.toml").write_text('methods = ["mms", "length"]\n')
 
 

@@ -88,15 +88,13 @@ class Request:
         return {key: layers for key, layers in wanted.items() if self.only is None or key in self.only}
 
 
-def capture_record(
-    identity: Identity, *, storage_dtype: str = "bfloat16", max_length: int | None = None, too_long: str = "skip"
-) -> CaptureRecord:
-    """What determines the numbers of a capture, its id, and library versions: the content of capture.json.
+def capture_hash(identity: Identity, *, storage_dtype: str, max_length: int | None, too_long: str) -> str:
+    """What a capture's id ends with: twelve hex digits over all that determines its numbers; no name is among it.
 
     Args:
-        identity: of the model (`fingerprint.identify`: no weights are loaded).
+        identity: of the model.
         storage_dtype: stored in.
-        max_length: longest text in tokens; None for the model's own limit.
+        max_length: longest text in tokens; None for no limit.
         too_long: what is done with a longer text.
 
     Raises:
@@ -106,7 +104,6 @@ def capture_record(
         raise UnknownName("storage dtype", storage_dtype, STORAGE)
     if too_long not in TOO_LONG:
         raise UnknownName("way with too long texts", too_long, TOO_LONG)
-    max_length = identity.max_length if max_length is None else max_length
     determines = {
         "format": 1,
         "weights": identity.weights,
@@ -121,9 +118,28 @@ def capture_record(
         "max_length": max_length,
         "too_long": too_long,
     }
+    return short_hash(determines)
+
+
+def capture_record(
+    identity: Identity, *, storage_dtype: str = "bfloat16", max_length: int | None = None, too_long: str = "skip"
+) -> CaptureRecord:
+    """What determines the numbers of a capture, its id, and library versions: the content of capture.json.
+
+    Args:
+        identity: of the model (`fingerprint.identify`: no weights are loaded).
+        storage_dtype: stored in.
+        max_length: longest text in tokens; None for the model's own limit.
+        too_long: what is done with a longer text.
+
+    Raises:
+        UnknownName: an unknown storage dtype or way with too long texts.
+    """
+    max_length = identity.max_length if max_length is None else max_length
+    digits = capture_hash(identity, storage_dtype=storage_dtype, max_length=max_length, too_long=too_long)
     return CaptureRecord(
         format=FORMAT,
-        id=f"{identity.slug}-{short_hash(determines)}",
+        id=f"{identity.slug}-{digits}",
         model=identity,
         storage_dtype=storage_dtype,
         joining=JOINING,
