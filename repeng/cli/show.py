@@ -152,9 +152,9 @@ def causal_shown(rows: Sequence[CausalRow]) -> list[str]:
     """What was found of each probe's direction, a line a target."""
     from repeng.report.causal_sentences import causal_sentences
 
-    lines = [f"causal: {one.line}" for one in causal_sentences(rows)]
-    hidden = len(lines) - MOST_CAUSAL
-    return lines[:MOST_CAUSAL] + ([f"causal: and {hidden} more, in causal.csv and the report"] if hidden > 0 else [])
+    lines = [f"causal: {one.where}: {one.conclusion}" for one in causal_sentences(rows)]
+    hidden = f"and {len(lines) - MOST_CAUSAL} more; " if len(lines) > MOST_CAUSAL else ""
+    return [*lines[:MOST_CAUSAL], f"causal: {hidden}the figures are in causal.csv and the report"]
 
 
 def fit_lines(plan: Plan) -> list[str]:

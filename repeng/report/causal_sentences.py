@@ -38,11 +38,6 @@ class CausalSentence:
     conclusion: str
     grounds: str
 
-    @property
-    def line(self) -> str:
-        """All in one line."""
-        return f"{self.where}: {self.conclusion}{f' ({self.grounds})' if self.grounds else ''}"
-
 
 def causal_sentences(rows: Iterable[CausalRow]) -> list[CausalSentence]:
     """One for each probe, source and target, in the order of the table."""
