@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import type_checks  # noqa: F401  (before the first import of repeng)
 from chat_samples import UNMARKED
 from made_up import made_up
 from small_world import silent, world, write_world

@@ -1,0 +1,95 @@
+"""Type checks of the tests, quicker: jaxtyping's own wrapper only where a signature names an array.
+
+pytest's `--jaxtyping-packages` puts `jaxtyping.jaxtyped` on every function of repeng. It binds the arguments by name
+at each call, makes two checkers for each function, and makes them anew each time that an inner function is defined.
+Where no parameter or result is an array's shape, there is nothing to bind: `checked` then has beartype check the very
+same types, and makes the check of an inner function once. Imported before repeng is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import types
+from collections.abc import Callable
+from typing import Any, get_args, get_type_hints
+
+import jaxtyping
+from beartype import beartype
+
+_jaxtyped = jaxtyping.jaxtyped
+_made: dict[int, tuple[types.FunctionType, Callable[..., Any] | None]] = {}
+"""By its code's id the function that came first, and its check; None where an array is named, and jaxtyping checks.
+
+By id, since code of equal text is equal: the constructors of two dataclasses may differ in types alone.
+"""
+
+
+def checked(fn: Any = None, *, typechecker: Any) -> Any:
+    """What `jaxtyping.jaxtyped` of a function or class is, without its cost where no array is named."""
+    if fn is None:
+        return functools.partial(checked, typechecker=typechecker)
+    if inspect.isclass(fn):
+        made = fn.__dict__.get("__init__")
+        if dataclasses.is_dataclass(fn) and isinstance(made, types.FunctionType):
+            fn.__init__ = checked(made, typechecker=typechecker)
+        return fn
+    if not isinstance(fn, types.FunctionType):
+        return _jaxtyped(fn, typechecker=typechecker)
+    first, check = _made.get(id(fn.__code__), (None, None))
+    if first is None or first.__annotations__ != fn.__annotations__:
+        hints = _hints(fn)
+        check = None if any(map(_names_an_array, hints.values())) else beartype(_copy(fn, hints))
+        _made[id(fn.__code__)] = (fn, check)
+    return _jaxtyped(fn, typechecker=typechecker) if check is None else _of(check, fn)
+
+
+def _hints(fn: types.FunctionType) -> dict[str, Any]:
+    """Every annotation of a function, Any where it names what is imported for type checkers alone."""
+    try:
+        return get_type_hints(fn, include_extras=True)
+    except Exception:
+        return {name: _hint(annotation, fn.__globals__) for name, annotation in fn.__annotations__.items()}
+
+
+def _hint(annotation: Any, names: dict[str, Any]) -> Any:
+    def one(value: Any) -> None: ...
+
+    one.__annotations__ = {"value": annotation}
+    try:
+        return get_type_hints(one, names, include_extras=True)["value"]
+    except Exception:
+        return Any
+
+
+def _names_an_array(hint: Any) -> bool:
+    if isinstance(hint, list | tuple):
+        return any(map(_names_an_array, hint))
+    if inspect.isclass(hint) and issubclass(hint, jaxtyping.AbstractArray):
+        return True
+    return _names_an_array(get_args(hint) or getattr(hint, "__value__", ()))
+
+
+def _copy(fn: types.FunctionType, hints: dict[str, Any]) -> types.FunctionType:
+    """The function itself, with those types in place of text."""
+    copy = types.FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
+    functools.update_wrapper(copy, fn)
+    del copy.__wrapped__
+    copy.__kwdefaults__ = fn.__kwdefaults__
+    copy.__annotations__ = hints
+    return copy
+
+
+def _of(check: Any, fn: types.FunctionType) -> Any:
+    """A check that was made of a function's code, calling this function of that code."""
+    given = check.__kwdefaults__ or {}
+    if "__beartype_func" not in given:
+        return fn
+    made = types.FunctionType(check.__code__, check.__globals__, fn.__name__, check.__defaults__, check.__closure__)
+    functools.update_wrapper(made, fn)
+    made.__kwdefaults__ = {**given, "__beartype_func": fn}
+    return made
+
+
+jaxtyping.jaxtyped = checked
