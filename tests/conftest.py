@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +24,17 @@ from repeng.study.study import StudyOutcome, plan_study, run_study
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 METHODS = ("mms", "cra", "zero-shot", "zero-shot-mean", "zero-shot-genies", "few-shot", "truthfulness", "length")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def old_objects_are_left_alone() -> None:
+    """The garbage collector passes over what was there before a module's tests: modules, and what sessions share.
+
+    Transformers and accelerate collect garbage with every model and run: a third of a second each, of a million objects
+    that stay.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
