@@ -32,6 +32,15 @@ def number(value: int, *, name: str = "x") -> str:
 def dot(one: Float[np.ndarray, " d"], other: Vector) -> float:
     return float(one @ other)
 
+def square(one: Float[np.ndarray, " d"]) -> Float[np.ndarray, "d d"]:
+    dot(one[:1], one[:1])
+    return np.outer(one, one[:2])
+
+def shaped(times: int) -> Callable[[np.ndarray], np.ndarray]:
+    def inner(one: Float[np.ndarray, " d"], other: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
+        return times * (one + other)
+    return inner
+
 def many(given: dict[str, list[Vector]]) -> None: ...
 
 def unknown(value: Decimal, count: int) -> None: ...
@@ -84,6 +93,9 @@ V2, V3 = np.zeros(2), np.zeros(3)
         lambda of: of.number(3, name="wrong"),
         lambda of: of.dot(V2, V3),
         lambda of: of.dot(V2, V2.astype(int)),
+        lambda of: of.square(V3),
+        lambda of: of.shaped(1)(V2, V3),
+        lambda of: of.shaped(2)(V3, V2),
         lambda of: of.many({"a": [V2.astype(int)]}),
         lambda of: of.unknown("any", "no count"),
         lambda of: of.outer(1)("3"),
@@ -106,6 +118,8 @@ def test_what_has_its_type_is_let_through(checked: ModuleType) -> None:
     assert checked.number(2) == "xx" and checked.number(value=2, name="ab") == "abab"
     assert checked.number.__doc__ == "Doc." and checked.number.__name__ == "number"
     assert checked.dot(V3, V3) == 0.0
+    assert checked.square(V2).shape == (2, 2)
+    assert [checked.shaped(n)(V2 + 1, V2).tolist() for n in (1, 2)] == [[1.0, 1.0], [2.0, 2.0]]
     checked.unknown("any", 3)
     with checked.held(3) as held:
         assert held == 3

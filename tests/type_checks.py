@@ -1,9 +1,9 @@
-"""Type checks of the tests, quicker: jaxtyping's own wrapper only where a signature names an array.
+"""Type checks of the tests, quicker than jaxtyping's own, of the very same types.
 
-pytest's `--jaxtyping-packages` puts `jaxtyping.jaxtyped` on every function of repeng. It binds the arguments by name
-at each call, makes two checkers for each function, and makes them anew each time that an inner function is defined.
-Where no parameter or result is an array's shape, there is nothing to bind: `checked` then has beartype check the very
-same types, and makes the check of an inner function once. Imported before repeng is.
+pytest's `--jaxtyping-packages` puts `jaxtyping.jaxtyped` on every function of repeng. It binds the arguments by name at
+each call, makes two checks of each function, and makes them anew each time that an inner function is defined. `checked`
+takes its place: one beartype check of arguments and result, made once also of an inner function; and where an array's
+shape is named, a jaxtyping context about it, so that axes of one name have one size. Imported before repeng is.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ import dataclasses
 import functools
 import inspect
 import types
-from collections.abc import Callable
 from typing import Any, get_args, get_type_hints
 
 import jaxtyping
 from beartype import beartype
 
 _jaxtyped = jaxtyping.jaxtyped
-_made: dict[int, tuple[types.FunctionType, Callable[..., Any] | None]] = {}
-"""By its code's id the function that came first, and its check; None where an array is named, and jaxtyping checks.
+_made: dict[int, tuple[types.FunctionType, Any, bool]] = {}
+"""By its code's id: the function that came first, its check, and whether it names an array.
 
 By id, since code of equal text is equal: the constructors of two dataclasses may differ in types alone.
 """
@@ -37,12 +36,24 @@ def checked(fn: Any = None, *, typechecker: Any) -> Any:
         return fn
     if not isinstance(fn, types.FunctionType):
         return _jaxtyped(fn, typechecker=typechecker)
-    first, check = _made.get(id(fn.__code__), (None, None))
+    first, check, shaped = _made.get(id(fn.__code__), (None, None, False))
     if first is None or first.__annotations__ != fn.__annotations__:
         hints = _hints(fn)
-        check = None if any(map(_names_an_array, hints.values())) else beartype(_copy(fn, hints))
-        _made[id(fn.__code__)] = (fn, check)
-    return _jaxtyped(fn, typechecker=typechecker) if check is None else _of(check, fn)
+        check, shaped = beartype(_copy(fn, hints)), any(map(_names_an_array, hints.values()))
+        _made[id(fn.__code__)] = (fn, check, shaped)
+    made = _of(check, fn)
+    return _in_context(made) if shaped else made
+
+
+def _in_context(made: Any) -> Any:
+    """A check in which axes of one name have one size, also in what is returned."""
+
+    @functools.wraps(made)
+    def in_context(*args: Any, **kwargs: Any) -> Any:
+        with _jaxtyped("context"):
+            return made(*args, **kwargs)
+
+    return in_context
 
 
 def _hints(fn: types.FunctionType) -> dict[str, Any]:
