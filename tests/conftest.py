@@ -25,6 +25,12 @@ from repeng.study.study import StudyOutcome, plan_study, run_study
 REPOSITORY = Path(__file__).resolve().parents[1]
 METHODS = ("mms", "cra", "zero-shot", "zero-shot-mean", "zero-shot-genies", "few-shot", "truthfulness", "length")
 
+gc.disable()  # while modules are imported, nothing of which is garbage
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+
 
 @pytest.fixture(scope="module", autouse=True)
 def old_objects_are_left_alone() -> None:
