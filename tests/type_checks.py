@@ -15,9 +15,10 @@ import types
 from typing import Any, get_args, get_type_hints
 
 import jaxtyping
-from beartype import beartype
+from beartype import BeartypeConf, beartype
 
 _jaxtyped = jaxtyping.jaxtyped
+_check = beartype(conf=BeartypeConf(violation_type=jaxtyping.TypeCheckError))
 _made: dict[int, tuple[types.FunctionType, Any, bool]] = {}
 """By its code's id: the function that came first, its check, and whether it names an array.
 
@@ -26,7 +27,7 @@ By id, since code of equal text is equal: the constructors of two dataclasses ma
 
 
 def checked(fn: Any = None, *, typechecker: Any) -> Any:
-    """What `jaxtyping.jaxtyped` of a function or class is, without its cost where no array is named."""
+    """What `jaxtyping.jaxtyped` makes of a function or class: what has another type is the same TypeCheckError."""
     if fn is None:
         return functools.partial(checked, typechecker=typechecker)
     if inspect.isclass(fn):
@@ -39,7 +40,7 @@ def checked(fn: Any = None, *, typechecker: Any) -> Any:
     first, check, shaped = _made.get(id(fn.__code__), (None, None, False))
     if first is None or first.__annotations__ != fn.__annotations__:
         hints = _hints(fn)
-        check, shaped = beartype(_copy(fn, hints)), any(map(_names_an_array, hints.values()))
+        check, shaped = _check(_copy(fn, hints)), any(map(_names_an_array, hints.values()))
         _made[id(fn.__code__)] = (fn, check, shaped)
     made = _of(check, fn)
     return _in_context(made) if shaped else made
