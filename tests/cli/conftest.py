@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import signal
 import sys
@@ -9,12 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from cli_samples import Repeng, Said
 from planted_store import two_worlds
 from small_world import world, write_world
 from tiny_models import make_model
 
 from repeng.cli import main
+
+command_of = functools.cache(typer.main.get_command)
+"""The whole tree of commands, made once: typer makes it at each call."""
 
 
 @pytest.fixture
@@ -26,6 +31,7 @@ def repeng(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
     def run(*arguments: object) -> Said:
         monkeypatch.setattr(sys, "argv", ["repeng", *map(str, arguments)])
+        monkeypatch.setattr(typer.main, "get_command", command_of)
         capsys.readouterr()
         code = 0
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from chat_samples import FAMILIES
-from small_world import silent
+from small_world import silent, world, write_world
 from transformers import AutoTokenizer
 
 from repeng.distributions.follow_ups import FOLLOW_UPS
@@ -102,6 +102,12 @@ def chat_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> st
         if not (folder / file.name).exists():
             (folder / file.name).symlink_to(file)
     return str(folder)
+
+
+@pytest.fixture(scope="module")
+def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A smaller one: forms are told apart by their texts, not by how many there are."""
+    return write_world(tmp_path_factory.mktemp("smaller-world"), world(10))
 
 
 StudyOf = Callable[..., Study]

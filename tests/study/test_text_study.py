@@ -118,13 +118,13 @@ def test_statements_in_a_csv_file_are_those_of_a_jsonl_file(tmp_path: Path) -> N
 def statements(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Some of the embedded world as statements, each with its prompt as group."""
     folder = tmp_path_factory.mktemp("statements")
-    for distribution in mini_distributions(names=["facts", "geography", "arithmetic"], limit=60).values():
+    for distribution in mini_distributions(names=["facts", "geography", "arithmetic"], limit=40).values():
         write_statements(distribution, folder)
     return folder
 
 
 def test_statements_of_the_embedded_world_give_the_directions_of_its_pairs(statements: Path, tmp_path: Path) -> None:
-    pairs = mini_distributions(names=["facts"], limit=60)["facts"]
+    pairs = mini_distributions(names=["facts"], limit=40)["facts"]
     grouped = load_distributions(statements, ["facts"])["facts"]
     alone = replace(grouped, splits={name: _without_groups(split) for name, split in grouped.splits.items()})
     directions = []
@@ -220,7 +220,7 @@ def test_a_token_probe_reads_a_site_that_has_heads(statements: Path, tmp_path: P
 
 
 def test_a_pair_source_answers_about_texts_and_a_text_source_about_pairs(statements: Path, tmp_path: Path) -> None:
-    pairs = mini_distributions(names=["geography"], limit=60)["geography"]
+    pairs = mini_distributions(names=["geography"], limit=40)["geography"]
     texts = load_distributions(statements, ["facts"])["facts"]
     cached = capture("mini", [pairs, texts], store=tmp_path / "store", stimuli=("plain",))
     of_texts = evaluate(fit(cached, "geography", "mms"), cached, "facts")
