@@ -99,6 +99,7 @@ Temperature = Annotated[float, typer.Option("--temperature", min=0.0, help="Of s
 SamplingSeed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of sampling.")]
 MAX_NEW_TOKENS = 128
 """As `repeng.models.sampling` has it, which is not imported for a help text."""
+ComputeDtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16, to compute in.")]
 ProbesModel = Annotated[
     str | None, typer.Option("--model", "-m", help="The model. [default: the one that the probe was fitted on]")
 ]

@@ -69,7 +69,8 @@ def steer(
     trust_code: o.TrustCode = False,
     device: o.Device = "auto",
     device_map: o.DeviceMap = None,
-    dtype: o.Dtype = "auto",
+    dtype: o.ComputeDtype = "auto",
+    quantization: o.Quantization = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -99,7 +100,13 @@ def steer(
         assert eraser is not None
         along = Eraser.load(eraser)
     edits = _edits(along, alpha, project_out=project_out, layers=layers)
-    lm = load_model(o.own_model(model, along.provenance), device=device, dtype=dtype, device_map=device_map)
+    lm = load_model(
+        o.own_model(model, along.provenance),
+        device=device,
+        dtype=dtype,
+        device_map=device_map,
+        quantization=quantization or "auto",
+    )
     check_model(lm, along, any_model=any_model)
     where = f"{along.site} of layer(s) {', '.join(sorted({str(layer) for own in edits.values() for layer, _ in own}))}"
     talk.note(f"{lm.name}: {where}, fitted on {along.provenance.get('source', 'an unknown source')}")

@@ -58,7 +58,8 @@ def watch(
         str | None, typer.Option("--stimulus", help="Text of a stimulus of your own, where the probe reads one.")
     ] = None,
     device: o.Device = "auto",
-    dtype: Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16, to compute in.")] = "auto",
+    device_map: o.DeviceMap = None,
+    dtype: o.ComputeDtype = "auto",
     quantization: o.Quantization = None,
     any_model: o.AnyModel = False,
     trust_code: o.TrustCode = False,
@@ -90,7 +91,7 @@ def watch(
     if generate == "-" or generate is None:
         texts = _texts(file, talk, lines=lines)
     own = o.own_model(model, fitted.provenance)
-    loaded = load_model(own, device=device, dtype=dtype, quantization=quantization or "auto")
+    loaded = load_model(own, device=device, dtype=dtype, device_map=device_map, quantization=quantization or "auto")
     watched = Watched.of(loaded, fitted, alarm=alarm, any_model=any_model, stimulus=stimulus)
     talk.note(f"{fitted.name} on {fitted.provenance.get('source', '?')}, {_places(watched)}; {watched.alarm.sentence}")
     shown.scale(watched)

@@ -219,6 +219,7 @@ def test_a_draw_is_as_far_off_as_students_t_says() -> None:
     null = np.random.default_rng(0).normal(1.0, 2.0, 12)
     expected = ttest_ind(np.array([4.5]), null, equal_var=True).pvalue
     assert draw_p(4.5, null) == pytest.approx(expected)
+    assert draw_p(0.5, np.zeros(20)) == pytest.approx(1 / 21) and draw_p(0.0, np.zeros(20)) == 1.0
 
 
 @pytest.mark.parametrize(
