@@ -96,13 +96,16 @@ def push(
     """
     from repeng.errors import BadInput
     from repeng.handing.push import push as send
+    from repeng.probes.io import DESCRIPTION
 
     talk = Talk(json=json, quiet=quiet)
     given = [folder for folder in (probe, store) if folder is not None]
     if len(given) != 1:
-        raise BadInput("say what to push: --probe DIR or --store DIR")
+        raise BadInput("say what to push: --probe DIR or --store DIR, one of them")
     if probe is not None and (capture or distributions):
         raise BadInput("--capture and --distributions choose of a store; a probe is pushed whole")
+    if probe is not None and not (probe / DESCRIPTION).is_file():
+        raise BadInput(f"{probe}: no {DESCRIPTION} here; name a folder that `repeng fit` wrote, or give --store DIR")
     chosen = o.several(distributions or [])
     done = send(given[0], to, capture=capture, distributions=chosen, replace=replace, public=public)
     _say(talk, done, "pushed")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import atexit
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from repeng.errors import BadInput
 from repeng.limits import LARGEST_SEED
 from repeng.places import Place, place
 
@@ -92,6 +94,18 @@ TrustStore = Annotated[
     bool, typer.Option("--trust-store", help="Do not check cached activations against their checksums.")
 ]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="Run the FILE.py that the probe names as its class.")]
+MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="The most tokens that --generate writes.")]
+Temperature = Annotated[float, typer.Option("--temperature", min=0.0, help="Of sampling; 0 takes the likeliest token.")]
+SamplingSeed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of sampling.")]
+MAX_NEW_TOKENS = 128
+"""As `repeng.models.sampling` has it, which is not imported for a help text."""
+ComputeDtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16, to compute in.")]
+ProbesModel = Annotated[
+    str | None, typer.Option("--model", "-m", help="The model. [default: the one that the probe was fitted on]")
+]
+AnyModel = Annotated[
+    bool, typer.Option("--any-model", help="Take a model that is not known to be the one the probe was fitted on.")
+]
 Out = Annotated[Place | None, typer.Option("--out", **AT, help="Folder to write to.")]
 Partial = Annotated[
     bool | None,
@@ -197,6 +211,18 @@ def reading(
     return None if given.says_nothing else given
 
 
+def own_model(model: str | None, provenance: Mapping[str, Any]) -> str:
+    """The model that was named, or the one that a probe was fitted on.
+
+    Raises:
+        BadInput: neither is known.
+    """
+    found = model or provenance.get("model")
+    if not found:
+        raise BadInput("nothing says which model the probe was fitted on; name it with --model")
+    return str(found)
+
+
 def only_follows(tensor_parallel: bool) -> bool:
     """Whether this process is one of several that hold a model together, and not the first; if so, until that ends.
 
@@ -228,8 +254,6 @@ def only_follows(tensor_parallel: bool) -> bool:
 
 def store(argument: Place | None, option: Place | None) -> Place:
     """The one store that is named by an argument or by --store."""
-    from repeng.errors import BadInput
-
     if argument is not None and option is not None and argument != option:
         raise BadInput(f"two stores, {argument} and --store {option}; name one")
     return argument or option or DEFAULT_STORE
@@ -246,8 +270,6 @@ def several(values: list[str]) -> tuple[str, ...]:
     Raises:
         BadInput: it is given, and names nothing.
     """
-    from repeng.errors import BadInput
-
     found = tuple(dict.fromkeys(name for value in values for name in names(value)))
     if values and not found:
         raise BadInput(f"{','.join(values)!r} names no distribution; give one, or several as a,b")

@@ -142,6 +142,8 @@ def causal_lines(plan: CausalPlan | None) -> list[str]:
         f"causal: up to {plan.n_edits} edits of the model for each of {_counted(len(plan.asked), 'probe and source')}, "
         f"asked about {plan.runner.examples} examples of a split: {plan.count - plan.done} targets to do, {plan.done} "
         f"done already{about}"
+        if plan.asked
+        else "causal: nothing to try: no probe of the study reads along a direction and is asked about pairs"
     ]
     if plan.directionless:
         lines.append(f"causal: left out, since they read along no direction: {', '.join(plan.directionless)}")

@@ -8,8 +8,7 @@ import typer
 
 from repeng.cli import options as o
 from repeng.cli.console import Talk
-from repeng.errors import BadInput
-from repeng.limits import LARGEST_SEED
+from repeng.errors import BadInput, UnknownName
 from repeng.places import Place
 
 if TYPE_CHECKING:
@@ -28,9 +27,7 @@ def steer(
         Place | None,
         typer.Option("--eraser", **o.AT, help="Folder of an eraser, of repeng erase --out, in place of a probe."),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="The model. [default: the one that the probe was fitted on]")
-    ] = None,
+    model: o.ProbesModel = None,
     alpha: Annotated[
         str,
         typer.Option(
@@ -53,13 +50,9 @@ def steer(
     generate: Annotated[
         str | None, typer.Option("--generate", help="Have the model write on from this prompt, as it is and steered.")
     ] = None,
-    max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", min=1, help="The most tokens that --generate writes.")
-    ] = 60,
-    temperature: Annotated[
-        float, typer.Option("--temperature", min=0.0, help="Of sampling; 0 takes the likeliest token.")
-    ] = 0.0,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of sampling.")] = 0,
+    max_new_tokens: o.MaxNewTokens = o.MAX_NEW_TOKENS,
+    temperature: o.Temperature = 0.0,
+    seed: o.SamplingSeed = 0,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,13 +65,12 @@ def steer(
     benchmark: o.BenchmarkName = None,
     limit: o.Limit = None,
     too_long: o.TooLong = "skip",
-    any_model: Annotated[
-        bool, typer.Option("--any-model", help="Take a model that is not known to be the one the probe was fitted on.")
-    ] = False,
+    any_model: o.AnyModel = False,
     trust_code: o.TrustCode = False,
     device: o.Device = "auto",
     device_map: o.DeviceMap = None,
-    dtype: o.Dtype = "auto",
+    dtype: o.ComputeDtype = "auto",
+    quantization: o.Quantization = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -89,9 +81,12 @@ def steer(
     from repeng.models.load import load_model
     from repeng.probes.io import load
     from repeng.steering.eraser import Eraser
+    from repeng.steering.questions import STEERED
     from repeng.steering.steer import check_model
 
     talk = Talk(json=json, quiet=quiet)
+    if tokens not in STEERED:
+        raise UnknownName("tokens to steer at", tokens, STEERED)
     if (generate is None) == (target is None):
         raise BadInput(
             "give one of --generate PROMPT, to see what the model writes, and --target, to score its answers"
@@ -105,16 +100,18 @@ def steer(
         assert eraser is not None
         along = Eraser.load(eraser)
     edits = _edits(along, alpha, project_out=project_out, layers=layers)
-    own = along.provenance.get("model")
-    if model is None and own is None:
-        raise BadInput("what is steered along does not say which model it was fitted on; name it with --model")
-    lm = load_model(model or str(own), device=device, dtype=dtype, device_map=device_map)
-    if not any_model:
-        check_model(lm, along.provenance)
+    lm = load_model(
+        o.own_model(model, along.provenance),
+        device=device,
+        dtype=dtype,
+        device_map=device_map,
+        quantization=quantization or "auto",
+    )
+    check_model(lm, along, any_model=any_model)
     where = f"{along.site} of layer(s) {', '.join(sorted({str(layer) for own in edits.values() for layer, _ in own}))}"
     talk.note(f"{lm.name}: {where}, fitted on {along.provenance.get('source', 'an unknown source')}")
     if generate is not None:
-        from repeng.steering.generation import Sampling
+        from repeng.models.sampling import Sampling
 
         how = Sampling(max_new_tokens, temperature, seed)
         _written(lm, along, edits, generate, how, tokens, talk)

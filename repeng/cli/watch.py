@@ -11,7 +11,6 @@ import typer
 from repeng.cli import options as o
 from repeng.cli.console import Talk
 from repeng.errors import BadInput, path_like, sentence
-from repeng.limits import LARGEST_SEED
 from repeng.places import Place
 
 if TYPE_CHECKING:
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def watch(
-    model: o.Model,
     probe: Annotated[Place, typer.Option("--probe", **o.AT, help="Folder of a fitted probe.")],
     file: Annotated[
         Path | None, typer.Argument(help="File to read in place of standard input.", show_default=False)
     ] = None,
+    model: o.ProbesModel = None,
     generate: Annotated[
         str | None,
         typer.Option("--generate", help="Have the model write on from this prompt; - reads it as a text is read."),
@@ -43,13 +42,9 @@ def watch(
     stop_at_alarm: Annotated[
         bool, typer.Option("--stop-at-alarm", help="End a text with the first token that rings.")
     ] = False,
-    max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", min=1, help="The most tokens that --generate writes.")
-    ] = 128,
-    temperature: Annotated[
-        float, typer.Option("--temperature", min=0.0, help="Of sampling; 0 takes the likeliest token.")
-    ] = 0.0,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of sampling.")] = 0,
+    max_new_tokens: o.MaxNewTokens = o.MAX_NEW_TOKENS,
+    temperature: o.Temperature = 0.0,
+    seed: o.SamplingSeed = 0,
     view: Annotated[
         str,
         typer.Option(
@@ -63,11 +58,10 @@ def watch(
         str | None, typer.Option("--stimulus", help="Text of a stimulus of your own, where the probe reads one.")
     ] = None,
     device: o.Device = "auto",
-    dtype: Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16, to compute in.")] = "auto",
+    device_map: o.DeviceMap = None,
+    dtype: o.ComputeDtype = "auto",
     quantization: o.Quantization = None,
-    any_model: Annotated[
-        bool, typer.Option("--any-model", help="Take a model that is not known to be the one the probe was fitted on.")
-    ] = False,
+    any_model: o.AnyModel = False,
     trust_code: o.TrustCode = False,
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line: each token, and each text's end.")
@@ -96,7 +90,8 @@ def watch(
     fitted = load(probe, trust_code=trust_code)
     if generate == "-" or generate is None:
         texts = _texts(file, talk, lines=lines)
-    loaded = load_model(model, device=device, dtype=dtype, quantization=quantization or "auto")
+    own = o.own_model(model, fitted.provenance)
+    loaded = load_model(own, device=device, dtype=dtype, device_map=device_map, quantization=quantization or "auto")
     watched = Watched.of(loaded, fitted, alarm=alarm, any_model=any_model, stimulus=stimulus)
     talk.note(f"{fitted.name} on {fitted.provenance.get('source', '?')}, {_places(watched)}; {watched.alarm.sentence}")
     shown.scale(watched)

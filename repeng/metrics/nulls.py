@@ -68,6 +68,8 @@ def selectivity(accuracy: float, shuffled: Float[np.ndarray, " null"]) -> float:
 def draw_p(value: float, null: Float[np.ndarray, " null"]) -> float:
     """Two-sided p-value of a figure being one more draw of a null, whose mean need not be 0, by Student's t.
 
+    Of draws that are all the same, which have no spread to go by: the figure is one of n + 1 of which it alone differs.
+
     Raises:
         BadInput: there are fewer than two draws.
     """
@@ -76,7 +78,7 @@ def draw_p(value: float, null: Float[np.ndarray, " null"]) -> float:
     mean, reach = _next_draw(null)
     away = abs(value - mean)
     if reach == 0:
-        return 1.0 if away == 0 else 0.0
+        return 1.0 if away == 0 else 1 / (len(null) + 1)
     return float(2 * stdtr(len(null) - 1, -away / reach))
 
 

@@ -30,6 +30,8 @@ FIRST_CLASS = {
 """Sites that every supported architecture has, and TransformerLens' name within the block."""
 LN_FINAL = "ln_final"
 """After the final norm. Its layer is the last."""
+OF_D_MODEL = ("resid_pre", "resid_post", "mlp_out", LN_FINAL)
+"""Sites that are as wide as the residual stream."""
 HEADS = ("hook_z", "attn.hook_q", "attn.hook_k", "attn.hook_v")
 """Sites whose features are heads side by side: stored as [response, head, d_head]."""
 SAME = {

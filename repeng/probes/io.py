@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -116,18 +117,30 @@ def load(directory: Place | str, *, trust_code: bool = False) -> FittedProbe:
         raise BadInput(f"{path}: damaged ({what[:200]}); fit the probe again") from error
 
 
-def read_weights(directory: Place, described: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors that a description names, their checksum verified."""
+def read_weights(
+    directory: Place, described: Mapping[str, Any], *, described_in: str = DESCRIPTION, what: str = "the probe"
+) -> dict[str, Tensor]:
+    """The tensors that a description names, their checksum verified.
+
+    Args:
+        directory: where they are.
+        described: its `weights` and `sha256`.
+        described_in: the description's file, for messages.
+        what: is to be fitted again where they are damaged.
+
+    Raises:
+        BadInput: they are missing or damaged.
+    """
     path = directory / described["weights"].rpartition("/")[2]
     if not path.is_file():
-        raise BadInput(f"{path}: missing; fit the probe again")
+        raise BadInput(f"{path}: missing; fit {what} again")
     content = read_bounded(path, DATA_BYTES)
     if hashlib.sha256(content).hexdigest() != described["sha256"]:
-        raise BadInput(f"{path}: its content is not what {DESCRIPTION} says; fit the probe again")
+        raise BadInput(f"{path}: its content is not what {described_in} says; fit {what} again")
     try:
         tensors: dict[str, Tensor] = load_tensors(content)
     except SafetensorError as error:
-        raise BadInput(f"{path}: damaged ({error}); fit the probe again") from error
+        raise BadInput(f"{path}: damaged ({error}); fit {what} again") from error
     return tensors
 
 

@@ -9,12 +9,24 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from repeng.report.causal_sentences import LEVEL, CausalSentence, causal_sentences, where_of
+from repeng.report.causal_sentences import CausalSentence, causal_sentences, where_of
 from repeng.report.frames import in_order
+from repeng.report.interval_text import ends
 from repeng.report.page import Cell, Grid, Line, Picture, figure
 from repeng.report.panels import panel_title
 from repeng.report.theme import MUTED, colour_by, shape_by, themed, tooltips
-from repeng.results import ADD, LEACE, PREFERENCE, REMOVE, VERDICT, VERDICT_GAP, CausalRow, DoseRow, record_of
+from repeng.results import (
+    ADD,
+    CAUSAL_LEVEL,
+    LEACE,
+    PREFERENCE,
+    REMOVE,
+    VERDICT,
+    VERDICT_GAP,
+    CausalRow,
+    DoseRow,
+    record_of,
+)
 
 SHOWN = (
     (ADD, VERDICT, "added: verdict"),
@@ -165,9 +177,8 @@ def _table(rows: Sequence[CausalRow]) -> Grid:
 def _change(row: CausalRow | None) -> Cell:
     if row is None:
         return figure(None)
-    star = "*" if row.p is not None and row.p < LEVEL else ""
-    interval = "" if row.change_low is None else f"{row.change_low:.2f} to {row.change_high:.2f}"
-    return Cell(f"{row.change:+.2f}{star}", interval)
+    star = "*" if row.p is not None and row.p < CAUSAL_LEVEL else ""
+    return Cell(f"{row.change:+.2f}{star}", ends(row.change_low, row.change_high))
 
 
 def _dose_table(doses: Sequence[DoseRow]) -> Grid:
@@ -185,5 +196,4 @@ def _dose_table(doses: Sequence[DoseRow]) -> Grid:
 def _dose(row: DoseRow | None) -> Cell:
     if row is None:
         return figure(None)
-    interval = "" if row.value_low is None else f"{row.value_low:.2f} to {row.value_high:.2f}"
-    return Cell(f"{row.value:.2f}", interval)
+    return Cell(f"{row.value:.2f}", ends(row.value_low, row.value_high))

@@ -5,22 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from repeng.results import ADD, PREFERENCE, REMOVE, VERDICT, VERDICT_GAP, CausalRow
+from repeng.report.interval_text import ends
+from repeng.results import (
+    ADD,
+    AS_SHUFFLED,
+    BREAKS,
+    BYSTANDER,
+    CAUSAL_LEVEL,
+    MOVES,
+    PREFERENCE,
+    REMOVE,
+    VERDICT,
+    VERDICT_GAP,
+    CausalRow,
+)
 
-LEVEL = 0.05
 EDITS = {ADD: "added", REMOVE: "taken away"}
 CALLED = {
     PREFERENCE: "the preference for best responses",
     VERDICT: "the verdict on all responses",
     VERDICT_GAP: "the verdict on best responses less that on worse ones",
 }
-AS_SHUFFLED = "moves it as shuffled labels do"
 SIGN_ALONE = "moves the answer, along a direction of which labels set the sign alone"
 SAID = {
-    "moves the answer": "moves the answer",
+    MOVES: MOVES,
     AS_SHUFFLED: "moves the answer, but no further than the probe fitted on shuffled labels does",
-    "bystander": "bystander: no answer moves that is told from what random directions do",
-    "breaks the model": "breaks the model before it moves the answer",
+    BYSTANDER: "bystander: no answer moves that is told from what random directions do",
+    BREAKS: "breaks the model before it moves the answer",
 }
 
 
@@ -54,7 +65,7 @@ def where_of(row: CausalRow) -> str:
 
 
 def _sentence(rows: Sequence[CausalRow]) -> CausalSentence:
-    moved = [row for row in rows if row.p is not None and row.p < LEVEL]
+    moved = [row for row in rows if row.p is not None and row.p < CAUSAL_LEVEL]
     said = [_moved(row) for row in moved]
     costs = {row.edit: row for row in rows if row.edit in EDITS and row.perplexity is not None}
     if costs:
@@ -66,13 +77,13 @@ def _sentence(rows: Sequence[CausalRow]) -> CausalSentence:
 
 
 def _moved(row: CausalRow) -> str:
-    against = ""
-    if row.random_low is not None and row.random_high is not None:
-        against = f"; random directions {row.random_low:.2f} to {row.random_high:.2f}"
-    interval = "" if row.change_low is None else f" ({row.change_low:.2f} to {row.change_high:.2f}{against})"
-    return f"{EDITS[row.edit]}, it moves {CALLED[row.measure]} by {row.change:+.2f} nats{interval}"
+    random = ends(row.random_low, row.random_high)
+    against = [ends(row.change_low, row.change_high), f"random directions {random}" if random else ""]
+    interval = "; ".join(filter(None, against))
+    moves = f"{EDITS[row.edit]}, it moves {CALLED[row.measure]} by {row.change:+.2f} nats"
+    return f"{moves} ({interval})" if interval else moves
 
 
 def _times(row: CausalRow) -> str:
-    interval = "" if row.perplexity_low is None else f" ({row.perplexity_low:.2f} to {row.perplexity_high:.2f})"
-    return f"{row.perplexity:.2f} times its own {EDITS[row.edit]}{interval}"
+    interval = ends(row.perplexity_low, row.perplexity_high)
+    return f"{row.perplexity:.2f} times its own {EDITS[row.edit]}{f' ({interval})' if interval else ''}"

@@ -8,6 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from repeng.metrics import Evaluation, TextEvaluation, accuracy_interval, figure_inputs, figures_of
+from repeng.report.interval_text import ends
 from repeng.report.text_section import FIGURES
 from repeng.report.wide_table import WideTable
 from repeng.results import PAIR_ACCURACY
@@ -69,5 +70,4 @@ def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> WideTable
 
 
 def _interval(row: Mapping[str, Any], name: str) -> str:
-    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    return "" if low is None else f"{low:.3f} to {high:.3f}"
+    return ends(row.get(f"{name}_low"), row.get(f"{name}_high"), digits=3)

@@ -9,6 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from repeng.metrics import Estimate
+from repeng.report.interval_text import with_ends
 from repeng.report.wide_table import WideTable
 from repeng.study.steered_scores import MEASURES, SteeredRow
 
@@ -50,7 +51,4 @@ def steered_tables(rows: Sequence[SteeredRow]) -> list[WideTable | str]:
 
 
 def _cell(figure: Estimate | None, digits: int) -> str:
-    if figure is None:
-        return ""
-    value = f"{figure.value:.{digits}f}"
-    return value if figure.low is None else f"{value} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
+    return "" if figure is None else with_ends(figure.value, figure.low, figure.high, digits=digits)

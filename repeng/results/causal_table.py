@@ -12,6 +12,10 @@ from repeng.results.csv_table import read_rows, write_rows
 
 CAUSAL_TABLES = FILE, DOSES = "causal.csv", "doses.csv"
 ADD, REMOVE, LEACE = "add", "remove", "leace"
+CAUSAL_LEVEL = 0.05
+"""Under this p an edit moves an answer."""
+MOVES, AS_SHUFFLED = "moves the answer", "moves it as shuffled labels do"
+BYSTANDER, BREAKS = "bystander", "breaks the model"
 PREFERENCE, ACCURACY, VERDICT, VERDICT_GAP = "preference", "accuracy", "verdict", "verdict_gap"
 
 

@@ -11,17 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from repeng.atomic import write_atomically
 from repeng.errors import BadInput, RepengError
-from repeng.limits import DATA_BYTES, RECORD_BYTES, read_bounded
+from repeng.limits import RECORD_BYTES, read_bounded
 from repeng.locks import locked
 from repeng.places import Place, place
 from repeng.probes.fitted import NO_HEAD
+from repeng.probes.io import read_weights
 from repeng.probes.ragged import Ragged
 from repeng.probes.source import BLOCK_BYTES, LayerSource, SourceData, layer_blocks
 from repeng.steering.vector import SteeringVector, Unit
@@ -219,7 +218,7 @@ class Eraser:
             described = json.loads(read_bounded(path, RECORD_BYTES))
             if described["format"] != FORMAT:
                 raise BadInput(f"{path}: format {described['format']} is not {FORMAT}; fit the eraser again")
-            tensors = _checked_tensors(directory, described)
+            tensors = read_weights(directory, described, described_in=DESCRIPTION, what="the eraser")
             units = tuple((int(layer), int(head)) for layer, head in described["units"])
             parts = {name: tensors[name] for name in TENSORS}
             return cls(described["site"], described["by"], units, **parts, provenance=described["provenance"])
@@ -294,17 +293,3 @@ def responses_of(data: SourceData) -> Float[Tensor, "layer *head response d"]:
             "an eraser is fitted on one vector a response, and these are every token's; give another --token"
         )
     return data.activations[..., 0, torch.from_numpy(np.flatnonzero(data.usable)), :]
-
-
-def _checked_tensors(directory: Place, described: Mapping[str, Any]) -> dict[str, Tensor]:
-    path = directory / str(described["weights"]).rpartition("/")[2]
-    if not path.is_file():
-        raise BadInput(f"{path}: missing; fit the eraser again")
-    content = read_bounded(path, DATA_BYTES)
-    if hashlib.sha256(content).hexdigest() != described["sha256"]:
-        raise BadInput(f"{path}: its content is not what {DESCRIPTION} says; fit the eraser again")
-    try:
-        tensors: dict[str, Tensor] = load_tensors(content)
-    except SafetensorError as error:
-        raise BadInput(f"{path}: damaged ({error}); fit the eraser again") from error
-    return tensors

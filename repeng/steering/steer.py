@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,19 +11,21 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from repeng.errors import BadInput, CaptureMismatch, UnknownName
+from repeng.activations.matching import match
+from repeng.errors import BadInput, UnknownName
+from repeng.limits import check_number
 from repeng.models.architectures import dissect
 from repeng.models.load import LanguageModel
-from repeng.models.sites import HookPoint, Sites
+from repeng.models.sites import OF_D_MODEL, HookPoint, Sites
 from repeng.probes.fitted import FittedProbe
 from repeng.steering.edits import Add, Edit, Erase
 from repeng.steering.eraser import Eraser
 from repeng.steering.hooks import Edits, always, editing
 from repeng.steering.vector import SteeringVector, Unit
 
+log = logging.getLogger(__name__)
+
 TOKENS = ("all", "prompt", "generated")
-OF_D_MODEL = ("resid_pre", "resid_post", "mlp_out", "ln_final")
-"""Sites that are as wide as the residual stream."""
 
 
 @contextmanager
@@ -34,6 +37,7 @@ def steer(
     project_out: bool = False,
     layers: Sequence[int] | None = None,
     tokens: str | Bool[Tensor, "row pos"] = "all",
+    any_model: bool = False,
 ) -> Iterator[Any]:
     """Run a model with directions added to its activations, or taken out of them; afterwards it is as it was.
 
@@ -55,6 +59,7 @@ def steer(
         layers: of those that the probe was fitted at; None for those that it chose.
         tokens: `all`; `prompt`, those of a pass that begins without a cache; `generated`, those of passes that go on
             with one, as in `generate`; or a mask [row, pos] of the tokens of each pass.
+        any_model: take a model that is not known to be the one that the probe was fitted on.
 
     Yields:
         The model.
@@ -68,7 +73,7 @@ def steer(
     if isinstance(along, Eraser):
         if alpha:
             raise BadInput("an eraser takes a subspace out and adds nothing; leave alpha out, or take a probe")
-        edits, provenance, site = edits_of_eraser(along, layers), along.provenance, along.site
+        edits, site = edits_of_eraser(along, layers), along.site
     else:
         if not alpha and not project_out:
             raise BadInput("nothing is to be done: give alpha, a strength other than 0, or project_out=True")
@@ -76,9 +81,9 @@ def steer(
         if isinstance(along, SteeringVector) and layers is not None:
             vector = vector.at(layers)
         edits = edits_along(vector, alpha=alpha, project_out=project_out)
-        provenance, site = vector.provenance, vector.site
+        site = vector.site
     if isinstance(model, LanguageModel):
-        check_model(model, provenance)
+        check_model(model, along, any_model=any_model)
     with steering(model, site, edits, tokens):
         yield model
 
@@ -97,7 +102,12 @@ def edits_of_eraser(eraser: Eraser, layers: Sequence[int] | None = None) -> Edit
 
 
 def edits_along(vector: SteeringVector, *, alpha: float, project_out: bool) -> Edits:
-    """What `steer` does at each unit."""
+    """What `steer` does at each unit.
+
+    Raises:
+        BadInput: `alpha` is no finite number.
+    """
+    check_number("alpha", alpha, 0.0)
     added = vector.scaled(alpha)
     found: dict[Unit, list[Edit]] = {}
     for unit, direction, centre, sum_ in zip(vector.units, vector.directions, vector.centre, added, strict=True):
@@ -169,18 +179,19 @@ def check_width(model: Any, site: str, points: Mapping[int, HookPoint], edits: E
                 )
 
 
-def check_model(model: LanguageModel, provenance: Mapping[str, Any]) -> None:
-    """Refuse a probe of another model than this one, where it says which it was fitted on.
+def check_model(model: LanguageModel, along: FittedProbe | SteeringVector | Eraser, *, any_model: bool = False) -> None:
+    """Refuse what was fitted on another model than this one, where it says which.
 
     Raises:
-        CaptureMismatch: it was fitted on another.
+        CaptureMismatch: it was.
     """
-    own = provenance.get("weights")
-    if own is not None and own != model.identity.weights:
-        raise CaptureMismatch(
-            f"fitted on {provenance.get('model')} ({own}), and this model is {model.name} "
-            f"({model.identity.weights}); load that one, or give transformers' own (lm.model) to steer another anyway"
-        )
+    if isinstance(along, Eraser):
+        what = f"the eraser by {along.by}"
+    else:
+        name = along.name if isinstance(along, FittedProbe) else along.provenance.get("probe")
+        what = f"the probe {name}" if name else "the direction"
+    for caution in match(along.provenance, model, what=what, any_model=any_model).cautions:
+        log.warning("%s", caution)
 
 
 @contextmanager

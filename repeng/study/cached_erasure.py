@@ -95,10 +95,10 @@ def erase(
     chosen = _layers(layers, data)
     how: dict[str, Any] = {"train_limit": train_limit, "site": site, "token": token, "seed": seed, "layers": chosen}
     named = probe_of("mms" if by == LEACE else by)
-    _check_single(named.probe, "erased along")
+    _check_single(named.probe, "erased along", "mms, lat or logistic")
     probes = [probe_of(name) for name in refits]
     for one in probes:
-        _check_single(one.probe, "fitted again")
+        _check_single(one.probe, "fitted again", "mms, lat, logistic or mlp")
     if fits < 2 or draws < 0:
         raise BadInput(f"{fits} fit(s) and {draws} draws; give 2 fits or more, and 0 draws or more")
     targets = (targets,) if isinstance(targets, str) else tuple(targets)
@@ -237,12 +237,12 @@ def _layers(layers: LayerChoice, data: CachedData) -> LayerChoice:
     return layers
 
 
-def _check_single(probe: Probe, what: str) -> None:
+def _check_single(probe: Probe, what: str, others: str) -> None:
     """Refuse a probe that reads more than one vector a response."""
     if len(probe.stimuli) > 1 or probe.ragged or probe.rule == "genies":
         raise BadInput(
             f"probe {probe.name!r} cannot be {what}: it reads several stimuli, every token, or chooses as released; "
-            "take one of one vector a response, as mms, lat, logistic or mlp"
+            f"take one of one vector a response, as {others}"
         )
 
 

@@ -30,7 +30,7 @@ from repeng.steering.edits import Add
 from repeng.steering.questions import SteeredScores
 from repeng.steering.steered_model import SteeredModel
 from repeng.study.capture_plan import ModelSettings
-from repeng.study.causal_edits import CausalEdits, causal_edits, n_conditions
+from repeng.study.causal_edits import DOSES, STRENGTH, CausalEdits, causal_edits, n_conditions
 from repeng.study.causal_figures import Answers, CausalNames, Costs, causal_rows, dose_rows
 from repeng.study.cautions import Failure
 from repeng.study.evaluations import Runner, Task
@@ -38,7 +38,7 @@ from repeng.version import __version__
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Of those rows: a number that goes up where what they are made by changes."""
 TRIAL_EXAMPLES, TRIAL_EDITS = 4, 4
 ENOUGH_SECONDS = 2.0
@@ -164,7 +164,9 @@ class CausalRunner:
         listed = {key: tuple(targets) for key, targets in asked.items()}
         shared = self.runner.settings
         count = n_conditions(shared.fits, shared.nulls)
-        done = sum(self._known(key, target) is not None for key, targets in listed.items() for target in targets)
+        done = sum(
+            self._known(key, targets[0], target) is not None for key, targets in listed.items() for target in targets
+        )
         found = CausalPlan(self, listed, count, tuple(sorted(every.keys() - probes.keys())), done)
         return replace(found, seconds=self._seconds(found)) if trial and done < found.count else found
 
@@ -191,7 +193,7 @@ class CausalRunner:
 
     def _of_source(self, key: Key, targets: Sequence[Split]) -> Iterator[Found | Exception]:
         """The rows of each target, the source's own test split first, or why there are none."""
-        known = [self._known(key, target) for target in targets]
+        known = [self._known(key, targets[0], target) for target in targets]
         made: tuple[CausalEdits, SteeredScores, Costs] | Exception | None = None
         for target, held in zip(targets, known, strict=True):
             if held is not None:
@@ -211,7 +213,7 @@ class CausalRunner:
                 made = error if made is None else made
                 yield error
                 continue
-            self._write(key, target, found)
+            self._write(key, targets[0], target, found)
             yield found
 
     def _at_home(self, key: Key, own: Split) -> tuple[CausalEdits, SteeredScores, Costs]:
@@ -243,7 +245,7 @@ class CausalRunner:
         n_tokens = n_done = 0
         spent = 0.0
         for (method, source), targets in plan.asked.items():
-            todo = [target for target in targets if self._known((method, source), target) is None]
+            todo = [target for target in targets if self._known((method, source), targets[0], target) is None]
             for split in dict.fromkeys([targets[0], *todo] if todo else ()):
                 first = split.first(self.examples)
                 n_tokens += self._model.n_tokens(first, _form(method))
@@ -259,30 +261,34 @@ class CausalRunner:
     def _path(self, key: Key, target: Split) -> Place:
         return evaluation_path(self.folder, key[0].name, slug(self._name), key[1].distribution, target.distribution)
 
-    def _facts(self, key: Key, target: Split) -> str:
-        """A hash over what the rows of a target follow from."""
+    def _facts(self, key: Key, own: Split, target: Split, *, trusted: bool) -> str:
+        """A hash over what the rows of a target follow from: the evaluation's facts, and `own`, whose prompts say what
+        an edit costs."""
         method, source = key
         task = Task(method.name, source, target)
-        of_evaluation = self.runner.keys([task], [method], trusted=self.runner.store.trust).get(task)
-        facts = [of_evaluation, self.examples, self.too_long, self.runner.settings.nulls, FORMAT, __version__]
+        of_evaluation = self.runner.keys([task], [method], trusted=trusted).get(task)
+        facts = [of_evaluation, own.data_hash, self.examples, self.too_long, STRENGTH, DOSES, FORMAT, __version__]
         return "" if of_evaluation is None else hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
-    def _known(self, key: Key, target: Split) -> Found | None:
+    def _known(self, key: Key, own: Split, target: Split) -> Found | None:
         """The rows on disk, if they are these very ones."""
-        path, facts = self._path(key, target), self._facts(key, target)
-        if not facts or not path.is_file():
+        path = self._path(key, target)
+        if not path.is_file():
             return None
+        # Where content need not be checked, what was made of checked content is as good.
+        facts = {self._facts(key, own, target, trusted=trusted) for trusted in {False, self.runner.store.trust}}
         try:
             held = from_json(path.read_bytes())
-            if held.get("key") != facts:
+            if not held["key"] or held["key"] not in facts:
                 return None
             return FOUND.validate_python(held["found"])
         except (OSError, ValueError, KeyError, AttributeError, ValidationError) as error:
             log.warning("%s is damaged and is made anew: %s", path, error)
             return None
 
-    def _write(self, key: Key, target: Split, found: Found) -> None:
-        content = {"key": self._facts(key, target), "found": asdict(found)}
+    def _write(self, key: Key, own: Split, target: Split, found: Found) -> None:
+        facts = self._facts(key, own, target, trusted=self.runner.store.trust)
+        content = {"key": facts, "found": asdict(found)}
         write_atomically(self._path(key, target), json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 

@@ -122,7 +122,7 @@ def causal_edits(spec: ProbeSpec, source: CachedSource, *, fits: int, draws: int
     for fit, place in enumerate(places):
         edited(OWN, fit, fit, found.fits[(fit, *place)], DOSES)
         conditions.append(Condition(LEACE, OWN, fit, 0.0, {units[fit]: (lies[place].eraser,)}))
-    for draw, direction in enumerate(random_directions(found, spec.seed)):
+    for draw, direction in enumerate(random_directions(found, max(draws, FEWEST_CONTROLS), spec.seed)):
         fit = draw % n_fits
         edited(RANDOM, draw, fit, direction[places[fit]], (STRENGTH,))
     if not _labels_set_signs_alone(found, places):
@@ -170,11 +170,11 @@ class _Lies:
         return float((self.rows @ torch.from_numpy(direction).float()).double().mean())
 
 
-def random_directions(found: Directions, seed: int) -> Float[np.ndarray, "draw layer head d"]:
-    """Those that the probe's own null has; of a probe over tokens, which has none there, drawn alike."""
+def random_directions(found: Directions, count: int, seed: int) -> Float[np.ndarray, "draw layer head d"]:
+    """Those that the probe's own null has; of a probe over tokens, which has none there, so many drawn alike."""
     if len(found.random):
         return found.random
-    drawn = np.random.default_rng([seed, 7]).normal(size=(FEWEST_CONTROLS, *found.fits.shape[1:]))
+    drawn = np.random.default_rng([seed, 7]).normal(size=(count, *found.fits.shape[1:]))
     return of_length_one(drawn)
 
 

@@ -13,7 +13,22 @@ from repeng.distributions.schema import ResponseLabels, Split
 from repeng.maths import pair_wins, sigmoid
 from repeng.methods.answers import some_pairs
 from repeng.metrics import Estimate, Evaluation, accuracy_interval, draw_ends, draw_p, holm, mean_interval
-from repeng.results import ACCURACY, ADD, LEACE, PREFERENCE, REMOVE, VERDICT, VERDICT_GAP, CausalRow, DoseRow
+from repeng.results import (
+    ACCURACY,
+    ADD,
+    AS_SHUFFLED,
+    BREAKS,
+    BYSTANDER,
+    CAUSAL_LEVEL,
+    LEACE,
+    MOVES,
+    PREFERENCE,
+    REMOVE,
+    VERDICT,
+    VERDICT_GAP,
+    CausalRow,
+    DoseRow,
+)
 from repeng.steering.questions import SteeredScores
 from repeng.study.causal_edits import DOSES, OWN, RANDOM, SHUFFLED, STRENGTH, CausalEdits
 
@@ -21,11 +36,8 @@ MEASURES = (PREFERENCE, ACCURACY, VERDICT, VERDICT_GAP)
 TESTS = ((ADD, PREFERENCE), (ADD, VERDICT), (REMOVE, PREFERENCE), (REMOVE, VERDICT_GAP))
 """What the conclusion rests on: an answer that is added to moves as a whole, of one that is taken away the difference
 between best and worse."""
-LEVEL = 0.05
 BROKEN = 2.0
 """So many times its own perplexity on the source's prompts, by the interval's lower end, and a model is broken."""
-MOVES, AS_SHUFFLED = "moves the answer", "moves it as shuffled labels do"
-BYSTANDER, BREAKS = "bystander", "breaks the model"
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +136,8 @@ def causal_rows(names: CausalNames, edits: CausalEdits, answers: Answers, costs:
     of_labels = holm([_largest_p(row.change_p, row.random_p, p) for row, p in zip(tested, shuffled, strict=True)])
     rows = [replace(row, p=p.get((row.edit, row.measure))) for row in rows]
     said = conclusion(
-        moved={edit for (edit, _), one in p.items() if one < LEVEL},
-        by_labels={edit for (edit, _), one in zip(keys, of_labels, strict=True) if one < LEVEL},
+        moved={edit for (edit, _), one in p.items() if one < CAUSAL_LEVEL},
+        by_labels={edit for (edit, _), one in zip(keys, of_labels, strict=True) if one < CAUSAL_LEVEL},
         broken={row.edit for row in rows if (row.perplexity_low or 0.0) > BROKEN},
     )
     return [replace(row, conclusion=said) for row in rows]

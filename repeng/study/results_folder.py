@@ -60,7 +60,8 @@ def joined(study: Study, *, running: bool = False) -> Study:
     if not finished:
         return study
     methods = tuple(dict.fromkeys((*held.methods, *study.methods)))
-    return replace(study, methods=methods, causal=study.causal or held.causal)
+    examples = study.causal_examples if study.causal else held.causal_examples
+    return replace(study, methods=methods, causal=study.causal or held.causal, causal_examples=examples)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from repeng.activations.forward import by_cell, hooked, stored
 from repeng.activations.token_rules import token_rule
 from repeng.errors import BadInput
 from repeng.models.load import LanguageModel
-from repeng.models.sites import Hook
+from repeng.models.sites import OF_D_MODEL, Hook
 from repeng.probes.fitted import NO_HEAD, FittedProbe
 from repeng.watching.scoring import scorer_class
 
@@ -74,6 +74,26 @@ class ScoreHooks:
         self._values.clear()
         if stack is not None:
             stack.close()
+
+    def check_width(self) -> None:
+        """Score a vector of the model's width, which a probe of another model may not take.
+
+        Raises:
+            BadInput: the probe is of another width.
+        """
+        hook = self._units[0][0]
+        width = self.points[hook].d_head or (self._lm.d_model if hook[0] in OF_D_MODEL else None)
+        if width is None:
+            return
+        try:
+            self._scorer(torch.zeros(len(self._units), 1, 1, width), counted=True)
+        except RuntimeError as error:
+            raise BadInput(
+                f"the probe reads other vectors than the {width} dimensions that {hook[0]} of {self._lm.name} has; "
+                "take the model that it was fitted on"
+            ) from error
+        finally:
+            self._scorer.reset()
 
     def reset(self) -> None:
         """Begin with other texts."""

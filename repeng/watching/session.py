@@ -12,7 +12,7 @@ from repeng.models.tokens import TokenizedText
 from repeng.watching.reading import read_text, tokens_of
 from repeng.watching.token_score import TextSummary, TokenScore, summary_of
 from repeng.watching.watched_model import Watched
-from repeng.watching.writing import Writing, prompt_ids, write
+from repeng.watching.writing import Writing, watched_prompt, write
 
 Why = Literal["end", "alarm", "max_new_tokens", "window", "skipped"]
 """Why a text ended: it is over (of one that is written, by an end-of-sequence token), a token rang, it has as many
@@ -78,7 +78,7 @@ def write_one(watched: Watched, prompt: str, how: Writing) -> Iterator[Event]:
         BadInput: there is nothing to write on from, it is too long, or the probe reads what comes after a response.
         NonFinite: an activation is infinite or not a number.
     """
-    ids = prompt_ids(watched, prompt)
+    ids = watched_prompt(watched, prompt)
     tokens: list[TokenScore] = []
     with watched.hooks() as hooks:
         for token in write(watched, hooks, ids, how):

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from repeng.errors import BadInput
+from repeng.models.sampling import MAX_NEW_TOKENS
 from repeng.models.tokens import TokenizedText
 from repeng.watching.reading import read_text, tokens_of
 from repeng.watching.token_score import TokenScore
 from repeng.watching.watched_model import Model, ProbeAt, Watched
-from repeng.watching.writing import MAX_NEW_TOKENS, Writing, prompt_ids, write
+from repeng.watching.writing import Writing, watched_prompt, write
 
 
 def watch(
@@ -72,7 +73,7 @@ def watch(
     how = Writing(max_new_tokens, temperature, seed, stop_at_alarm)
     # What is wrong with the arguments is said at once, not when the first token is asked for.
     if text is None:
-        return _written(watched, prompt_ids(watched, prompt), how)
+        return _written(watched, watched_prompt(watched, prompt), how)
     if not text and not prompt:
         raise BadInput("the text is empty; give one with a word in it, or leave it out (None) to have one written")
     tokenized = tokens_of(watched, prompt, text, too_long=too_long)

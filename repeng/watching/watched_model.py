@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from repeng.activations.matching import match
 from repeng.distributions.stimuli import Stimulus, get_stimulus
 from repeng.errors import BadInput
 from repeng.models.fingerprint import Identity, max_length, slug
@@ -18,7 +19,6 @@ from repeng.places import Place
 from repeng.probes.fitted import FittedProbe
 from repeng.probes.io import load
 from repeng.watching.hooks import ScoreHooks
-from repeng.watching.matching import match
 from repeng.watching.token_score import Alarm, Part, TokenScore, alarm_of
 
 log = logging.getLogger(__name__)
@@ -77,13 +77,15 @@ class Watched:
         """
         fitted = probe if isinstance(probe, FittedProbe) else load(probe)
         lm = _language_model(model, tokenizer)
-        matched = match(fitted, lm, any_model=any_model)
+        matched = match(fitted.provenance, lm, what=f"the probe {fitted.name}", any_model=any_model)
         for caution in matched.cautions:
             log.warning("%s", caution)
         storage = None if matched.storage_dtype is None else getattr(torch, matched.storage_dtype)
         watched = cls(lm, fitted, alarm_of(fitted, alarm), storage, _stimulus_of(fitted, stimulus), matched.cautions)
         # What cannot be watched is said before anything is read.
-        watched.hooks()
+        hooks = watched.hooks()
+        if storage is None:
+            hooks.check_width()
         return watched
 
     def hooks(self) -> ScoreHooks:

@@ -12,67 +12,40 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repeng.activations.token_rules import token_rule
-from repeng.distributions.chat import chat_renderer
-from repeng.distributions.schema import Example
 from repeng.errors import BadInput
+from repeng.models.sampling import Sampling, prompt_ids
 from repeng.watching.hooks import ScoreHooks
 from repeng.watching.pieces import Pieces
 from repeng.watching.reading import finite, reads_after
 from repeng.watching.token_score import Part, TokenScore
 from repeng.watching.watched_model import Watched
 
-MAX_NEW_TOKENS = 128
-
 
 @dataclass(frozen=True)
-class Writing:
+class Writing(Sampling):
     """How a text is written on.
 
     Attributes:
-        max_new_tokens: the most tokens; an end-of-sequence token ends it earlier, and so does the model's window.
-        temperature: of sampling; 0 always takes the likeliest token.
-        seed: of sampling.
         stop_at_alarm: whether it ends with the first token that rings.
-
-    Raises:
-        BadInput: a number that cannot be.
     """
 
-    max_new_tokens: int = MAX_NEW_TOKENS
-    temperature: float = 0.0
-    seed: int = 0
     stop_at_alarm: bool = False
 
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise BadInput(f"max_new_tokens is {self.max_new_tokens}; it is 1 or more")
-        if not 0 <= self.temperature < float("inf"):
-            raise BadInput(f"temperature is {self.temperature}; it is 0 (always the likeliest token) or more")
 
-
-def prompt_ids(watched: Watched, prompt: str) -> list[int]:
+def watched_prompt(watched: Watched, prompt: str) -> list[int]:
     """The tokens of what the probe's stimulus writes before a response.
 
     Raises:
-        BadInput: the probe reads a token after the response; there is no token, or the prompt fills the model's window.
+        BadInput: the probe reads a token after the response; or as `prompt_ids`.
     """
-    lm, stimulus = watched.lm, watched.stimulus
+    stimulus = watched.stimulus
     if reads_after(watched):
         raise BadInput(
             f"probe {watched.fitted.name!r} reads the token {watched.fitted.token!r} under the stimulus "
             f"{stimulus.name!r}, which comes after a whole response: there is none while one is written. Watch the "
             "text when it is there, or take a probe that was fitted under plain or chat"
         )
-    before = stimulus.parts(Example(prompt, ("",), ()), chat_renderer(lm.tokenizer))[0].prefix
-    ids = [int(number) for number in lm.tokenizer(before, add_special_tokens=stimulus.bos)["input_ids"]]
-    if not ids:
-        raise BadInput("the prompt is empty, so there is nothing to write on from; give one with a word in it")
-    if lm.max_length is not None and len(ids) >= lm.max_length:
-        raise BadInput(
-            f"the prompt has {len(ids)} tokens, and {lm.name} takes {lm.max_length}, the response's among them; give a "
-            "shorter one"
-        )
-    return ids
+    return prompt_ids(watched.lm, stimulus, prompt)
 
 
 @torch.no_grad()
@@ -95,7 +68,7 @@ def write(watched: Watched, hooks: ScoreHooks, ids: list[int], how: Writing) -> 
     one_token = token_rule(watched.fitted.token).kind == "positions"
     pieces, ends, choose = Pieces(lm.tokenizer), end_ids(lm.model, lm.tokenizer), _Chooser(how, lm.device)
     steps = _Steps(watched, hooks, ids)
-    room = how.max_new_tokens if lm.max_length is None else min(how.max_new_tokens, lm.max_length - len(ids))
+    room = how.room(lm, len(ids))
     for number in range(room + 1):
         scores, following = steps.read(choose)
         begin = len(steps.ids) - len(scores)

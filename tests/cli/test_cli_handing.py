@@ -91,3 +91,8 @@ def test_what_to_push_is_asked_for(repeng: Repeng, probe: Path, tmp_path: Path) 
     assert said.code == 2 and "choose of a store; a probe is pushed whole" in said.err
     said = repeng("push", "--probe", probe, "--to", "hf://only")
     assert said.code == 2 and "hf://only: names no repository of the hub; give hf://USER/NAME" in said.err
+
+
+def test_a_folder_without_the_probe_that_is_pushed_is_named(repeng: Repeng, tmp_path: Path) -> None:
+    said = repeng("push", "--probe", tmp_path / "nowhere", "--to", tmp_path / "shared")
+    assert said.code == 2 and "no probe.json here" in said.err and not (tmp_path / "shared").exists()

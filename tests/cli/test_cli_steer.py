@@ -85,6 +85,11 @@ def test_texts_are_written_as_they_are_and_steered(repeng: Repeng, folders: Path
         (("--probe", "{folders}/probe", "--generate", "x", "--alpha", "1", "--layers", "2"), "not fitted at layer 2"),
         (("--probe", "{folders}/probe", "--generate", "x", "--alpha", "1", "--layers", "auto"), "chooses by"),
         (("--probe", "{folders}/probe", "--generate", "x", "--alpha", "1", "--tokens", "some"), "tokens to steer at"),
+        (
+            ("--probe", "{folders}/probe", "--generate", "x", "--alpha", "1", "--tokens", "generated"),
+            "all, prompt, resp",
+        ),
+        (("--probe", "{folders}/probe", "--generate", "x", "--alpha", "nan"), "alpha is nan; it must be a finite"),
         (("--probe", "{folders}/mlp", "--generate", "x", "--alpha", "1"), "reads along no direction"),
         (("--eraser", "{folders}/eraser", "--generate", "x", "--alpha", "1"), "adds nothing"),
         (("--eraser", "{folders}/probe", "--generate", "x"), "no eraser.json here"),

@@ -138,6 +138,11 @@ def test_a_probe_of_another_model_is_refused(repeng: Repeng, probes: Path, place
     assert found.code == 2 and "is another model" in found.err and "--any-model" in found.err
 
 
+def test_the_model_is_the_probes_own_unless_another_is_named(repeng: Repeng, probes: Path, monkeypatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Paris")))
+    assert repeng("watch", "--probe", probes / "mms", "--json").code == 0
+
+
 def test_nothing_that_is_printed_does_anything_to_a_terminal() -> None:
     assert visible("a\x1b[2Jb\x07\x7f\x9b\tc\nd") == "a␛[2Jb␇␡�\tc\nd"
 

@@ -192,3 +192,19 @@ def test_what_cannot_be_done_is_said(llama: LanguageModel) -> None:
         repeng.steer(llama, vector(32)).__enter__()
     with pytest.raises(BadInput, match="has not length 1"):
         replace(vector(32), directions=2 * vector(32).directions)
+
+
+def test_another_model_is_steered_only_on_purpose(llama: LanguageModel) -> None:
+    along = replace(vector(llama.d_model), provenance={"weights": "sha256:0", "probe": "mms"})
+    refused = pytest.raises(CaptureMismatch, match="the probe mms was fitted on sha256:0")
+    with refused, repeng.steer(llama, along, alpha=1.0):
+        pass
+    with repeng.steer(llama, along, alpha=1.0, any_model=True):
+        pass
+
+
+@pytest.mark.parametrize("alpha", [float("nan"), float("inf")])
+def test_a_strength_is_a_finite_number(alpha: float, llama: LanguageModel) -> None:
+    refused = pytest.raises(BadInput, match="must be a finite number")
+    with refused, repeng.steer(llama, vector(llama.d_model), alpha=alpha):
+        pass

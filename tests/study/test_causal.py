@@ -172,7 +172,7 @@ def test_a_probe_without_a_direction_is_left_out_and_named(tried: StudyOutcome) 
 
 def test_a_study_run_again_reads_its_causal_figures_back(tried: StudyOutcome) -> None:
     before = (tried.out / "causal.csv").read_bytes()
-    plan = plan_study(replace(tried.plan.study, causal=False, methods=("mms",)))
+    plan = plan_study(replace(tried.plan.study, causal=False, causal_examples=40, methods=("mms",)))
     assert plan.causal is not None and plan.causal.done == plan.causal.count == 4
 
     def refuse(_title: str) -> object:
@@ -192,6 +192,19 @@ def test_a_damaged_file_of_rows_is_made_anew(tried: StudyOutcome) -> None:
     assert again.causal == tried.causal and path.read_bytes() == content
 
 
+def test_rows_follow_from_the_source_prompts_that_tell_what_an_edit_costs(tried: StudyOutcome) -> None:
+    plan = tried.plan.causal
+    assert plan is not None
+    key, (own, other) = next((key, targets) for key, targets in plan.asked.items() if key[0].name == "mms")
+    assert plan.runner._known(key, own, other) is not None
+    assert plan.runner._known(key, own.first(2), other) is None
+
+
+def test_rows_of_checked_activations_are_read_back_where_these_need_not_be_checked(tried: StudyOutcome) -> None:
+    plan = plan_study(replace(tried.plan.study, trust_store=True))
+    assert plan.causal is not None and plan.causal.done == plan.causal.count
+
+
 def test_a_model_held_elsewhere_is_refused_before_anything_runs(
     small_world: Path, tmp_path: Path, study_of: Callable[..., Study]
 ) -> None:
@@ -206,6 +219,7 @@ def test_a_draw_is_as_far_off_as_students_t_says() -> None:
     null = np.random.default_rng(0).normal(1.0, 2.0, 12)
     expected = ttest_ind(np.array([4.5]), null, equal_var=True).pvalue
     assert draw_p(4.5, null) == pytest.approx(expected)
+    assert draw_p(0.5, np.zeros(20)) == pytest.approx(1 / 21) and draw_p(0.0, np.zeros(20)) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -239,7 +253,7 @@ def test_a_probe_over_tokens_has_random_directions_too(tried: StudyOutcome) -> N
     method, source = source_of(tried, "mms")
     found = fit_directions(method.spec, source, fits=2, draws=20)
     assert found is not None
-    assert random_directions(found, 0) is found.random
-    drawn = random_directions(replace(found, random=found.random[:0]), 0)
-    assert drawn.shape == (FEWEST_CONTROLS, *found.fits.shape[1:])
+    assert random_directions(found, 25, 0) is found.random
+    drawn = random_directions(replace(found, random=found.random[:0], spread=found.spread[:0]), 25, 0)
+    assert drawn.shape == (25, *found.fits.shape[1:])
     np.testing.assert_allclose(np.linalg.norm(drawn, axis=-1), 1.0)

@@ -70,6 +70,8 @@ PRELUDES = {"README.md": ("docs/python.md", 0)}
 """By page the Python block (of which page, and which of its blocks) that makes the texts which its Python takes."""
 
 KEPT = {"mini": (("facts", "myths"), ("arithmetic", "multiplication"))}
+NAMED_ALONE = ("long_right",)
+"""Distributions of the embedded data that pages name without a shift of the benchmark."""
 GENIES_KEPT = (("alpaca_easy", "alpaca_hard"), ("code_easy", "code_hard"))
 """Shifts of the benchmarks that are run: all of them would take minutes each."""
 
@@ -104,7 +106,7 @@ def shorten_benchmarks() -> None:
         return replace(found, shifts=kept or found.shifts[:2])
 
     whole = mini.mini_distributions
-    here = few("mini").distributions
+    here = (*few("mini").distributions, *NAMED_ALONE)
 
     def first(seed: int = 0, names: Sequence[str] | None = None, limit: int | None = None) -> Any:
         if names is not None:

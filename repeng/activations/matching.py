@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 from repeng.activations.store.request import STORAGE, capture_hash
 from repeng.errors import CaptureMismatch
 from repeng.models.fingerprint import Identity
 from repeng.models.load import LanguageModel
 from repeng.models.tokens import TOO_LONG
-from repeng.probes.fitted import FittedProbe
 
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
 class Match:
-    """How a model fits a probe.
+    """How a model fits what was fitted.
 
     Attributes:
         storage_dtype: in which the activations were kept that the probe was fitted on; None where that is not known.
@@ -28,35 +29,38 @@ class Match:
     cautions: tuple[str, ...] = ()
 
 
-def match(fitted: FittedProbe, lm: LanguageModel, *, any_model: bool = False) -> Match:
-    """See that a probe was fitted on activations of a model.
+def match(provenance: Mapping[str, Any], lm: LanguageModel, *, what: str, any_model: bool = False) -> Match:
+    """See that a probe, or what was made of one, was fitted on activations of a model.
 
     A capture's id ends in a hash over the model's files and over how activations were computed and kept: of the few
     ways there are, the one is sought whose hash the probe's is. Another dtype to compute in is a caution alone.
 
     Args:
-        fitted: the probe.
+        provenance: `capture_id` and `weights`, where they are known.
         lm: the model.
+        what: was fitted, for people: `the probe mms`.
         any_model: take a model that is not known to be the same.
 
     Raises:
         CaptureMismatch: it is another model.
     """
-    own = fitted.provenance.get("capture_id")
+    own, weights = provenance.get("capture_id"), provenance.get("weights")
+    fitted_on = own or provenance.get("model") or weights
     unsure = ""
-    if own is None:
-        unsure = f"the probe {fitted.name} does not say which model it was fitted on"
+    if own is None and weights is None:
+        unsure = f"{what} does not say which model it was fitted on"
     elif not lm.identity.weights:
-        unsure = f"nothing tells that {lm.name} is the model that {fitted.name} was fitted on ({own})"
+        unsure = f"nothing tells that {lm.name} is the model that {what} was fitted on ({fitted_on})"
     if unsure:
         return Match(None, (f"{unsure}; load it with repeng.load_model to have its files compared",))
-    found = _sought(lm.identity, str(own).rpartition("-")[2])
+    has_weights = weights in (None, lm.identity.weights)
+    if own is None and has_weights:
+        return Match(None)
+    found = _sought(lm.identity, str(own).rpartition("-")[2]) if has_weights else None
     if found is None:
-        said = (
-            f"the probe {fitted.name} was fitted on {own}, and {lm.name} is another model or quantised in another way"
-        )
+        said = f"{what} was fitted on {fitted_on}, and {lm.name} is another model or quantised in another way"
         if any_model:
-            return Match(None, (f"{said}; its scores mean something only if the weights are the same",))
+            return Match(None, (f"{said}; what it says means something only if the weights are the same",))
         raise CaptureMismatch(
             f"{said} (its weights are {lm.identity.weights}); give the model that the activations were captured with, "
             "or, if you know that it is the same from another place, say so: --any-model (any_model=True)"
@@ -67,8 +71,8 @@ def match(fitted: FittedProbe, lm: LanguageModel, *, any_model: bool = False) ->
     return Match(
         storage,
         (
-            f"{fitted.name} was fitted on activations computed in {dtype}, and {lm.name} computes in "
-            f"{lm.identity.dtype}: scores differ a little from those of repeng score (--dtype {dtype} has the same)",
+            f"{what} was fitted on activations computed in {dtype}, and {lm.name} computes in "
+            f"{lm.identity.dtype}: its figures differ a little from those of the store (--dtype {dtype} has the same)",
         ),
     )
 
