@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from repeng.methods.probes import CachedSource
@@ -147,18 +147,13 @@ class _Lies:
     def of(cls, source: CachedSource, layer: int, head: int) -> _Lies:
         (reading,) = (one for one in source.readings if one.layer == layer)
         read = source.read([reading])
-        kept = np.flatnonzero(source.kept)
-        labels: Int[np.ndarray, " row"] | Float[np.ndarray, " row"] = source.labels[kept]
-        if isinstance(read, Ragged):
-            counts = np.diff(read.offsets)
-            labels = np.repeat(source.labels, counts)
-            values = read.values
-            rows = values[0, head] if head >= 0 else values[0]
-            rows = rows[0]
-        else:
-            values = read[0, head] if head >= 0 else read[0]
-            rows = values[0, torch.from_numpy(kept)]
-        maps = leace(rows.float(), np.asarray(labels, dtype=np.float64))
+        # Of a probe over tokens, a response's own for each of its tokens.
+        counts = np.diff(read.offsets) if isinstance(read, Ragged) else np.ones(len(source.labels), dtype=np.int64)
+        values = read.values if isinstance(read, Ragged) else read
+        kept = np.flatnonzero(np.repeat(source.kept, counts))
+        rows = (values[0, head] if head >= 0 else values[0])[0, torch.from_numpy(kept)]
+        labels = np.repeat(source.labels, counts)[kept]
+        maps = leace(rows.float(), labels.astype(np.float64))
         return cls(rows.float(), Erase(*(part.float() for part in maps)))
 
     def spread(self, direction: Float[np.ndarray, " d"]) -> float:
