@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from repeng.results import (
     VERDICT_GAP,
     CausalRow,
     DoseRow,
+    ResultRow,
     record_of,
 )
 
@@ -36,7 +37,8 @@ SHOWN = (
     (LEACE, PREFERENCE, "LEACE: preference"),
 )
 CAPTION = (
-    "Changes in nats where one standard deviation of the source along the direction is added at every token, where the "
+    "Accuracy: of the probe, on the whole split. The others: changes in nats where one standard deviation of the source "
+    "along the direction is added at every token, where the "
     "direction is taken away, and where LEACE's subspace of the source's labels is; all at the first layer that a fit "
     "chose. Preference: log-probability of the best response less that of the worse. Verdict: log-odds of Yes, asked "
     "whether a response is right; its gap: best less worse. A star: beyond no change and beyond random directions of "
@@ -67,11 +69,29 @@ class CausalSection:
     pictures: tuple[Picture, ...]
 
 
-def causal_section(rows: Sequence[CausalRow], doses: Sequence[DoseRow]) -> CausalSection | None:
-    """None of a study without causal figures."""
+def causal_section(
+    rows: Sequence[CausalRow], doses: Sequence[DoseRow], results: Sequence[ResultRow] = ()
+) -> CausalSection | None:
+    """None of a study without causal figures.
+
+    Args:
+        rows: of causal.csv.
+        doses: of doses.csv.
+        results: of results.csv, for the accuracy of each probe next to what its direction does.
+    """
     if not rows:
         return None
-    return CausalSection(tuple(causal_sentences(rows)), _table(rows), CAPTION, tuple(dose_pictures(doses, rows)))
+    pictures = tuple(dose_pictures(doses, rows))
+    return CausalSection(tuple(causal_sentences(rows)), _table(rows, _accuracies(results)), CAPTION, pictures)
+
+
+def _accuracies(results: Sequence[ResultRow]) -> dict[tuple[str, str, str], Cell]:
+    """Of each method, source and target, the source's own test split among them."""
+    known = {(row.method, row.source, row.source): figure(row.source_id_accuracy) for row in results}
+    return known | {
+        (row.method, row.source, row.target): figure(row.accuracy, row.accuracy_low, row.accuracy_high)
+        for row in results
+    }
 
 
 def dose_pictures(doses: Sequence[DoseRow], rows: Sequence[CausalRow]) -> list[Picture]:
@@ -159,18 +179,19 @@ def _panel(frame: pd.DataFrame, bars: pd.DataFrame, source: str, targets: list[s
     return alt.layer(*layers).properties(width=230, height=170, title=panel_title(over))
 
 
-def _table(rows: Sequence[CausalRow]) -> Grid:
+def _table(rows: Sequence[CausalRow], accuracies: Mapping[tuple[str, str, str], Cell]) -> Grid:
     lines = []
     for where in in_order(where_of(row) for row in rows):
         own = {(row.edit, row.measure): row for row in rows if where_of(row) == where}
         first = next(iter(own.values()))
-        cells = [Cell(first.conclusion), Cell(first.layers)]
+        accuracy = accuracies.get((first.method, first.source, first.target), figure(None))
+        cells = [Cell(first.conclusion), Cell(first.layers), accuracy]
         cells += [_change(own.get((edit, measure))) for edit, measure, _ in SHOWN]
         for edit in (ADD, REMOVE):
             row = own[edit, PREFERENCE]
             cells.append(figure(row.perplexity, row.perplexity_low, row.perplexity_high))
         lines.append(Line(where, tuple(cells)))
-    heads = ("probe and target", "conclusion", "layers", *(head for *_, head in SHOWN))
+    heads = ("probe and target", "conclusion", "layers", "accuracy", *(head for *_, head in SHOWN))
     return Grid((*heads, "added: perplexity", "taken away: perplexity"), tuple(lines), ("conclusion", "layers"))
 
 

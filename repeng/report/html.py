@@ -114,7 +114,7 @@ def write_report(
         ],
         folder,
     )
-    causal = causal_section(*read_causal(results))
+    causal = causal_section(*read_causal(results), rows)
     if causal is not None:
         causal = replace(causal, pictures=tuple(draw(causal.pictures, folder)))
     study = results / "study.toml"

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from repeng.distributions.schema import Shift
 from repeng.errors import BadInput, UnknownName
 from repeng.places import place
 from repeng.report.causal_section import causal_section, dose_chart
 from repeng.report.causal_sentences import causal_sentences
 from repeng.report.study import StudyResults
-from repeng.results import ADD, LEACE, PREFERENCE, REMOVE, VERDICT, VERDICT_GAP, CausalRow, DoseRow
+from repeng.results import ADD, LEACE, PREFERENCE, REMOVE, VERDICT, VERDICT_GAP, CausalRow, DoseRow, ResultRow, row_from
 from repeng.results.causal_table import ACCURACY, read_causal, write_causal
 
 MEASURES = (PREFERENCE, ACCURACY, VERDICT, VERDICT_GAP)
@@ -73,6 +74,11 @@ def doses_of(method: str, target: str) -> list[DoseRow]:
     ]
 
 
+def results_row(method: str, **figures: float) -> ResultRow:
+    """A row of results.csv from facts to myths."""
+    return replace(row_from(None, model="mini", method=method, layers="4", shift=Shift("facts", "myths")), **figures)
+
+
 @pytest.fixture
 def rows() -> list[CausalRow]:
     return [*rows_of("mms", "facts", "moves it as shuffled labels do"), *rows_of("lat", "myths", "bystander")]
@@ -95,12 +101,14 @@ def test_each_target_has_its_conclusion_and_its_grounds(rows: list[CausalRow]) -
 
 
 def test_the_section_has_a_line_a_target_and_stars_what_moved(rows: list[CausalRow]) -> None:
-    section = causal_section(rows, [*doses_of("mms", "facts"), *doses_of("lat", "myths")])
+    known = results_row("lat", accuracy=0.75, source_id_accuracy=0.9)
+    section = causal_section(rows, [*doses_of("mms", "facts"), *doses_of("lat", "myths")], [known])
     assert section is not None
     first, second = section.table.rows
     assert first.name == "mms: facts" and first.cells[0].text == "moves it as shuffled labels do"
-    assert [cell.text for cell in first.cells[2:4]] == ["+4.50*", "+0.10"]
+    assert [cell.text for cell in first.cells[3:5]] == ["+4.50*", "+0.10"]
     assert not any("*" in cell.text for cell in second.cells)
+    assert section.table.columns[3] == "accuracy" and first.cells[2].text == "–" and second.cells[2].text == "0.750"
     (picture,) = section.pictures
     assert picture.title == "Doses: mms" and [one.title for one in picture.more] == ["Doses: lat"]
     assert [cell.text for cell in picture.table.rows[0].cells] == ["-1.00", "0.00", "1.00", "2.00"]
