@@ -37,12 +37,12 @@ SHOWN = (
     (LEACE, PREFERENCE, "LEACE: preference"),
 )
 CAPTION = (
-    "Accuracy: of the probe, on the whole split. Then changes in nats where one standard deviation of the source along "
-    "the direction is added at every token, where the direction is taken away, and where LEACE's subspace of the "
-    "source's labels is; all at the first layer that a fit chose. Preference: log-probability of the best response less "
-    "that of the worse. Verdict: log-odds of Yes, asked whether a response is right; its gap: best less worse. A star: "
-    "beyond no change and beyond random directions of the same length, after Holm's correction over a row's four tests. "
-    "Perplexity: of the source's prompts, over the model's own."
+    "Accuracy: of the probe, on the whole split. Then changes in nats where one standard deviation of the source "
+    "along the direction is added at every token, where the direction is taken away, and where LEACE's subspace of "
+    "the source's labels is; all at the first layer that a fit chose. Preference: log-probability of the best "
+    "response less that of the worse. Verdict: log-odds of Yes, asked whether a response is right; its gap: best "
+    "less worse. A star: beyond no change and beyond random directions of the same length, after Holm's correction "
+    "over a row's four tests. Perplexity: of the source's prompts, over the model's own."
 )
 PANELS = (
     (VERDICT, "verdict, log-odds in nats"),
