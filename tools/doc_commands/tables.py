@@ -42,6 +42,7 @@ VLLM = "needs vLLM and a GPU; it is what the tool's own page says"
 SKIPPED = (
     Entry("docs/erasure.md", "repeng cache --model smollm2", SMOLLM2),
     Entry("docs/erasure.md", "repeng erase --store acts", SMOLLM2),
+    Entry("docs/steering.md", "repeng run --model smollm2", SMOLLM2),
     Entry(
         "docs/erasure.md",
         "repeng erase --store store --source facts --target myths --layers 2,4 --others",
