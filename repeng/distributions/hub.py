@@ -80,13 +80,23 @@ def hub_sources(path: str) -> tuple[HubSource, ...]:
 
 
 @contextmanager
-def _one_message(path: str) -> Iterator[None]:
-    """Whatever goes wrong inside becomes one message; warnings about each attempt are suppressed."""
+def quiet_attempts() -> Iterator[None]:
+    """Without the warning that huggingface_hub gives of each attempt to reach the hub."""
     chatter = logging.getLogger("huggingface_hub.utils._http")
     level = chatter.level
     chatter.setLevel(logging.ERROR)
     try:
         yield
+    finally:
+        chatter.setLevel(level)
+
+
+@contextmanager
+def _one_message(path: str) -> Iterator[None]:
+    """Whatever goes wrong inside becomes one message."""
+    try:
+        with quiet_attempts():
+            yield
     except Exception as error:  # datasets, huggingface_hub, pyarrow and the network: four families of errors
         logger.debug("loading %s failed", path, exc_info=True)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -96,5 +106,3 @@ def _one_message(path: str) -> Iterator[None]:
             f"{path!r} is no file or folder here, and the Hugging Face hub did not give a dataset of that name: "
             f"{reason}. Check the name and the network; a downloaded copy can be given by its path"
         ) from error
-    finally:
-        chatter.setLevel(level)

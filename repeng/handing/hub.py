@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -12,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from repeng.distributions.hub import quiet_attempts
 from repeng.errors import BadInput, RepengError, StoreError, first_line
 
 if TYPE_CHECKING:
@@ -224,17 +224,13 @@ def check_path(path: str, where: str) -> None:
 @contextmanager
 def _told(name: HubName) -> Iterator[None]:
     """Whatever the hub or the network says becomes one line; each attempt's own warning is left out."""
-    chatter = logging.getLogger("huggingface_hub.utils._http")
-    level = chatter.level
-    chatter.setLevel(logging.ERROR)
     try:
-        yield
+        with quiet_attempts():
+            yield
     except RepengError:
         raise
     except Exception as error:
         raise _in_words(name, error) from error
-    finally:
-        chatter.setLevel(level)
 
 
 def _in_words(name: HubName, error: Exception) -> Exception:

@@ -60,6 +60,7 @@ class _Editor:
 
     def __init__(self, point: HookPoint, edits: tuple[tuple[int, Edit], ...], mask: Mask) -> None:
         self._point, self._edits, self._mask = point, edits, mask
+        self._device: torch.device | None = None
 
     def before(self, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         if args:
@@ -73,7 +74,9 @@ class _Editor:
         return self._edited(output)
 
     def _edited(self, value: Float[Tensor, "*cell feature"]) -> Float[Tensor, "*cell feature"]:
-        self._edits = tuple((head, edit.to(value.device)) for head, edit in self._edits)
+        if value.device != self._device:
+            self._edits = tuple((head, edit.to(value.device)) for head, edit in self._edits)
+            self._device = value.device
         found = value.float() * self._point.scale
         for head, edit in self._edits:
             if head < 0:

@@ -127,16 +127,15 @@ def steering(model: Any, site: str, edits: Edits, tokens: str | Bool[Tensor, "ro
         raise UnknownName("tokens to steer at", tokens, TOKENS)
     points = hook_points(model, site, {layer for layer, _ in edits})
     check_width(model, site, points, edits)
-    if isinstance(tokens, Tensor):
-        with editing(points, edits, always(tokens)):
+    if isinstance(tokens, Tensor) or tokens == "all":
+        with editing(points, edits, always(tokens if isinstance(tokens, Tensor) else None)):
             yield
         return
     inner = model.model if isinstance(model, LanguageModel) else model
     with _pass_kinds(dissect(inner).base) as kinds:
 
         def chosen(shape: torch.Size) -> Bool[Tensor, "row pos"] | None:
-            edited = tokens == "all" or (tokens == "prompt") == kinds["begins"]
-            return None if edited else torch.zeros(shape, dtype=torch.bool)
+            return None if (tokens == "prompt") == kinds["begins"] else torch.zeros(shape, dtype=torch.bool)
 
         with editing(points, edits, chosen):
             yield

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repeng.methods.probes import CachedSource
+from repeng.models.sites import HEADS
 from repeng.probes.directions import Directions, fit_directions
 from repeng.probes.fitted import NO_HEAD
 from repeng.probes.fitting import ProbeSpec
@@ -105,7 +106,7 @@ def causal_edits(spec: ProbeSpec, source: CachedSource, *, fits: int, draws: int
         return None
     n_fits = len(found.fits)
     places = [(int(layer), int(head)) for layer, head in (np.argwhere(own)[0] for own in found.chosen)]
-    has_heads = len(source.read(source.readings[:1]).shape) == 5
+    has_heads = spec.site in HEADS
     units = [(found.layers[layer], head if has_heads else NO_HEAD) for layer, head in places]
     lies = {place: _Lies.of(source, found.layers[place[0]], place[1] if has_heads else NO_HEAD) for place in places}
     conditions = [Condition("", OWN, 0, 0.0, {})]

@@ -153,49 +153,47 @@ class EachToken(Scorer):
         return self.each(probe, vectors)
 
 
-class RunningMean(Scorer):
-    """Of a probe that reads the mean over the response: the score of the mean so far."""
+class SoFar(Scorer):
+    """Of a probe that takes a mean over the response: that of what was counted so far."""
 
     def reset(self) -> None:
         """Begin with other texts."""
         self._sums: Tensor | None = None
         self._counts: Tensor | None = None
+
+    def means(
+        self, values: Float[Tensor, "unit row pos *d"], counted: Bool[Tensor, "row pos"]
+    ) -> Float[Tensor, "unit row pos *d"]:
+        """At each token the mean over the counted ones up to it, of earlier passes too; in float64 where there is."""
+        wide = values.float() if values.device.type == "mps" else values.double()
+        each = counted.reshape(*counted.shape, *(1,) * (values.ndim - 3))
+        sums, counts = torch.where(each, wide, 0.0).cumsum(dim=2), counted.cumsum(dim=1)
+        if self._sums is not None and self._counts is not None:
+            sums, counts = sums + self._sums[:, :, None], counts + self._counts[:, None]
+        self._sums, self._counts = sums[:, :, -1], counts[:, -1]
+        return sums / counts.clamp(min=1).reshape(each.shape)
+
+
+class RunningMean(SoFar):
+    """Of a probe that reads the mean over the response: the score of the mean so far."""
 
     def members(
         self, probe: Probe, vectors: Float[Tensor, "unit row pos d"], counted: Bool[Tensor, "row pos"]
     ) -> Float[Tensor, "unit row pos"]:
         """The score of the mean of the counted vectors so far."""
         counted = counted.to(vectors.device)
-        wide = vectors.float() if vectors.device.type == "mps" else vectors.double()
-        sums = torch.where(counted[..., None], wide, 0.0).cumsum(dim=2)
-        counts = counted.cumsum(dim=1)
-        if self._sums is not None and self._counts is not None:
-            sums, counts = sums + self._sums[:, :, None], counts + self._counts[:, None]
-        self._sums, self._counts = sums[:, :, -1], counts[:, -1]
-        means = (sums / counts.clamp(min=1)[..., None]).float()
-        return torch.where(counted, self.each(probe, means), torch.nan)
+        return torch.where(counted, self.each(probe, self.means(vectors, counted).float()), torch.nan)
 
 
-class MeanOfEach(Scorer):
+class MeanOfEach(SoFar):
     """Of the mean of all tokens' linear scores: that mean so far."""
-
-    def reset(self) -> None:
-        """Begin with other texts."""
-        self._sums: Tensor | None = None
-        self._counts: Tensor | None = None
 
     def members(
         self, probe: Probe, vectors: Float[Tensor, "unit row pos d"], counted: Bool[Tensor, "row pos"]
     ) -> Float[Tensor, "unit row pos"]:
         """The mean of the counted tokens' scores so far."""
         counted = counted.to(vectors.device)
-        scores = self.each(probe, vectors)
-        wide = scores if scores.device.type == "mps" else scores.double()
-        sums, counts = torch.where(counted, wide, 0.0).cumsum(dim=2), counted.cumsum(dim=1)
-        if self._sums is not None and self._counts is not None:
-            sums, counts = sums + self._sums[..., None], counts + self._counts[:, None]
-        self._sums, self._counts = sums[..., -1], counts[:, -1]
-        return torch.where(counted, sums / counts.clamp(min=1), torch.nan)
+        return torch.where(counted, self.means(self.each(probe, vectors), counted), torch.nan)
 
 
 class Pooled(Scorer):
