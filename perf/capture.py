@@ -25,12 +25,6 @@ import torch
 from contestants import DENSE_ROW, PEERS, Ours, bound, installed, pair_by_pair, usual_loop
 from workload import SHAPES, Vectors, Workload, genies_folder, make_workload
 
-from repeng.activations.budget import budget_of
-from repeng.activations.layouts.batch import Run, TextRequest
-from repeng.activations.layouts.packed import FLEX, TREES
-from repeng.activations.layouts.packing import pack
-from repeng.activations.layouts.timing import fullest_row, seconds
-
 ALLOWED = {"float32": 1e-2, "bfloat16": 1e-1}
 """How far vectors may be from ours, in parts of their length; ours are stored in bfloat16."""
 ALL_OF_GENIES = 11.3e6
@@ -158,16 +152,6 @@ def speed(work: Workload, ours: Ours, times: Times) -> str:
     )
 
 
-def attention(work: Workload, batch_tokens: int) -> str:
-    """A full row with attention by blocks, and in one kernel."""
-    ids = dict.fromkeys(tuple(work.tokenizer(text)["input_ids"]) for text in work.texts)
-    texts = tuple(TextRequest(one, (len(one) - 1,)) for one in ids)
-    hooks = tuple(("resid_post", layer) for layer in range(work.n_layers))
-    row = fullest_row(Run(texts, hooks, batch_tokens), pack(list(ids), batch_tokens))
-    taken = {layout.kind: seconds(work.lm, row, layout) for layout in (TREES, FLEX)}
-    return "the fullest row: " + ", ".join(f"{kind} {one:.3f} s" for kind, one in taken.items())
-
-
 def each(work: Workload, batch_tokens: int | None, repeats: int) -> None:
     """Every split alone, ours with its check against sorted batches: with few examples the check weighs more."""
     ratios = {}
@@ -227,9 +211,6 @@ def main() -> None:
         print(f"method {ours.summary.method}: {ours.summary.n_tokens} tokens computed, {ours.n_scored} scored")
         print(table(times))
         print(speed(work, ours, times[OURS]))
-        if work.lm.device.type == "cuda":
-            budget = options.batch_tokens or budget_of(work.lm.config, work.lm.dtype, work.lm.device)
-            print(attention(work, budget))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ from pathlib import Path
 from repeng.activations.block import read_block
 from repeng.activations.dispatch import Dispatch
 from repeng.activations.group_capture import begin_groups
-from repeng.activations.layouts.choice import usable_layouts
 from repeng.activations.store.files import SHARD_CHARACTERS, blocks, n_characters
 from repeng.activations.store.request import Request, capture_record
 from repeng.activations.store.store import Store
@@ -84,7 +83,6 @@ def measured(splits: list[Split], n: int, characters: int) -> tuple[list[float],
                 Store(folder),
                 layout=lambda _: "trees",
                 batch_tokens=2048,
-                usable=usable_layouts(lm),
             )
             start = time.perf_counter()
             read = read_block(lm, group.group, 0, group.todo(0), told)

@@ -26,10 +26,6 @@ from repeng.models.load import LanguageModel
 from repeng.models.tokens import tokenize
 
 
-class KernelFailed(Exception):
-    """One kernel for a row could not be compiled or run, or did not fit."""
-
-
 @dataclass(frozen=True)
 class Group:
     """Activations of a split whose texts share rows: a block of examples is read once for all of them.
@@ -155,7 +151,6 @@ def read_block(
 
     Raises:
         NonFinite: a value is infinite or not a number.
-        KernelFailed: one kernel for a row did not work.
         torch.OutOfMemoryError: a batch does not fit.
     """
     writers = [group.writers[place] for place in todo]
@@ -181,10 +176,6 @@ def read_block(
         answers = answer(lm, questions, job, LAYOUTS[plan.layout], count)
     except NonFiniteRow as error:
         raise error.explained(group.split, first) from None
-    except RuntimeError as error:
-        if plan.layout == "flex":
-            raise KernelFailed from error
-        raise
 
     def write() -> tuple[ShardFacts, ...]:
         written = []

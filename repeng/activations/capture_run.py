@@ -10,10 +10,10 @@ from functools import partial
 
 import torch
 
-from repeng.activations.block import KernelFailed, ReadBlock, read_block
+from repeng.activations.block import ReadBlock, read_block
 from repeng.activations.budget import budget_of
 from repeng.activations.group_capture import GroupCapture, begin_groups
-from repeng.activations.layouts.choice import Choice, usable_layouts
+from repeng.activations.layouts.choice import Choice
 from repeng.activations.store.background import Background
 from repeng.activations.store.files import (
     CAPTURE,
@@ -151,7 +151,7 @@ class CaptureRun:
         self._splits = {split_key(split): split for split in splits if split_key(split) in stimuli}
         self._sizes = {key: split.n_responses * len(stimuli[key]) for key, split in self._splits.items()}
         begun = begin_capture(store, record, lm.class_name, lambda: budget_of(lm.config, lm.dtype, lm.device))
-        self._choice = Choice(lm, store.root / record.id / CAPTURE, method, record.max_length)
+        self._choice = Choice(lm, method, record.max_length)
         # A run that goes on where another was stopped, or next to it, lays out the same rows.
         self._batch_tokens = batch_tokens or begun.batch_tokens or budget_of(lm.config, lm.dtype, lm.device)
 
@@ -194,7 +194,7 @@ class CaptureRun:
     def _run_missing(self, split: Split) -> GroupCapture | None:
         """Compute what is missing of a split. The lock is held, so nobody else writes meanwhile.
 
-        Where memory is too small, or one kernel for a row fails, it stops, and returns what was being written.
+        Where memory is too small it stops, and returns what was being written.
         """
         for group in self._begin(split, None):
             try:
@@ -204,8 +204,8 @@ class CaptureRun:
                         self._writing.submit(partial(self._write, group, number, todo, read))
                     else:
                         group.facts(number)
-            except (torch.OutOfMemoryError, KernelFailed):
-                log.debug("a batch failed", exc_info=True)
+            except torch.OutOfMemoryError:
+                log.debug("a batch did not fit", exc_info=True)
                 return group
             self._writing.submit(partial(self._finish, group))
         return None
@@ -229,8 +229,8 @@ class CaptureRun:
                 break
             except BegunAnew:
                 self._done = before
-            except (torch.OutOfMemoryError, KernelFailed):
-                log.debug("a batch failed", exc_info=True)
+            except torch.OutOfMemoryError:
+                log.debug("a batch did not fit", exc_info=True)
                 self._done = before
                 with locked(folder, wait=True):
                     if group.is_current():
@@ -264,9 +264,8 @@ class CaptureRun:
             self._record,
             self._request,
             self._store,
-            layout=lambda sample: self._choice.layout(sample, self._to_do),
+            layout=self._choice.layout,
             batch_tokens=self._batch_tokens,
-            usable=usable_layouts(self._lm),
             share=share,
         )
 
@@ -289,18 +288,10 @@ class CaptureRun:
         self.n_written += group.finish()
 
     def _give_way(self, failed: GroupCapture) -> None:
-        """Go on without the kernel that failed, or with half the token budget that did not fit."""
-        if failed.group.plan.layout == "flex":
-            self._choice.give_up_flex()
-        else:
-            self._batch_tokens = min(self._batch_tokens, halved(failed.group.plan.batch_tokens))
+        """Go on with half the token budget that did not fit."""
+        self._batch_tokens = min(self._batch_tokens, halved(failed.group.plan.batch_tokens))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    @property
-    def _to_do(self) -> int:
-        """Texts that are still to be read, each stimulus counted."""
-        return max(0, sum(self._sizes.values()) - self._done)
 
     def _step(self, rows: int) -> None:
         self._done += max(rows, 0)

@@ -9,6 +9,7 @@ import torch
 
 from repeng.activations.block import BlockFacts, Group, block_facts, tokenize_block
 from repeng.activations.layouts.batch import Run
+from repeng.activations.layouts.choice import LAYOUTS
 from repeng.activations.shards import ask
 from repeng.activations.store.files import (
     LOGPROB,
@@ -41,7 +42,7 @@ from repeng.models.tokens import stimulus_texts
 from repeng.places import Place
 
 ChosenLayout = Callable[[Callable[[], Run]], str]
-"""Which layout is right, and the fastest, for texts such as those that it is given."""
+"""Which layout is right for texts such as those that it is given."""
 
 
 class GroupCapture:
@@ -145,7 +146,6 @@ def begin_groups(
     *,
     layout: ChosenLayout,
     batch_tokens: int,
-    usable: Collection[str],
     share: Share | None = None,
 ) -> list[GroupCapture]:
     """Begin what is missing of a split, or take it up as it was begun. The caller holds the split's lock.
@@ -158,7 +158,6 @@ def begin_groups(
         store: where to.
         layout: chooses among layouts, for what is begun.
         batch_tokens: token budget of a batch, for what is begun.
-        usable: layouts that may be gone on with.
         share: where other runs write the same activations, which part of them is ours.
     """
     missing = needed(record.id, lm.n_layers, [split], request, store)
@@ -188,7 +187,7 @@ def begin_groups(
             block_characters=SHARD_CHARACTERS,
         )
 
-    writers = begin(folder, missing, fresh, usable, share=share)
+    writers = begin(folder, missing, fresh, LAYOUTS, share=share)
     by_rows = {rows: [w for w in writers if w.plan.rows == rows] for rows in (w.plan.rows for w in writers)}
     return [_group_capture(lm, split, record, folder, group) for group in by_rows.values()]
 

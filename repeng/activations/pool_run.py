@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from repeng.activations.block import BlockFacts, Group, KernelFailed, tokenize_block
+from repeng.activations.block import BlockFacts, Group, tokenize_block
 from repeng.activations.capture_run import Progress, begin_capture, halved
 from repeng.activations.dispatch import Dispatch
 from repeng.activations.group_capture import GroupCapture, begin_groups
@@ -86,12 +86,10 @@ class ModelFacts:
     Attributes:
         class_name: the class that computes.
         batch_tokens: the token budget that suits its device.
-        usable: the layouts that it may use.
     """
 
     class_name: str
     batch_tokens: int
-    usable: frozenset[str]
 
 
 @runtime_checkable
@@ -102,12 +100,8 @@ class Pool(Protocol):
         """Of the model; where log-probabilities are wanted it is seen that they are right."""
         ...
 
-    def layout(self, record: CaptureRecord, store: Store, sample: Run, n_texts: int) -> str:
-        """The layout that is right for some texts, and the fastest where there are so many."""
-        ...
-
-    def give_up_flex(self, record: CaptureRecord, store: Store) -> None:
-        """Do without one kernel for a row, which failed."""
+    def layout(self, record: CaptureRecord, sample: Run) -> str:
+        """The layout that is right for some texts."""
         ...
 
     def read(self, dispatch: Dispatch[Piece]) -> Iterator[tuple[Piece, PieceRead | Exception]]:
@@ -189,7 +183,6 @@ class PoolRun:
         self._done = 0
         facts = pool.facts(logprob=any(item.key.site == LOGPROB for item in lacking))
         begun = begin_capture(store, record, facts.class_name, lambda: facts.batch_tokens)
-        self._usable = facts.usable
         self._batch_tokens = begun.batch_tokens or facts.batch_tokens
 
     def run_all(self) -> None:
@@ -235,7 +228,7 @@ class PoolRun:
             one, group = owners[id(piece.group)]
             if isinstance(outcome, PieceRead):
                 self._keep(one, group, piece, outcome)
-            elif isinstance(outcome, torch.OutOfMemoryError | KernelFailed):
+            elif isinstance(outcome, torch.OutOfMemoryError):
                 one.failed = group
                 dispatch.drop(partial(_is_of, one.split))
             else:
@@ -243,7 +236,7 @@ class PoolRun:
                 dispatch.drop(lambda _: True)
             # What others have in hand of the split is written before it is begun anew.
             if one.failed and error is None and not any(_is_of(one.split, other) for other in dispatch.in_hand):
-                self._give_way(one.failed)
+                self._batch_tokens = min(self._batch_tokens, halved(group.group.plan.batch_tokens))
                 one.failed.forget()
                 self._count(one, -one.done)
                 one.failed, one.left = None, {}
@@ -259,9 +252,8 @@ class PoolRun:
             self._record,
             one.request,
             self._store,
-            layout=lambda sample: self._pool.layout(self._record, self._store, sample(), self._total - self._done),
+            layout=lambda sample: self._pool.layout(self._record, sample()),
             batch_tokens=self._batch_tokens,
-            usable=self._usable,
         )
         for group in groups:
             per_character = self._tokens_per_character(group.group)
@@ -310,13 +302,6 @@ class PoolRun:
         self._done += rows
         if self._progress is not None:
             self._progress(min(self._done, self._total), self._total)
-
-    def _give_way(self, failed: GroupCapture) -> None:
-        """Go on without the kernel that failed, or with half the token budget that did not fit."""
-        if failed.group.plan.layout == "flex":
-            self._pool.give_up_flex(self._record, self._store)
-        else:
-            self._batch_tokens = min(self._batch_tokens, halved(failed.group.plan.batch_tokens))
 
     def _folder(self, split: Split) -> Place:
         return split_folder(self._store.root / self._record.id, split)

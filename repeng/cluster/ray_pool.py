@@ -18,9 +18,8 @@ from repeng.activations.block import Group, read_block
 from repeng.activations.budget import budget_of
 from repeng.activations.dispatch import MOST_LOSSES, Dispatch
 from repeng.activations.layouts.batch import Run
-from repeng.activations.layouts.choice import Choice, usable_layouts
+from repeng.activations.layouts.choice import Choice
 from repeng.activations.pool_run import ModelFacts, Piece, PieceRead
-from repeng.activations.store.files import CAPTURE
 from repeng.activations.store.records import CaptureRecord
 from repeng.activations.store.store import Store
 from repeng.cluster.ray_cluster import RayCluster, WorkerNeeds
@@ -80,23 +79,13 @@ class ModelActor:
         """Of the model."""
         if logprob:
             self.lm.check_logits()
-        return ModelFacts(
-            self.lm.class_name, budget_of(self.lm.config, self.lm.dtype, self.lm.device), usable_layouts(self.lm)
-        )
+        return ModelFacts(self.lm.class_name, budget_of(self.lm.config, self.lm.dtype, self.lm.device))
 
-    def _chooser(self, record: CaptureRecord, store: Store) -> Choice:
-        if self._choice is None:
-            self._choice = Choice(self.lm, store.root / record.id / CAPTURE, "auto", record.max_length)
-        return self._choice
-
-    def layout(self, record: CaptureRecord, store: Store, sample: Run, n_texts: int) -> str:
+    def layout(self, record: CaptureRecord, sample: Run) -> str:
         """The layout for some texts."""
         with self._reading:
-            return self._chooser(record, store).layout(lambda: sample, n_texts)
-
-    def give_up_flex(self, record: CaptureRecord, store: Store) -> None:
-        """Do without one kernel for a row."""
-        self._chooser(record, store).give_up_flex()
+            self._choice = self._choice or Choice(self.lm, "auto", record.max_length)
+            return self._choice.layout(lambda: sample)
 
     def read(self, group: Group, number: int, todo: tuple[int, ...]) -> PieceRead:
         """Read a block and write its shards."""
@@ -170,14 +159,10 @@ class RayPool:
         facts: ModelFacts = self._ask_first("facts", logprob)
         return facts
 
-    def layout(self, record: CaptureRecord, store: Store, sample: Run, n_texts: int) -> str:
+    def layout(self, record: CaptureRecord, sample: Run) -> str:
         """The layout for some texts, as the first worker finds it."""
-        found: str = self._ask_first("layout", record, store, sample, n_texts)
+        found: str = self._ask_first("layout", record, sample)
         return found
-
-    def give_up_flex(self, record: CaptureRecord, store: Store) -> None:
-        """Do without one kernel for a row."""
-        self._ask_first("give_up_flex", record, store)
 
     def read(self, dispatch: Dispatch[Piece]) -> Iterator[tuple[Piece, PieceRead | Exception]]:
         """Have pieces read until none is left; each with what came of it."""

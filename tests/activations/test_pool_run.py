@@ -15,7 +15,7 @@ from repeng.activations.budget import budget_of
 from repeng.activations.capture import CaptureSummary, Request, capture, capture_by_pool
 from repeng.activations.dispatch import Dispatch
 from repeng.activations.layouts.batch import Run
-from repeng.activations.layouts.choice import Choice, usable_layouts
+from repeng.activations.layouts.choice import Choice
 from repeng.activations.pool_run import ModelFacts, Piece, PieceRead
 from repeng.activations.store import files as parts
 from repeng.activations.store.files import CAPTURE, locked, split_folder
@@ -46,18 +46,10 @@ class OneByOne:
         self.lm, self.before, self.read_pieces = lm, before or (lambda *_: None), list[str]()
 
     def facts(self, *, logprob: bool) -> ModelFacts:
-        return ModelFacts(self.lm.class_name, budget_of(self.lm.config, self.lm.dtype, self.lm.device), self.usable)
+        return ModelFacts(self.lm.class_name, budget_of(self.lm.config, self.lm.dtype, self.lm.device))
 
-    @property
-    def usable(self) -> frozenset[str]:
-        return usable_layouts(self.lm)
-
-    def layout(self, record: CaptureRecord, store: Store, sample: Run, n_texts: int) -> str:
-        choice = Choice(self.lm, store.root / record.id / CAPTURE, "auto", record.max_length)
-        return choice.layout(lambda: sample, n_texts)
-
-    def give_up_flex(self, record: CaptureRecord, store: Store) -> None:
-        raise AssertionError("no GPU")
+    def layout(self, record: CaptureRecord, sample: Run) -> str:
+        return Choice(self.lm, "auto", record.max_length).layout(lambda: sample)
 
     def read(self, dispatch: Dispatch[Piece]) -> Iterator[tuple[Piece, PieceRead | Exception]]:
         n = 0

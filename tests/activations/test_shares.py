@@ -17,7 +17,7 @@ from repeng.activations.capture import CaptureSummary, Request, capture
 from repeng.activations.capture_run import dealt_out
 from repeng.activations.layouts.batch import Chunk, Layout, Run
 from repeng.activations.store import files as parts
-from repeng.activations.store.records import CaptureRecord
+from repeng.activations.store.records import CaptureRecord, Plan
 from repeng.activations.store.store import Store
 from repeng.activations.store.writing import Share
 from repeng.distributions.stimuli import get_stimulus
@@ -171,8 +171,9 @@ def test_a_share_that_cannot_go_on_with_what_others_began_says_so(
     llama: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(llama, tmp_path, Share(0, 2))
-    monkeypatch.setattr(capture_run, "usable_layouts", lambda _: frozenset({"flex"}))
-    with pytest.raises(RepengError, match="give every job the same command and the same kind of device"):
+    (plan,) = tmp_path.glob(f"*/made_up/train*/plain.resid_post.last/{parts.PLAN}")
+    Plan.read(plan).model_copy(update={"layout": "flex"}).write(plan)
+    with pytest.raises(RepengError, match="was begun with the layout flex .* give every job the same command"):
         run(llama, tmp_path, Share(1, 2))
 
 

@@ -1,13 +1,12 @@
 """Rows of trees as batches for one forward pass, in the form of mask that a model takes.
 
-`TREES` hands the model compact masks and computes attention by blocks (`tree_attention`), `FLEX` the same masks and one
-kernel for the whole row (`flex_attention`); `MASKS` hands it dense ones, for models with attention code of their own.
-None is taken on trust: `selfcheck` tries them on the texts at hand, and `timing` tries `FLEX` before a GPU uses it.
+`TREES` hands the model compact masks and computes attention by blocks (`tree_attention`); `MASKS` hands it dense ones,
+for models with attention code of their own. Neither is taken on trust: `selfcheck` tries them on the texts at hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,21 +25,20 @@ from repeng.models.load import LanguageModel
 class PackedLayout:
     """A `batch.Layout`: each text shares a row with others, and every shared prefix is computed once a row.
 
-    Take each batch through the model before the next is asked for: with `kind` "trees" or "flex" the model attends in
-    our way from the first batch until the iterator ends or is closed, and as it did before from then on.
+    Take each batch through the model before the next is asked for: with `kind` "trees" the model attends in our way
+    from the first batch until the iterator ends or is closed, and as it did before from then on.
 
     Attributes:
-        kind: "trees" for compact masks and attention by blocks, "flex" for compact masks and FlexAttention, "masks" for
-            dense masks.
+        kind: "trees" for compact masks and attention by blocks, "masks" for dense masks.
     """
 
-    kind: Literal["trees", "flex", "masks"]
+    kind: Literal["trees", "masks"]
 
     def __call__(self, lm: LanguageModel, texts: Sequence[TextRequest], batch_tokens: int) -> Batches:
         """Yield batches of one row each, of about `batch_tokens` tokens.
 
         Raises:
-            NotImplementedError: `kind` is not "masks" and the model's attention is its own.
+            NotImplementedError: `kind` is "trees" and the model's attention is its own.
         """
         rows = pack([text.ids for text in texts], batch_tokens)
         with attending(self.kind, lm.model):
@@ -51,31 +49,16 @@ class PackedLayout:
                 )
 
 
-def _using_flex_attention(model: nn.Module) -> AbstractContextManager[None]:
-    # PyTorch's compiler comes with it and takes a second to import.
-    from repeng.activations.layouts.flex_attention import using_flex_attention
-
-    return using_flex_attention(model)
-
-
-_ATTENTION: dict[str, Callable[[nn.Module], AbstractContextManager[None]]] = {
-    "trees": using_tree_attention,
-    "flex": _using_flex_attention,
-    "masks": lambda _: nullcontext(),
-}
-
-
 def attending(kind: str, model: nn.Module) -> AbstractContextManager[None]:
-    """While a model reads the batches of a layout, by its `kind`; padded ones it reads as it always does.
+    """While a model reads the batches of a layout, by its `kind`; all but "trees" it reads as it always does.
 
     Raises:
-        NotImplementedError: `kind` is neither "masks" nor "padded", and the model's attention is its own.
+        NotImplementedError: `kind` is "trees" and the model's attention is its own.
     """
-    return _ATTENTION[kind](model) if kind in _ATTENTION else nullcontext()
+    return using_tree_attention(model) if kind == "trees" else nullcontext()
 
 
 TREES = PackedLayout("trees")
-FLEX = PackedLayout("flex")
 MASKS = PackedLayout("masks")
 
 

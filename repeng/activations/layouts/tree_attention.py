@@ -9,7 +9,7 @@ its prompt is a block with plain causal attention, and its responses are blocks 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
@@ -79,78 +79,55 @@ def using_tree_attention(model: nn.Module) -> Iterator[None]:
     Raises:
         NotImplementedError: the model's attention does not go through transformers' `AttentionInterface`.
     """
-    with attending_by(model, NAME, attend_to_ancestors):
-        yield
-
-
-@contextmanager
-def attending_by(model: nn.Module, name: str, attend: Callable[..., Any]) -> Iterator[None]:
-    """Let a transformers model attend by a function of our own, that transformers knows by a name.
-
-    Raises:
-        NotImplementedError: the model's attention does not go through transformers' `AttentionInterface`.
-    """
-    AttentionInterface.register(name, attend)
-    AttentionMaskInterface.register(name, sdpa_mask)
+    AttentionInterface.register(NAME, attend_to_ancestors)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
     settable = getattr(model, "_can_set_attn_implementation", None)
     if settable is None or not settable():
         raise NotImplementedError(f"{type(model).__name__} does not use transformers' AttentionInterface")
     config: Any = model.config
     before = config._attn_implementation
-    model.set_attn_implementation(name)  # type: ignore[operator]
+    model.set_attn_implementation(NAME)  # type: ignore[operator]
     try:
         yield
     finally:
         model.set_attn_implementation(before)  # type: ignore[operator]
 
 
-def over_trees(attend: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, None]]:
-    """A function for transformers' `AttentionInterface`: `attend` under a compact mask, plain SDPA under any other.
-
-    It raises NotImplementedError where the layer asks for something that compact masks do not have, as attention sinks.
-
-    Args:
-        attend: given query, key, value and compact mask, and by name `scaling`, `sliding_window` and `softcap`, returns
-            [row, pos, head, d_value].
-    """
-
-    def attention(
-        module: nn.Module,
-        query: Float[Tensor, "row head pos d_head"],
-        key: Float[Tensor, "row key_head key d_head"],
-        value: Float[Tensor, "row key_head key d_value"],
-        attention_mask: Tensor | None,
-        dropout: float = 0.0,
-        scaling: float | None = None,
-        sliding_window: int | None = None,
-        softcap: float | None = None,
-        **kwargs: Any,
-    ) -> tuple[Float[Tensor, "row pos head d_value"], None]:
-        options = {"scaling": scaling, "sliding_window": sliding_window, "softcap": softcap}
-        if not is_compact(attention_mask):
-            return sdpa_attention_forward(
-                module, query, key, value, attention_mask, dropout=dropout, **options, **kwargs
-            )
-        unknown = [name for name in ("s_aux", "position_bias", "cache") if kwargs.get(name) is not None]
-        if unknown:
-            raise NotImplementedError(f"attention over trees has no {unknown[0]}")
-        return attend(query, key, value, attention_mask, **options), None
-
-    return attention
-
-
-@over_trees
 def attend_to_ancestors(
+    module: nn.Module,
+    query: Float[Tensor, "row head pos d_head"],
+    key: Float[Tensor, "row key_head key d_head"],
+    value: Float[Tensor, "row key_head key d_value"],
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[Float[Tensor, "row pos head d_value"], None]:
+    """A function for transformers' `AttentionInterface`: by blocks under a compact mask, plain SDPA under any other.
+
+    Raises:
+        NotImplementedError: the layer asks for something that compact masks do not have, as attention sinks.
+    """
+    if not is_compact(attention_mask):
+        options = {"scaling": scaling, "sliding_window": sliding_window, "softcap": softcap}
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, **options, **kwargs)
+    unknown = [name for name in ("s_aux", "position_bias", "cache") if kwargs.get(name) is not None]
+    if unknown:
+        raise NotImplementedError(f"attention over trees has no {unknown[0]}")
+    return _by_blocks(query, key, value, attention_mask, scaling, sliding_window, softcap), None
+
+
+def _by_blocks(
     query: Float[Tensor, "1 head pos d_head"],
     key: Float[Tensor, "1 key_head pos d_head"],
     value: Float[Tensor, "1 key_head pos d_value"],
     mask: Int[Tensor, "1 1 2 pos"],
-    *,
     scaling: float | None,
     sliding_window: int | None,
     softcap: float | None,
 ) -> Float[Tensor, "1 pos head d_value"]:
-    """Attention by blocks."""
     plan = _plan(mask)
     window = sliding_window if sliding_window is not None and sliding_window <= plan.deepest else None
     groups = query.shape[1] // key.shape[1]

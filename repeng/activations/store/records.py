@@ -132,7 +132,6 @@ class CaptureRecord(StoreFile):
     too_long: str
     versions: dict[str, str]
     batch_tokens: int | None = None
-    attention: str | None = None
     model_class: str | None = None
 
 
@@ -140,7 +139,7 @@ class Plan(StoreFile):
     """plan.json: how activations that are being written are laid out, and which they are.
 
     Attributes:
-        layout: `padded`, `trees`, `flex` or `masks`.
+        layout: `padded`, `trees` or `masks`.
         batch_tokens: the token budget of a batch.
         stimuli: whose texts are laid out together, by name.
         layers: that are being written.

@@ -264,8 +264,8 @@ def begin(
             if share is not None and not usable_plan:
                 raise RepengError(
                     f"{folder} was begun with the layout {plan.layout} and layers {list(plan.layers)}, which this run "
-                    "cannot go on with; give every job the same command and the same kind of device, or finish it "
-                    "without --shard"
+                    "cannot go on with; give every job the same command and version of repeng, or finish it without "
+                    "--shard"
                 )
         except StoreError:
             # There is none; or whatever another version left there, it is begun anew.

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import gc
-import shutil
-from collections.abc import Callable, Sized
 
 import numpy as np
 import pytest
@@ -11,9 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from repeng.activations.layouts import flex_attention as flex
 from repeng.activations.layouts import tree_attention as attention
-from repeng.activations.layouts.flex_attention import attend_by_flex
 from repeng.activations.layouts.packing import Row, pack, tree_mask
 from repeng.activations.layouts.tree_attention import attend_to_ancestors, compact_mask
 from repeng.activations.layouts.tree_blocks import cut_blocks
@@ -71,16 +67,13 @@ def slow_attention(
 
 @pytest.mark.parametrize("window", [None, 4])
 @pytest.mark.parametrize("softcap", [None, 2.0])
-@pytest.mark.parametrize("attend", [attend_to_ancestors, attend_by_flex])
-def test_attention_over_trees_is_attention_over_ancestors(
-    attend: Callable[..., tuple[torch.Tensor, None]], window: int | None, softcap: float | None
-) -> None:
+def test_attention_over_trees_is_attention_over_ancestors(window: int | None, softcap: float | None) -> None:
     generator = torch.Generator().manual_seed(0)
     texts = [[1, 2, 3, 4, 5], [1, 2, 3, 4, 6, 7, 8], [1, 2, 3, 4, 6, 9], [1, 8], [5, 5, 5, 5, 5, 5, 5], [5, 5, 6]]
     (row,) = pack(texts, 100)
     query = torch.randn(1, 4, row.n_tokens, 8, generator=generator)
     key, value = (torch.randn(1, 2, row.n_tokens, 8, generator=generator) for _ in range(2))
-    out, _ = attend(
+    out, _ = attend_to_ancestors(
         nn.Identity(), query, key, value, compact_mask(row), scaling=0.4, sliding_window=window, softcap=softcap
     )
     expected = slow_attention(query, key, value, tree_mask(row, window=window), 0.4, softcap)
@@ -102,86 +95,30 @@ def test_large_trees_cut_into_many_blocks_give_the_same() -> None:
     torch.testing.assert_close(out, dense, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("attend", [attend_to_ancestors, attend_by_flex])
-def test_any_other_mask_means_what_it_means_to_plain_attention(
-    attend: Callable[..., tuple[torch.Tensor, None]],
-) -> None:
+def test_any_other_mask_means_what_it_means_to_plain_attention() -> None:
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(2, 2, 5, 4, generator=generator) for _ in range(3))
     mask = torch.rand(2, 1, 5, 5, generator=generator) > 0.3
     mask |= torch.eye(5, dtype=torch.bool)
-    out, _ = attend(nn.Identity(), query, key, value, mask)
+    out, _ = attend_to_ancestors(nn.Identity(), query, key, value, mask)
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
     torch.testing.assert_close(out, expected)
 
 
-@pytest.mark.parametrize("attend", [attend_to_ancestors, attend_by_flex])
-def test_what_trees_cannot_do_is_refused(attend: Callable[..., tuple[torch.Tensor, None]]) -> None:
+def test_what_trees_cannot_do_is_refused() -> None:
     (row,) = pack([[1, 2]], 10)
     query = torch.zeros(1, 1, 2, 4)
     with pytest.raises(NotImplementedError, match="s_aux"):
-        attend(nn.Identity(), query, query, query, compact_mask(row), s_aux=torch.zeros(1))
+        attend_to_ancestors(nn.Identity(), query, query, query, compact_mask(row), s_aux=torch.zeros(1))
 
 
-@pytest.mark.parametrize(
-    ("attend", "kept"), [(attend_to_ancestors, attention._plans), (attend_by_flex, flex._block_masks)]
-)
-def test_what_is_made_for_a_row_goes_with_its_mask(
-    attend: Callable[..., tuple[torch.Tensor, None]], kept: Sized
-) -> None:
+def test_what_is_made_for_a_row_goes_with_its_mask() -> None:
     (row,) = pack([[1, 2, 3], [1, 2, 4]], 10)
-    query, before = torch.zeros(1, 1, row.n_tokens, 4), len(kept)
+    query, before = torch.zeros(1, 1, row.n_tokens, 4), len(attention._plans)
     # As on a GPU, where the mask is a copy: its views hold it alone.
     mask = compact_mask(row).clone()
-    attend(nn.Identity(), query, query, query, mask)
-    assert len(kept) == before + 1
+    attend_to_ancestors(nn.Identity(), query, query, query, mask)
+    assert len(attention._plans) == before + 1
     del mask
     gc.collect()
-    assert len(kept) == before
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.lists(token, min_size=1, max_size=90), min_size=1, max_size=12), st.sampled_from([None, 3, 40, 200]))
-def test_tiles_that_are_passed_over_hold_nothing_and_full_ones_all(texts: list[list[int]], window: int | None) -> None:
-    row = pack([[*text, *range(200)] if number % 3 == 0 else text for number, text in enumerate(texts)], 5000)[0]
-    size = flex._filled_up(row.n_tokens)
-    ends, positions = (torch.from_numpy(np.pad(one, (0, size - row.n_tokens))) for one in (row.ends, row.positions))
-    mask = np.zeros((size, size), dtype=bool)
-    mask[: row.n_tokens, : row.n_tokens] = tree_mask(row, window=window)
-    made = flex.block_mask_of(ends, positions, window)
-    tiles = mask.reshape(size // flex.TILE, flex.TILE, size // flex.TILE, flex.TILE).swapaxes(1, 2)
-    for query in range(len(tiles)):
-        partial = made.kv_indices[0, 0, query, : made.kv_num_blocks[0, 0, query]].tolist()
-        full = made.full_kv_indices[0, 0, query, : made.full_kv_num_blocks[0, 0, query]].tolist()
-        assert not set(partial) & set(full)
-        assert all(tiles[query, key].all() for key in full)
-        assert not any(tiles[query, key].any() for key in set(range(len(tiles))) - {*partial, *full})
-
-
-def test_a_long_row_has_tiles_to_pass_over_and_full_ones() -> None:
-    numbers = np.random.default_rng(0)
-    texts = [[1, prompt, *numbers.integers(0, 99, 400).tolist()] for prompt in (3, 4, 5)]
-    (row,) = pack(texts, 2000)
-    assert flex._filled_up(row.n_tokens) == 2048
-    ends, positions = (torch.from_numpy(np.pad(one, (0, 2048 - row.n_tokens))) for one in (row.ends, row.positions))
-    made = flex.block_mask_of(ends, positions, None)
-    assert made.full_kv_num_blocks.sum() >= 3 and made.kv_num_blocks.sum() + made.full_kv_num_blocks.sum() < 40
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
-def test_the_one_kernel_is_compiled_once_for_rows_of_about_a_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flex, "_plain", flex._compiled)
-    numbers, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
-    torch._dynamo.reset()
-    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    for size in (20, 22, 30):
-        texts = [[1, prompt, *numbers.integers(0, 99, size).tolist()] for prompt in (3, 4, 5) for _ in range(5)]
-        (row,) = pack(texts, 1000)
-        query = torch.randn(1, 4, row.n_tokens, 16, generator=generator)
-        key, value = (torch.randn(1, 2, row.n_tokens, 16, generator=generator) for _ in range(2))
-        with torch.no_grad():
-            ours, _ = attend_by_flex(nn.Identity(), query, key, value, compact_mask(row))
-        expected, _ = attend_to_ancestors(nn.Identity(), query, key, value, compact_mask(row))
-        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] - before == 1
+    assert len(attention._plans) == before
