@@ -13,7 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from workload import Vectors, Workload
 
@@ -34,19 +36,36 @@ class Ours:
     method: str = "auto"
     batch_tokens: int | None = None
     logprob: bool = True
+    storage_dtype: str = "bfloat16"
     summary: CaptureSummary | None = None
     n_scored: int = 0
+    logprobs: Float[np.ndarray, " response"] | None = None
+    """Of each response, a token of it."""
+    gpu_memory: int = 0
+    """In bytes, at most."""
 
     def __call__(self, work: Workload) -> Vectors:
         with TemporaryDirectory() as folder:
             store = Store(Path(folder))
             request = Request((get_stimulus("plain"),), logprob=self.logprob)
+            if torch.cuda.is_available():
+                torch.cuda.reset_peak_memory_stats()
             self.summary = capture(
-                work.lm, work.splits, request, store, method=self.method, batch_tokens=self.batch_tokens
+                work.lm,
+                work.splits,
+                request,
+                store,
+                method=self.method,
+                batch_tokens=self.batch_tokens,
+                storage_dtype=self.storage_dtype,
             )
+            if torch.cuda.is_available():
+                self.gpu_memory = torch.cuda.max_memory_allocated()
             stored = store.capture(self.summary.capture_id)
             if self.logprob:
-                self.n_scored = sum(int(stored.logprobs(split, "plain")[1].sum()) for split in work.splits)
+                each = [stored.logprobs(split, "plain") for split in work.splits]
+                scores, counts = np.concatenate([one[0] for one in each]), np.concatenate([one[1] for one in each])
+                self.n_scored, self.logprobs = int(counts.sum()), scores / np.maximum(counts, 1)
             found = [stored.open(split, "plain", "resid_post").read() for split in work.splits]
             return torch.cat([vectors.float() for vectors in found], dim=1)
 
@@ -61,20 +80,16 @@ def _batches(work: Workload) -> Iterator[list[str]]:
     yield from (texts[start : start + BATCH] for start in range(0, len(texts), BATCH))
 
 
-def usual_loop(padding_side: str) -> Callable[[Workload], Vectors]:
+@torch.no_grad()
+def usual_loop(work: Workload) -> Vectors:
     """Batches of 16 in file order, `output_hidden_states=True`: what most people write."""
-
-    @torch.no_grad()
-    def extract(work: Workload) -> Vectors:
-        found = []
-        for texts in _batches(work):
-            batch = work.tokens(texts, padding_side)
-            hidden = work.model(**batch, output_hidden_states=True).hidden_states
-            rows, last = torch.arange(len(texts)), _last(batch["attention_mask"])
-            found.append(torch.stack([layer[rows, last].float().cpu() for layer in hidden[1:-1]]))
-        return torch.cat(found, dim=1)
-
-    return extract
+    found = []
+    for texts in _batches(work):
+        batch = work.tokens(texts)
+        hidden = work.model(**batch, output_hidden_states=True).hidden_states
+        rows, last = torch.arange(len(texts)), _last(batch["attention_mask"])
+        found.append(torch.stack([layer[rows, last].float().cpu() for layer in hidden[1:-1]]))
+    return torch.cat(found, dim=1)
 
 
 @torch.no_grad()
@@ -186,5 +201,3 @@ def bound(work: Workload, n_tokens: int, n_scored: int, row: int) -> None:
         scored += wanted
         for start in range(0, wanted, size):
             work.model.lm_head(hidden[: min(size, wanted - start)])
-    if work.lm.device.type == "cuda":
-        torch.cuda.synchronize()

@@ -30,8 +30,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from workload import genies_folder, make_workload
+from workload import TRAINED_ON, genies_folder, train_tokenizer, write_random
 
+from repeng.distributions.load import load_distributions
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import get_stimulus
 from repeng.models.load import LanguageModel, load_model
@@ -123,9 +124,9 @@ def main() -> None:
         if options.model:
             lm = load_model(options.model, device=options.device)
         else:
-            lm = make_workload(
-                place / "llama-12x768", data, ["us_history"], 1, shape="small", device=options.device, dtype="float32"
-            ).lm
+            tokenizer = train_tokenizer(load_distributions(data, None, limit=TRAINED_ON))
+            write_random(place / "llama-12x768", tokenizer, shape="small", device=options.device, dtype="float32")
+            lm = load_model(str(place / "llama-12x768"), device=options.device)
         study = Study(
             model=options.model or str(place / "llama-12x768"),
             benchmark=options.benchmark,

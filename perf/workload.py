@@ -1,9 +1,10 @@
-"""What is measured: a Llama with random weights, a tokenizer trained on the texts, and the texts themselves."""
+"""What is measured: a Llama with random weights and a tokenizer trained on the texts, or a real model; the texts."""
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from repeng.distributions.load import load_distributions
-from repeng.distributions.schema import Split
+from repeng.distributions.schema import Distribution, Split
 from repeng.models.load import LanguageModel, load_model
 
 SHAPES: dict[str, dict[str, int]] = {
@@ -88,40 +88,66 @@ class Workload:
         """The same model and one split."""
         return Workload(self.lm, self.folder, (split,))
 
-    def tokens(self, texts: Sequence[str], padding_side: str = "right") -> Any:
+    def tokens(self, texts: Sequence[str]) -> Any:
         """A padded batch on the model's device."""
-        return self.tokenizer(list(texts), return_tensors="pt", padding=True, padding_side=padding_side).to(
-            self.lm.device
-        )
+        return self.tokenizer(list(texts), return_tensors="pt", padding=True, padding_side="right").to(self.lm.device)
 
 
-def make_workload(
-    folder: Path, data: Path, names: Sequence[str] | None, limit: int, *, shape: str, device: str, dtype: str
-) -> Workload:
-    """Write a random model to `folder`, load it, and read the first examples of each test split."""
-    everything = load_distributions(data, None, limit=TRAINED_ON)
-    chosen = names or list(everything)
-    splits = tuple(everything[name].test.first(limit) for name in chosen)
+def write_random(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    shape: str,
+    device: str,
+    dtype: str,
+    n_layers: int | None = None,
+) -> None:
+    """Write a random Llama of a shape, or of its widths and fewer layers."""
     torch.manual_seed(0)
-    config = LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=4096, **SHAPES[shape])
-    target = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu"))
+    sizes = SHAPES[shape] if n_layers is None else {**SHAPES[shape], "num_hidden_layers": n_layers}
+    config = LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=4096, **sizes)
     before = torch.get_default_dtype()
     try:
         torch.set_default_dtype(getattr(torch, dtype))
-        with target:
+        with torch.device(device):
             model = LlamaForCausalLM(config)
     finally:
         torch.set_default_dtype(before)
     model.save_pretrained(folder)
-    del model
-    tokenizer = _train_tokenizer(
-        [f"{e.prompt}{r}" for d in everything.values() for e in d.train.examples for r in e.responses]
-    )
     tokenizer.save_pretrained(folder)
-    return Workload(load_model(str(folder), device=str(target), dtype=dtype), folder, splits)
 
 
-def _train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
+def write_real(folder: Path, name: str, *, dtype: str) -> None:
+    """Save a model that `repeng cache --model` takes, so that every way can load it."""
+    lm = load_model(name, device="cpu", dtype=dtype)
+    lm.model.save_pretrained(folder)  # type: ignore[operator]
+    lm.tokenizer.save_pretrained(folder)
+
+
+def load(folder: Path, splits: Sequence[Split], *, device: str, dtype: str) -> Workload:
+    """A model of a folder and some texts."""
+    lm = load_model(str(folder), device=device, dtype=dtype)
+    if lm.tokenizer.pad_token is None:
+        lm.tokenizer.pad_token = lm.tokenizer.eos_token
+    return Workload(lm, folder, tuple(splits))
+
+
+def synchronize() -> None:
+    """Wait for the GPU, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def clear_memory() -> None:
+    """Give back what no longer is in use, of the GPU too."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def train_tokenizer(data: Mapping[str, Distribution]) -> PreTrainedTokenizerFast:
+    """A tokenizer of the train splits' texts."""
+    texts = [f"{e.prompt}{r}" for d in data.values() for e in d.train.examples for r in e.responses]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
