@@ -17,9 +17,9 @@ FEWEST_GROUPS = 30
 
 def sigmoid(x: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """The logistic function, without overflow; NaN stays NaN, and nothing warns of it."""
-    # logaddexp calls a NaN that it passes on an invalid value.
-    with np.errstate(invalid="ignore"):
-        return np.exp(-np.logaddexp(0.0, -x))
+    # An exponential that overflows is infinite, and one over it zero, as it should be.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def offsets_of(counts: Sequence[int] | Int[np.ndarray, " one"]) -> Int[np.ndarray, " one_1"]:

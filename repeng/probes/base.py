@@ -440,7 +440,13 @@ def projected(
 
     One matrix product a batch element: rows are not copied for each of their directions.
     """
-    return torch.einsum("...nd,...d->...n", rows, direction)
+    columns = rows.transpose(-1, -2)
+    extra = direction.ndim - rows.ndim + 1
+    if extra <= 0:
+        return (direction[..., None, :] @ columns)[..., 0, :]
+    # Rows that are read by directions of their own: those lie side by side as one matrix.
+    together = direction.flatten(0, extra - 1).movedim(0, -2) @ columns
+    return together.movedim(-2, 0).unflatten(0, direction.shape[:extra])
 
 
 def swap_signs(swaps: Bool[Tensor, "null pair"]) -> Float[Tensor, "null example"]:

@@ -114,8 +114,10 @@ def fit_text_calibration(scores: Float[np.ndarray, " text"], labels: Float[np.nd
     )
 
 
-HALVINGS = 40
-"""Of the range in which a temperature is sought: a relative error of 1e-11."""
+ROUNDS = 40
+"""Of the search for a temperature: so many halvings of its range leave a relative error of 1e-11."""
+CLOSE = 1e-12
+"""Of two rounds' logarithms, so that there is no more to find."""
 
 
 def fit_temperature(scores: Float[np.ndarray, "*unit pair"]) -> Float[np.ndarray, "*unit"]:
@@ -129,12 +131,29 @@ def fit_temperature(scores: Float[np.ndarray, "*unit pair"]) -> Float[np.ndarray
     target = (scores.shape[-1] + 1) / (scores.shape[-1] + 2)
     standard = scores / unit[..., None]
     low, high = np.full(spread.shape, np.log(1e-3)), np.full(spread.shape, np.log(1e3))
-    for _ in range(HALVINGS):
-        # The loss is convex in the slope 1 / T: halve towards the zero of its derivative.
-        middle = (low + high) / 2
-        derivative = np.mean((sigmoid(np.exp(middle)[..., None] * standard) - target) * standard, axis=-1)
+    middle = np.zeros(spread.shape)
+    # The loss is convex in the slope 1 / T: Newton's steps towards the zero of its derivative by the slope's logarithm,
+    # and half of what is left of the range where they leave it. Where even the lowest slope is too high, that is it.
+    high = np.where(_derivatives(standard, low, target)[0] < 0, high, low)
+    for _ in range(ROUNDS):
+        derivative, curvature = _derivatives(standard, middle, target)
         low, high = np.where(derivative < 0, middle, low), np.where(derivative < 0, high, middle)
-    return np.where(spread > 0, unit / np.exp((low + high) / 2), 1.0)
+        step = np.divide(derivative, curvature, out=np.full_like(derivative, np.inf), where=curvature > 0)
+        inside = (low < middle - step) & (middle - step < high)
+        last, middle = middle, np.where(inside, middle - step, (low + high) / 2)
+        if np.abs(middle - last).max(initial=0.0) < CLOSE:
+            break
+    return np.where(spread > 0, unit / np.exp(middle), 1.0)
+
+
+def _derivatives(
+    standard: Float[np.ndarray, "*unit pair"], log_slope: Float[np.ndarray, "*unit"], target: float
+) -> tuple[Float[np.ndarray, "*unit"], Float[np.ndarray, "*unit"]]:
+    """The loss's derivative by the slope, and that derivative's own by the slope's logarithm."""
+    scaled = np.exp(log_slope)[..., None] * standard
+    p = sigmoid(scaled)
+    derivative = np.asarray(np.mean((p - target) * standard, axis=-1))
+    return derivative, np.asarray(np.mean((p - p * p) * standard * scaled, axis=-1))
 
 
 def log_loss(

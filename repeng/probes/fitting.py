@@ -168,12 +168,10 @@ def fit_block(rule: HeldOut, probe: Probe, split: SourceSplit, data: SourceData)
 def judge(rule: HeldOut, fitted: Probe, data: SourceData, split: SourceSplit) -> Curves:
     """How each (layer, head) of a probe does that was fitted on a block of layers."""
     validation = rule.validation(split)
-    held, train = (
-        unit_pair_scores(fitted, data.activations, pairs, data.layers).reshape(len(data.layers), -1, len(pairs))
-        for pairs in (validation, split.train)
-    )
     rows = np.unique(validation)
     responses = to_numpy(fitted.decision_function(take(data.activations, rows)))
+    held = pair_scores(fitted, data, validation, responses)
+    train = pair_scores(fitted, data, split.train)
     temperature = fit_temperature(held)
     learned = np.unique(np.concatenate([rule.fitted_on(split).reshape(-1), split.unpaired]))
     projection_mean, projection_spread = project(fitted, data, learned)
@@ -191,6 +189,22 @@ def judge(rule: HeldOut, fitted: Probe, data: SourceData, split: SourceSplit) ->
         projection_mean=projection_mean,
         projection_spread=projection_spread,
     )
+
+
+def pair_scores(
+    fitted: Probe,
+    data: SourceData,
+    pairs: Int[np.ndarray, "pair 2"],
+    responses: Float[np.ndarray, "*unit row"] | None = None,
+) -> Float[np.ndarray, "layer head pair"]:
+    """The score of each pair by each (layer, head); `responses` are the scores of the pairs' rows, where known."""
+    if responses is None or not fitted.ranks_by_scores:
+        found = unit_pair_scores(fitted, data.activations, pairs, data.layers)
+    else:
+        _, place = np.unique(pairs, return_inverse=True)
+        best, worse = place.reshape(pairs.shape).T
+        found = responses[..., best] - responses[..., worse]
+    return found.reshape(len(data.layers), -1, len(pairs))
 
 
 def fit_on_pairs(

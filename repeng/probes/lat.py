@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.linalg import eigh
 from torch import Tensor
 
 from repeng.probes.base import Labels, LinearProbe, Probe, exchanged, majority_sign
@@ -81,9 +83,17 @@ def first_component(centred: Float[Tensor, "*batch row d"]) -> Float[Tensor, "*b
     """
     rows = centred.double()
     if rows.shape[-2] < rows.shape[-1]:
-        left = torch.linalg.eigh(rows @ rows.transpose(-1, -2)).eigenvectors[..., -1]
+        left = last_eigenvector(rows @ rows.transpose(-1, -2))
         vector = (left[..., None, :] @ rows)[..., 0, :]
     else:
-        vector = torch.linalg.eigh(rows.transpose(-1, -2) @ rows).eigenvectors[..., -1]
+        vector = last_eigenvector(rows.transpose(-1, -2) @ rows)
     norm = vector.norm(dim=-1, keepdim=True)
     return (vector / torch.where(norm > 0, norm, 1.0)).to(centred.dtype)
+
+
+def last_eigenvector(matrices: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n"]:
+    """Of the largest eigenvalue of symmetric matrices; alone it costs a quarter of all that torch would give."""
+    n = matrices.shape[-1]
+    flat = matrices.reshape(-1, n, n).cpu().numpy()
+    found = [eigh(one, subset_by_index=(n - 1, n - 1), check_finite=False)[1][:, 0] for one in flat]
+    return torch.from_numpy(np.stack(found)).to(matrices).reshape(matrices.shape[:-1])

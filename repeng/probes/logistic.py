@@ -20,6 +20,10 @@ TOLERANCE = 1e-4
 """Of the gradient of the mean loss, as scikit-learn has it."""
 WIDE = 2
 """With more dimensions than this times the rows, the Hessian costs more than the steps that it saves."""
+PATIENCE = 8
+"""Evaluations before the Hessian is taken anew at the point that was reached, and as many more in wide rows as keep its
+cost below theirs: one for each `WIDTH` dimensions."""
+WIDTH = 24
 
 Solved = tuple[
     Float[Tensor, "labelling *batch d"], Float[Tensor, "labelling *batch"], Float[Tensor, "labelling *batch"]
@@ -148,20 +152,45 @@ def minimum(
     """Minimise mean log-loss + |w|^2 / (2 C n) for every labelling; the last weight, the intercept, is not penalised.
 
     Minimised in coordinates in which the Hessian at zero, which all labellings share, is the identity: a tenth of the
-    steps, and no matter how the dimensions are scaled. Very wide rows are minimised as they are.
+    steps, and no matter how the dimensions are scaled. Labels that the rows nearly separate lead far from zero, where
+    the rows curve otherwise: what has not come to its end is minimised on with the Hessian of where it is. Very wide
+    rows are minimised as they are.
     """
     n, d = rows.shape[1:]
     penalty = rows.new_full((d,), 1 / (inverse_penalty * n))
     penalty[-1] = 0
-    back = None if d > WIDE * n else whitening(rows, penalty)
     start = rows.new_zeros(len(rows), len(targets), d)
-    found = minimise(log_loss(rows, targets, penalty, back), start, evaluations=evaluations, gradient=TOLERANCE)
-    return found if back is None else found._replace(point=torch.bmm(found.point, back))
+    if d > WIDE * n:
+        objective = log_loss(rows, targets, penalty, None)
+        return minimise(objective, start, evaluations=evaluations, gradient=TOLERANCE)
+    done = Minimum(start, start[..., 0].clone(), start[..., 0].clone(), start.new_ones(start.shape[:2]).bool())
+    units = torch.arange(len(rows), device=rows.device)
+    patience = max(PATIENCE, d // WIDTH)
+    for first in range(0, evaluations, patience):
+        weights, own = done.point[units], rows[units]
+        p = torch.bmm(weights, own.transpose(1, 2)).sigmoid_()
+        back = whitening(own, (p - p.square()).mean(dim=1), penalty)
+        found = minimise(
+            log_loss(own, targets, penalty, back),
+            torch.linalg.solve_triangular(back, weights, upper=False, left=False),
+            evaluations=min(patience, evaluations - first),
+            gradient=TOLERANCE,
+            whitened=True,
+        )
+        done.point[units] = torch.bmm(found.point, back)
+        done.value[units], done.live[units] = found.value, found.live
+        done.steps[units] += found.steps
+        units = units[found.live.any(dim=1)]
+        if len(units) == 0:
+            break
+    return done
 
 
-def whitening(rows: Float[Tensor, "unit example d"], penalty: Float[Tensor, " d"]) -> Float[Tensor, "unit d d"]:
-    """The inverse of the Hessian's Cholesky factor at weights of zero, where each row's curvature is 1/4."""
-    hessian = rows.transpose(1, 2) @ rows / (4 * rows.shape[1]) + torch.diag(penalty)
+def whitening(
+    rows: Float[Tensor, "unit example d"], curvature: Float[Tensor, "unit example"], penalty: Float[Tensor, " d"]
+) -> Float[Tensor, "unit d d"]:
+    """The inverse of the Hessian's Cholesky factor, where the rows' logits have the given curvature."""
+    hessian = torch.bmm((rows * curvature[..., None]).transpose(1, 2), rows) / rows.shape[1] + torch.diag(penalty)
     diagonal = hessian.diagonal(dim1=1, dim2=2)
     # As much as rounding may take from a matrix that is barely positive; a dimension of zeros has any curvature.
     unit = torch.finfo(rows.dtype).eps * rows.shape[2]

@@ -132,7 +132,8 @@ class Members:
                     found = (to_numpy(score(own, taken)) - centre[here, None]) / self.scale[here, None]
                     if total is None:
                         total = np.zeros((self.n_owners, found.shape[1]))
-                    np.add.at(total, self.owner[here], found)
+                    # A fit has a layer and head once.
+                    total[self.owner[here]] += found
                 # Before the next layer is asked for, so that of large ones there is one.
                 del activations, taken
         assert total is not None

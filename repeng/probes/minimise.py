@@ -15,11 +15,13 @@ Objective = Callable[
 ]
 """The value and the gradient at a point of each problem."""
 
-CACHE_BYTES = 8 * 2**20
+CACHE_BYTES = 16 * 2**20
 """On a CPU, units are minimised this many bytes of data at a time: what stays in a core's cache from one evaluation to
 the next is several times faster than what is streamed from memory at each."""
 MEMORY = 10
 """Steps that the estimate of the curvature is made of."""
+LEFT = 0.75
+"""Units that are done are let go of where no more than this share is left: what is left is copied."""
 TRIALS = 30
 """Lengths that are tried of one step."""
 GAIN, SLOPE_LEFT = 1e-4, 0.9
@@ -83,29 +85,32 @@ def minimise(
     evaluations: int,
     gradient: float = 1e-5,
     decrease: float = 1e-9,
+    whitened: bool = False,
 ) -> Minimum:
     """Minimise from every start at once. What one problem does depends on no other.
 
     Each evaluation serves all problems: where a step was too long or too short another length is tried (Lewis and
     Overton 2013, whose bisection bears kinks in the objective), while the others go on. A unit takes part until all of
-    its columns are done.
+    its columns are done, as are those of enough others to make a copy of what is left worth while.
 
     Args:
-        objective_of: the objective of some units; asked again whenever one is done.
+        objective_of: the objective of some units; asked again when a share of them is done.
         start: a unit is what has data of its own (a layer), its columns are problems on these data (random starts,
             labels).
         evaluations: the most.
         gradient: a problem is done where no component of its gradient is larger,
         decrease: or where a step gained no more than this share of its value (of 1, where that is smaller).
+        whitened: whether the Hessian at the start is the identity, so that the gradient itself is the first step; else
+            that is as long as 1.
     """
     units = torch.arange(len(start), device=start.device)
     objective = objective_of(units)
-    now = begin(start, *objective(start), tolerance=gradient)
+    now = begin(start, *objective(start), tolerance=gradient, whitened=whitened)
     done = Minimum(*(torch.empty_like(part) for part in (now.point, now.value, now.steps, now.live)))
     secants: list[Secant] = []
     for _ in range(evaluations):
         at_work = now.live.any(dim=-1)
-        if not bool(at_work.all()):
+        if int(at_work.sum()) <= LEFT * len(units):
             keep(done, units[~at_work], now.of(~at_work))
             units, now = units[at_work], now.of(at_work)
             if len(units) == 0:
@@ -141,8 +146,9 @@ def begin(
     gradient: Float[Tensor, "unit column d"],
     *,
     tolerance: float,
+    whitened: bool,
 ) -> Search:
-    """Down the gradient, by a length of one."""
+    """Down the gradient, by a length of one or, of whitened problems, by the gradient."""
     zero = torch.zeros_like(value)
     norm = gradient.norm(dim=-1).clamp(min=torch.finfo(value.dtype).tiny)
     return Search(
@@ -150,7 +156,7 @@ def begin(
         value=value,
         gradient=gradient,
         direction=-gradient,
-        length=1 / norm,
+        length=zero + 1 if whitened else 1 / norm,
         low=zero,
         high=zero + torch.inf,
         scale=zero + 1,

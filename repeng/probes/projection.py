@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from repeng.probes.base import Probe
+from repeng.probes.base import Probe, projected
 from repeng.probes.fitted import to_numpy
 from repeng.probes.inputs import in_float
 from repeng.probes.ragged import Ragged
@@ -48,10 +48,12 @@ def project(
     if units is None:
         nothing = np.full((len(data.layers), heads), np.nan)
         return nothing, nothing.copy()
-    taken = take(data.activations, rows)
-    values = taken.values if isinstance(taken, Ragged) else taken
+    activations = data.activations
+    values = take(activations, rows).values if isinstance(activations, Ragged) else activations
     along = torch.from_numpy(units).to(values.device, torch.float32)
-    found = torch.einsum("...nd,...d->...n", in_float(values[..., 0, :, :]).float(), along).double()
+    found = projected(in_float(values[..., 0, :, :]).float(), along).double()
+    if not isinstance(activations, Ragged):
+        found = take(found[..., None], rows)[..., 0]
     shape = (len(data.layers), heads)
     mean, spread = found.mean(dim=-1), found.std(dim=-1, correction=0)
     return to_numpy(mean).reshape(shape), to_numpy(spread).reshape(shape)

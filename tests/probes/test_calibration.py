@@ -35,6 +35,16 @@ def test_the_temperature_minimises_platts_smoothed_log_loss() -> None:
         assert np.log(fitted) == pytest.approx(best.x, abs=1e-3)
 
 
+def test_the_temperatures_derivative_is_zero_or_the_slope_is_the_lowest() -> None:
+    """Side by side: usual scores, scores of another size, a single loud pair, and scores that favour the worse one."""
+    loud = np.append(np.full(399, 1e-3), 1.0)
+    scores = np.stack([draws(2.0), 1e4 * draws(0.2, seed=1), loud, np.abs(draws(1.0)), -np.abs(draws(1.0))])
+    found = fit_temperature(scores)
+    slope = np.mean((sigmoid(scores / found[:, None]) - 401 / 402) * scores, axis=1) / np.std(scores, axis=1)
+    np.testing.assert_allclose(slope[:4], 0.0, atol=1e-9)
+    assert found[4] == pytest.approx(1000 * np.sqrt(np.mean(scores[4] ** 2)))
+
+
 def test_many_calibrated_pairs_give_back_their_own_slope() -> None:
     assert 1 / fit_temperature(draws(2.0, n=200_000)) == pytest.approx(2.0, rel=0.03)
 

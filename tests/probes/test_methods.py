@@ -13,11 +13,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from repeng.errors import BadInput, UnknownName
+from repeng.probes.base import projected
 from repeng.probes.cra import CRA
 from repeng.probes.lat import LAT, first_component, turns
 from repeng.probes.lda import LDA
 from repeng.probes.lda import ledoit_wolf as estimate_shrinkage
-from repeng.probes.logistic import Logistic
+from repeng.probes.logistic import PATIENCE, Logistic
 from repeng.probes.mms import MMS
 from repeng.probes.random import Random
 from repeng.probes.registry import get_probe
@@ -148,6 +149,37 @@ def test_logistic_equals_scikit_learns(standardize: bool) -> None:
         theirs = make_pipeline(*steps, LogisticRegression(C=0.5, max_iter=1000, tol=1e-8)).fit(x, y)
         scores = probe.decision_function(part.activations)[layer].numpy()
         np.testing.assert_allclose(scores, theirs.decision_function(x), rtol=2e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize("C", [10.0, 1000.0])
+def test_logistic_of_labels_that_rows_separate_comes_as_far_as_scikit_learns(C: float) -> None:  # noqa: N803
+    """Its minimum is so far from zero that the Hessian there says little, and is taken anew on the way."""
+    part = planted(d=40, n_pairs=60, strength=6.0)
+    probe = Logistic(C=C).fit(part.activations.double(), part.labels, part.groups)
+    assert (probe.n_iter_ > PATIENCE).all()
+    for layer in range(2):
+        x, y = arrays(part, layer)
+        scaler = StandardScaler().fit(x)
+        theirs = LogisticRegression(C=C, max_iter=10_000, tol=1e-10).fit(scaler.transform(x), y)
+        expected = theirs.coef_[0] / scaler.scale_
+        np.testing.assert_allclose(probe.direction_[layer].numpy(), expected, atol=0.02 * np.linalg.norm(expected))
+
+
+@pytest.mark.parametrize("shape", [(3, 30, 12), (2, 2, 12, 30)])
+def test_the_component_is_that_of_all_of_them(shape: tuple[int, ...]) -> None:
+    rows = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    expected = torch.linalg.svd(rows.double(), full_matrices=False).Vh[..., 0, :]
+    along = (first_component(rows).double() * expected).sum(dim=-1).abs()
+    torch.testing.assert_close(along, torch.ones_like(along))
+
+
+@pytest.mark.parametrize("extra", [(), (4,), (2, 3)])
+def test_rows_are_projected_on_every_direction_of_their_layer(extra: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(2, 3, 7, 5, generator=generator)
+    directions = torch.randn(*extra, 2, 3, 5, generator=generator)
+    expected = torch.einsum("...nd,...d->...n", rows, directions)
+    torch.testing.assert_close(projected(rows, directions), expected)
 
 
 def test_random_ties_every_pair() -> None:

@@ -119,6 +119,15 @@ def test_units_that_are_done_are_no_longer_evaluated() -> None:
     torch.testing.assert_close(found.point[2], start[2])
 
 
+def test_the_first_step_of_a_whitened_problem_is_the_gradient() -> None:
+    def objective_of(_units: Int[Tensor, " unit"]) -> Objective:
+        return lambda points: ((points - 3).square().sum(dim=-1) / 2, points - 3)
+
+    found = minimise(objective_of, starts(2, 3, 4), evaluations=1, whitened=True)
+    torch.testing.assert_close(found.point, torch.full_like(found.point, 3.0))
+    assert not found.live.any()
+
+
 def test_who_runs_out_of_evaluations_is_still_moving() -> None:
     found = minimise(rosenbrock, starts(2, 2, 4), evaluations=5, gradient=1e-8)
     assert found.live.all()
