@@ -24,7 +24,8 @@ from repeng.benchmarks.fetch import fetched_folder, unpack
 from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import RepengError
 from repeng.models.load import LanguageModel
-from repeng.report.html import is_current, write_report
+from repeng.report.current import is_current
+from repeng.report.html import write_report
 from repeng.results import read_results
 from repeng.study.results_folder import joined
 from repeng.study.settings import Study

@@ -120,17 +120,21 @@ def report(
 ) -> None:
     """Write a study as one HTML file that opens offline.
 
-    Its pictures are written next to it.
+    Its pictures are written next to it. A page that was made of these very results is left as it is.
     """
-    from repeng.report.html import write_report
-    from repeng.study.texts import texts_of
+    from repeng.report.current import is_current
 
     talk = Talk(json=json, quiet=quiet)
-    page = write_report(results, out, distributions=texts_of(results))
+    page = out or results / "report.html"
+    current = is_current(page, results, with_texts=True)
+    if not current:
+        from repeng.report.html import write_report
+        from repeng.study.texts import texts_of
+
+        write_report(results, page, distributions=texts_of(results))
     paper = page.with_name(f"{page.stem}-paper")
-    talk.result(
-        {"report": str(page), "paper": str(paper)}, f"wrote {page}; for a paper, methods and BibTeX are in {paper}"
-    )
+    said = f"{page} is current" if current else f"wrote {page}"
+    talk.result({"report": str(page), "paper": str(paper)}, f"{said}; for a paper, methods and BibTeX are in {paper}")
 
 
 def browse(

@@ -31,8 +31,6 @@ PROMPTED: Mapping[str, type[InForms]] = {
     **{PREFIX + question: Ask for question in FOLLOW_UPS},
 }
 """Methods that prompt the model with texts in either form, by name."""
-BASELINE = "zero-shot"
-"""Whose accuracy on a target stands as the baseline."""
 ALL = (
     *("mms", "lat", "ccs", "cra", "logistic", "lda", "random"),
     *("lora", "prompt-tuning", "few-shot", "truthfulness", "zero-shot", "zero-shot-mean", "length", "tfidf"),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pandas as pd
 
 from repeng.report.frames import accuracy_name, in_order, items_of, units_of, with_figures
 from repeng.results import figure_names
-from repeng.study.cached_sweep import Transfer
+
+if TYPE_CHECKING:
+    # It brings torch, which a study's figures need not.
+    from repeng.study.cached_sweep import Transfer
 
 READ = {
     "heat-map": "Rows are shifts (fitted on → tested on), columns are methods; 0.5 is chance.",

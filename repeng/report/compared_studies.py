@@ -160,7 +160,7 @@ def read_compared_studies(paths: Sequence[Place]) -> tuple[ComparedStudy, ...]:
             rows = _rows_of_evaluations(path, predictions, shifts)
             contradictions = stated_contradictions(rows, path)
         else:
-            rows, contradictions = settle(rows, predictions, folder / "results.csv")
+            rows, contradictions = settle(rows, predictions, path if path.is_file() else folder / "results.csv")
         # Capability is no method to compare.
         rows = [row for row in rows if not row.method.startswith(CAPABILITY)]
         studies.append(ComparedStudy(name, tuple(rows), predictions, tuple(contradictions)))

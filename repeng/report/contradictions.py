@@ -10,6 +10,7 @@ from repeng.distributions.schema import Shift
 from repeng.metrics import AGREES, Evaluation
 from repeng.metrics import FIGURES as COMPUTED
 from repeng.places import Place
+from repeng.report.current import is_settled
 from repeng.report.predictions import Key, Prediction, evaluations_of
 from repeng.results import CAPABILITY, ResultRow, accuracy_of_probabilities, row_from
 from repeng.study.text_forms import baseline_method
@@ -57,7 +58,7 @@ def settle(
 
     Every figure that the predictions give is made anew; where a row states another, the predictions' one is used and
     the contradiction is logged. Intervals and p-values are made anew without a word. Rows without predictions, and
-    figures that these do not give, are taken as they are.
+    figures that these do not give, are taken as they are. Of files that `mark_settled` has marked nothing is made anew.
 
     Args:
         rows: as read from `table`.
@@ -67,6 +68,8 @@ def settle(
     Returns:
         The rows, and what contradicts: also accuracies that a method states about itself against its probabilities.
     """
+    if is_settled(table):
+        return list(rows), stated_contradictions(rows, table)
     evaluations = evaluations_of(predictions)
     capabilities = {
         (row.model, row.target): evaluations[_key(row)]
@@ -116,7 +119,8 @@ def _derive(
         layers=row.layers,
         shift=Shift(source, target, row.target_reference, row.label, row.category),
         source_id=evaluations.get((model, method, source, source)),
-        baseline=evaluations.get((model, baseline, source, target)),
+        # What a capability gains over zero-shot is asked of methods, not of itself.
+        baseline=None if row.method.startswith(CAPABILITY) else evaluations.get((model, baseline, source, target)),
         capability=capability,
         kind=row.kind,
     )

@@ -49,7 +49,8 @@ def elicitation_plot(frame: pd.DataFrame) -> Any:
             )
         ]
     )
-    rows["said"] = [_said(row, accuracy_name(frame)) for row in rows.to_dict("records")]
+    called = accuracy_name(frame)
+    rows["said"] = [_said(row, called) for row in rows[["shift", "name", *SHIFT_FIGURES]].to_dict("records")]
     shifts = rows.drop_duplicates(["panel", "shift"])
     values = {what: shifts.assign(mark=what, value=shifts[figure]) for what, figure in _MARKS}
     marks = pd.concat([one for one in values.values() if one["value"].notna().any()] or values.values())

@@ -31,7 +31,6 @@ from repeng.report.restyle import restyled
 from repeng.report.study_matrix import StudyMatrix, study_matrix
 from repeng.report.style import PIXELS, POINT, Style, length, style_named, unit_of
 from repeng.results import CAPABILITY, ResultRow, read_layers, read_results, record_of
-from repeng.study.cached_sweep import Transfer
 from repeng.study.settings import Study
 
 KINDS = ("heat-map", "sweep", "matrix", "elicitation", "transfer", "reliability")
@@ -278,6 +277,8 @@ def _read_matrix(path: Place) -> tuple[Any, str]:
     Raises:
         BadData: it is something else.
     """
+    from repeng.study.cached_sweep import Transfer
+
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
         tuples = {name: tuple(read[name]) for name in ("names", "targets", "n", "n_prompts", "figures")}

@@ -40,9 +40,10 @@ def tie_table(frame: pd.DataFrame) -> Grid | None:
     tied = tied[tied["span"] >= LEAST_RANGE].sort_values("span", ascending=False, kind="stable")
     if tied.empty:
         return None
+    mixed = frame["figure"].nunique() > 1
     lines = tuple(
         Line(
-            _result(row, mixed=frame["figure"].nunique() > 1),
+            _result(row, mixed=mixed),
             (
                 *(Cell(str(row[name])) for name in ("tied_layers", "layers")),
                 *(figure(row[name]) for name in ("accuracy", "tied_lowest", "tied_highest")),
@@ -68,12 +69,13 @@ def _disagreeing(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> 
         "span", ascending=False, kind="stable"
     )
     drawn, lines = [], []
+    mixed = frame["figure"].nunique() > 1
     for row in rows.to_dict("records"):
         prediction = predictions.get((row["model"], row["method"], row["source"], row["target"]))
         if prediction is None:
             continue
         accuracies = sorted(one.accuracy for one in prediction.evaluation.fits)
-        name = _result(row, mixed=frame["figure"].nunique() > 1)
+        name = _result(row, mixed=mixed)
         place = {
             "result": name,
             "figure": row["figure"],

@@ -18,6 +18,7 @@ from repeng.results import (
     figure_names,
     results_frame,
 )
+from repeng.study.text_forms import form_pairs
 
 LABEL_ORDER = {"extreme": 0, "probing": 1}
 
@@ -63,11 +64,6 @@ def shift_frame(rows: Iterable[ResultRow]) -> pd.DataFrame:
 def shown_methods(methods: Iterable[str]) -> dict[str, str]:
     """How the methods are shown that are another's chat form: `cra (chat)` next to `cra`. Others go by their names."""
     names = in_order(methods)
-    if not any(CHAT in name for name in names):
-        return {}
-    # Its methods bring torch, which a table of others needs not.
-    from repeng.study.text_forms import form_pairs
-
     return {chat: f"{plain} ({CHAT})" for plain, chat in form_pairs(names)}
 
 

@@ -7,7 +7,6 @@ a table under each. Interactive ones are `save_chart(chart, "FILE.html")`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
@@ -19,7 +18,8 @@ from repeng.errors import BadInput
 from repeng.metrics import TextEvaluation
 from repeng.places import Place
 from repeng.report.causal_section import causal_section
-from repeng.report.contradictions import settle
+from repeng.report.contradictions import settle, stated_contradictions
+from repeng.report.current import WITH_TEXTS, is_settled, made_of, mark_settled
 from repeng.report.data_section import data_section
 from repeng.report.elicitation_chart import elicitation_plot
 from repeng.report.fit_section import fit_pictures, tie_table
@@ -46,6 +46,7 @@ from repeng.report.mistakes import Mistake, wrong_pairs, wrong_texts
 from repeng.report.opening import opening
 from repeng.report.overlap_section import overlap_table
 from repeng.report.page import Cell, Grid, Line, Picture, draw, figure, grid_of, write_page
+from repeng.report.pictures import unchecked
 from repeng.report.predictions import (
     Key,
     Prediction,
@@ -58,21 +59,21 @@ from repeng.report.study_charts import heat_map, reliability_chart
 from repeng.report.text_section import text_table, thresholds_note
 from repeng.report.text_solved import text_cautions
 from repeng.report.wording import capital
-from repeng.results import AUROC, CAUSAL_TABLES, PAIR_ACCURACY, read_causal, read_layers, read_results
-from repeng.study.cautions import FILE as CAUTIONS
+from repeng.results import AUROC, PAIR_ACCURACY, read_causal, read_layers, read_results
 from repeng.study.cautions import read_cautions
-from repeng.study.overlap import FILE as OVERLAP
 from repeng.study.overlap import read_overlaps
-from repeng.study.provenance import FILE as PROVENANCE
 from repeng.study.provenance import Provenance, read_provenance_of
 from repeng.study.settings import Study
-from repeng.version import __version__
 
 RIGHT = {PAIR_ACCURACY: "the best response", AUROC: "their own label"}
 
 
 def write_report(
-    results: Place, out: Place | None = None, *, distributions: Mapping[str, Distribution] | None = None
+    results: Place,
+    out: Place | None = None,
+    *,
+    distributions: Mapping[str, Distribution] | None = None,
+    predictions: Mapping[Key, Prediction] | None = None,
 ) -> Place:
     """Write the report of a results folder.
 
@@ -82,6 +83,7 @@ def write_report(
         out: the HTML file; `results/report.html` by default. Its pictures go to a folder next to it, and the text for
             a paper to another.
         distributions: the texts of the targets, for the most confident mistakes.
+        predictions: what `results.csv` has just been made of, so that neither is read again nor held against the other.
 
     Returns:
         The HTML file.
@@ -89,15 +91,18 @@ def write_report(
     Raises:
         BadInput: there is no results table, it has no row, or `out` is a folder.
     """
-    made_of = _made_of(results)
+    made = made_of(results) + (WITH_TEXTS if distributions else "")
     table = results / "results.csv"
     stated = read_results(table)
     if shift_frame(stated).empty:
         raise BadInput(f"{table} has no row; run the study first")
-    shifts = {(row.source, row.target) for row in stated}
-    asked = shifts | {(source, source) for source, _ in shifts}
-    predictions = read_predictions(results, shifts=asked) if (results / "predictions").is_dir() else {}
-    rows, contradictions = settle(stated, predictions, table)
+    if predictions is None:
+        shifts = {(row.source, row.target) for row in stated}
+        asked = shifts | {(source, source) for source, _ in shifts}
+        predictions = read_predictions(results, shifts=asked) if (results / "predictions").is_dir() else {}
+        rows, contradictions = settle(stated, predictions, table)
+    else:
+        rows, contradictions = stated, stated_contradictions(stated, table)
     frame = shift_frame(rows)
     page = out or results / "report.html"
     if not page.name or (page.exists() and not page.is_file()):
@@ -105,16 +110,15 @@ def write_report(
     folder = page.with_name(f"{page.stem}-pictures")
     shifts = set(zip(frame["source"], frame["target"], strict=True))
     layers = read_layers(results / "layers.csv") if (results / "layers.csv").is_file() else []
-    pictures = draw(
-        [
+    with unchecked():
+        charts = [
             *_shift_pictures(frame),
             *fit_pictures(frame, predictions),
             *layer_pictures(layers, frame),
             *_reliability(frame, predictions),
-        ],
-        folder,
-    )
-    causal = causal_section(*read_causal(results), rows)
+        ]
+        causal = causal_section(*read_causal(results), rows)
+    pictures = draw(charts, folder)
     if causal is not None:
         causal = replace(causal, pictures=tuple(draw(causal.pictures, folder)))
     study = results / "study.toml"
@@ -151,7 +155,7 @@ def write_report(
     write_page(
         page,
         "report.html",
-        made_of=made_of,
+        made_of=made,
         title=first.question,
         opening=first,
         cautions=cautions,
@@ -188,20 +192,9 @@ def write_report(
         pictures_lie=f"as SVG in {folder.name}/",
         script="copy.js",
     )
+    if page.parent == results and rows == stated and not is_settled(table):
+        mark_settled(table)
     return page
-
-
-def is_current(page: Place, results: Place) -> bool:
-    """Whether a page is there and was made of the tables and settings that the results folder holds."""
-    return page.is_file() and f'content="{_made_of(results)}"' in page.read_text(encoding="utf-8")
-
-
-def _made_of(results: Place) -> str:
-    digest = hashlib.sha256(__version__.encode())
-    for name in ("results.csv", "layers.csv", *CAUSAL_TABLES, "study.toml", CAUTIONS, OVERLAP, PROVENANCE):
-        path = results / name
-        digest.update(hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
-    return digest.hexdigest()[:16]
 
 
 def _asked_of(study: Study | None, provenance: Provenance | None) -> str:

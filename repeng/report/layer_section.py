@@ -6,11 +6,13 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
 from repeng.report.frames import in_order, units_of
 from repeng.report.layer_charts import MOST_TOGETHER, sweep_chart
+from repeng.report.layer_svg import layer_svg
 from repeng.report.page import Cell, Grid, Line, Picture, figure
 from repeng.results import PAIR_ACCURACY, LayerRow, figure_name, record_of
 
@@ -61,22 +63,30 @@ def _picture(place: str, title: str, chosen: Shifts, kind: str) -> Picture:
     caption = CAPTION.format(over=over, of_fits=", each fit its own" if max(choices.values(), default=0) > 1 else "")
     if any(row.head is not None for row in rows) or len(probes) <= MOST_TOGETHER:
         alone = HELD_OUT if len(probes) == 1 and rows[0].head is None else ""
-        return Picture(place, title, caption + alone, sweep_chart(map(record_of, rows)), _grid(chosen))
+        return Picture(place, title, caption + alone, _chart(rows), _grid(chosen))
     leading = _leading(probes, rows)
-    first = [record_of(row) for row in rows if row.probe in leading]
+    first = [row for row in rows if row.probe in leading]
+    table = _grid(chosen)
     more = tuple(
         Picture(
             f"{place}-{number}",
             f"{title}: {probe} alone",
             caption + HELD_OUT,
-            sweep_chart(record_of(row) for row in rows if row.probe == probe),
-            _grid(chosen),
+            _chart([row for row in rows if row.probe == probe]),
+            table,
         )
         for number, probe in enumerate(probes, start=1)
         if probe not in leading
     )
     caption = f"The {MOST_TOGETHER} of {len(probes)} probes with the highest means here; the others below. {caption}"
-    return Picture(place, title, caption, sweep_chart(first), _grid(chosen), more)
+    return Picture(place, title, caption, _chart(first), table, more)
+
+
+def _chart(rows: Sequence[LayerRow]) -> Any:
+    """The layers' lines as SVG; of several heads a layer the chart, which is a map of them."""
+    if any(row.head is not None for row in rows):
+        return sweep_chart(map(record_of, rows))
+    return layer_svg(rows)
 
 
 def _leading(probes: Sequence[str], rows: Sequence[LayerRow]) -> list[str]:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from repeng.atomic import write_atomically
 from repeng.places import Place
-from repeng.report.pictures import inline_svg, save_chart
+from repeng.report.pictures import inline_svg, svg_of
 from repeng.version import __version__
 
 
@@ -46,7 +46,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart, what to say of it, and the table that says the same; once drawn, also its SVG for the page.
+    """A chart or its SVG, what to say of it, and the table that says the same; once drawn, also its SVG for the page.
 
     `more` are pictures that a page shows on demand; the table is theirs too.
     """
@@ -87,7 +87,8 @@ def draw(pictures: Sequence[Picture], folder: Place) -> list[Picture]:
     """Each picture, and each that is shown on demand, with its SVG, which also goes to `folder/ID.svg`."""
     drawn = []
     for one in pictures:
-        svg = save_chart(one.chart, folder / f"{one.id}.svg").read_text(encoding="utf-8")
+        svg = one.chart if isinstance(one.chart, str) else svg_of(one.chart)
+        write_atomically(folder / f"{one.id}.svg", svg)
         svg = inline_svg(svg, title=one.title, description=one.caption, prefix=one.id)
         drawn.append(replace(one, svg=svg, more=tuple(draw(one.more, folder))))
     return drawn

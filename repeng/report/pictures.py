@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+from contextlib import AbstractContextManager
 from typing import Any
 from xml.etree import ElementTree
 
 import altair as alt
+from altair.utils.schemapi import debug_mode
 
 from repeng.atomic import write_atomically
 from repeng.errors import BadInput
@@ -20,6 +22,8 @@ LEGIBLE = 0.85
 VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)"}
 FORMATS = ("png", "svg", "pdf", "html")
 POINTS_A_PIXEL = 0.75
+VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+"""The version of charts, for the renderer."""
 
 
 def picture_format(path: Place) -> str:
@@ -58,6 +62,21 @@ def save_chart(chart: Any, path: Place | str, *, dpi: int = 192) -> Place:
     written = buffer.getvalue()
     write_atomically(path, _pdf(written) if kind == "pdf" and isinstance(written, str) else written)
     return path
+
+
+def svg_of(chart: Any) -> str:
+    """The SVG of one of repeng's own charts, as `save_chart` writes it but unchecked."""
+    import vl_convert
+
+    with alt.data_transformers.enable("default", max_rows=None), unchecked():
+        spec = chart.to_dict(validate=False)
+    svg: str = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
+    return svg
+
+
+def unchecked() -> AbstractContextManager[None]:
+    """Charts made meanwhile are not held against Vega-Lite's schema at every step, which takes as long as the rest."""
+    return debug_mode(False)
 
 
 def _pdf(svg: str) -> bytes:

@@ -23,7 +23,7 @@ from repeng.metrics import (
 )
 from repeng.places import Place
 from repeng.report.frames import items_of
-from repeng.results import our_name, read_evaluation, read_provenance, warn_of_denied
+from repeng.results import our_name, read_evaluation_file, warn_of_denied
 from repeng.study.overlap import read_overlaps, without
 
 log = logging.getLogger(__name__)
@@ -159,6 +159,11 @@ def evaluations_of(predictions: Mapping[Key, Prediction]) -> dict[Key, Evaluatio
     return {key: one.evaluation for key, one in predictions.items()}
 
 
+def predictions_from(evaluations: Mapping[Key, Evaluation]) -> dict[Key, Prediction]:
+    """The predictions that are made of evaluations in memory."""
+    return {key: Prediction(*key, evaluation) for key, evaluation in evaluations.items()}
+
+
 def predictions_of(rows: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> list[Prediction | None]:
     """The prediction behind each row of a results frame, None where there is none."""
     keys = rows[["model", "method", "source", "target"]].itertuples(index=False, name=None)
@@ -199,8 +204,7 @@ def reliability_frame(rows: pd.DataFrame, predictions: Mapping[Key, Prediction])
 
 
 def _read(path: Place, model: str, source: str, denied: list[str]) -> Prediction:
-    evaluation = read_evaluation(path, denied=denied)
-    held = read_provenance(path)
+    evaluation, held = read_evaluation_file(path, denied=denied)
     names = {
         "model": model,
         "method": our_name(path.parent.parent.name),

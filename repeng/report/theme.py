@@ -33,7 +33,7 @@ FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
 
 def themed(chart: Any, *, title: Any, description: str) -> Any:
-    """The chart with a title (text, or `TitleParams`), a description for screen readers, and repeng's look."""
+    """The chart, given a title (text, or `TitleParams`), a description for screen readers, and repeng's look."""
     text: dict[str, Any] = {
         "labelColor": INK,
         "titleColor": INK,
@@ -64,8 +64,9 @@ def themed(chart: Any, *, title: Any, description: str) -> Any:
         ),
         title=alt.TitleConfig(anchor="start", color=INK, fontSize=15, subtitleColor=MUTED),
     )
-    # All at once: each call that changes a chart copies all of it.
-    return chart.properties(title=title, description=description, config=config)
+    # Set on the chart, which is nobody else's yet: a call that changes a chart copies all of it.
+    chart.title, chart.description, chart.config = title, description, config
+    return chart
 
 
 def colour_by(column: str, names: list[str], *, title: str | None = None, legend: Any = BESIDE) -> Any:
@@ -89,8 +90,14 @@ def legend_above(names: Sequence[str], *, width: int = 900, **settings: Any) -> 
         width: pixels.
         settings: others of the legend.
     """
-    columns = max(1, min(len(names), width // (36 + 7 * max(map(len, names), default=1))))
+    columns, _ = legend_columns(names, width=width)
     return alt.Legend(orient="top", columns=columns, symbolOpacity=1, **settings)
+
+
+def legend_columns(names: Sequence[str], *, width: int = 900) -> tuple[int, int]:
+    """In how many columns a legend over a picture stands, and how many pixels wide each is."""
+    wide = 36 + 7 * max(map(len, names), default=1)
+    return max(1, min(len(names), width // wide)), wide
 
 
 def shape_by(column: str, names: list[str], *, legend: Any = BESIDE) -> Any:

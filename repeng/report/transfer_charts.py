@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import numpy as np
@@ -14,7 +14,10 @@ from repeng.errors import BadInput
 from repeng.maths import in_ranges
 from repeng.report.theme import INK, heat_cells, ink_on, themed
 from repeng.results import figure_name, figure_names
-from repeng.study.cached_sweep import Transfer
+
+if TYPE_CHECKING:
+    # It brings torch, which a study's figures need not.
+    from repeng.study.cached_sweep import Transfer
 
 FEW_DISTRIBUTIONS = 25
 """Up to so many have their figures written in the cells."""

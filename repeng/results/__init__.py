@@ -23,6 +23,7 @@ from repeng.results.csv_table import record_of, write_csv
 from repeng.results.evaluations import (
     evaluation_path,
     read_evaluation,
+    read_evaluation_file,
     read_provenance,
     warn_of_denied,
     write_evaluation,
@@ -76,6 +77,7 @@ __all__ = [
     "our_name",
     "read_causal",
     "read_evaluation",
+    "read_evaluation_file",
     "read_layers",
     "read_provenance",
     "read_results",

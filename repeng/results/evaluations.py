@@ -128,7 +128,20 @@ def read_evaluation(path: Place, *, denied: list[str] | None = None) -> Evaluati
     Raises:
         BadData: there is no such file, or what it holds is no evaluation.
     """
+    return read_evaluation_file(path, denied=denied)[0]
+
+
+def read_evaluation_file(path: Place, *, denied: list[str] | None = None) -> tuple[Evaluation, dict[str, Any]]:
+    """What `read_evaluation` and `read_provenance` read, at once.
+
+    Raises:
+        BadData: there is no such file, or what it holds is no evaluation.
+    """
     file = _load(path)
+    return _evaluation_of(file, path, denied), _provenance_of(file)
+
+
+def _evaluation_of(file: _File, path: Place, denied: list[str] | None) -> Evaluation:
     try:
         if file.eval_labels is not None:
             return _texts(file, path)
@@ -201,7 +214,11 @@ def read_provenance(path: Place) -> dict[str, Any]:
     Raises:
         BadData: there is no such file, or it is no evaluation.
     """
-    return {key: value for key, value in (_load(path).model_extra or {}).items() if not key.startswith("eval_")}
+    return _provenance_of(_load(path))
+
+
+def _provenance_of(file: _File) -> dict[str, Any]:
+    return {key: value for key, value in (file.model_extra or {}).items() if not key.startswith("eval_")}
 
 
 def _is_derived(file: _File) -> bool:

@@ -7,14 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from repeng.activations.store.files import CAPTURE
-from repeng.activations.store.records import CaptureRecord
-from repeng.activations.store.request import changed_versions
 from repeng.atomic import write_atomically
-from repeng.benchmarks.loaded import LoadedBenchmark
 from repeng.distributions.cautions import MOST_NAMED, Caution, data_cautions, own_sources
 from repeng.distributions.overlap import find_overlaps
 from repeng.errors import BadInput
@@ -22,6 +19,9 @@ from repeng.metrics import Evaluation, cell_p, holm
 from repeng.metrics.intervals import CHANCE
 from repeng.places import Place
 from repeng.results.verdicts import LEVEL
+
+if TYPE_CHECKING:
+    from repeng.benchmarks.loaded import LoadedBenchmark
 
 FILE = "cautions.json"
 
@@ -83,6 +83,11 @@ def null_cautions(own: Mapping[tuple[str, str], Evaluation]) -> list[Caution]:
 
 def version_cautions(store: Place, capture: str) -> list[Caution]:
     """A store's capture of that id, where libraries of other versions than those that are installed began it."""
+    # They bring torch, which a report needs not.
+    from repeng.activations.store.files import CAPTURE
+    from repeng.activations.store.records import CaptureRecord
+    from repeng.activations.store.request import changed_versions
+
     file = store.expanduser() / capture / CAPTURE
     changed = changed_versions(CaptureRecord.read(file)) if file.is_file() else {}
     said = [f"{name} {then}, now {now}" for name, (then, now) in changed.items() if name != "python"]

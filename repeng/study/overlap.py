@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -18,7 +19,10 @@ from repeng.limits import RECORD_BYTES, read_bounded
 from repeng.metrics import Evaluation
 from repeng.places import Place
 from repeng.results import ResultRow
-from repeng.study.evaluations import MethodEvaluation, StudyEvaluations
+
+if TYPE_CHECKING:
+    # They bring torch, which a report needs not.
+    from repeng.study.evaluations import MethodEvaluation, StudyEvaluations
 
 FILE = "overlap.json"
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from repeng.activations.store.request import library_versions
 from repeng.atomic import write_atomically
 from repeng.benchmarks.shift_lists import BENCHMARKS
 from repeng.distributions.schema import Split
@@ -17,9 +17,11 @@ from repeng.errors import BadInput
 from repeng.limits import RECORD_BYTES, read_bounded
 from repeng.models.fingerprint import Identity
 from repeng.places import Place
-from repeng.study.capture_plan import ModelSettings
 from repeng.study.settings import Study
 from repeng.version import __version__
+
+if TYPE_CHECKING:
+    from repeng.study.capture_plan import ModelSettings
 
 FILE = "provenance.json"
 
@@ -89,6 +91,9 @@ class Provenance:
     @classmethod
     def of(cls, settings: ModelSettings, benchmark: str, splits: Iterable[Split]) -> Provenance:
         """That of a study's model and splits, each once."""
+        # It brings torch, which a report needs not.
+        from repeng.activations.store.request import library_versions
+
         listed = sorted(set(splits), key=lambda split: (split.distribution, split.name != "train", split.name))
         identity = settings.identity
         named = Identity(**{**asdict(identity), "model": from_home(identity.model)})

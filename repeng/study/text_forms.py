@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from repeng.distributions.stimuli import STIMULI, Form, in_form
+from repeng.distributions.stimuli import CHAT, STIMULI, Form, in_form
 from repeng.errors import BadInput
-from repeng.methods.named_probe import NamedProbe
 from repeng.methods.names import parse_name, with_parameters
-from repeng.methods.prompted import ZeroShot
-from repeng.methods.registry import ALL, BASELINE, prompted_class
-from repeng.probes.own_file import is_probe_reference
-from repeng.probes.registry import is_known_probe
-from repeng.probes.sklearn_probe import is_sklearn_reference
+
+ZERO_SHOT = ("zero-shot", "zero-shot-mean", "zero-shot-genies")
+"""The rules of zero-shot; the first is the baseline."""
 
 MIXED = re.compile(r"\+[\d.e-]+%$")
 """What the name of a method that is fitted on an augmented source ends with."""
@@ -28,6 +25,13 @@ def in_chat_form(name: str) -> str | None:
     Raises:
         BadInput: a probe of that name cannot be made.
     """
+    # They bring torch, which a report of methods in plain form needs not.
+    from repeng.methods.named_probe import NamedProbe
+    from repeng.methods.registry import prompted_class
+    from repeng.probes.own_file import is_probe_reference
+    from repeng.probes.registry import is_known_probe
+    from repeng.probes.sklearn_probe import is_sklearn_reference
+
     bare, parameters = parse_name(name)
     if (prompted := prompted_class(bare)) is not None:
         is_plain = parameters.get("stimulus", "plain") == "plain"
@@ -46,6 +50,8 @@ def methods_in_forms(names: Sequence[str], forms: Sequence[Form]) -> tuple[str, 
     """The names of some methods in each of some forms, one after the other; once, as it is, what has one form alone."""
     if tuple(forms) == ("plain",):
         return tuple(names)
+    from repeng.methods.registry import ALL
+
     found: dict[str, None] = {}
     for name in (each for given in names for each in (ALL if given == "all" else (given,))):
         chat = in_chat_form(name)
@@ -60,7 +66,9 @@ def form_pairs(names: Iterable[str]) -> list[tuple[str, str]]:
     Those fitted on a source with some target examples in it, such as `mms+1%`, are methods of their own.
     """
     known = dict.fromkeys(names)
-    pairs = []
+    pairs: list[tuple[str, str]] = []
+    if not any(CHAT in name for name in known):
+        return pairs
     for name in known:
         mixed = MIXED.search(name)
         share = mixed[0] if mixed else ""
@@ -87,7 +95,7 @@ def zero_shot_form(method: str) -> Form | None:
 
     `chat` of `zero-shot(stimulus='chat')`; `plain` of `zero-shot`, `zero-shot-mean` and `zero-shot-genies`.
     """
-    return form_of(method) if method.partition("(")[0].strip() in ZeroShot.STIMULUS else None
+    return form_of(method) if method.partition("(")[0].strip() in ZERO_SHOT else None
 
 
 def baseline_method(names: Iterable[str]) -> str:
@@ -97,9 +105,8 @@ def baseline_method(names: Iterable[str]) -> str:
         names: of the methods of a study.
     """
     names = tuple(names)
-    chat = in_chat_form(BASELINE)
     only_chat = "chat" in map(form_of, names) and not any(map(_has_another_form, names))
-    return chat if chat is not None and only_chat else BASELINE
+    return (in_chat_form(ZERO_SHOT[0]) if only_chat else None) or ZERO_SHOT[0]
 
 
 def _has_another_form(name: str) -> bool:

@@ -56,6 +56,14 @@ def test_a_table_that_its_predictions_bear_out_is_taken_as_it_is(study: Path, ca
     assert compare_results([study]).contradictions == [] and not caplog.records
 
 
+def test_a_row_of_capability_gets_no_interval_of_a_figure_that_it_has_not(study: Path) -> None:
+    first = read_results(study / "results.csv")[0]
+    capability = replace(first, method="target-tuned:mms", baseline_accuracy=None, differential_elicitation=None)
+    settled, _ = settle([first, capability], read_predictions(study), study / "results.csv")
+    assert settled[0].differential_elicitation_low is not None
+    assert settled[1].differential_elicitation_low is None
+
+
 @pytest.mark.parametrize("figure", ["accuracy_low", "accuracy_high", "p"])
 def test_an_interval_of_another_version_is_made_anew_and_contradicts_nothing(
     study: Path, figure: str, caplog: pytest.LogCaptureFixture

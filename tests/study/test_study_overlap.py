@@ -15,7 +15,8 @@ from repeng.distributions.overlap import Match, find_overlaps
 from repeng.distributions.schema import Example, Split
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation
-from repeng.report.html import is_current, write_report
+from repeng.report.current import is_current
+from repeng.report.html import write_report
 from repeng.report.predictions import read_predictions
 from repeng.results import ResultRow, read_evaluation, read_results
 from repeng.study.cautions import read_cautions

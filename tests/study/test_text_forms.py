@@ -15,10 +15,18 @@ from transformers import AutoTokenizer
 from repeng.distributions.follow_ups import FOLLOW_UPS
 from repeng.errors import BadInput
 from repeng.methods.base import MethodSettings
+from repeng.methods.prompted import ZeroShot
 from repeng.methods.registry import ALL, PROMPTED, make_method
 from repeng.study.settings import Study
 from repeng.study.study import StudyOutcome, plan_study, run_study
-from repeng.study.text_forms import baseline_method, form_pairs, in_chat_form, methods_in_forms, zero_shot_form
+from repeng.study.text_forms import (
+    ZERO_SHOT,
+    baseline_method,
+    form_pairs,
+    in_chat_form,
+    methods_in_forms,
+    zero_shot_form,
+)
 
 METHODS = ("mms", "cra", "zero-shot", "zero-shot-mean", "few-shot(shots=2)", "truthfulness", "ask:is_false", "length")
 FIGURES = ("source", "target", "accuracy", "source_id_accuracy", "n_pairs", "layers")
@@ -248,3 +256,7 @@ def test_every_method_that_prompts_has_the_forms_that_its_class_says(name: str, 
     made = make_method(asked, settings)
     assert isinstance(made, PROMPTED[name]) and made.form == "chat"
     assert make_method(str(in_chat_form(name)), settings).identity() == made.identity()
+
+
+def test_the_rules_of_zero_shot_are_those_that_the_method_has() -> None:
+    assert set(ZERO_SHOT) == set(ZeroShot.STIMULUS)

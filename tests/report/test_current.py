@@ -1,0 +1,70 @@
+"""What was made of a results folder, and whether it still is what would be made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made_up_study import write_study
+
+from repeng.places import place
+from repeng.report import contradictions
+from repeng.report.contradictions import settle
+from repeng.report.current import is_current, is_settled, mark_settled
+from repeng.report.html import write_report
+from repeng.report.predictions import predictions_from, read_predictions
+from repeng.results import read_results
+
+ACCURACIES = {"mms": (0.9, 0.8, 0.6, 0.4), "zero-shot": (0.6, 0.6, 0.6, 0.6)}
+
+
+def changed(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + b" ")
+
+
+def test_a_table_is_held_against_its_predictions_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_study(tmp_path, ACCURACIES)
+    table = place(tmp_path) / "results.csv"
+    stated, predictions = read_results(table), read_predictions(tmp_path)
+    settled, found = settle(stated, predictions, table)
+    assert not is_settled(table)
+    mark_settled(table)
+    assert is_settled(table)
+    monkeypatch.setattr(contradictions, "_derive", None)
+    assert settle(stated, predictions, table) == (stated, found)
+    prediction = next((tmp_path / "predictions").glob("*/*/*.json"))
+    changed(prediction)
+    assert not is_settled(table)
+    with pytest.raises(TypeError):
+        settle(stated, predictions, table)
+    assert [row.accuracy for row in settled] == [row.accuracy for row in stated]
+
+
+def test_a_page_is_current_until_a_file_that_it_is_made_of_changes(tmp_path: Path) -> None:
+    distributions = write_study(tmp_path, ACCURACIES)
+    page = write_report(tmp_path)
+    assert is_current(page, tmp_path)
+    assert not is_current(page, tmp_path, with_texts=True)
+    write_report(tmp_path, distributions=distributions)
+    assert is_current(page, tmp_path, with_texts=True)
+    for file in (tmp_path / "results.csv", next((tmp_path / "predictions").glob("*/*/*.json"))):
+        before = file.read_bytes()
+        changed(file)
+        assert not is_current(page, tmp_path)
+        file.write_bytes(before)
+        assert is_current(page, tmp_path)
+    (tmp_path / "report-paper").rename(tmp_path / "elsewhere")
+    assert not is_current(page, tmp_path)
+
+
+def test_a_page_made_of_predictions_in_memory_is_the_one_that_is_made_of_the_files(tmp_path: Path) -> None:
+    distributions = write_study(tmp_path, ACCURACIES)
+    predictions = read_predictions(tmp_path)
+    held = predictions_from({key: one.evaluation for key, one in predictions.items()})
+    one = write_report(tmp_path, tmp_path / "one" / "page.html", distributions=distributions)
+    other = write_report(tmp_path, tmp_path / "other" / "page.html", distributions=distributions, predictions=held)
+    # Charts drawn before in one process number their gradients.
+    pages = [page.read_text(encoding="utf-8") for page in (one, other)]
+    numbered = [page.replace("gradient_1", "gradient_0") for page in pages]
+    assert numbered[0].splitlines()[-50:] == numbered[1].splitlines()[-50:]
+    assert len(numbered[0]) == pytest.approx(len(numbered[1]), abs=20)
