@@ -154,3 +154,9 @@ def test_importing_repeng_and_its_command_line_loads_no_heavy_library() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_what_a_finished_study_is_read_with_loads_no_transformers() -> None:
+    code = "import sys, repeng.study.study, repeng.report.study; print('transformers' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"

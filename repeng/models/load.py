@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
 
 from repeng.errors import BadInput, RepengError, first_line
 from repeng.models.architectures import dissect
@@ -237,6 +236,8 @@ def load_model(
             architecture, one whose quantised weights cannot be computed with here, or one that cannot be shared out;
             the message says which.
     """
+    from transformers import AutoModelForCausalLM
+
     device = resolve_device(device)
     if isinstance(device_map, str) and device_map not in DEVICE_MAPS:
         resolve_device(device_map)

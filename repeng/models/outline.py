@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from transformers import AutoModelForCausalLM
-
 from repeng.errors import BadInput, first_line
 from repeng.models.fingerprint import identify
 from repeng.models.load import LanguageModel
@@ -23,6 +21,8 @@ def load_outline(name: str, *, dtype: str = "auto", device: str = "auto", quanti
     Raises:
         BadInput: no such model, or one that is no causal language model.
     """
+    from transformers import AutoModelForCausalLM
+
     identity = identify(name, dtype=dtype, device=device, quantization=quantization)
     source = find_model(name)
     try:

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from repeng.errors import BadInput, first_line
 from repeng.models.gguf import read_header, unused_by_transformers
 from repeng.models.source import Source, find_model
@@ -58,6 +56,8 @@ def quiet_transformers() -> Iterator[None]:
 
 def read_tokenizer(source: Source, **options: Any) -> Any:
     """The tokenizer of a source."""
+    from transformers import AutoTokenizer
+
     with pretrained_arguments(source) as (path, own):
         tokenizer = AutoTokenizer.from_pretrained(path, **own, **options)
     if source.gguf is not None:

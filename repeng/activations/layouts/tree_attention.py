@@ -20,9 +20,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.weak import WeakTensorKeyDictionary
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from repeng.activations.layouts.packing import Row, sees
 from repeng.activations.layouts.tree_blocks import Block, Stretch, cut_blocks
@@ -79,6 +76,10 @@ def using_tree_attention(model: nn.Module) -> Iterator[None]:
     Raises:
         NotImplementedError: the model's attention does not go through transformers' `AttentionInterface`.
     """
+    # They take seconds to import, and whoever has a model has paid them.
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
     AttentionInterface.register(NAME, attend_to_ancestors)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     settable = getattr(model, "_can_set_attn_implementation", None)
@@ -111,6 +112,8 @@ def attend_to_ancestors(
         NotImplementedError: the layer asks for something that compact masks do not have, as attention sinks.
     """
     if not is_compact(attention_mask):
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
         options = {"scaling": scaling, "sliding_window": sliding_window, "softcap": softcap}
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, **options, **kwargs)
     unknown = [name for name in ("s_aux", "position_bias", "cache") if kwargs.get(name) is not None]
