@@ -20,7 +20,7 @@ from repeng.models.launch import rank
 from repeng.version import __version__
 
 GARBAGE_AFTER = 50_000
-"""New objects behind which Python looks for garbage, which is what refers to itself in a circle: the rest goes at once."""
+"""New objects behind which Python looks for garbage, which is what refers to itself in a circle."""
 
 PLAIN: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None}
 """Panels leave a narrow column for the help of an option: at 80 columns words of it are cut off."""
