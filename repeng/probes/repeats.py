@@ -16,6 +16,7 @@ from repeng.probes.members import Members
 from repeng.probes.nulls import NullBlock, NullPairs, ShuffledPairs, ShuffledTexts, choose_members, random_block
 from repeng.probes.selection import Curves, HeldOut
 from repeng.probes.source import BLOCK_BYTES, LayerSource, SourceData, SourceSplit, layer_blocks, split_of
+from repeng.probes.threads import few_threads
 
 
 @dataclass(frozen=True)
@@ -123,13 +124,14 @@ def fit_repeatedly(
     shuffled: list[NullBlock] = []
     random: list[NullBlock] = []
     for data in layer_blocks(source, block_bytes):
-        made = plan.fit(data)
-        for own, fitted, split in zip(blocks, made, plan.splits, strict=True):
-            own.append((fitted, judge(rule, fitted, data, split)))
-        if nulls and learns:
-            shuffled.append(null.block(made[0], data))
-            along = random_block(made[0], data, plan.pairs(0), count=nulls, seed=spec.seed)
-            random += [along] if along is not None else []
+        with few_threads(data.activations.nbytes // len(data.layers)):
+            made = plan.fit(data)
+            for own, fitted, split in zip(blocks, made, plan.splits, strict=True):
+                own.append((fitted, judge(rule, fitted, data, split)))
+            if nulls and learns:
+                shuffled.append(null.block(made[0], data))
+                along = random_block(made[0], data, plan.pairs(0), count=nulls, seed=spec.seed)
+                random += [along] if along is not None else []
         # Before the next block is asked for, so that of large ones there is one.
         del data
     how = (rule, spec.layers, spec.probe.keeps)
