@@ -65,11 +65,8 @@ def main() -> None:
         ratio = f"; {middle['before'][0] / middle['now'][0]:.2f} times" if len(trees) > 1 else ""
         print(f"{job}: {', '.join(told)}{ratio}")
     if len(trees) > 1:
-        print(
-            "\n".join(
-                difflib.unified_diff(*(text.splitlines() for text in printed.values()), *printed, lineterm="", n=0)
-            )
-        )
+        was, now = printed["before"].splitlines(), printed["now"].splitlines()
+        print("\n".join(difflib.unified_diff(was, now, "before", "now", lineterm="", n=0)))
 
 
 if __name__ == "__main__":
