@@ -1,4 +1,4 @@
-"""What the release before labelled texts wrote: its store, its results and its probe are read, to the bit.
+"""What the release before labelled texts wrote: its store, its results and its probe are read.
 
 `release8/` was written at commit 1526fd2 by `repeng run --benchmark shifts.json --data mini --limit 12 --methods
 mms,logistic,length --fits 2 --nulls 3 --layers top-k:1` and `repeng fit --source facts --probe mms`.
@@ -25,6 +25,8 @@ from repeng.study.steps import evaluate, fit
 from repeng.study.study import plan_study, run_study
 
 HERE = Path(__file__).parent / "release8"
+ROUNDING = 1e-6
+"""Products of float32 are summed in another order since then."""
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_the_store_has_the_same_hashes_and_the_same_rows(old: Path) -> None:
             activations.check()
 
 
-def test_a_run_on_the_old_store_captures_nothing_and_gives_the_old_figures_to_the_bit(
+def test_a_run_on_the_old_store_captures_nothing_and_gives_the_old_figures_to_rounding(
     old: Path, tmp_path: Path
 ) -> None:
     study = Study(
@@ -73,7 +75,9 @@ def test_a_run_on_the_old_store_captures_nothing_and_gives_the_old_figures_to_th
         before, now = rows_of(old / "results" / table), rows_of(tmp_path / "now" / table)
         assert len(before) == len(now) > 3
         for was, is_now in zip(before, now, strict=True):
-            assert {name: is_now[name] for name in was} == was
+            assert is_now.keys() >= was.keys()
+            for name, cell in was.items():
+                assert is_now[name] == cell or float(is_now[name]) == pytest.approx(float(cell), abs=ROUNDING), name
 
 
 def test_old_results_are_read_and_written_again_with_the_same_cells(old: Path, tmp_path: Path) -> None:
@@ -88,7 +92,8 @@ def test_old_results_are_read_and_written_again_with_the_same_cells(old: Path, t
 def test_the_old_probe_scores_as_before_and_a_fit_of_now_learns_the_same(old: Path) -> None:
     probe, store = load(old / "probe"), Store(old / "store")
     again = fit(store, "facts", "mms")
-    assert np.array_equal(again.probe.state()["direction_"].numpy(), probe.probe.state()["direction_"].numpy())
+    directions = [each.probe.state()["direction_"].numpy() for each in (again, probe)]
+    np.testing.assert_allclose(*directions, atol=ROUNDING)
     assert probe.texts is None and again.texts is not None
     now, before = (evaluate(each, store, "facts").probabilities.tolist() for each in (again, probe))
-    assert now == before
+    np.testing.assert_allclose(now, before, atol=ROUNDING)
