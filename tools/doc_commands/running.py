@@ -23,7 +23,7 @@ from tools.doc_commands.checks import is_whole, words_of
 from tools.doc_commands.pages import ROOT, Piece, pieces_of
 from tools.doc_commands.tables import EXIT_CODES, MENTIONS, NOT_OURS, SKIPPED
 
-SECONDS = 300.0
+SECONDS = 600.0
 FORK = multiprocessing.get_context("fork")
 
 

@@ -52,6 +52,7 @@ WORDS = (
 
 APPENDED = (
     Word(r"^repeng (run|cache)\b(?!.*--limit)", "--limit 8"),
+    Word(r"^repeng run\b(?=.*--causal)(?!.*--methods)", "--methods mms"),
     Word(r"^repeng browse\b(?!.*--export)", "--port 0"),
 )
 """What is appended to commands, so that they are done in seconds, and find a free port."""
