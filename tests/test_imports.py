@@ -15,7 +15,19 @@ import pytest
 import repeng
 
 PACKAGE = Path(repeng.__file__).parent
-FLOOR = {"atomic", "errors", "lease", "limits", "locks", "maths", "places", "prefetch", "progress", "version"}
+FLOOR = {
+    "atomic",
+    "errors",
+    "lease",
+    "limits",
+    "locks",
+    "maths",
+    "places",
+    "prefetch",
+    "progress",
+    "threads",
+    "version",
+}
 MAY_IMPORT = {
     "atomic": set(),
     "errors": set(),
@@ -25,6 +37,7 @@ MAY_IMPORT = {
     "maths": set(),
     "places": set(),
     "progress": set(),
+    "threads": set(),
     "version": set(),
     "distributions": {"errors"},
     "models": {"distributions"},

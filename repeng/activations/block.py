@@ -24,6 +24,7 @@ from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import Stimulus
 from repeng.models.load import LanguageModel
 from repeng.models.tokens import tokenize
+from repeng.threads import SMALL_MODEL, few_threads
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,9 @@ def read_block(
         told(rows, chunk.n_tokens)
 
     try:
-        answers = answer(lm, questions, job, LAYOUTS[plan.layout], count)
+        # One thread gives the same bytes whatever number of cores, and of processes, reads the blocks.
+        with few_threads(sum(weight.nbytes for weight in lm.model.parameters()), SMALL_MODEL):
+            answers = answer(lm, questions, job, LAYOUTS[plan.layout], count)
     except NonFiniteRow as error:
         raise error.explained(group.split, first) from None
 

@@ -23,7 +23,7 @@ from repeng.probes.cra import contrast
 from repeng.probes.mms import MMS
 from repeng.probes.selection import HeldOut, Ranking, Rule, Unit, best_third, earliest
 from repeng.probes.source import SourceData, SourceSplit, take
-from repeng.probes.threads import one_thread
+from repeng.threads import one_thread
 
 EMBEDDINGS = -1
 ORDERS = ("drawn", "both", "sign")

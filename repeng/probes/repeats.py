@@ -16,7 +16,7 @@ from repeng.probes.members import Members
 from repeng.probes.nulls import NullBlock, NullPairs, ShuffledPairs, ShuffledTexts, choose_members, random_block
 from repeng.probes.selection import Curves, HeldOut
 from repeng.probes.source import BLOCK_BYTES, LayerSource, SourceData, SourceSplit, layer_blocks, split_of
-from repeng.probes.threads import few_threads
+from repeng.threads import SMALL_LAYER, few_threads
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def fit_repeatedly(
     shuffled: list[NullBlock] = []
     random: list[NullBlock] = []
     for data in layer_blocks(source, block_bytes):
-        with few_threads(data.activations.nbytes // len(data.layers)):
+        with few_threads(data.activations.nbytes // len(data.layers), SMALL_LAYER):
             made = plan.fit(data)
             for own, fitted, split in zip(blocks, made, plan.splits, strict=True):
                 own.append((fitted, judge(rule, fitted, data, split)))

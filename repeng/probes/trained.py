@@ -13,8 +13,8 @@ from torch import Tensor
 from repeng.probes.base import Labels, Probe, swap_signs
 from repeng.probes.logistic import standardise
 from repeng.probes.ragged import Ragged, places_of
-from repeng.probes.threads import one_thread
 from repeng.probes.training import COLUMNS, Schedule, Weights, text_logits, train
+from repeng.threads import one_thread
 
 BLOCK_PLACES = 1 << 23
 """The most products of tokens and columns, padding included, that are scored at once."""

@@ -113,6 +113,7 @@ def estimate_capture(
     on_cpu: bool,
     too_long: str,
     trial: bool,
+    processes: int = 1,
     elsewhere: Callable[[Callable[[], Trial]], tuple[Trial, int]] | None = None,
 ) -> CaptureEstimate:
     """What it takes to capture what is missing. Nothing is written to the store.
@@ -127,6 +128,7 @@ def estimate_capture(
         on_cpu: whether the weights lie in this computer's memory.
         too_long: as of `capture`.
         trial: load the model and time it; not where its weights do not fit.
+        processes: of this machine that share the work out.
         elsewhere: makes the trial on a worker of a cluster, and says how many such workers there will be.
     """
     n_tokens = sum({(size.split, size.key.stimulus): size.n_tokens for size in sizes if size.n_tokens}.values())
@@ -148,7 +150,7 @@ def estimate_capture(
     here = available_memory()
     had = resident_memory() or 0
     tried = run_trial(lm, todo, too_long)
-    timed = _timed(found, tried, float(n_tokens), n_captures, SHARD_COPIES * shard_bytes(sizes))
+    timed = _timed(found, tried, n_tokens / processes, n_captures, SHARD_COPIES * shard_bytes(sizes))
     return replace(timed, available_bytes=None if here is None else here + had)
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property, partial, reduce
 from importlib.util import find_spec
 from operator import add
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repeng.activations.capture import CaptureSummary, capture, capture_by_pool, keep_house
@@ -30,6 +31,7 @@ from repeng.models.source import EMBEDDED, find_model
 from repeng.places import Place
 from repeng.progress import ProgressBar
 from repeng.study.capture_estimate import CaptureEstimate, Trial, estimate_capture, weight_bytes
+from repeng.threads import SMALL_MODEL, n_beside
 
 if TYPE_CHECKING:
     from repeng.activations.pool_run import Pool
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from repeng.models.load import LanguageModel
 
 log = logging.getLogger(__name__)
+
+TEXTS_WORTH_A_PROCESS = 10_000
+"""To be captured by a small model, about ten seconds' work; a process takes as long to begin."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class ModelSettings:
         device_map: how transformers spreads the weights over devices; in place of `device`.
         quantization: `auto` (as the checkpoint holds the weights), `none`, `int8` or `nf4`; see `load_model`.
         tensor_parallel: whether the processes that torchrun started hold the model together; in place of `device`.
-        cluster: address of the Ray cluster whose workers capture; None for this process alone.
+        cluster: address of the Ray cluster whose workers capture; None for this machine.
         worker_gpus: GPUs of one worker of the cluster.
 
     Raises:
@@ -260,8 +265,8 @@ class CachePlan:
         Returns:
             What was done; None where nothing could be.
         """
-        if self.settings.cluster is not None:
-            return self._carry_out_elsewhere(self.settings.cluster, progress, refused, max_bytes)
+        if self.settings.cluster is not None or (share is None and self.n_beside):
+            return self._carry_out_by_pool(progress, refused, max_bytes)
         load = cache(self.settings.load)
         summaries = []
         for number, job in enumerate(self.jobs, 1):
@@ -281,17 +286,28 @@ class CachePlan:
                             refused(piece, own)
         return reduce(add, summaries) if summaries else None
 
-    def _carry_out_elsewhere(
+    @cached_property
+    def n_beside(self) -> int:
+        """Processes of this machine that capture along with this one: where threads are of no use to the model."""
+        settings = self.settings
+        if settings.cluster is not None or settings.tensor_parallel or not isinstance(self.store, Path):
+            return 0
+        n = n_beside(self.n_texts, TEXTS_WORTH_A_PROCESS)
+        if not n or settings.device_map is not None or resolve_device(settings.device) != "cpu":
+            return 0
+        return n if weight_bytes(self._outline()) <= SMALL_MODEL else 0
+
+    def _carry_out_by_pool(
         self,
-        address: str,
         progress: ProgressBar,
         refused: Callable[[Job, Exception], None] | None,
         max_bytes: int | None,
     ) -> CaptureSummary | None:
-        """Have the workers of a cluster capture what is missing, all jobs at the same time."""
-        with self._pool(address) as pool, progress("capturing") as advance:
+        """Have the workers of a cluster, or processes beside this one, capture what is missing, all jobs together."""
+        address = self.settings.cluster
+        with self._pool_here() if address is None else self._pool(address) as pool, progress("capturing") as advance:
             try:
-                return self._capture_elsewhere(pool, self.jobs, advance, max_bytes)
+                return self._capture_by_pool(pool, self.jobs, advance, max_bytes)
             except Exception as error:
                 if refused is None or self.settings.too_long == "refuse" or isinstance(error, OSError):
                     raise
@@ -300,7 +316,7 @@ class CachePlan:
             summaries = []
             for piece in (piece for job in self.jobs for piece in job.pieces()):
                 try:
-                    summaries.append(self._capture_elsewhere(pool, [piece], advance, max_bytes))
+                    summaries.append(self._capture_by_pool(pool, [piece], advance, max_bytes))
                 except Exception as own:
                     refused(piece, own)
         return reduce(add, summaries) if summaries else None
@@ -348,6 +364,7 @@ class CachePlan:
             on_cpu=here and settings.device_map is None and resolve_device(settings.device) == "cpu",
             too_long=settings.too_long,
             trial=trial,
+            processes=1 + self.n_beside,
             elsewhere=None if here else self._tried_elsewhere,
         )
         return replace(self, estimate=found)
@@ -396,7 +413,16 @@ class CachePlan:
             with closing(pool):
                 yield pool
 
-    def _capture_elsewhere(
+    @contextmanager
+    def _pool_here(self) -> Iterator[Pool]:
+        """This process and some beside it, each with the model."""
+        from repeng.cluster import local_processes
+
+        settings, n = self.settings, self.n_beside
+        load = partial(settings.load_as, settings.identity)
+        yield local_processes.LocalPool(local_processes.begin(n), n, load, settings.identity)
+
+    def _capture_by_pool(
         self, pool: Pool, jobs: Sequence[Job], advance: Callable[[int, int], None], max_bytes: int | None
     ) -> CaptureSummary:
         return capture_by_pool(

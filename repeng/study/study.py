@@ -56,6 +56,7 @@ from repeng.study.evaluations import (
     Task,
     names_of,
 )
+from repeng.study.evaluations_beside import evaluate_beside
 from repeng.study.overlap import with_overlap, with_overlap_figures, write_overlaps
 from repeng.study.provenance import Provenance, write_provenance
 from repeng.study.results_folder import CAPABILITIES, CAUSAL, PREDICTIONS, STUDY, TABLE, joined, written_alone
@@ -378,12 +379,20 @@ def _evaluated(
     progress: ProgressBar,
     note: Callable[[str], None],
 ) -> StudyEvaluations:
-    """Every task's evaluation; on a cluster, where there is one, those of what is tuned, one source a worker."""
-    there = StudyEvaluations()
+    """Every task's evaluation.
+
+    On a cluster, where there is one, those of what is tuned are made one source a worker; here those of probes on small
+    sources, one source a process.
+    """
+    todo, settings = [task for task in tasks if task not in known], plan.cache.settings
     if plan.study.cluster is not None:
-        todo = [task for task in tasks if task not in known]
         with progress("tuning") as advance:
-            there = tune_elsewhere(plan.cache.settings, plan.runner, todo, plan.methods, progress=advance, note=note)
+            there = tune_elsewhere(settings, plan.runner, todo, plan.methods, progress=advance, note=note)
+    else:
+        with progress("evaluations") as advance:
+            there = evaluate_beside(
+                plan.runner, todo, plan.methods, d_model=settings.identity.d_model, progress=advance
+            )
     failed = {(failure.method, failure.source, failure.target) for failure in there.failures}
     done = {task: made for task in tasks if (made := there.found.get(names_of(task))) is not None}
     left = [task for task in tasks if names_of(task) not in failed]
