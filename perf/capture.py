@@ -5,10 +5,23 @@
     python perf/capture.py --model smollm2 --examples 2      a real model
     python perf/capture.py --each                            every distribution alone, ours against sorted batches
 
-First a few texts are captured on the CPU in float32, on the device in float32, and on the device in the dtype, and
-compared with each text alone; where the model is random, one of its widths with 4 layers does this. Then all ways run
-one after the other, several times over, on the same texts with the same weights; what they give is compared. Ratios are
-taken within a round, and medians over rounds. `--data` names a folder of GENIES distributions.
+The model is a Llama with random weights (12 layers, 768 wide, vocabulary 32,000; `--shape 7b`: 32 layers, 4,096 wide)
+whose tokenizer is trained on the texts, or a real one. The texts are GENIES' (`--data`, or REPENG_GENIES).
+
+First a few texts are captured in float32 on the CPU, in float32 on the device, and in the dtype on the device; where
+the model is random, one of its widths with 4 layers does this. The first must give the vectors of each text alone, each
+other what the one before gave, log-probabilities included, or the script stops with a sentence. Then all ways run in
+turn, round after round, on the same texts with the same weights, and the script stops if any gives other vectors.
+Ratios are taken within a round, and medians over rounds. The GPU is waited for around each timing and its memory
+cleared between ways. A way that has taken a minute is not timed again; one that is out of memory is left out, and said
+so. A library that is not installed is skipped (`pip install -c constraints.txt -e ".[perf]"`).
+
+Printed at the end: a table of the ways (contestants.py says what each is), and one of figures: what the check found,
+packed tokens a second, the operations of blocks, head and attention (two for each parameter of a matrix and token, and
+the query-key pairs that see each other), the rate of a large matrix product measured between the rounds, which share of
+it a capture reaches, what GENIES' 11.3 million packed tokens would take with this model and with one of 7B, and a GPU's
+memory. On a machine that others use too, compare processor seconds, with OMP_NUM_THREADS=1. Few examples flatter
+nobody: the more there are, the less the check weighs and the fuller rows are.
 """
 
 from __future__ import annotations

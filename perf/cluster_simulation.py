@@ -185,7 +185,7 @@ def drawn_workers(gpus: int, per_node: int, span: float, generator: random.Rando
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gpus", type=int, default=64)
+    parser.add_argument("--gpus", type=int, default=64, help="16 or more: nodes of eight are drawn too, and lost")
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--measured", type=int, default=16, help="blocks of real text that are measured first")
     parser.add_argument("--model", default="mini", help="whose tokenizer counts the tokens")

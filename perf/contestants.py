@@ -2,6 +2,18 @@
 
 They read the same texts with the same weights in the same dtype. What a way cannot give (the last block's output, which
 `output_hidden_states` has only after the final norm) stays out of its result, never in another's disfavour.
+
+| way | what it is |
+|---|---|
+| repeng | `capture` with all that it does: tokenizing, packing, the check, log-probabilities, hashing, writing |
+| repeng, vectors alone | the same without log-probabilities, which no other way keeps either |
+| repeng, method=batched | the same without packing: unique texts, sorted by length, padded |
+| usual loop | batches of 16 in file order, padded on the right, `output_hidden_states=True`, the last token kept |
+| pair by pair | one text at a time, best and worse of each pair, all tokens kept, as GENIES' released code does |
+| TransformerBridge | `run_with_cache` on batches of 16, `names_filter` for the blocks' outputs |
+| lmprobe | its local engine (`resolve_backend("local", ...).extract_batch`) on batches of 16 |
+| nnsight | `trace` on batches of 16, the last token saved at each block |
+| the bound | forward passes over as many tokens in dense rows, as many logits as there are response tokens, no more |
 """
 
 from __future__ import annotations

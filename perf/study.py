@@ -1,7 +1,9 @@
 """A study of mms, lat, cra and ccs over the 15 GENIES shifts, as GENIES' released code works and as `repeng run` does.
 
-    OMP_NUM_THREADS=2 python perf/study.py --data DIR --limit 20
-    OMP_NUM_THREADS=2 python perf/study.py --data DIR --limit 20 --all
+    OMP_NUM_THREADS=2 python perf/study.py --data DIR --limit 20            400 texts timed as released, and scaled
+    OMP_NUM_THREADS=2 python perf/study.py --data DIR --limit 20 --all      every text timed: hours
+    OMP_NUM_THREADS=1 python perf/study.py --data DIR --limit 4 --texts 10 --benchmark shifts.json
+                                            two minutes, of a file such as [{"source": "us_history", "target": "math"}]
 
 Both ways make the same evaluations: each method on each shift, on its source's own test split, and on each target
 reference for the capability. As released, the model is run again for each method and source, and for each method,
@@ -76,7 +78,8 @@ def as_repeng(plan: Plan, planning: float) -> Seconds:
     result = run_study(plan, progress=seconds.bar, note=lambda _line: None)
     seconds.total = planning + time.perf_counter() - start
     if result.failures:
-        raise SystemExit(f"a method failed: {result.failures[0]}")
+        first = result.failures[0]
+        raise SystemExit(f"{first.method} on {first.source} failed: {first.reason}")
     return seconds
 
 
@@ -111,8 +114,8 @@ def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of GENIES distributions [default: that of REPENG_GENIES]")
-    parser.add_argument("--limit", type=int, default=20, help="examples of each split")
-    parser.add_argument("--benchmark", default="genies")
+    parser.add_argument("--limit", type=int, default=20, help="examples of each split, 4 or more")
+    parser.add_argument("--benchmark", default="genies", help="as `repeng run` takes it: a name, or a file of shifts")
     parser.add_argument("--model", help="hub id or folder")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--texts", type=int, default=400, help="texts that are timed as released")

@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=2 python perf/token_probes.py
 
-Synthetic activations: 4 layers of 1,000 texts of 100 tokens, 576 wide, of which a tenth of the tokens of one class
-carry the signal; 500 more texts are scored. `--nulls` adds 20 fits with exchanged labels, side by side. The peer is an
-attention probe as published code trains it: padded batches, one layer after the other, as many passes as ours took.
-Training takes one thread of a processor, whatever is given: more wait for each other.
+Synthetic activations: 4 layers of 1,000 texts (`--texts`, a multiple of 4) of 100 tokens, 576 wide, of which a tenth of
+the tokens of one class carry the signal; 500 more texts are scored. `--nulls` adds 20 fits with exchanged labels, side
+by side. The peer is an attention probe as published code trains it: padded batches, one layer after the other, as many
+passes as ours took. Training takes one thread of a processor, whatever is given: more wait for each other.
 """
 
 from __future__ import annotations
