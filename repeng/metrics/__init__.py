@@ -7,7 +7,7 @@ from repeng.metrics.calibration import (
     reliability_bins,
     rms_calibration_error,
 )
-from repeng.metrics.comparison import correlation, holm, mistake_kappa
+from repeng.metrics.comparison import correlation, holm, mistake_kappa, mistake_kappas
 from repeng.metrics.differences import mean_paired_difference
 from repeng.metrics.draw_means import mean_of_draws
 from repeng.metrics.evaluation import AGREES, PAIR_ACCURACY, Evaluation
@@ -96,6 +96,7 @@ __all__ = [
     "mean_of_draws",
     "mean_paired_difference",
     "mistake_kappa",
+    "mistake_kappas",
     "null_p",
     "prompt_variance",
     "recall_at_1",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -146,7 +147,7 @@ def _evaluation_of(file: _File, path: Place, denied: list[str] | None) -> Evalua
         if file.eval_labels is not None:
             return _texts(file, path)
         said: list[str] = []
-        found = _settle_accuracy(_pairs(file), path, derived=_is_derived(file), denied=said)
+        found = _settle_accuracy(_pairs(file), file.eval_accuracy, path, derived=_is_derived(file), denied=said)
         if denied is None:
             warn_of_denied(said)
         else:
@@ -165,12 +166,14 @@ def warn_of_denied(denied: Sequence[str]) -> None:
 
 
 def _pairs(file: _File) -> Evaluation:
-    others = {**_shared(file), "reported_accuracy": file.eval_accuracy}
-    scores = None if file.eval_scores is None else np.array(file.eval_scores, dtype=np.float64).reshape(-1, 2)
+    others = _shared(file)
+    scores = None if file.eval_scores is None else _flat(file.eval_scores).reshape(-1, 2)
     by_fit = _by_fit(file.eval_fit_probabilities)
-    if by_fit is None:
-        return Evaluation(_array(file.eval_probabilities, np.float64), scores=scores, **others)
-    return Evaluation.of_fits(by_fit, _by_fit(file.eval_fit_scores), **others)
+    if by_fit is not None:
+        return Evaluation.of_fits(by_fit, _by_fit(file.eval_fit_scores), **others)
+    probabilities = _array(file.eval_probabilities, np.float64)
+    stated = file.eval_accuracy if probabilities is None else None
+    return Evaluation(probabilities, scores=scores, reported_accuracy=stated, **others)
 
 
 def _texts(file: _File, path: Place) -> TextEvaluation:
@@ -188,7 +191,7 @@ def _texts(file: _File, path: Place) -> TextEvaluation:
         benign=file.eval_benign,
         pairs=None
         if file.eval_pairs is None
-        else _settle_accuracy(_pairs(file.eval_pairs), path, derived=True, denied=[]),
+        else _settle_accuracy(_pairs(file.eval_pairs), file.eval_pairs.eval_accuracy, path, derived=True, denied=[]),
         fit_probabilities=by_fit,
         **_shared(file),
     )
@@ -249,23 +252,40 @@ def _by_fit(values: list[list[Any]] | None) -> np.ndarray | None:
         return None
     if not values or len({len(one) for one in values}) > 1:
         raise BadInput(f"the fits hold {sorted({len(one) for one in values})} pairs; give as many of each fit")
-    return np.array(values, dtype=np.float64)
+    each = (len(values), len(values[0]))
+    if values[0] and isinstance(values[0][0], list):
+        return _flat(itertools.chain.from_iterable(values)).reshape(*each, -1)
+    return _flat(values).reshape(each)
 
 
-def _settle_accuracy(evaluation: Evaluation, path: Place, *, derived: bool, denied: list[str]) -> Evaluation:
-    """Drop an accuracy that was derived or that the pairs give exactly; say of one that they do not give at all."""
-    if evaluation.probabilities is None or evaluation.reported_accuracy is None:
+def _flat(values: Iterable[list[float]]) -> np.ndarray:
+    """The numbers of lists one after the other: much sooner done than numpy reads lists in lists."""
+    return np.fromiter(itertools.chain.from_iterable(values), np.float64)
+
+
+def _settle_accuracy(
+    evaluation: Evaluation, stated: float | None, path: Place, *, derived: bool, denied: list[str]
+) -> Evaluation:
+    """With the accuracy that a file states, unless that was derived or is what the pairs give.
+
+    Of one that they do not give at all it is said.
+    """
+    if evaluation.probabilities is None or stated is None:
         return evaluation
     ours = float(np.mean(evaluation.wins))
-    if derived or ours == evaluation.reported_accuracy:
-        if abs(ours - evaluation.reported_accuracy) > AGREES:
-            log.warning(CHANGED, path, evaluation.reported_accuracy, "probabilities", ours)
-        return replace(evaluation, reported_accuracy=None)
-    if abs(ours - evaluation.reported_accuracy) > AGREES:
+    if ours == stated:
+        return evaluation
+    as_stated = replace(evaluation, reported_accuracy=stated)
+    differs = abs(ours - stated) > AGREES
+    if derived:
+        if differs:
+            log.warning(CHANGED, path, stated, "probabilities", ours)
+        return evaluation
+    if differs:
         ties = int(np.sum(evaluation.wins == 0.5))
-        bare = "" if evaluation.credit is not None else ", and has no interval"
+        bare = "" if as_stated.credit is not None else ", and has no interval"
         denied.append(
-            f"{path}: eval_accuracy is {evaluation.reported_accuracy:.6g}, its probabilities give {ours:.6g} with "
+            f"{path}: eval_accuracy is {stated:.6g}, its probabilities give {ours:.6g} with "
             f"{ties} ties counted half; eval_accuracy stands{bare}"
         )
-    return evaluation
+    return as_stated
