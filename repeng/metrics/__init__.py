@@ -8,7 +8,7 @@ from repeng.metrics.calibration import (
     rms_calibration_error,
 )
 from repeng.metrics.comparison import correlation, holm, mistake_kappa, mistake_kappas
-from repeng.metrics.differences import mean_paired_difference
+from repeng.metrics.differences import mean_paired_difference, mean_paired_differences
 from repeng.metrics.draw_means import mean_of_draws
 from repeng.metrics.evaluation import AGREES, PAIR_ACCURACY, Evaluation
 from repeng.metrics.figures import FIGURES, Figures, TextFigures, auroc, brier, figure_inputs, figures_of
@@ -95,6 +95,7 @@ __all__ = [
     "mean_interval",
     "mean_of_draws",
     "mean_paired_difference",
+    "mean_paired_differences",
     "mistake_kappa",
     "mistake_kappas",
     "null_p",
