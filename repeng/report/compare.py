@@ -159,7 +159,7 @@ def compare_results(paths: Sequence[Place], out: Place | None = None, *, against
         BadInput: a path is none of these.
         UnknownName: no such method to compare against.
     """
-    studies = read_compared_studies(paths)
+    studies = read_compared_studies(paths, scored=False)
     methods = compared_methods(studies)
     pairs = method_pairs(methods, against)
     tables = {one.name: one.answer(pairs if one.of_pairs else methods) for one in QUESTIONS}

@@ -101,7 +101,10 @@ def write_report(
     if predictions is None:
         shifts = {(row.source, row.target) for row in stated}
         asked = shifts | {(source, source) for source, _ in shifts}
-        predictions = read_predictions(results, shifts=asked) if (results / "predictions").is_dir() else {}
+        # A page shows no scores of pairs; they are for the figures, where these are made anew.
+        scored = not is_settled(table, table_hash=table_hash)
+        held = (results / "predictions").is_dir()
+        predictions = read_predictions(results, shifts=asked, scored=scored) if held else {}
         rows, contradictions = settle(stated, predictions, table, table_hash=table_hash)
     else:
         rows, contradictions = stated, stated_contradictions(stated, table)

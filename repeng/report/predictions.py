@@ -111,7 +111,9 @@ def _places(
     return [next(left[unit]) if unit in left else None for unit in asked.tolist()]
 
 
-def read_predictions(folder: Place, *, shifts: Collection[tuple[str, str]] | None = None) -> dict[Key, Prediction]:
+def read_predictions(
+    folder: Place, *, shifts: Collection[tuple[str, str]] | None = None, scored: bool = True
+) -> dict[Key, Prediction]:
     """Every evaluation METHOD/MODEL-SOURCE/TARGET.json under `folder/predictions`, or `folder` itself, by its key.
 
     A file that is no evaluation is passed over with a warning; those that state another accuracy than their
@@ -121,9 +123,10 @@ def read_predictions(folder: Place, *, shifts: Collection[tuple[str, str]] | Non
     Args:
         folder: a study's, or one of evaluations.
         shifts: the sources and targets to read; None reads all there are.
+        scored: False leaves out the scores of pairs, for files that are known to be whole (`current.is_settled`).
     """
     files = [one for one in _files_of(folder) if shifts is None or (one.source, one.path.stem) in shifts]
-    return {one.key: one for _, one in _read_all(files, read_overlaps(folder).left_out())}
+    return {one.key: one for _, one in _read_all(files, read_overlaps(folder).left_out(), scored=scored)}
 
 
 class PredictionsByTarget:
@@ -197,14 +200,14 @@ def _files_of(folder: Place) -> list[_File]:
 
 
 def _read_all(
-    files: Iterable[_File], left_out: Mapping[tuple[str, str], Collection[int]]
+    files: Iterable[_File], left_out: Mapping[tuple[str, str], Collection[int]], *, scored: bool = True
 ) -> list[tuple[_File, Prediction]]:
     """The evaluations of files, without what the study does not score; of one that cannot be read a warning."""
     found = []
     denied: list[str] = []
     for one in files:
         try:
-            prediction = _read(one, denied)
+            prediction = _read(one, denied, scored=scored)
         except BadData as error:
             log.warning("passed over: %s", error)
             continue
@@ -285,8 +288,8 @@ def reliability_frame(rows: pd.DataFrame, predictions: Mapping[Key, Prediction])
     return pd.DataFrame(found, columns=["method", "label", "confidence", "accuracy", "n_pairs"])
 
 
-def _read(file: _File, denied: list[str]) -> Prediction:
-    evaluation, held = read_evaluation_file(file.path, denied=denied)
+def _read(file: _File, denied: list[str], *, scored: bool = True) -> Prediction:
+    evaluation, held = read_evaluation_file(file.path, denied=denied, scored=scored)
     names = {
         "model": file.model,
         "method": our_name(file.path.parent.parent.name),
