@@ -173,7 +173,7 @@ def browse(
     from repeng.benchmarks.loaded import load_named
     from repeng.report.browse import create_app, serve
     from repeng.report.browse import export as export_pages
-    from repeng.report.predictions import read_predictions
+    from repeng.report.predictions import PredictionsByTarget
     from repeng.study.texts import texts_of
 
     talk = Talk(quiet=quiet)
@@ -181,7 +181,7 @@ def browse(
         distributions = texts_of(results) or load_named(None, limit=limit)
     else:
         distributions = load_named(data, limit=limit, reading=o.reading(columns, positive, turn, group, chat))
-    predictions = list(read_predictions(results).values()) if results is not None else []
+    predictions = PredictionsByTarget.of([]) if results is None else PredictionsByTarget.stored(results)
     if (model is None) != (probe is None):
         raise BadInput("token scores need both --model and --probe")
     scores = None

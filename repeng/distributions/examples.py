@@ -37,7 +37,10 @@ def example_from(row: object, reading: Reading | None = None) -> Example:
     Raises:
         BadData: the row is not such an example. The error names no file: the caller adds it.
     """
-    fields = _fields(row, reading or Reading())
+    return _example(_fields(row, reading or Reading()))
+
+
+def _example(fields: Fields) -> Example:
     example = _in_format(fields)
     return in_plain_text(example) if fields.reading.chat == "plain" else example
 
@@ -121,9 +124,10 @@ def examples_or_problems(
     pairs: set[tuple[str, str]] = set()
     for number, row in enumerate(rows):
         try:
-            example = example_from(row, reading)
+            fields = _fields(row, reading)
+            example = _example(fields)
             if reading.positive is None and not classes_told:
-                pairs |= _pairs_of_words(_fields(row, reading))
+                pairs |= _pairs_of_words(fields)
             if len(pairs) > 1 and not classes_told:
                 classes_told = True
                 yield BadData(_classes(rows, reading, several=True), path=place, example=number)

@@ -7,8 +7,8 @@ from repeng.metrics.calibration import (
     reliability_bins,
     rms_calibration_error,
 )
-from repeng.metrics.comparison import correlation, holm, mistake_kappa
-from repeng.metrics.differences import mean_paired_difference
+from repeng.metrics.comparison import correlation, holm, mistake_kappa, mistake_kappas
+from repeng.metrics.differences import mean_paired_difference, mean_paired_differences
 from repeng.metrics.draw_means import mean_of_draws
 from repeng.metrics.evaluation import AGREES, PAIR_ACCURACY, Evaluation
 from repeng.metrics.figures import FIGURES, Figures, TextFigures, auroc, brier, figure_inputs, figures_of
@@ -95,7 +95,9 @@ __all__ = [
     "mean_interval",
     "mean_of_draws",
     "mean_paired_difference",
+    "mean_paired_differences",
     "mistake_kappa",
+    "mistake_kappas",
     "null_p",
     "prompt_variance",
     "recall_at_1",

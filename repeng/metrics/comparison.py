@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from statistics import NormalDist
 from typing import Literal
 
@@ -25,6 +25,9 @@ from repeng.metrics.resampling import (
     resampling_units,
 )
 
+AT_ONCE = 16
+"""Pairs whose resamples are counted in one product of matrices."""
+
 
 def mistake_kappa(a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int = 2000) -> Estimate | None:
     """Cohen's kappa between what two methods get right and wrong on the same pairs: 1 if they fail alike, 0 by chance.
@@ -39,21 +42,42 @@ def mistake_kappa(a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int
     Raises:
         BadInput: the two do not hold the same pairs, or one holds a bare accuracy, or texts without probabilities.
     """
+    return mistake_kappas([(a, b)], seed=seed, resamples=resamples)[0]
+
+
+def mistake_kappas(
+    pairs: Sequence[tuple[Evaluation, Evaluation]], *, seed: int = 0, resamples: int = 2000
+) -> list[Estimate | None]:
+    """`mistake_kappa` of each of many pairs, which are drawn together where they have equally many prompts.
+
+    Raises:
+        BadInput: as there.
+    """
     check_resamples(resamples)
-    check_same_pairs(a, b, "the target")
-    verdicts = (2 * a.right).astype(int), (2 * b.right).astype(int)
-    table = np.zeros((len(a.right), 9))
-    table[np.arange(len(table)), 3 * verdicts[0] + verdicts[1]] = 1.0
-    value = float(_kappa(table.sum(axis=0)[None])[0])
-    if math.isnan(value):
-        return None
-    units = resampling_units([a if a.group is not None else b])
-    if units is None:
-        return Estimate(value)
-    by_unit = np.zeros((units.n_units, 9))
-    np.add.at(by_unit, units.of_pairs[0], table)
-    drawn = _kappa(_draws(units.n_units, resamples, seed) @ by_unit)
-    return Estimate(value) if np.isnan(drawn).any() else Estimate(value, *ends(drawn))
+    found: list[Estimate | None] = []
+    drawn: dict[int, list[tuple[int, Float[np.ndarray, "unit cell"]]]] = {}
+    units_of = cache(lambda evaluation: resampling_units([evaluation]))
+    for number, (a, b) in enumerate(pairs):
+        check_same_pairs(a, b, "the target")
+        cell = 3 * (2 * a.right).astype(int) + (2 * b.right).astype(int)
+        value = float(_kappa(np.bincount(cell, minlength=9)[None].astype(np.float64))[0])
+        found.append(None if math.isnan(value) else Estimate(value))
+        units = None if math.isnan(value) else units_of(a if a.group is not None else b)
+        if units is not None:
+            by_unit = np.bincount(9 * units.of_pairs[0] + cell, minlength=9 * units.n_units).reshape(-1, 9)
+            drawn.setdefault(units.n_units, []).append((number, by_unit))
+    for n_units, tables in drawn.items():
+        draws = _draws(n_units, resamples, seed)
+        for first in range(0, len(tables), AT_ONCE):
+            chosen = tables[first : first + AT_ONCE]
+            # Counts, so that no order of summing them gives another sum.
+            counts = draws @ np.concatenate([by_unit for _, by_unit in chosen], axis=1).astype(np.float64)
+            for place, (number, _) in enumerate(chosen):
+                kappas = _kappa(counts[:, 9 * place : 9 * (place + 1)])
+                own = found[number]
+                if own is not None and not np.isnan(kappas).any():
+                    found[number] = Estimate(own.value, *ends(kappas))
+    return found
 
 
 @lru_cache(maxsize=1)

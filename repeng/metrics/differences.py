@@ -6,12 +6,17 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.proportions import inverted_p, proportion_ends
 from repeng.metrics.resampling import LEVEL, Estimate, check_same_length, check_same_pairs
 from repeng.metrics.texts import TextEvaluation
 from repeng.metrics.variance import MeanVariance, Values, fit_credit, gathered, variance_of_mean
+
+ByFit = Float[np.ndarray, "_fit _item"]
+AT_ONCE = 16
+"""Differences computed at once; more take memory and are not sooner done."""
 
 
 def mean_paired_difference(a: Sequence[Evaluation], b: Sequence[Evaluation], targets: Sequence[str]) -> Estimate:
@@ -34,21 +39,70 @@ def mean_paired_difference(a: Sequence[Evaluation], b: Sequence[Evaluation], tar
     Raises:
         BadInput: the two do not hold the same shifts, or not the same pairs of one.
     """
-    check_same_length(a, b)
-    check_same_length(a, targets)
-    for one, other, target in zip(a, b, targets, strict=True):
-        check_same_pairs(one, other, target)
-    terms = [paired_terms(one, other) for one, other in zip(a, b, strict=True)]
-    known = [one if one.group is not None else other for one, other in zip(a, b, strict=True)]
-    value = float(
-        np.mean(
-            [
-                one.accuracy - other.accuracy if term is None else term[2].mean()
-                for one, other, term in zip(a, b, terms, strict=True)
-            ]
+    return mean_paired_differences([(a, b, targets)])[0]
+
+
+def mean_paired_differences(
+    compared: Sequence[tuple[Sequence[Evaluation], Sequence[Evaluation], Sequence[str]]],
+) -> list[Estimate]:
+    """`mean_paired_difference` of each of many: those on the same prompts, with as many fits, are computed at once.
+
+    Raises:
+        BadInput: as there.
+    """
+    estimates: list[Estimate] = []
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for number, (a, b, targets) in enumerate(compared):
+        check_same_length(a, b)
+        check_same_length(a, targets)
+        for one, other, target in zip(a, b, targets, strict=True):
+            check_same_pairs(one, other, target)
+        shapes, values = [], []
+        for one, other in zip(a, b, strict=True):
+            credits = _credits(one, other)
+            shapes.append(None if credits is None else (len(credits[0]), len(credits[1])))
+            values.append(one.accuracy - other.accuracy if credits is None else (credits[0] - credits[1]).mean())
+        estimates.append(Estimate(float(np.mean(values))))
+        known = tuple(_said(one) for one in _with_groups(a, b))
+        if None not in shapes:
+            alike.setdefault((tuple(targets), tuple(shapes), known), []).append(number)
+    for numbers in alike.values():
+        for first in range(0, len(numbers), AT_ONCE):
+            chosen = numbers[first : first + AT_ONCE]
+            for number, found in zip(chosen, _variances([compared[number] for number in chosen]), strict=True):
+                estimates[number] = _estimate(estimates[number].value, found)
+    return estimates
+
+
+def _with_groups(a: Sequence[Evaluation], b: Sequence[Evaluation]) -> list[Evaluation]:
+    """Of every two the one that says what belongs to which prompt."""
+    return [one if one.group is not None else other for one, other in zip(a, b, strict=True)]
+
+
+def _said(one: Evaluation) -> tuple[object, ...]:
+    """What an evaluation says of which items belong together, as a key."""
+    arrays = (getattr(one, name, None) for name in ("group", "example", "labels"))
+    return tuple(None if array is None else array.tobytes() for array in arrays)
+
+
+def _variances(
+    compared: Sequence[tuple[Sequence[Evaluation], Sequence[Evaluation], Sequence[str]]],
+) -> list[MeanVariance | None]:
+    """`difference_variance` of several, whose evaluations speak of the same items and have as many fits."""
+    a, b, targets = compared[0]
+    by_shift = [
+        np.concatenate(
+            [terms for (own, other, _) in compared if (terms := paired_terms(own[place], other[place])) is not None]
         )
-    )
-    found = difference_variance(terms, known, targets)
+        for place in range(len(targets))
+    ]
+    found = difference_variance(by_shift, _with_groups(a, b), targets)
+    if found is None:
+        return [None] * len(compared)
+    return [found.of(slice(3 * place, 3 * place + 3)) for place in range(len(compared))]
+
+
+def _estimate(value: float, found: MeanVariance | None) -> Estimate:
     if found is None:
         return Estimate(value)
     return Estimate(value, *difference_ends(found), inverted_p(lambda alpha: difference_ends(found, alpha), 0.0))
@@ -97,13 +151,22 @@ def paired_terms(one: Evaluation, other: Evaluation) -> Values | None:
     Returns:
         None where what a pair adds to an accuracy is unknown.
     """
+    credits = _credits(one, other)
+    if credits is None:
+        return None
+    a, b = credits
+    gap = a - b
+    if isinstance(one, TextEvaluation):
+        return np.stack([*np.broadcast_arrays(a, b), gap])
+    return np.stack([np.maximum(gap, 0), np.maximum(-gap, 0), gap])
+
+
+def _credits(one: Evaluation, other: Evaluation) -> tuple[ByFit, ByFit] | None:
+    """What each item adds to the two accuracies, by the fits that are compared; None where that is unknown."""
     a, b = fit_credit(one), fit_credit(other)
     if a is None or b is None:
         return None
     if 1 < len(a) != len(b) > 1:
         both = min(len(a), len(b))
         a, b = a[:both], b[:both]
-    gap = a - b
-    if isinstance(one, TextEvaluation):
-        return np.stack([*np.broadcast_arrays(a, b), gap])
-    return np.stack([np.maximum(gap, 0), np.maximum(-gap, 0), gap])
+    return a, b

@@ -7,7 +7,7 @@ that over prompts (of the mean over fits), plus that over fits, less what both c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -62,6 +62,11 @@ class MeanVariance:
     n_pairs: int
     n_units: int
     of_texts: bool = False
+
+    def of(self, curves: slice) -> MeanVariance:
+        """Those of some of the means."""
+        names = ("mean", "prompts", "prompt_df", "fits")
+        return replace(self, **{name: getattr(self, name)[curves] for name in names})
 
     @property
     def variance(self) -> ByCurve:

@@ -14,7 +14,6 @@ from repeng.atomic import write_atomically
 from repeng.metrics import Estimate
 from repeng.places import Place
 from repeng.report.page import Cell, Grid, Line, Picture, draw, grid_of, write_page
-from repeng.report.pictures import save_chart
 from repeng.report.tables import grid_table
 from repeng.report.wide_table import WideTable
 from repeng.results import write_csv
@@ -104,6 +103,8 @@ class Answer:
         Args:
             out: a folder; it is made.
         """
+        from repeng.report.pictures import save_chart
+
         text = json.dumps(self.as_dict(), ensure_ascii=False, allow_nan=False, indent=1)
         write_atomically(out / f"{self.question}.json", text)
         tables = [one for one in self.tables if one.rows]

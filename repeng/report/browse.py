@@ -31,7 +31,7 @@ from repeng.errors import BadInput
 from repeng.places import Place
 from repeng.report.library import Library, json_of
 from repeng.report.page import environment, static_text
-from repeng.report.predictions import Prediction
+from repeng.report.predictions import Prediction, PredictionsByTarget
 
 HOST = "127.0.0.1"
 POLICY = "; ".join(
@@ -55,7 +55,7 @@ TokenScores = Callable[[Example, int], Sequence[tuple[str, float]]]
 
 def create_app(
     distributions: Mapping[str, Distribution],
-    predictions: Sequence[Prediction] = (),
+    predictions: PredictionsByTarget | Sequence[Prediction] = (),
     *,
     token_scores: TokenScores | None = None,
 ) -> Starlette:
@@ -65,7 +65,7 @@ def create_app(
 
     Args:
         distributions: by name.
-        predictions: those that `read_predictions` finds.
+        predictions: those that `read_predictions` finds, or `PredictionsByTarget.stored`, read as they are asked for.
         token_scores: of a response's tokens; without it the page offers none. Called one at a time.
     """
     library = Library(distributions, predictions)
@@ -133,7 +133,7 @@ def serve(app: Starlette, *, port: int = 8417, announce: Callable[[str], None] =
 def export(
     directory: Place,
     distributions: Mapping[str, Distribution],
-    predictions: Sequence[Prediction] = (),
+    predictions: PredictionsByTarget | Sequence[Prediction] = (),
     *,
     token_scores: TokenScores | None = None,
 ) -> Place:
@@ -142,7 +142,7 @@ def export(
     Args:
         directory: where to; files of the same names are replaced.
         distributions: by name.
-        predictions: those that `read_predictions` finds.
+        predictions: those that `read_predictions` finds, or `PredictionsByTarget.stored`, read as they are asked for.
         token_scores: scores every response of every example now. That is a pass of the model for each: take few
             examples.
 

@@ -14,14 +14,12 @@ import pandas as pd
 from repeng.atomic import write_atomically
 from repeng.places import Place
 from repeng.report.answer import MOST_ROWS, Row
-from repeng.report.compare_charts import agreement_chart, scatter_chart, size_chart
 from repeng.report.compared_sizes import elicitation_on_shared_shifts, no_sizes
 from repeng.report.compared_studies import ComparedStudy, compared_methods, method_pairs, read_compared_studies
 from repeng.report.comparisons import QUESTIONS, scatter_rows
 from repeng.report.frames import items_of
 from repeng.report.meaning import MEANING
 from repeng.report.page import Grid, Picture, draw, grid_of, write_page
-from repeng.report.pictures import save_chart
 from repeng.report.tables import grid_table
 from repeng.report.wide_table import WideTable
 from repeng.results import AUROC, PAIR_ACCURACY, write_csv
@@ -96,6 +94,8 @@ class Comparison:
 
     def pictures(self) -> list[Picture]:
         """Those that these data can carry."""
+        from repeng.report.compare_charts import agreement_chart, scatter_chart, size_chart
+
         kappas = self.tables["mistake_agreement"]
         found = []
         if self.scatter:
@@ -159,7 +159,7 @@ def compare_results(paths: Sequence[Place], out: Place | None = None, *, against
         BadInput: a path is none of these.
         UnknownName: no such method to compare against.
     """
-    studies = read_compared_studies(paths)
+    studies = read_compared_studies(paths, scored=False)
     methods = compared_methods(studies)
     pairs = method_pairs(methods, against)
     tables = {one.name: one.answer(pairs if one.of_pairs else methods) for one in QUESTIONS}
@@ -196,6 +196,8 @@ def _apart(study: ComparedStudy) -> str:
 
 
 def _write(found: Comparison, out: Place) -> None:
+    from repeng.report.pictures import save_chart
+
     tables = found.as_dict()
     write_atomically(out / "comparison.json", json.dumps(tables, ensure_ascii=False, allow_nan=False, indent=1))
     for name, rows in tables.items():

@@ -16,6 +16,7 @@ from repeng.errors import BadData, BadInput, UnknownName
 from repeng.metrics import Evaluation
 from repeng.places import Place
 from repeng.report.contradictions import Contradiction, settle, stated_contradictions
+from repeng.report.current import hash_of, is_settled
 from repeng.report.frames import with_figures
 from repeng.report.predictions import Key, Prediction, read_predictions, same_items
 from repeng.results import AUROC, CAPABILITY, ResultRow, figure_name, read_results, results_frame, row_from
@@ -134,11 +135,16 @@ def _same_pairs(one: Prediction, other: Prediction) -> bool:
     return same_items(one.evaluation, other.evaluation)
 
 
-def read_compared_studies(paths: Sequence[Place]) -> tuple[ComparedStudy, ...]:
+def read_compared_studies(paths: Sequence[Place], *, scored: bool = True) -> tuple[ComparedStudy, ...]:
     """Read each path: a study's folder, a results.csv, or a folder METHOD/MODEL-SOURCE/TARGET.json.
 
     A folder of evaluations knows no labels: it takes the shifts of the others, or where they know none either,
     every pair of a source and another target.
+
+    Args:
+        paths: of each.
+        scored: whether the scores of pairs are asked for. Of a table that its predictions are known to bear out they
+            are then not read.
 
     Raises:
         BadInput: a path is none of these, or nothing is given.
@@ -153,14 +159,17 @@ def read_compared_studies(paths: Sequence[Place]) -> tuple[ComparedStudy, ...]:
         rows = tables[path]
         folder = path.parent if path.is_file() else path
         has_predictions = path.is_dir() and rows is None or (folder / "predictions").is_dir()
-        predictions = read_predictions(folder) if has_predictions else {}
+        table = path if path.is_file() else folder / "results.csv"
+        table_hash = None if rows is None else hash_of(table)
+        whole = scored or table_hash is None or not is_settled(table, table_hash=table_hash)
+        predictions = read_predictions(folder, scored=whole) if has_predictions else {}
         if rows is None and not predictions:
             raise BadInput(f"{path}: no results.csv and no METHOD/MODEL-SOURCE/TARGET.json; give a study's folder")
         if rows is None:
             rows = _rows_of_evaluations(path, predictions, shifts)
             contradictions = stated_contradictions(rows, path)
         else:
-            rows, contradictions = settle(rows, predictions, path if path.is_file() else folder / "results.csv")
+            rows, contradictions = settle(rows, predictions, table, table_hash=table_hash)
         # Capability is no method to compare.
         rows = [row for row in rows if not row.method.startswith(CAPABILITY)]
         studies.append(ComparedStudy(name, tuple(rows), predictions, tuple(contradictions)))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from repeng.metrics import correlation, holm, mean_paired_difference
+from repeng.metrics import correlation, holm, mean_paired_differences
 from repeng.report.answer import Row
 from repeng.report.compared_studies import ComparedMethod, MethodPair, shared_evaluations
 from repeng.report.mistake_agreement import mistake_agreement, no_shared_predictions
@@ -73,14 +73,16 @@ def elicitation_by_size(methods: Sequence[ComparedMethod]) -> list[Row]:
 
 def paired_tests(pairs: Sequence[MethodPair]) -> list[Row]:
     """Difference of mean accuracy over the shared shifts, with interval, p and Holm's p over all comparisons made."""
-    rows: list[Row] = []
+    names, compared = [], []
     for a, b in pairs:
-        shared = shared_evaluations(a, b)
-        if shared:
-            targets, one, other = (list(values) for values in zip(*shared, strict=True))
-            found = mean_paired_difference(one, other, targets)
-            figures = {"difference": found.value, "low": found.low, "high": found.high, "p": found.p, "p_holm": None}
-            rows.append({"a": a.title, "b": b.title, "shifts": len(shared), **figures})
+        if shared := shared_evaluations(a, b):
+            names.append({"a": a.title, "b": b.title, "shifts": len(shared)})
+            targets, one, other = zip(*shared, strict=True)
+            compared.append((one, other, targets))
+    rows: list[Row] = [
+        {**own, "difference": found.value, "low": found.low, "high": found.high, "p": found.p, "p_holm": None}
+        for own, found in zip(names, mean_paired_differences(compared), strict=True)
+    ]
     return with_holm(rows)
 
 

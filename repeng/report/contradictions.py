@@ -52,7 +52,11 @@ def stated_contradictions(rows: Iterable[ResultRow], where: Place) -> list[Contr
 
 
 def settle(
-    rows: Sequence[ResultRow], predictions: Mapping[Key, Prediction], table: Place
+    rows: Sequence[ResultRow],
+    predictions: Mapping[Key, Prediction],
+    table: Place,
+    *,
+    table_hash: str | None = None,
 ) -> tuple[list[ResultRow], list[Contradiction]]:
     """Hold a table of results against the predictions next to it.
 
@@ -64,11 +68,12 @@ def settle(
         rows: as read from `table`.
         predictions: of the same study.
         table: the file, to name it.
+        table_hash: `hash_of` it, where it has been taken.
 
     Returns:
         The rows, and what contradicts: also accuracies that a method states about itself against its probabilities.
     """
-    if is_settled(table):
+    if is_settled(table, table_hash=table_hash):
         return list(rows), stated_contradictions(rows, table)
     evaluations = evaluations_of(predictions)
     capabilities = {

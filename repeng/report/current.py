@@ -33,24 +33,29 @@ def is_current(page: Place, results: Place, *, with_texts: bool = False) -> bool
     return f'content="{made_of(results)}{end}' in page.read_text(encoding="utf-8")
 
 
-def made_of(results: Place) -> str:
-    """A hash over everything in a results folder that a page is made of, and repeng's version."""
-    digest = hashlib.sha256(hash_of(results / "results.csv").encode())
+def made_of(results: Place, *, table_hash: str | None = None) -> str:
+    """A hash over everything in a results folder that a page is made of, and repeng's version.
+
+    Args:
+        results: the folder.
+        table_hash: `hash_of` its table, where it has been taken; so in the functions below.
+    """
+    digest = hashlib.sha256((table_hash or hash_of(results / "results.csv")).encode())
     for name in ("layers.csv", *CAUSAL_TABLES, "study.toml", CAUTIONS, PROVENANCE):
         path = results / name
         digest.update(hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
     return digest.hexdigest()[:16]
 
 
-def is_settled(table: Place) -> bool:
+def is_settled(table: Place, *, table_hash: str | None = None) -> bool:
     """Whether a table and the predictions next to it are those that `mark_settled` has marked."""
     mark = table.with_name(CHECKED)
-    return mark.is_file() and mark.read_text(encoding="utf-8") == hash_of(table)
+    return mark.is_file() and mark.read_text(encoding="utf-8") == (table_hash or hash_of(table))
 
 
-def mark_settled(table: Place) -> None:
+def mark_settled(table: Place, *, table_hash: str | None = None) -> None:
     """Say of a table that it holds what the predictions next to it give: their hash is kept, and this version's."""
-    write_atomically(table.with_name(CHECKED), hash_of(table))
+    write_atomically(table.with_name(CHECKED), table_hash or hash_of(table))
 
 
 def hash_of(table: Place) -> str:

@@ -19,7 +19,7 @@ from repeng.metrics import TextEvaluation
 from repeng.places import Place
 from repeng.report.causal_section import causal_section
 from repeng.report.contradictions import settle, stated_contradictions
-from repeng.report.current import WITH_TEXTS, is_settled, made_of, mark_settled
+from repeng.report.current import WITH_TEXTS, hash_of, is_settled, made_of, mark_settled
 from repeng.report.data_section import data_section
 from repeng.report.elicitation_chart import elicitation_plot
 from repeng.report.fit_section import fit_pictures, tie_table
@@ -91,16 +91,21 @@ def write_report(
     Raises:
         BadInput: there is no results table, it has no row, or `out` is a folder.
     """
-    made = made_of(results) + (WITH_TEXTS if distributions else "")
     table = results / "results.csv"
+    # Over every prediction file, so taken once.
+    table_hash = hash_of(table)
+    made = made_of(results, table_hash=table_hash) + (WITH_TEXTS if distributions else "")
     stated = read_results(table)
     if shift_frame(stated).empty:
         raise BadInput(f"{table} has no row; run the study first")
     if predictions is None:
         shifts = {(row.source, row.target) for row in stated}
         asked = shifts | {(source, source) for source, _ in shifts}
-        predictions = read_predictions(results, shifts=asked) if (results / "predictions").is_dir() else {}
-        rows, contradictions = settle(stated, predictions, table)
+        # A page shows no scores of pairs; they are for the figures, where these are made anew.
+        scored = not is_settled(table, table_hash=table_hash)
+        held = (results / "predictions").is_dir()
+        predictions = read_predictions(results, shifts=asked, scored=scored) if held else {}
+        rows, contradictions = settle(stated, predictions, table, table_hash=table_hash)
     else:
         rows, contradictions = stated, stated_contradictions(stated, table)
     frame = shift_frame(rows)
@@ -192,8 +197,8 @@ def write_report(
         pictures_lie=f"as SVG in {folder.name}/",
         script="copy.js",
     )
-    if page.parent == results and rows == stated and not is_settled(table):
-        mark_settled(table)
+    if page.parent == results and rows == stated and not is_settled(table, table_hash=table_hash):
+        mark_settled(table, table_hash=table_hash)
     return page
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from repeng.distributions.schema import Distribution, Example, Pair, Split
 from repeng.report.pair_texts import prompt_text
-from repeng.report.predictions import Prediction
+from repeng.report.predictions import Prediction, PredictionsByTarget
 from repeng.report.prompt_frames import prompt_frames
 
 log = logging.getLogger(__name__)
@@ -24,15 +24,18 @@ class Library:
 
     Args:
         distributions: by name. A mapping that loads on demand is asked for one at a time.
-        predictions: evaluations of their test splits; those of other data are passed over with a warning.
+        predictions: evaluations of their test splits; those of other data are passed over with a warning. Stored
+            ones are read when their split is asked for.
     """
 
-    def __init__(self, distributions: Mapping[str, Distribution], predictions: Sequence[Prediction] = ()) -> None:
+    def __init__(
+        self, distributions: Mapping[str, Distribution], predictions: PredictionsByTarget | Sequence[Prediction] = ()
+    ) -> None:
         self._distributions = distributions
-        self._predictions: dict[str, list[Prediction]] = {}
-        for prediction in predictions:
-            self._predictions.setdefault(prediction.target, []).append(prediction)
-        self.methods = tuple(dict.fromkeys((one.model, one.method) for one in predictions))
+        if not isinstance(predictions, PredictionsByTarget):
+            predictions = PredictionsByTarget.of(predictions)
+        self._predictions = predictions
+        self.methods = self._predictions.methods
         self.splits = tuple((name, split) for name in distributions for split in self._split_names(name))
 
     def info(self, *, tokens: bool) -> dict[str, Any]:
@@ -44,7 +47,7 @@ class Library:
         many = len({model for model, _ in self.methods}) > 1
         return {
             "splits": [
-                {"name": name, "split": split, "scored": split == "test" and name in self._predictions}
+                {"name": name, "split": split, "scored": split == "test" and name in self._predictions.targets}
                 for name, split in self.splits
             ],
             "methods": [f"{method} · {model}" if many else method for model, method in self.methods],
@@ -60,7 +63,7 @@ class Library:
         name, split_name = self.splits[number]
         split = self.split(number)
         examples = [_shown(split, row, example) for row, example in enumerate(split.examples)]
-        scored = self._predictions.get(name, []) if split_name == "test" else []
+        scored = self._predictions.on(name) if split_name == "test" else []
         found = [self._scores(split, prediction) for prediction in scored]
         if split.as_texts:
             items: dict[str, list[list[int]]] = {"texts": _texts(split)}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
 from repeng.errors import BadInput
-from repeng.metrics import Evaluation, mistake_kappa
+from repeng.metrics import Evaluation, mistake_kappas
 from repeng.report.answer import Row
 from repeng.report.compared_studies import ComparedMethod, shared_evaluations
 
@@ -22,17 +23,21 @@ def mistake_agreement(methods: Sequence[ComparedMethod]) -> list[Row]:
 
     Of labelled texts, what is right at the threshold that the source chose.
     """
-    rows = []
+    # A method shares the same shifts with most of the others: its evaluations of them are pooled once.
+    known = cache(pooled)
+    pairs, names = [], []
     for a, b in itertools.combinations(methods, 2):
         shared = [one for one in shared_evaluations(a, b) if _tell_right(*one[1:])] if a.figure == b.figure else []
-        if not shared:
-            continue
-        one = pooled((target, one) for target, one, _ in shared)
-        found = mistake_kappa(one, pooled((target, other) for target, _, other in shared), resamples=RESAMPLES)
-        if found is not None:
-            names = {"a": a.title, "b": b.title, "shifts": len(shared), "pairs": one.n_items}
-            rows.append({**names, "kappa": found.value, "low": found.low, "high": found.high})
-    return rows
+        if shared:
+            one = known(tuple((target, one) for target, one, _ in shared))
+            pairs.append((one, known(tuple((target, other) for target, _, other in shared))))
+            names.append({"a": a.title, "b": b.title, "shifts": len(shared), "pairs": one.n_items})
+    found = mistake_kappas(pairs, resamples=RESAMPLES)
+    return [
+        {**own, "kappa": kappa.value, "low": kappa.low, "high": kappa.high}
+        for own, kappa in zip(names, found, strict=True)
+        if kappa is not None
+    ]
 
 
 def no_shared_predictions(methods: Sequence[ComparedMethod]) -> str:

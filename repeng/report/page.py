@@ -15,7 +15,6 @@ import pandas as pd
 
 from repeng.atomic import write_atomically
 from repeng.places import Place
-from repeng.report.pictures import inline_svg, svg_of
 from repeng.version import __version__
 
 
@@ -85,6 +84,8 @@ def _text(value: Any) -> str:
 
 def draw(pictures: Sequence[Picture], folder: Place) -> list[Picture]:
     """Each picture, and each that is shown on demand, with its SVG, which also goes to `folder/ID.svg`."""
+    from repeng.report.pictures import inline_svg, svg_of
+
     drawn = []
     for one in pictures:
         svg = one.chart if isinstance(one.chart, str) else svg_of(one.chart)

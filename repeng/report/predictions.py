@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -110,7 +111,9 @@ def _places(
     return [next(left[unit]) if unit in left else None for unit in asked.tolist()]
 
 
-def read_predictions(folder: Place, *, shifts: Collection[tuple[str, str]] | None = None) -> dict[Key, Prediction]:
+def read_predictions(
+    folder: Place, *, shifts: Collection[tuple[str, str]] | None = None, scored: bool = True
+) -> dict[Key, Prediction]:
     """Every evaluation METHOD/MODEL-SOURCE/TARGET.json under `folder/predictions`, or `folder` itself, by its key.
 
     A file that is no evaluation is passed over with a warning; those that state another accuracy than their
@@ -120,27 +123,109 @@ def read_predictions(folder: Place, *, shifts: Collection[tuple[str, str]] | Non
     Args:
         folder: a study's, or one of evaluations.
         shifts: the sources and targets to read; None reads all there are.
+        scored: False leaves out the scores of pairs, for files that are known to be whole (`current.is_settled`).
     """
+    files = [one for one in _files_of(folder) if shifts is None or (one.source, one.path.stem) in shifts]
+    return {one.key: one for _, one in _read_all(files, read_overlaps(folder).left_out(), scored=scored)}
+
+
+class PredictionsByTarget:
+    """Evaluations by the distribution that they were scored on, and the methods that they are of.
+
+    Attributes:
+        methods: model and method of each, by first appearance.
+        targets: what there are evaluations of.
+    """
+
+    def __init__(
+        self, methods: Iterable[tuple[str, str]], targets: Iterable[str], read: Callable[[str], Iterable[Prediction]]
+    ) -> None:
+        self.methods, self.targets = tuple(dict.fromkeys(methods)), frozenset(targets)
+        self._read = read
+
+    @classmethod
+    def of(cls, predictions: Sequence[Prediction]) -> PredictionsByTarget:
+        """Those that have been read."""
+        by_target = defaultdict(list)
+        for one in predictions:
+            by_target[one.target].append(one)
+        return cls(((one.model, one.method) for one in predictions), by_target, by_target.__getitem__)
+
+    @classmethod
+    def stored(cls, folder: Place) -> PredictionsByTarget:
+        """Those of a folder, as `read_predictions` finds them; the files of a target are read when it is asked for.
+
+        Files of one method and model lie together, so the first of them that can be read names all of them. One that
+        bears other names is passed over with a warning when its target is asked for.
+        """
+        left_out = read_overlaps(folder).left_out()
+        by_folder: dict[tuple[str, str], list[_File]] = defaultdict(list)
+        by_target: dict[str, list[_File]] = defaultdict(list)
+        for one in _files_of(folder):
+            by_folder[one.path.parent.parent.name, one.model].append(one)
+            by_target[one.path.stem].append(one)
+        methods = dict.fromkeys(name for files in by_folder.values() for name in _first_names(files))
+
+        def read(target: str) -> Iterator[Prediction]:
+            for file, one in _read_all(by_target[target], left_out):
+                if (one.model, one.method) in methods and one.target == target:
+                    yield one
+                else:
+                    names = one.method, one.model, one.target
+                    log.warning("passed over: %s: it is of %s of %s on %s, unlike files next to it", file.path, *names)
+
+        return cls(methods, by_target, read)
+
+    def on(self, target: str) -> list[Prediction]:
+        """Those of a target; none where there are none."""
+        return list(self._read(target)) if target in self.targets else []
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of an evaluation, and what its folder says of it."""
+
+    path: Place
+    model: str
+    source: str
+
+
+def _files_of(folder: Place) -> list[_File]:
+    """The files METHOD/MODEL-SOURCE/TARGET.json under `folder/predictions`, or `folder` itself, in order."""
     root = folder / "predictions" if (folder / "predictions").is_dir() else folder
     paths = sorted(path for path in root.glob("*/*/*.json") if not path.name.startswith("."))
     known, folders = {path.stem for path in paths}, {path.parent.name for path in paths}
-    left_out = read_overlaps(folder).left_out()
-    found = {}
+    names = {name: _split_folder(name, known, folders) for name in folders}
+    return [_File(path, *names[path.parent.name]) for path in paths]
+
+
+def _read_all(
+    files: Iterable[_File], left_out: Mapping[tuple[str, str], Collection[int]], *, scored: bool = True
+) -> list[tuple[_File, Prediction]]:
+    """The evaluations of files, without what the study does not score; of one that cannot be read a warning."""
+    found = []
     denied: list[str] = []
-    for path in paths:
-        model, source = _split_folder(path.parent.name, known, folders)
-        if shifts is not None and (source, path.stem) not in shifts:
-            continue
+    for one in files:
         try:
-            prediction = _read(path, model, source, denied)
-            numbers = left_out.get((prediction.source, prediction.target))
-            evaluation = without(prediction.evaluation, numbers) if numbers else prediction.evaluation
-            if evaluation is not None:
-                found[prediction.key] = replace(prediction, evaluation=evaluation)
+            prediction = _read(one, denied, scored=scored)
         except BadData as error:
             log.warning("passed over: %s", error)
+            continue
+        numbers = left_out.get((prediction.source, prediction.target))
+        evaluation = without(prediction.evaluation, numbers) if numbers else prediction.evaluation
+        if evaluation is not None:
+            found.append((one, replace(prediction, evaluation=evaluation)))
     warn_of_denied(denied)
     return found
+
+
+def _first_names(files: Iterable[_File]) -> Iterator[tuple[str, str]]:
+    """Model and method of the first file that can be read; nothing where there is none."""
+    for one in files:
+        with suppress(BadData):
+            prediction = _read(one, [])
+            yield prediction.model, prediction.method
+            return
 
 
 def same_items(one: Evaluation, other: Evaluation) -> bool:
@@ -203,13 +288,13 @@ def reliability_frame(rows: pd.DataFrame, predictions: Mapping[Key, Prediction])
     return pd.DataFrame(found, columns=["method", "label", "confidence", "accuracy", "n_pairs"])
 
 
-def _read(path: Place, model: str, source: str, denied: list[str]) -> Prediction:
-    evaluation, held = read_evaluation_file(path, denied=denied)
+def _read(file: _File, denied: list[str], *, scored: bool = True) -> Prediction:
+    evaluation, held = read_evaluation_file(file.path, denied=denied, scored=scored)
     names = {
-        "model": model,
-        "method": our_name(path.parent.parent.name),
-        "source": source,
-        "target": path.stem,
+        "model": file.model,
+        "method": our_name(file.path.parent.parent.name),
+        "source": file.source,
+        "target": file.path.stem,
         "kind": "",
     }
     stated = {name: held[name] for name in names if isinstance(held.get(name), str)}

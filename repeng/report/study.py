@@ -17,7 +17,7 @@ from repeng.report.answer import Answer
 from repeng.report.causal_section import dose_chart
 from repeng.report.compare import Comparison, compare_results
 from repeng.report.contradictions import settle
-from repeng.report.current import is_settled
+from repeng.report.current import hash_of, is_settled
 from repeng.report.elicitation_chart import elicitation_plot
 from repeng.report.figures import Figure, make_figure
 from repeng.report.frames import accuracy_name, shift_frame
@@ -62,8 +62,10 @@ class StudyResults:
     def rows(self) -> list[ResultRow]:
         """The rows of results.csv, those of target-tuned capability among them, as the predictions bear them out."""
         table = self.folder / "results.csv"
-        rows = read_results(table)
-        return rows if is_settled(table) else settle(rows, self.predictions, table)[0]
+        table_hash, rows = hash_of(table), read_results(table)
+        if is_settled(table, table_hash=table_hash):
+            return rows
+        return settle(rows, self.predictions, table, table_hash=table_hash)[0]
 
     @property
     def frame(self) -> pd.DataFrame:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -87,20 +88,26 @@ def _held(evaluation: Evaluation) -> dict[str, Any]:
     return held
 
 
-class _File(BaseModel):
-    """An evaluation file; its keys that do not begin with `eval_` say where it comes from."""
+class _Unscored(BaseModel):
+    """An evaluation file without the scores of its pairs, which are most of it, and what names it."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="ignore")
 
+    model: Any = None
+    method: Any = None
+    kind: Any = None
+    source: Any = None
+    target: Any = None
+    target_data_hash: Any = None
+    data_hash: Any = None
+    repeng_version: Any = None
     eval_accuracy: float | None = None
     # Whether the method stated its accuracy or repeng derived it; None in others' files and in old ones.
     eval_accuracy_reported: bool | None = None
     eval_probabilities: list[float] | None = None
     eval_example: list[Int64] | None = None
     eval_group: list[Int64] | None = None
-    eval_scores: list[TwoScores] | None = None
     eval_fit_probabilities: list[list[float]] | None = None
-    eval_fit_scores: list[list[TwoScores]] | None = None
     eval_shuffled: list[float] | None = None
     eval_unlabelled: list[float] | None = None
     eval_random: list[float] | None = None
@@ -110,6 +117,16 @@ class _File(BaseModel):
     eval_rows: list[Int64] | None = None
     eval_thresholds: list[TwoScores] | None = None
     eval_benign: str = ""
+    eval_pairs: _Unscored | None = None
+
+
+class _File(_Unscored):
+    """An evaluation file; its keys that do not begin with `eval_` say where it comes from."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    eval_scores: list[TwoScores] | None = None
+    eval_fit_scores: list[list[TwoScores]] | None = None
     eval_pairs: _File | None = None
 
 
@@ -131,22 +148,30 @@ def read_evaluation(path: Place, *, denied: list[str] | None = None) -> Evaluati
     return read_evaluation_file(path, denied=denied)[0]
 
 
-def read_evaluation_file(path: Place, *, denied: list[str] | None = None) -> tuple[Evaluation, dict[str, Any]]:
+def read_evaluation_file(
+    path: Place, *, denied: list[str] | None = None, scored: bool = True
+) -> tuple[Evaluation, dict[str, Any]]:
     """What `read_evaluation` and `read_provenance` read, at once.
+
+    Args:
+        path: the file.
+        denied: as of `read_evaluation`.
+        scored: False leaves out the scores of pairs, which take half of the time and are then not looked at, and of
+            the provenance all but what names the evaluation.
 
     Raises:
         BadData: there is no such file, or what it holds is no evaluation.
     """
-    file = _load(path)
+    file = _load(path, _File if scored else _Unscored)
     return _evaluation_of(file, path, denied), _provenance_of(file)
 
 
-def _evaluation_of(file: _File, path: Place, denied: list[str] | None) -> Evaluation:
+def _evaluation_of(file: _Unscored, path: Place, denied: list[str] | None) -> Evaluation:
     try:
         if file.eval_labels is not None:
             return _texts(file, path)
         said: list[str] = []
-        found = _settle_accuracy(_pairs(file), path, derived=_is_derived(file), denied=said)
+        found = _settle_accuracy(_pairs(file), file.eval_accuracy, path, derived=_is_derived(file), denied=said)
         if denied is None:
             warn_of_denied(said)
         else:
@@ -164,16 +189,19 @@ def warn_of_denied(denied: Sequence[str]) -> None:
         log.warning("%s", denied[0])
 
 
-def _pairs(file: _File) -> Evaluation:
-    others = {**_shared(file), "reported_accuracy": file.eval_accuracy}
-    scores = None if file.eval_scores is None else np.array(file.eval_scores, dtype=np.float64).reshape(-1, 2)
+def _pairs(file: _Unscored) -> Evaluation:
+    others = _shared(file)
+    by_pair, fit_scores = (file.eval_scores, file.eval_fit_scores) if isinstance(file, _File) else (None, None)
+    scores = None if by_pair is None else _flat(by_pair).reshape(-1, 2)
     by_fit = _by_fit(file.eval_fit_probabilities)
-    if by_fit is None:
-        return Evaluation(_array(file.eval_probabilities, np.float64), scores=scores, **others)
-    return Evaluation.of_fits(by_fit, _by_fit(file.eval_fit_scores), **others)
+    if by_fit is not None:
+        return Evaluation.of_fits(by_fit, _by_fit(fit_scores), **others)
+    probabilities = _array(file.eval_probabilities, np.float64)
+    stated = file.eval_accuracy if probabilities is None else None
+    return Evaluation(probabilities, scores=scores, reported_accuracy=stated, **others)
 
 
-def _texts(file: _File, path: Place) -> TextEvaluation:
+def _texts(file: _Unscored, path: Place) -> TextEvaluation:
     """The evaluation of labelled texts; the accuracy that the file states is never believed over its scores."""
     text_scores = _by_fit(file.eval_text_scores)
     if text_scores is None:
@@ -188,7 +216,7 @@ def _texts(file: _File, path: Place) -> TextEvaluation:
         benign=file.eval_benign,
         pairs=None
         if file.eval_pairs is None
-        else _settle_accuracy(_pairs(file.eval_pairs), path, derived=True, denied=[]),
+        else _settle_accuracy(_pairs(file.eval_pairs), file.eval_pairs.eval_accuracy, path, derived=True, denied=[]),
         fit_probabilities=by_fit,
         **_shared(file),
     )
@@ -197,7 +225,7 @@ def _texts(file: _File, path: Place) -> TextEvaluation:
     return found
 
 
-def _shared(file: _File) -> dict[str, Any]:
+def _shared(file: _Unscored) -> dict[str, Any]:
     """What evaluations of pairs and of texts both know."""
     return {
         "example": _array(file.eval_example, np.int64),
@@ -217,21 +245,20 @@ def read_provenance(path: Place) -> dict[str, Any]:
     return _provenance_of(_load(path))
 
 
-def _provenance_of(file: _File) -> dict[str, Any]:
-    return {key: value for key, value in (file.model_extra or {}).items() if not key.startswith("eval_")}
+def _provenance_of(file: _Unscored) -> dict[str, Any]:
+    return {key: value for key, value in file if key in file.model_fields_set and not key.startswith("eval_")}
 
 
-def _is_derived(file: _File) -> bool:
+def _is_derived(file: _Unscored) -> bool:
     """Whether repeng derived the accuracy of a file from its probabilities, rather than taking a method's word."""
     if file.eval_accuracy_reported is not None:
         return not file.eval_accuracy_reported
-    held = file.model_extra or {}
-    return "repeng_version" in held and kind_of(str(held.get("method"))) != "published"
+    return "repeng_version" in file.model_fields_set and kind_of(str(file.method)) != "published"
 
 
-def _load(path: Place) -> _File:
+def _load(path: Place, form: type[_Unscored] = _File) -> _Unscored:
     try:
-        return _File.model_validate_json(read_bounded(path, RECORD_BYTES))
+        return form.model_validate_json(read_bounded(path, RECORD_BYTES))
     except OSError as error:
         raise BadData(f"cannot read the evaluation: {error.strerror}", path=path) from error
     except ValidationError as error:
@@ -249,23 +276,40 @@ def _by_fit(values: list[list[Any]] | None) -> np.ndarray | None:
         return None
     if not values or len({len(one) for one in values}) > 1:
         raise BadInput(f"the fits hold {sorted({len(one) for one in values})} pairs; give as many of each fit")
-    return np.array(values, dtype=np.float64)
+    each = (len(values), len(values[0]))
+    if values[0] and isinstance(values[0][0], list):
+        return _flat(itertools.chain.from_iterable(values)).reshape(*each, -1)
+    return _flat(values).reshape(each)
 
 
-def _settle_accuracy(evaluation: Evaluation, path: Place, *, derived: bool, denied: list[str]) -> Evaluation:
-    """Drop an accuracy that was derived or that the pairs give exactly; say of one that they do not give at all."""
-    if evaluation.probabilities is None or evaluation.reported_accuracy is None:
+def _flat(values: Iterable[list[float]]) -> np.ndarray:
+    """The numbers of lists one after the other: much sooner done than numpy reads lists in lists."""
+    return np.fromiter(itertools.chain.from_iterable(values), np.float64)
+
+
+def _settle_accuracy(
+    evaluation: Evaluation, stated: float | None, path: Place, *, derived: bool, denied: list[str]
+) -> Evaluation:
+    """With the accuracy that a file states, unless that was derived or is what the pairs give.
+
+    Of one that they do not give at all it is said.
+    """
+    if evaluation.probabilities is None or stated is None:
         return evaluation
     ours = float(np.mean(evaluation.wins))
-    if derived or ours == evaluation.reported_accuracy:
-        if abs(ours - evaluation.reported_accuracy) > AGREES:
-            log.warning(CHANGED, path, evaluation.reported_accuracy, "probabilities", ours)
-        return replace(evaluation, reported_accuracy=None)
-    if abs(ours - evaluation.reported_accuracy) > AGREES:
+    if ours == stated:
+        return evaluation
+    as_stated = replace(evaluation, reported_accuracy=stated)
+    differs = abs(ours - stated) > AGREES
+    if derived:
+        if differs:
+            log.warning(CHANGED, path, stated, "probabilities", ours)
+        return evaluation
+    if differs:
         ties = int(np.sum(evaluation.wins == 0.5))
-        bare = "" if evaluation.credit is not None else ", and has no interval"
+        bare = "" if as_stated.credit is not None else ", and has no interval"
         denied.append(
-            f"{path}: eval_accuracy is {evaluation.reported_accuracy:.6g}, its probabilities give {ours:.6g} with "
+            f"{path}: eval_accuracy is {stated:.6g}, its probabilities give {ours:.6g} with "
             f"{ties} ties counted half; eval_accuracy stands{bare}"
         )
-    return evaluation
+    return as_stated

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -16,6 +17,7 @@ from repeng.metrics import (
     correlation,
     holm,
     mistake_kappa,
+    mistake_kappas,
 )
 
 
@@ -41,6 +43,36 @@ def test_kappa_is_1_for_the_same_mistakes_and_undefined_without_any() -> None:
     assert mistake_kappa(rare, rare).low is None
     with pytest.raises(BadInput, match="bare accuracy"):
         mistake_kappa(a, Evaluation(reported_accuracy=0.5))
+
+
+def test_kappas_of_many_pairs_are_those_of_a_plain_loop() -> None:
+    generator = np.random.default_rng(14)
+    sizes = (40, 40, 25)
+    groups = {size: np.repeat(np.arange(size), 2) for size in sizes}
+    drawn = {size: [generator.choice([0.1, 0.5, 0.9], size=2 * size) for _ in range(7)] for size in sizes}
+    known = {size: [Evaluation(p, group=groups[size]) for p in own] for size, own in drawn.items()}
+    pairs = [pair for own in known.values() for pair in itertools.combinations(own, 2)]
+    pairs += [(from_wins(1, 1), from_wins(1, 1)), (Evaluation(drawn[25][0]), known[25][1])]
+    found = mistake_kappas(pairs, resamples=200)
+    assert found[-2] is None and len(pairs) == 2 * math.comb(7, 2) + 2
+    for (a, b), kappa in zip(pairs, found, strict=True):
+        if kappa is None:
+            continue
+        counts, tables = np.zeros((3, 3)), np.zeros((len(np.unique(b.group)), 3, 3))
+        for one, other, group in zip(2 * a.wins, 2 * b.wins, b.group, strict=True):
+            counts[int(one), int(other)] += 1
+            tables[group, int(one), int(other)] += 1
+        draws = np.random.default_rng(0).multinomial(len(tables), np.full(len(tables), 1 / len(tables)), size=200)
+        resampled = [plain_kappa(np.tensordot(own, tables, axes=1)) for own in draws]
+        assert kappa.value == pytest.approx(plain_kappa(counts), abs=1e-12)
+        assert (kappa.low, kappa.high) == pytest.approx(tuple(np.quantile(resampled, [0.025, 0.975])), abs=1e-12)
+        assert kappa == mistake_kappa(a, b, resamples=200)
+
+
+def plain_kappa(counts: np.ndarray) -> float:
+    shares = counts / counts.sum()
+    chance = float(shares.sum(axis=0) @ shares.sum(axis=1))
+    return (float(np.trace(shares)) - chance) / (1 - chance)
 
 
 def test_kappa_intervals_cover_independence() -> None:

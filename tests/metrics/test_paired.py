@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from metric_samples import clustered, from_wins, paired_difference
+from text_samples import texts_of
 
 from repeng.errors import BadInput
-from repeng.metrics import Evaluation, accuracy_interval, mean_paired_difference
+from repeng.metrics import Evaluation, accuracy_interval, mean_paired_difference, mean_paired_differences
 
 
 def of_fits(wins: np.ndarray) -> Evaluation:
     number = np.arange(wins.shape[1])
     return Evaluation.of_fits(0.1 + 0.8 * wins, example=number, group=number)
+
+
+def test_differences_of_many_methods_are_to_the_bit_those_of_each_two_alone() -> None:
+    generator = np.random.default_rng(5)
+    targets = ["one", "other", "one"]
+    fits = (5, 5, 5, 1, 1, 3)
+    methods = [[of_fits(generator.random((count, 60)) < 0.7) for _ in targets] for count in fits]
+    methods.append([clustered(generator, n_groups=20) for _ in targets])  # as many pairs, of other prompts
+    methods[-1] = [replace(one, example=None) for one in methods[-1]]
+    methods.append([from_wins(*(generator.random(60) < 0.6)) for _ in targets])  # of unknown prompts
+    methods.append([Evaluation(reported_accuracy=0.7), *methods[0][1:]])
+    alike = [own for own in methods if own is not methods[6]]
+    pairs = [*itertools.combinations(alike, 2), *itertools.combinations([methods[6], methods[7]], 2)]
+    labelled = [texts_of(np.random.default_rng(1), fits=count) for count in (1, 5, 5)]
+    same = [replace(one, labels=labelled[0].labels, rows=None) for one in labelled]
+    compared = [(a, b, targets) for a, b in pairs]
+    compared += [([a] * 2, [b] * 2, targets[:2]) for a, b in itertools.combinations(same, 2)]
+    # More than are computed at once.
+    compared += [(own, methods[0], targets) for own in methods[1:3]] * 12
+    found = mean_paired_differences(compared)
+    assert found == [mean_paired_difference(*one) for one in compared]
+    assert sum(one.p is None for one in found) == len(alike) - 1
 
 
 def test_a_difference_on_the_same_pairs_is_surer_than_two_intervals() -> None:

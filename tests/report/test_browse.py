@@ -27,7 +27,7 @@ from repeng.errors import BadInput
 from repeng.metrics import Evaluation
 from repeng.report.browse import create_app, export, serve
 from repeng.report.library import Library, json_of
-from repeng.report.predictions import Prediction, read_predictions
+from repeng.report.predictions import Prediction, PredictionsByTarget, read_predictions
 from repeng.report.prompt_frames import prompt_frames
 
 ACCURACIES = {"mms": (0.91, 0.95, 0.49, 0.45), "zero-shot": (0.7, 0.72, 0.5, 0.48)}
@@ -216,6 +216,37 @@ def test_what_is_exported_is_what_is_served(tmp_path: Path) -> None:
     assert len(held) == 1 + 2 * len(distributions) * (1 + 40)
     for name, text in held.items():
         assert client.get(f"/{name}").text == text
+
+
+def test_stored_predictions_give_the_same_pages_as_those_read_at_once(tmp_path: Path) -> None:
+    distributions = write_study(tmp_path, ACCURACIES)
+    at_once = Library(distributions, list(read_predictions(tmp_path).values()))
+    lazily = Library(distributions, PredictionsByTarget.stored(tmp_path))
+    assert lazily.info(tokens=False) == at_once.info(tokens=False)
+    for number in range(len(at_once.splits)):
+        assert lazily.split_data(number) == at_once.split_data(number)
+
+
+def test_a_damaged_file_is_said_where_its_split_is_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    distributions = write_study(tmp_path, ACCURACIES)
+    damaged = sorted((tmp_path / "predictions" / "mms").glob("*/hard.json"))[0]
+    damaged.write_text("{")
+    library = Library(distributions, PredictionsByTarget.stored(tmp_path))
+    shown = {library.splits[number]: library.split_data(number) for number in range(len(library.splits))}
+    assert caplog.text.count("passed over") == caplog.text.count(str(damaged)) == 1
+    expected = Library(distributions, list(read_predictions(tmp_path).values()))
+    assert shown["hard", "test"] == expected.split_data(library.splits.index(("hard", "test")))
+
+
+def test_a_file_that_names_another_method_than_those_next_to_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    distributions = write_study(tmp_path, ACCURACIES)
+    file = sorted((tmp_path / "predictions" / "mms").glob("*/*.json"))[-1]
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"method": "lda"}))
+    library = Library(distributions, PredictionsByTarget.stored(tmp_path))
+    library.split_data(library.splits.index((file.stem, "test")))
+    assert f"passed over: {file}: it is of lda of" in caplog.text
 
 
 def framed_pairs() -> Distribution:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_up_study import write_study
 
-from repeng.places import place
-from repeng.report import contradictions
+from repeng.places import Place, place
+from repeng.report import compared_studies, contradictions, current, html
+from repeng.report.compare import compare_results
 from repeng.report.contradictions import settle
-from repeng.report.current import is_current, is_settled, mark_settled
+from repeng.report.current import hash_of, is_current, is_settled, mark_settled
 from repeng.report.html import write_report
 from repeng.report.predictions import predictions_from, read_predictions
 from repeng.results import read_results
@@ -55,6 +58,58 @@ def test_a_page_is_current_until_a_file_that_it_is_made_of_changes(tmp_path: Pat
         assert is_current(page, tmp_path)
     (tmp_path / "report-paper").rename(tmp_path / "elsewhere")
     assert not is_current(page, tmp_path)
+
+
+def test_the_files_of_a_page_are_hashed_once_and_a_file_changed_meanwhile_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(tmp_path, ACCURACIES)
+    table, taken = place(tmp_path) / "results.csv", []
+
+    def counted(file: Place) -> str:
+        taken.append(hash_of(file))
+        return taken[-1]
+
+    def read_then_changed(*given: Any, **options: Any) -> Any:
+        found = read_predictions(*given, **options)
+        changed(next((tmp_path / "predictions").glob("*/*/*.json")))
+        return found
+
+    monkeypatch.setattr(html, "hash_of", counted)
+    monkeypatch.setattr(current, "hash_of", counted)
+    monkeypatch.setattr(html, "read_predictions", read_then_changed)
+    write_report(tmp_path)
+    assert len(taken) == 1
+    assert not is_settled(table) and not is_current(place(tmp_path) / "report.html", place(tmp_path))
+
+
+def test_what_is_shown_of_a_marked_study_is_the_same_without_the_scores_of_its_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributions = write_study(tmp_path, ACCURACIES)
+    table = place(tmp_path) / "results.csv"
+    asked: list[bool] = []
+
+    def noted(*given: Any, scored: bool = True, **options: Any) -> Any:
+        asked.append(scored)
+        return read_predictions(*given, scored=scored, **options)
+
+    monkeypatch.setattr(html, "read_predictions", noted)
+    monkeypatch.setattr(compared_studies, "read_predictions", noted)
+    compared, pages = [], []
+    for marked in (False, True):
+        table.with_name(".checked").unlink(missing_ok=True)
+        if marked:
+            mark_settled(table)
+        compared.append(compare_results([place(tmp_path)]).as_dict())
+        page = write_report(tmp_path, tmp_path / f"{marked}" / "page.html", distributions=distributions)
+        pages.append(re.sub("gradient_[0-9]+", "gradient", page.read_text(encoding="utf-8")))
+    assert asked == [True, True, False, False]
+    assert compared[0] == compared[1] and pages[0] == pages[1]
+    damaged = next((tmp_path / "predictions").glob("*/*/*.json"))
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    compare_results([place(tmp_path)])
+    assert asked[-1]
 
 
 def test_a_page_made_of_predictions_in_memory_is_the_one_that_is_made_of_the_files(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from repeng.results import (
     ResultRow,
     evaluation_path,
     read_evaluation,
+    read_evaluation_file,
     read_results,
     results_frame,
     row_from,
@@ -39,6 +40,24 @@ def an_evaluation(n_prompts: int = 40, seed: int = 0) -> Evaluation:
     scores = np.stack([best, generator.normal(0, 1, 2 * n_prompts)], axis=1)
     probabilities = 1 / (1 + np.exp(scores[:, 1] - scores[:, 0]))
     return Evaluation(probabilities, example, example + 7, scores)
+
+
+@pytest.mark.parametrize("fits", [1, 3])
+def test_without_the_scores_of_its_pairs_a_file_says_the_same(tmp_path: Path, fits: int) -> None:
+    one = an_evaluation()
+    both = np.stack([np.roll(one.probabilities, number) for number in range(fits)])
+    scores = np.stack([np.roll(one.scores, number, axis=0) for number in range(fits)])
+    written = Evaluation.of_fits(both, scores, example=one.example, group=one.group, random=np.array([0.4, 0.6]))
+    names = {"method": "mms", "source": "easy", "target": "hard", "target_data_hash": "0123", "repeng_version": "1"}
+    write_evaluation(tmp_path / "file.json", written, {**names, "seed": 3})
+    whole, provenance = read_evaluation_file(tmp_path / "file.json")
+    short, named = read_evaluation_file(tmp_path / "file.json", scored=False)
+    assert provenance == {**names, "seed": 3} and named == names
+    assert short.scores is None and short.fit_scores is None
+    for name in ("probabilities", "fit_probabilities", "example", "group", "random"):
+        np.testing.assert_array_equal(getattr(short, name), getattr(whole, name))
+    np.testing.assert_array_equal(whole.scores if fits == 1 else whole.fit_scores, scores[0] if fits == 1 else scores)
+    assert short.accuracy == whole.accuracy and short.reported_accuracy is None
 
 
 def a_row(**changes: object) -> ResultRow:
