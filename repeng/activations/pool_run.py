@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -100,8 +100,8 @@ class Pool(Protocol):
         """Of the model; where log-probabilities are wanted it is seen that they are right."""
         ...
 
-    def layout(self, record: CaptureRecord, sample: Run) -> str:
-        """The layout that is right for some texts."""
+    def layout(self, record: CaptureRecord, sample: Callable[[], Run]) -> str:
+        """The layout that is right for some texts, which it need not ask for where it knows."""
         ...
 
     def read(self, dispatch: Dispatch[Piece]) -> Iterator[tuple[Piece, PieceRead | Exception]]:
@@ -252,7 +252,7 @@ class PoolRun:
             self._record,
             one.request,
             self._store,
-            layout=lambda sample: self._pool.layout(self._record, sample()),
+            layout=lambda sample: self._pool.layout(self._record, sample),
             batch_tokens=self._batch_tokens,
         )
         for group in groups:

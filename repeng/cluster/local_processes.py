@@ -184,10 +184,10 @@ class LocalPool:
             self._lm.check_logits()
         return ModelFacts(self._lm.class_name, budget_of(self._lm.config, self._lm.dtype, self._lm.device))
 
-    def layout(self, record: CaptureRecord, sample: Run) -> str:
+    def layout(self, record: CaptureRecord, sample: Callable[[], Run]) -> str:
         """The layout for some texts."""
         self._choice = self._choice or Choice(self._lm, "auto", record.max_length)
-        return self._choice.layout(lambda: sample)
+        return self._choice.layout(sample)
 
     def read(self, dispatch: Dispatch[Piece]) -> Iterator[tuple[Piece, PieceRead | Exception]]:
         """Read pieces until none is left; each with what came of it."""

@@ -159,9 +159,9 @@ class RayPool:
         facts: ModelFacts = self._ask_first("facts", logprob)
         return facts
 
-    def layout(self, record: CaptureRecord, sample: Run) -> str:
+    def layout(self, record: CaptureRecord, sample: Callable[[], Run]) -> str:
         """The layout for some texts, as the first worker finds it."""
-        found: str = self._ask_first("layout", record, sample)
+        found: str = self._ask_first("layout", record, sample())
         return found
 
     def read(self, dispatch: Dispatch[Piece]) -> Iterator[tuple[Piece, PieceRead | Exception]]:

@@ -265,6 +265,11 @@ class CachePlan:
         Returns:
             What was done; None where nothing could be.
         """
+        if share is None and self._n_beside_if_small:
+            from repeng.cluster.local_processes import begin
+
+            # They import while the model's outline is read, which says whether they are needed.
+            begin(self._n_beside_if_small)
         if self.settings.cluster is not None or (share is None and self.n_beside):
             return self._carry_out_by_pool(progress, refused, max_bytes)
         load = cache(self.settings.load)
@@ -287,15 +292,21 @@ class CachePlan:
         return reduce(add, summaries) if summaries else None
 
     @cached_property
-    def n_beside(self) -> int:
-        """Processes of this machine that capture along with this one: where threads are of no use to the model."""
+    def _n_beside_if_small(self) -> int:
+        """`n_beside` if the model turns out to be small."""
         settings = self.settings
         if settings.cluster is not None or settings.tensor_parallel or not isinstance(self.store, Path):
             return 0
         n = n_beside(self.n_texts, TEXTS_WORTH_A_PROCESS)
         if not n or settings.device_map is not None or resolve_device(settings.device) != "cpu":
             return 0
-        return n if weight_bytes(self._outline()) <= SMALL_MODEL else 0
+        return n
+
+    @cached_property
+    def n_beside(self) -> int:
+        """Processes of this machine that capture along with this one: where threads are of no use to the model."""
+        n = self._n_beside_if_small
+        return n if n and weight_bytes(self._outline()) <= SMALL_MODEL else 0
 
     def _carry_out_by_pool(
         self,

@@ -1,4 +1,4 @@
-"""Evaluations of a study's probes by several processes of this machine, each source by one of them."""
+"""Evaluations of a study's probes and text baselines by several processes of this machine, each source by one of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from repeng.threads import SMALL_LAYER, n_beside
 log = logging.getLogger(__name__)
 
 RESPONSES_WORTH_A_PROCESS = 20_000
-"""Fitted on by probes, every probe counted: about ten seconds' work; a process takes seconds to begin."""
+"""Fitted on, by every method: about ten seconds' work; a process takes seconds to begin."""
 
 
 def evaluate_beside(
@@ -28,7 +28,7 @@ def evaluate_beside(
     d_model: int,
     progress: Callable[[int, int], None],
 ) -> StudyEvaluations:
-    """Fit probes on small sources, each source in one process with all its targets; none where it is not worth it.
+    """Fit probes and text baselines on small sources, each source in one process with all its targets; none where it is not worth it.
 
     Threads are of no use to small layers. A probe in a file of the user's own is run in this process alone.
 
@@ -68,7 +68,9 @@ def evaluate_beside(
 
 
 def _is_ours(method: Method) -> bool:
-    return isinstance(method, ProbeMethod) and type(method.probe).__module__.startswith("repeng.")
+    if isinstance(method, ProbeMethod):
+        return type(method.probe).__module__.startswith("repeng.")
+    return method.kind == "text"
 
 
 def _evaluate(runner: Runner, tasks: Sequence[Task]) -> StudyEvaluations:

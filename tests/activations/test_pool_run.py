@@ -48,8 +48,8 @@ class OneByOne:
     def facts(self, *, logprob: bool) -> ModelFacts:
         return ModelFacts(self.lm.class_name, budget_of(self.lm.config, self.lm.dtype, self.lm.device))
 
-    def layout(self, record: CaptureRecord, sample: Run) -> str:
-        return Choice(self.lm, "auto", record.max_length).layout(lambda: sample)
+    def layout(self, record: CaptureRecord, sample: Callable[[], Run]) -> str:
+        return Choice(self.lm, "auto", record.max_length).layout(sample)
 
     def read(self, dispatch: Dispatch[Piece]) -> Iterator[tuple[Piece, PieceRead | Exception]]:
         n = 0

@@ -154,5 +154,7 @@ def test_a_study_by_two_processes_has_the_figures_of_one(
     )
     two = run("two")
     assert asked == [3]
+    predictions = {name: store_files(Path(study.out) / "predictions") for name, study in (("one", one), ("two", two))}
+    assert predictions["one"] == predictions["two"]
     assert (Path(two.out) / "results.csv").read_bytes() == (Path(one.out) / "results.csv").read_bytes()
     assert (Path(two.out) / "layers.csv").read_bytes() == (Path(one.out) / "layers.csv").read_bytes()
