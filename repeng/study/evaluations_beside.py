@@ -1,4 +1,4 @@
-"""Evaluations of a study's probes and text baselines by several processes of this machine, each source by one of them."""
+"""Evaluations of probes and text baselines by several processes of this machine, each source by one of them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def evaluate_beside(
     d_model: int,
     progress: Callable[[int, int], None],
 ) -> StudyEvaluations:
-    """Fit probes and text baselines on small sources, each source in one process with all its targets; none where it is not worth it.
+    """Fit probes and text baselines on small sources, each in one process with all its targets.
 
-    Threads are of no use to small layers. A probe in a file of the user's own is run in this process alone.
+    None are made where it is not worth a process. Threads are of no use to small layers. A probe in a file of the
+    user's own is run in this process alone.
 
     Args:
         runner: of the study; its evaluations are written as `Runner.evaluate` does.
