@@ -27,6 +27,8 @@ JOBS = {"--help": ("--help",), "run, from nothing": ("run",), "run, once more": 
 def timed(tree: Path, arguments: tuple[str, ...], folder: Path) -> tuple[float, float, str]:
     """Seconds on the wall and of processors that a command takes, and what it prints."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "COLUMNS": "105"}
+    # A newcomer's Python keeps what it has compiled.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "repeng", *arguments],

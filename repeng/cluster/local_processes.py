@@ -6,7 +6,6 @@ import logging
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -148,8 +147,7 @@ def _heard(call: Callable[[], Any]) -> tuple[Any, list[logging.LogRecord]]:
     root = logging.getLogger()
     root.addHandler(listening)
     try:
-        with warnings.catch_warnings():
-            given = call()
+        given = call()
     finally:
         root.removeHandler(listening)
     return given, [queue.get() for _ in range(queue.qsize())]

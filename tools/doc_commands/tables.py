@@ -80,8 +80,6 @@ EXIT_CODES: dict[tuple[str, str], int] = {}
 
 FOREIGN_OPTIONS = {
     "--no-deps": "pip",
-    "--shape": "perf/capture.py",
-    "--each": "perf/capture.py",
     "--shifts": "tools.layer_study",
     "--model_dir": "train.py of GENIES' folder protocol",
     "--test_distribution_dirs": "train.py of GENIES' folder protocol",
