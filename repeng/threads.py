@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,8 +44,14 @@ def few_threads(n_bytes: int, small: int) -> Iterator[None]:
 def n_beside(work: int, worth: int) -> int:
     """How many processes to have beside this one: together as many as torch has threads, if there is work for them.
 
+    None where the system has no semaphores for them to share, as in some containers.
+
     Args:
         work: how much there is to do.
         worth: how much of it is worth a process, which takes seconds to begin.
     """
-    return max(0, min(torch.get_num_threads() - 1, work // worth))
+    wanted = max(0, min(torch.get_num_threads() - 1, work // worth))
+    try:
+        return wanted if wanted and multiprocessing.Lock() else 0
+    except (ImportError, OSError):
+        return 0

@@ -29,7 +29,14 @@ def test_what_is_small_is_fitted_on_one_thread_and_all_come_back_whatever_happen
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_processes_beside_this_one_are_as_many_as_there_is_work_and_threads_for() -> None:
+def test_processes_beside_are_as_many_as_there_is_work_and_threads_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [n_beside(work, 10) for work in (0, 9, 10, 20, 1000)] == [0, 0, 1, 2, 2]
     torch.set_num_threads(1)
+    assert n_beside(1000, 10) == 0
+    torch.set_num_threads(3)
+
+    def refuse() -> None:
+        raise OSError("no semaphores here")
+
+    monkeypatch.setattr("multiprocessing.Lock", refuse)
     assert n_beside(1000, 10) == 0
