@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from repeng.activations.block import BlockFacts, Group, tokenize_block
+from repeng.activations.budget import budget_of
 from repeng.activations.capture_run import Progress, begin_capture, halved
 from repeng.activations.dispatch import Dispatch
 from repeng.activations.group_capture import GroupCapture, begin_groups
@@ -90,6 +91,13 @@ class ModelFacts:
 
     class_name: str
     batch_tokens: int
+
+
+def model_facts(lm: LanguageModel, *, logprob: bool) -> ModelFacts:
+    """What a worker says of its model; see `Pool.facts`."""
+    if logprob:
+        lm.check_logits()
+    return ModelFacts(lm.class_name, budget_of(lm.config, lm.dtype, lm.device))
 
 
 @runtime_checkable

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from repeng.activations.block import Group, read_block
-from repeng.activations.budget import budget_of
 from repeng.activations.dispatch import Dispatch
 from repeng.activations.layouts.batch import Run
 from repeng.activations.layouts.choice import Choice
-from repeng.activations.pool_run import ModelFacts, Piece, PieceRead
+from repeng.activations.pool_run import ModelFacts, Piece, PieceRead, model_facts
 from repeng.activations.store.records import CaptureRecord
 from repeng.errors import BadInput
 from repeng.models.fingerprint import Identity
@@ -178,9 +177,7 @@ class LocalPool:
 
     def facts(self, *, logprob: bool) -> ModelFacts:
         """Of the model."""
-        if logprob:
-            self._lm.check_logits()
-        return ModelFacts(self._lm.class_name, budget_of(self._lm.config, self._lm.dtype, self._lm.device))
+        return model_facts(self._lm, logprob=logprob)
 
     def layout(self, record: CaptureRecord, sample: Callable[[], Run]) -> str:
         """The layout for some texts."""

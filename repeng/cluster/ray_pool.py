@@ -15,11 +15,10 @@ import torch
 from ray import exceptions
 
 from repeng.activations.block import Group, read_block
-from repeng.activations.budget import budget_of
 from repeng.activations.dispatch import MOST_LOSSES, Dispatch
 from repeng.activations.layouts.batch import Run
 from repeng.activations.layouts.choice import Choice
-from repeng.activations.pool_run import ModelFacts, Piece, PieceRead
+from repeng.activations.pool_run import ModelFacts, Piece, PieceRead, model_facts
 from repeng.activations.store.records import CaptureRecord
 from repeng.activations.store.store import Store
 from repeng.cluster.ray_cluster import RayCluster, WorkerNeeds
@@ -77,9 +76,7 @@ class ModelActor:
 
     def facts(self, logprob: bool) -> ModelFacts:
         """Of the model."""
-        if logprob:
-            self.lm.check_logits()
-        return ModelFacts(self.lm.class_name, budget_of(self.lm.config, self.lm.dtype, self.lm.device))
+        return model_facts(self.lm, logprob=logprob)
 
     def layout(self, record: CaptureRecord, sample: Run) -> str:
         """The layout for some texts."""

@@ -83,13 +83,34 @@ class MethodEvaluation:
 
 @dataclass
 class StudyEvaluations:
-    """Every evaluation of a study by (method, source name, target name), what failed, and of which causes."""
+    """Every evaluation of a study by (method, source name, target name), what failed, and of which causes.
+
+    Attributes:
+        quiet: whether somebody else says what failed.
+    """
 
     found: dict[tuple[str, str, str], MethodEvaluation] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     causes: set[str] = field(default_factory=set)
     reused: int = 0
     computed: int = 0
+    quiet: bool = False
+
+    def fail(self, failures: Sequence[Failure]) -> None:
+        """Take down failures of one cause, and say so of the first of a cause."""
+        first = failures[0]
+        if first.cause not in self.causes and not self.quiet:
+            log.warning("%s on %s failed: %s", first.method, first.source, first.reason)
+        self.failures += failures
+        self.causes |= {failure.cause for failure in failures}
+
+    def add(self, other: StudyEvaluations) -> None:
+        """What else was found, by evaluations that were quiet."""
+        self.found |= other.found
+        self.computed += other.computed
+        self.reused += other.reused
+        for failure in other.failures:
+            self.fail([failure])
 
     def get(self, method: str, source: str, target: str) -> MethodEvaluation | None:
         """The evaluation, or None where it failed or was not asked for."""
@@ -250,6 +271,7 @@ class Runner:
         known: Mapping[Task, MethodEvaluation],
         progress: Callable[[int, int], None],
         note: Note = no_note,
+        quiet: bool = False,
     ) -> StudyEvaluations:
         """Evaluate every task that is not known already, and write the evaluations.
 
@@ -263,8 +285,9 @@ class Runner:
             known: evaluations that lie there already, from `known`.
             progress: told how many are done, and of how many.
             note: told what a long fit is at.
+            quiet: whether the caller says what failed.
         """
-        found = StudyEvaluations()
+        found = StudyEvaluations(quiet=quiet)
         by_name = {method.name: method for method in methods}
         tasks = list(dict.fromkeys(tasks))
         keys = self.keys([task for task in tasks if task not in known], methods, trusted=self.store.trust)
@@ -428,13 +451,9 @@ def _tried(fitted: FittedMethod, target: Target) -> Answer | Exception:
 
 
 def _failed(found: StudyEvaluations, tasks: Sequence[Task], error: Exception) -> None:
-    """Take down what failed, and say so of the first failure of a cause."""
+    """Take down what failed."""
     reason = sentence(error)
-    failures = [Failure(*names_of(task), reason) for task in tasks]
-    if failures[0].cause not in found.causes:
-        log.warning("%s on %s failed: %s", failures[0].method, failures[0].source, reason)
-    found.failures += failures
-    found.causes |= {failure.cause for failure in failures}
+    found.fail([Failure(*names_of(task), reason) for task in tasks])
     log.debug("where %s failed", tasks[0].method, exc_info=error)
 
 

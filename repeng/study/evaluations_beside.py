@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,8 +12,6 @@ from repeng.methods.probes import ProbeMethod
 from repeng.methods.registry import make_methods
 from repeng.study.evaluations import Runner, StudyEvaluations, Task
 from repeng.threads import SMALL_LAYER, n_beside
-
-log = logging.getLogger(__name__)
 
 RESPONSES_WORTH_A_PROCESS = 20_000
 """Fitted on, by every method: about ten seconds' work; a process takes seconds to begin."""
@@ -57,13 +54,7 @@ def evaluate_beside(
     calls = [partial(_evaluate, there, by_source[source]) for source in order]
     total = sum(map(len, by_source.values()))
     for _, made in call_beside(begin(n), n, calls):
-        found.found |= made.found
-        found.failures += made.failures
-        found.computed += made.computed
-        for failure in made.failures:
-            if failure.cause not in found.causes:
-                log.warning("%s on %s failed: %s", failure.method, failure.source, failure.reason)
-                found.causes.add(failure.cause)
+        found.add(made)
         progress(found.computed + len(found.failures), total)
     return found
 
@@ -77,4 +68,4 @@ def _is_ours(method: Method) -> bool:
 def _evaluate(runner: Runner, tasks: Sequence[Task]) -> StudyEvaluations:
     """Of one source: fit every method, and ask it about its targets."""
     methods = make_methods(tuple(dict.fromkeys(task.method for task in tasks)), runner.settings)
-    return runner.evaluate(tasks, methods, known={}, progress=lambda *_: None)
+    return runner.evaluate(tasks, methods, known={}, progress=lambda *_: None, quiet=True)

@@ -25,6 +25,8 @@ from repeng.errors import BadInput
 from repeng.models.load import load_model
 from repeng.study import capture_plan, evaluations_beside
 from repeng.study.capture_plan import ModelSettings, plan_cache
+from repeng.study.cautions import Failure
+from repeng.study.evaluations import StudyEvaluations
 from repeng.study.settings import Study
 from repeng.study.study import plan_study, run_study
 
@@ -158,3 +160,14 @@ def test_a_study_by_two_processes_has_the_figures_of_one(
     assert predictions["one"] == predictions["two"]
     assert (Path(two.out) / "results.csv").read_bytes() == (Path(one.out) / "results.csv").read_bytes()
     assert (Path(two.out) / "layers.csv").read_bytes() == (Path(one.out) / "layers.csv").read_bytes()
+
+
+def test_what_fails_in_several_processes_is_said_once_a_cause(caplog: pytest.LogCaptureFixture) -> None:
+    found = StudyEvaluations()
+    for source in ("easy", "hard"):
+        beside = StudyEvaluations(quiet=True)
+        beside.fail([Failure("lda", source, target, f"lda on {source}: no inverse") for target in ("polite", "terse")])
+        assert caplog.records == [] or source == "hard"
+        found.add(beside)
+    assert [failure.source for failure in found.failures] == ["easy", "easy", "hard", "hard"]
+    assert [record.getMessage() for record in caplog.records] == ["lda on easy failed: lda on easy: no inverse"]
