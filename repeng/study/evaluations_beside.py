@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from repeng.distributions.schema import Split
 from repeng.methods.base import Method
@@ -38,6 +39,9 @@ def evaluate_beside(
         progress: told how many are done, and of how many.
     """
     found = StudyEvaluations()
+    # A folder in the memory of this process is none to another.
+    if not (isinstance(runner.store.root, Path) and isinstance(runner.predictions, Path)):
+        return found
     ours = {method.name for method in methods if _is_ours(method)}
     by_source: dict[Split, list[Task]] = defaultdict(list)
     for task in tasks:
