@@ -18,6 +18,7 @@ PACKAGE = Path(repeng.__file__).parent
 FLOOR = {
     "atomic",
     "errors",
+    "garbage",
     "lease",
     "limits",
     "locks",
@@ -31,6 +32,7 @@ FLOOR = {
 MAY_IMPORT = {
     "atomic": set(),
     "errors": set(),
+    "garbage": set(),
     "lease": set(),
     "limits": set(),
     "locks": set(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -16,11 +15,9 @@ from repeng.cli.doctor import doctor
 from repeng.cli.steer import steer
 from repeng.cli.watch import watch
 from repeng.errors import BadInput, RepengError, sentence
+from repeng.garbage import look_for_garbage_seldom
 from repeng.models.launch import rank
 from repeng.version import __version__
-
-GARBAGE_AFTER = 50_000
-"""New objects behind which Python looks for garbage, which is what refers to itself in a circle."""
 
 PLAIN: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None}
 """Panels leave a narrow column for the help of an option: at 80 columns words of it are cut off."""
@@ -91,8 +88,7 @@ def main() -> None:
         os.environ.setdefault("TQDM_DISABLE", "1")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    # A study reads millions of small objects that are no garbage: by default a fifth of its time goes into looking.
-    gc.set_threshold(GARBAGE_AFTER, 20, 20)
+    look_for_garbage_seldom()
     try:
         app(arguments)
     except RepengError as error:

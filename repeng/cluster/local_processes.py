@@ -23,9 +23,10 @@ from repeng.activations.layouts.choice import Choice
 from repeng.activations.pool_run import ModelFacts, Piece, PieceRead, model_facts
 from repeng.activations.store.records import CaptureRecord
 from repeng.errors import BadInput
+from repeng.garbage import look_for_garbage_seldom
 from repeng.models.fingerprint import Identity
 from repeng.models.load import LanguageModel
-from repeng.threads import SMALL_LAYER, few_threads
+from repeng.threads import SMALL_LAYER, few_threads, one_thread
 
 if TYPE_CHECKING:
     from loky import ProcessPoolExecutor as Executor
@@ -70,6 +71,7 @@ def _alone() -> None:
     process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    look_for_garbage_seldom()
     logging.captureWarnings(True)
     logging.getLogger().handlers = [logging.NullHandler()]
 
@@ -118,7 +120,7 @@ def call_beside(executor: Executor, n_processes: int, calls: Sequence[Callable[[
                 asked[_submit(executor, _heard, calls[number])] = number
             if waiting:
                 number = waiting.pop(0)
-                with few_threads(0, SMALL_LAYER):
+                with one_thread(), few_threads(0, SMALL_LAYER):
                     given = calls[number]()
                 yield number, given
                 done = {future for future in asked if future.done()}

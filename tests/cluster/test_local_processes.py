@@ -15,6 +15,7 @@ import torch
 from made_up import made_up
 from small_world import silent
 from store_files import store_files
+from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
 from repeng.activations.capture import Request, capture, capture_by_pool
 from repeng.activations.store import files as parts
@@ -70,6 +71,19 @@ def test_calls_are_made_here_and_there_and_what_is_logged_there_is_said_here(cap
     assert sorted(record.getMessage() for record in caplog.records if record.name == "somebody") == sorted(
         f"{number} was called" for number in range(12)
     )
+    assert torch.get_num_threads() == 2
+
+
+def most_threads(parent: int) -> tuple[bool, int, int]:
+    time.sleep(0.2)
+    pools = [pool["num_threads"] for pool in threadpool_info()]
+    return os.getpid() == parent, max(pools), torch.get_num_threads()
+
+
+def test_linear_algebra_has_one_thread_here_and_there_and_afterwards_as_many_as_before() -> None:
+    found = [given for _, given in call_beside(begin(1), 1, [partial(most_threads, HERE)] * 4)]
+    assert {here for here, _, _ in found} == {True, False}
+    assert {threads for _, *counts in found for threads in counts} == {1}
     assert torch.get_num_threads() == 2
 
 
