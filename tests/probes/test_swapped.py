@@ -18,7 +18,7 @@ from repeng.errors import BadArray
 from repeng.probes import lat as lat_file
 from repeng.probes.base import Labels, LinearProbe, Probe
 from repeng.probes.lda import LDA
-from repeng.probes.logistic import Logistic
+from repeng.probes.logistic import ROWS_TURNED, Logistic
 from repeng.probes.registry import PROBES, get_probe
 
 QUICK: dict[str, dict[str, Any]] = {**TRAINED_QUICKLY, "ccs": {}, "ccs-genies": {"epochs": 50}}
@@ -165,6 +165,23 @@ def test_logistic_is_scikit_learns_objective_solved_as_well(case: str, standardi
         left = np.abs(x @ loose[0] + loose[1] - expected).max()
         actual = probe.decision_function(activations)[layer].numpy()
         np.testing.assert_allclose(actual, expected, rtol=0, atol=max(2e-2 * np.abs(expected).max(), 1.5 * left))
+
+
+@pytest.mark.parametrize("d", [90, 400])
+@pytest.mark.parametrize("strength", [1.0, 12.0])
+def test_logistic_of_few_rows_and_many_labellings_is_scikit_learns_for_each(d: int, strength: float) -> None:
+    """The rows are turned into as many dimensions as they are, which a single labelling is not worth."""
+    activations, swaps = laid_out("logistic", n_pairs=30, d=d, strength=strength), coins(30, nulls=4)
+    assert min(d, ROWS_TURNED * len(swaps)) > 60
+    found = fitted(Logistic(), activations).fit_swapped(activations, swaps)
+    for null, swap in enumerate(swaps.numpy()):
+        y = np.stack([~swap, swap], axis=1).reshape(-1).astype(float)
+        for layer in range(2):
+            x = activations[layer, 0].numpy()
+            direction, intercept = sklearns(x, y, 1.0, standardize=True)
+            expected = x @ direction + intercept
+            actual = found.scores_of_each(activations)[null, layer].numpy()
+            np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-2 * np.abs(expected).max())
 
 
 def test_logistic_bears_columns_of_any_scale_constant_ones_copies_and_uneven_classes() -> None:
