@@ -314,14 +314,14 @@ def check_finite_layers(
     examples: Int[np.ndarray, " response"] | None = None,
 ) -> None:
     """Raise NonFinite, naming the first layer and example at fault among `rows`."""
-    wanted = torch.zeros(activations.shape[-2], dtype=torch.bool, device=activations.device)
-    wanted[torch.from_numpy(rows).to(activations.device)] = True
     for number, values in zip(layers, activations, strict=True):
         if all_finite(values):
             continue
-        finite = finite_rows(values).to(wanted.device) | ~wanted
-        if not bool(finite.all()):
-            row = int((~finite).nonzero()[0, -1])
+        asked = np.zeros(activations.shape[-2], dtype=bool)
+        asked[rows] = True
+        faulty = ~finite_rows(values).cpu().numpy() & asked
+        if faulty.any():
+            row = int(faulty.nonzero()[-1][0])
             place = f"response {row}" if examples is None else f"example {int(examples[row])} (response row {row})"
             raise NonFinite(
                 f"layer {number}, {place}: the activation is infinite or not a number; capture in bfloat16 or float32"
