@@ -27,7 +27,7 @@ from repeng.cluster.ray_pool import RayPool
 from repeng.distributions.load import load_distributions
 from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import get_stimulus
-from repeng.study.capture_plan import ModelSettings
+from repeng.study.model_settings import ModelSettings
 
 REQUEST = Request(tuple(get_stimulus(name) for name in ("plain", "contrast_yes", "contrast_no")))
 

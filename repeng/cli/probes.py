@@ -330,8 +330,8 @@ def tune(
     if cluster is None:
         found, found_on = tuning(progress=tell(method, source, talk.note))
     else:
-        from repeng.study.capture_plan import ModelSettings
         from repeng.study.cluster_tuning import call_on_worker
+        from repeng.study.model_settings import ModelSettings
 
         found, found_on = call_on_worker(ModelSettings(model, device, dtype, cluster=cluster), tuning)
     if rank() > 0:

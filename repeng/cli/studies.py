@@ -327,8 +327,9 @@ def cache(
     from repeng.distributions.stimuli import get_stimulus
     from repeng.errors import BadInput
     from repeng.probes.selection import parse_layers
-    from repeng.study.capture_plan import ModelSettings, cache_needs, plan_cache
+    from repeng.study.capture_plan import cache_needs, plan_cache
     from repeng.study.cautions import benchmark_cautions, version_cautions
+    from repeng.study.model_settings import ModelSettings
 
     if o.only_follows(bool(tensor_parallel)):
         return

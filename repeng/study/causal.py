@@ -29,11 +29,11 @@ from repeng.results import CausalRow, DoseRow, evaluation_path
 from repeng.steering.edits import Add
 from repeng.steering.questions import SteeredScores
 from repeng.steering.steered_model import SteeredModel
-from repeng.study.capture_plan import ModelSettings
 from repeng.study.causal_edits import DOSES, STRENGTH, CausalEdits, causal_edits, n_conditions
 from repeng.study.causal_figures import Answers, CausalNames, Costs, causal_rows, dose_rows
 from repeng.study.cautions import Failure
 from repeng.study.evaluations import Runner, Task
+from repeng.study.model_settings import ModelSettings
 from repeng.version import __version__
 
 log = logging.getLogger(__name__)

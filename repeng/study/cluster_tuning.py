@@ -15,9 +15,9 @@ from repeng.errors import sentence
 from repeng.methods.base import Method
 from repeng.methods.registry import make_methods
 from repeng.methods.weight_tuning import Tuning
-from repeng.study.capture_plan import ModelSettings
 from repeng.study.cautions import Failure
 from repeng.study.evaluations import Runner, StudyEvaluations, Task
+from repeng.study.model_settings import ModelSettings
 
 Result = TypeVar("Result")
 Advance = Callable[[int, int], None]

@@ -21,7 +21,7 @@ from repeng.study.settings import Study
 from repeng.version import __version__
 
 if TYPE_CHECKING:
-    from repeng.study.capture_plan import ModelSettings
+    from repeng.study.model_settings import ModelSettings
 
 FILE = "provenance.json"
 

@@ -33,8 +33,8 @@ from repeng.probes.source import BLOCK_BYTES
 from repeng.progress import Told, capture_bar
 from repeng.study.cached_data import Cached, CachedData, open_for, opened, versions_of
 from repeng.study.cached_train import members_of_source, train_of
-from repeng.study.capture_plan import ModelSettings
 from repeng.study.lacking import check_captured, parts_read
+from repeng.study.model_settings import ModelSettings
 from repeng.version import __version__
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from repeng.results import (
 from repeng.study.augment import augment
 from repeng.study.capability import Capability, target_tuned_capability, write_capability
 from repeng.study.capture_estimate import fit_memory
-from repeng.study.capture_plan import CachePlan, Job, ModelSettings, plan_cache
+from repeng.study.capture_plan import CachePlan, Job, plan_cache
 from repeng.study.causal import CausalOutcome, CausalPlan, CausalRunner
 from repeng.study.cautions import (
     Failure,
@@ -57,6 +57,7 @@ from repeng.study.evaluations import (
     names_of,
 )
 from repeng.study.evaluations_beside import evaluate_beside
+from repeng.study.model_settings import ModelSettings
 from repeng.study.overlap import with_overlap, with_overlap_figures, write_overlaps
 from repeng.study.provenance import Provenance, write_provenance
 from repeng.study.results_folder import CAPABILITIES, CAUSAL, PREDICTIONS, STUDY, TABLE, joined, written_alone

@@ -24,7 +24,7 @@ from repeng.errors import BadInput, UnknownName
 from repeng.maths import offsets_of
 from repeng.places import Place
 from repeng.progress import Told, capture_bar
-from repeng.study.capture_plan import ModelSettings
+from repeng.study.model_settings import ModelSettings
 
 if TYPE_CHECKING:
     from repeng.models.load import LanguageModel

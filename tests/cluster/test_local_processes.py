@@ -25,9 +25,10 @@ from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput
 from repeng.models.load import load_model
 from repeng.study import capture_plan, evaluations_beside
-from repeng.study.capture_plan import ModelSettings, plan_cache
+from repeng.study.capture_plan import plan_cache
 from repeng.study.cautions import Failure
 from repeng.study.evaluations import StudyEvaluations
+from repeng.study.model_settings import ModelSettings
 from repeng.study.settings import Study
 from repeng.study.study import plan_study, run_study
 

@@ -23,7 +23,8 @@ from repeng.distributions.schema import Split
 from repeng.distributions.stimuli import get_stimulus
 from repeng.errors import BadInput, RepengError
 from repeng.progress import no_bar
-from repeng.study.capture_plan import CachePlan, ModelSettings, cache_needs, plan_cache
+from repeng.study.capture_plan import CachePlan, cache_needs, plan_cache
+from repeng.study.model_settings import ModelSettings
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 NEEDS = cache_needs([get_stimulus("plain"), get_stimulus("contrast_yes")], ["resid_post"], ["last"], logprob=True)

@@ -29,7 +29,8 @@ from repeng.errors import BadInput, UnknownName
 from repeng.models import quantised
 from repeng.models.fingerprint import identify
 from repeng.models.load import LanguageModel, load_model
-from repeng.study.capture_plan import ModelSettings, cache_needs, plan_cache
+from repeng.study.capture_plan import cache_needs, plan_cache
+from repeng.study.model_settings import ModelSettings
 
 needs_bitsandbytes = pytest.mark.skipif(
     find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed; pip install --no-deps bitsandbytes"

@@ -14,7 +14,8 @@ from repeng.distributions.stimuli import get_stimulus
 from repeng.methods.base import RequiredActivations
 from repeng.study import capture_estimate
 from repeng.study.capture_estimate import CaptureEstimate, fit_memory, peak_memory, resident_memory, shard_bytes
-from repeng.study.capture_plan import CachePlan, ModelSettings, plan_cache
+from repeng.study.capture_plan import CachePlan, plan_cache
+from repeng.study.model_settings import ModelSettings
 
 GIB = 1 << 30
 

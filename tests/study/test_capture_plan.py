@@ -14,7 +14,8 @@ from repeng.errors import BadInput
 from repeng.methods.base import MethodSettings, RequiredActivations
 from repeng.methods.named_probe import NamedProbe
 from repeng.methods.probes import ProbeMethod
-from repeng.study.capture_plan import ModelSettings, cache_needs, plan_cache, request_of
+from repeng.study.capture_plan import cache_needs, plan_cache, request_of
+from repeng.study.model_settings import ModelSettings
 
 PLAIN, YES = get_stimulus("plain"), get_stimulus("contrast_yes")
 SETTINGS = MethodSettings("toy", 3, None, "toy-0", Path("plugins"), Path("tuned"))

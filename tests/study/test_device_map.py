@@ -7,8 +7,8 @@ import pytest
 
 from repeng.errors import BadInput
 from repeng.models import load as models
-from repeng.study import capture_plan as caching
-from repeng.study.capture_plan import ModelSettings
+from repeng.study import model_settings
+from repeng.study.model_settings import ModelSettings
 from repeng.study.settings import Study
 
 
@@ -36,7 +36,7 @@ def test_a_device_map_beside_a_device_or_without_accelerate_is_refused(
         ModelSettings(str(tiny_model), device="cpu", tensor_parallel=True)
     with pytest.raises(BadInput, match="and not device_map 'auto'; give one of them"):
         ModelSettings(str(tiny_model), device_map="auto", tensor_parallel=True)
-    monkeypatch.setattr(caching, "find_spec", lambda _name: None)
+    monkeypatch.setattr(model_settings, "find_spec", lambda _name: None)
     with pytest.raises(BadInput, match="device_map 'auto' needs accelerate; pip install accelerate, or leave it out"):
         ModelSettings(str(tiny_model), device_map="auto")
 
