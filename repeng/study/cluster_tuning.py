@@ -16,7 +16,7 @@ from repeng.methods.base import Method
 from repeng.methods.registry import make_methods
 from repeng.methods.weight_tuning import Tuning
 from repeng.study.cautions import Failure
-from repeng.study.evaluations import Runner, StudyEvaluations, Task
+from repeng.study.evaluations import Runner, StudyEvaluations, Task, names_of
 from repeng.study.model_settings import ModelSettings
 
 Result = TypeVar("Result")
@@ -68,10 +68,7 @@ def tune_elsewhere(
             asked = of_source[name, source]
             if isinstance(outcome, Exception):
                 outcome = _failed(asked, outcome)
-            found.found |= outcome.found
-            found.failures += outcome.failures
-            found.causes |= outcome.causes
-            found.computed += outcome.computed
+            found.add(outcome)
             done += len(asked)
             progress(done, total)
             note(f"{name} on {source.distribution}: {outcome.computed} of {len(asked)} targets scored")
@@ -99,13 +96,11 @@ def _everywhere(runner: Runner, model: ModelSettings) -> Runner:
 def _evaluate(runner: Runner, name: str, tasks: Sequence[Task]) -> StudyEvaluations:
     """On a worker: tune on one source, or find what was tuned, and ask about its targets."""
     methods = make_methods((name,), runner.settings)
-    return runner.evaluate(tasks, methods, known={}, progress=lambda *_: None)
+    return runner.evaluate(tasks, methods, known={}, progress=lambda *_: None, quiet=True)
 
 
 def _failed(tasks: Sequence[Task], error: Exception) -> StudyEvaluations:
-    names = [(task.method, task.source.distribution, task.target.distribution) for task in tasks]
-    failures = [Failure(*each, sentence(error)) for each in names]
-    return StudyEvaluations(failures=failures, causes={failure.cause for failure in failures})
+    return StudyEvaluations(failures=[Failure(*names_of(task), sentence(error)) for task in tasks])
 
 
 def call_on_worker(settings: ModelSettings, call: Callable[[], Result]) -> Result:

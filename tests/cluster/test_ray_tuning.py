@@ -41,10 +41,14 @@ def test_a_study_on_two_workers_has_the_figures_of_one_process(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_what_fails_on_a_worker_fails_once_and_costs_its_own_rows(
-    small_world: Path, study_of: Callable[..., Study], tmp_path: Path
+    small_world: Path, study_of: Callable[..., Study], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     methods = ("lora(steps=2, learning_rate=1e30)", "mms")
     study = study_of(small_world, tmp_path, methods=methods, limit=6, dtype="float32", cluster="local:1")
     outcome = run(study, [])
     assert outcome.failures and {failure.method.partition("(")[0] for failure in outcome.failures} == {"lora"}
+    causes = {failure.cause for failure in outcome.failures}
+    assert [record.name for record in caplog.records if " failed: " in record.message] == [
+        "repeng.study.evaluations"
+    ] * len(causes)
     assert all(row.accuracy is not None for row in outcome.rows if row.method == "mms")
