@@ -17,6 +17,7 @@ from repeng.metrics.variance import NOTHING
 
 GENIES_SEED = 42
 GENIES_BINS = 5
+GENIES_EDGES = np.linspace(0, 1, GENIES_BINS + 1)
 GENIES_FEWEST = 20
 
 FEWEST_PAIRS = 100
@@ -51,12 +52,17 @@ def reliability_bins(probabilities: Float[np.ndarray, " pair"], *, bins: int = 1
     confidence, tied = np.unique(np.maximum(probabilities, 1.0 - probabilities), return_inverse=True)
     counts = np.bincount(tied)
     right = np.bincount(tied, weights=(probabilities > 0.5) + 0.5 * (probabilities == 0.5)) / counts
-    runs = zip(
-        np.array_split(np.repeat(confidence, counts), min(bins, len(probabilities))),
-        np.array_split(np.repeat(right, counts), min(bins, len(probabilities))),
-        strict=True,
-    )
-    return tuple(ReliabilityBin(float(sure.mean()), float(true.mean()), len(sure)) for sure, true in runs)
+    sure, true = (_run_means(np.repeat(of, counts), min(bins, len(tied))) for of in (confidence, right))
+    sizes = [len(tied) // len(sure) + (place < len(tied) % len(sure)) for place in range(len(sure))]
+    return tuple(map(ReliabilityBin, sure.tolist(), true.tolist(), sizes))
+
+
+def _run_means(values: Float[np.ndarray, " pair"], runs: int) -> Float[np.ndarray, " run"]:
+    """The mean of each run of values, whose lengths differ by one at most; the longer runs come first."""
+    size, longer = divmod(len(values), runs)
+    cut = longer * (size + 1)
+    parts = (values[:cut].reshape(longer, size + 1), values[cut:].reshape(runs - longer, size))
+    return np.concatenate([part.mean(axis=1) for part in parts])
 
 
 def rms_calibration_error(probabilities: Float[np.ndarray, " pair"], *, bins: int = 10) -> float:
@@ -84,9 +90,10 @@ def genies_rms_calibration_error(probabilities: Float[np.ndarray, " pair"]) -> f
     check_pairs(probabilities)
     labels = _coins(len(probabilities))
     turned = np.where(labels == 1, probabilities, 1 - probabilities)
-    places = np.digitize(turned, np.linspace(0, 1, GENIES_BINS + 1))
+    places = np.searchsorted(GENIES_EDGES, turned, side="right")
     members = [turned[places == number] for number in range(1, GENIES_BINS + 1)]
-    squares = [(np.mean(labels) - np.mean(one)) ** 2 for one in members if len(one) >= GENIES_FEWEST]
+    mean = np.mean(labels)
+    squares = [(mean - np.mean(one)) ** 2 for one in members if len(one) >= GENIES_FEWEST]
     return float(np.sqrt(np.mean(squares))) if squares else math.nan
 
 
@@ -155,11 +162,9 @@ def _gaps_of_bins(
     off = (probabilities > 0.5) + 0.5 * (probabilities == 0.5) - confidence
     held = np.bincount(place)
     gap = np.bincount(place, weights=off) / held
-    of_unit = np.zeros((n_units, len(held)))
-    np.add.at(of_unit, (units, place), (off - gap[place]) / held[place])
-    present = np.zeros((n_units, len(held)), dtype=bool)
-    present[units, place] = True
-    n_present = present.sum(axis=0)
+    cell, cells = units * len(held) + place, n_units * len(held)
+    of_unit = np.bincount(cell, (off - gap[place]) / held[place], cells).reshape(n_units, -1)
+    n_present = np.count_nonzero(np.bincount(cell, minlength=cells).reshape(n_units, -1), axis=0)
     return gap, held / len(confidence), of_unit * np.sqrt(n_present / np.maximum(n_present - 1, 1))
 
 

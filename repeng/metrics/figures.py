@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float
 
 from repeng.errors import BadInput
@@ -22,6 +21,7 @@ from repeng.metrics.calibration import (
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.intervals import accuracy_interval
 from repeng.metrics.nulls import cell_p, null_sd, selectivity
+from repeng.metrics.ranking import count_below
 from repeng.metrics.ratios import (
     differential_elicitation,
     differential_elicitation_interval,
@@ -55,8 +55,7 @@ def auroc(scores: Float[np.ndarray, " response"], best: Bool[np.ndarray, " respo
     n_worse = len(best) - n_best
     if not n_best or not n_worse:
         raise BadInput(f"AUROC of {n_best} best and {n_worse} worse responses; it needs one of each at least")
-    ranks = pd.Series(scores).rank().to_numpy()
-    return float((ranks[best].sum() - n_best * (n_best + 1) / 2.0) / (n_best * n_worse))
+    return float(count_below(scores[best], scores[~best]).sum() / (n_best * n_worse))
 
 
 def mean_auroc(evaluation: Evaluation) -> float:

@@ -98,6 +98,20 @@ def test_reliability_bins_hold_equal_mass_in_order_of_confidence() -> None:
     assert len(reliability_bins(np.array([0.2, 0.9]), bins=10)) == 2
 
 
+@settings(max_examples=60, deadline=None)
+@given(PROBABILITIES, st.integers(1, 15))
+def test_reliability_bins_are_to_the_bit_the_means_of_runs_cut_one_by_one(probabilities: np.ndarray, bins: int) -> None:
+    confidence = np.maximum(probabilities, 1 - probabilities)
+    right = (probabilities > 0.5) + 0.5 * (probabilities == 0.5)
+    order = np.argsort(confidence, kind="stable")
+    shared = np.array([right[confidence == sure].mean() for sure in confidence[order]])
+    runs = [np.array_split(values, min(bins, len(order))) for values in (confidence[order], shared)]
+    expected = [(sure.mean(), true.mean(), len(sure)) for sure, true in zip(*runs, strict=True)]
+    assert [
+        (one.confidence, one.accuracy, one.n_pairs) for one in reliability_bins(probabilities, bins=bins)
+    ] == expected
+
+
 def slow_genies_error(probabilities: list[float]) -> float:
     """The released rule as GENIES.md tells it, pair by pair."""
     coin = random.Random(42)
