@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
-from pydantic_core import from_json
 
 from repeng.activations.store.cached_split import Activations, CachedSplit, Kept, MixedSplit
 from repeng.activations.store.files import INDEX, LOGPROB, ActivationKey, split_folder, split_key
@@ -42,7 +41,7 @@ from repeng.methods.text_answers import benign_thresholds
 from repeng.metrics import Evaluation, TextEvaluation
 from repeng.models.fingerprint import slug
 from repeng.places import Place
-from repeng.results import LayerFigure, evaluation_path, read_evaluation, write_evaluation
+from repeng.results import LayerFigure, evaluation_path, read_evaluation_file, write_evaluation
 from repeng.study.cautions import Failure
 from repeng.version import __version__
 
@@ -461,13 +460,13 @@ def _read_back(path: Place, key: str) -> MethodEvaluation | None:
     if not path.is_file():
         return None
     try:
-        held = from_json(path.read_bytes())
+        evaluation, held = read_evaluation_file(path)
         if held.get("key") != key:
             return None
         figures = tuple(LayerFigure(**figure) for figure in held.get("by_layer", ()))
         alone = ByLayer(figures, tuple(held["tied_layers"]) if "tied_layers" in held else None)
         facts = held["layers"], held["held_out_accuracy"], alone, held.get("unread", "")
-        return MethodEvaluation(read_evaluation(path), *facts)
-    except (RepengError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        return MethodEvaluation(evaluation, *facts)
+    except (RepengError, ValueError, KeyError, AttributeError, TypeError) as error:
         log.warning("%s is damaged and is made anew: %s", path, error)
         return None
