@@ -23,6 +23,7 @@ from repeng.metrics import (
     reliability_bins,
     rms_calibration_error,
 )
+from repeng.metrics.calibration import _gaps_of_bins, mean_rms_calibration_error
 
 
 def test_brier_of_perfect_undecided_and_worst() -> None:
@@ -110,6 +111,17 @@ def test_reliability_bins_are_to_the_bit_the_means_of_runs_cut_one_by_one(probab
     assert [
         (one.confidence, one.accuracy, one.n_pairs) for one in reliability_bins(probabilities, bins=bins)
     ] == expected
+
+
+@pytest.mark.parametrize("values", [2, 40, 10**9])
+@pytest.mark.parametrize("n_pairs", [1, 7, 250])
+def test_calibration_errors_of_several_fits_are_those_of_each_one_alone(n_pairs: int, values: int) -> None:
+    by_fit = np.random.default_rng(n_pairs).integers(0, values + 1, (5, n_pairs)) / values
+    assert mean_rms_calibration_error(by_fit) == np.mean([rms_calibration_error(one) for one in by_fit])
+    number = np.arange(n_pairs)
+    alone = [_gaps_of_bins(one[None], number // 2, n_pairs, 10) for one in by_fit]
+    for found, apart in zip(_gaps_of_bins(by_fit, number // 2, n_pairs, 10), zip(*alone, strict=True), strict=True):
+        np.testing.assert_array_equal(found, np.concatenate(apart, axis=-1))
 
 
 def slow_genies_error(probabilities: list[float]) -> float:
