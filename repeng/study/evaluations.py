@@ -190,7 +190,7 @@ class Runner:
         """
         by_name = {method.name: method for method in methods}
         identities = {name: by_name[name].identity() for name in {task.method for task in tasks}}
-        read = cache(self._content)
+        read, texts = cache(self._content), cache(_texts)
         keys = {}
         for task in tasks:
             needs = by_name[task.method].requires(task.source)
@@ -199,7 +199,7 @@ class Runner:
                 facts = {
                     "capture": self.settings.capture_id,
                     "method": identities[task.method],
-                    "texts": sorted({(need.stimulus.name, need.stimulus.fingerprint) for need in needs}),
+                    "texts": texts(tuple(needs)),
                     "activations": contents,
                     "trusted": trusted and bool(needs),
                     "source": [task.source.distribution, task.source.data_hash],
@@ -428,6 +428,11 @@ def _of_layers(alone: ByLayer) -> dict[str, Any]:
 def names_of(task: Task) -> tuple[str, str, str]:
     """Method, source and target, by their names."""
     return task.method, task.source.distribution, task.target.distribution
+
+
+def _texts(needs: tuple[RequiredActivations, ...]) -> list[tuple[str, str]]:
+    """The stimuli of what a method reads, by name, and what each of them is."""
+    return sorted({(need.stimulus.name, need.stimulus.fingerprint) for need in needs})
 
 
 def _key(facts: Mapping[str, object]) -> str:
