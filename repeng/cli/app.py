@@ -93,7 +93,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     # A study reads millions of small objects that are no garbage: by default a fifth of its time goes into looking.
-    gc.set_threshold(GARBAGE_AFTER, 20, 20)
+    gc.set_threshold(GARBAGE_AFTER, 50, 20)
     # And a tenth into looking through all that is there when Python ends.
     atexit.register(gc.freeze)
     try:
