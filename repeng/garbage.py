@@ -14,5 +14,5 @@ def look_for_garbage_seldom() -> None:
 
     What is left at the end goes with the process: not looking through it once more saves up to two seconds.
     """
-    gc.set_threshold(GARBAGE_AFTER, 20, 20)
+    gc.set_threshold(GARBAGE_AFTER, 50, 20)
     atexit.register(gc.freeze)

@@ -175,3 +175,10 @@ def test_what_a_finished_study_is_read_with_loads_no_transformers() -> None:
     code = "import sys, repeng.study.study, repeng.report.study; print('transformers' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+def test_what_a_study_shows_on_a_terminal_draws_no_chart() -> None:
+    rooms = "current, form_section, page, sentences, tables, text_section, text_solved"
+    code = f"import sys, repeng.study.study; from repeng.report import {rooms}; print('altair' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"

@@ -398,9 +398,7 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
     from repeng.cli.show import captured_lines, causal_shown, caution_lines
     from repeng.report.current import is_current
     from repeng.report.form_section import TITLE, form_rows, form_sentence
-    from repeng.report.html import write_report
     from repeng.report.page import grid_of
-    from repeng.report.predictions import predictions_from
     from repeng.report.sentences import summary_sentences
     from repeng.report.tables import grid_table, study_table
     from repeng.report.text_section import text_means
@@ -414,6 +412,10 @@ def _write_outputs(result: StudyOutcome, talk: Talk) -> list[Caution]:
     page = result.out / "report.html"
     with written_alone(result.plan.study):
         if result.evaluations_made or not is_current(page, result.out):
+            # They draw charts with a library that is slow to load.
+            from repeng.report.html import write_report
+            from repeng.report.predictions import predictions_from
+
             write_report(
                 result.out,
                 distributions=result.plan.world.distributions,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -263,6 +264,12 @@ class Split:
         )
         return tuple(hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts)
 
+    def read_at(self, origin: Origin) -> Split:
+        """The split with where it was read; what its examples gave already, such as their hash, stays known."""
+        found = copy(self)
+        object.__setattr__(found, "origin", origin)
+        return found
+
     def first(self, limit: int | None) -> Split:
         """The first `limit` examples; all of them for None. What is cut no longer knows where it was read."""
         if limit is None or limit >= len(self.examples):
@@ -345,7 +352,7 @@ class Distribution:
     ) -> Distribution:
         """A distribution each of whose splits knows where it was read, and the others' data hashes."""
         origin = Origin(place, {name: split.data_hash for name, split in splits.items()}, options)
-        return cls(name, {name: replace(split, origin=origin) for name, split in splits.items()})
+        return cls(name, {name: split.read_at(origin) for name, split in splits.items()})
 
     def split(self, name: str) -> Split:
         """The split of that name.

@@ -17,6 +17,7 @@ from repeng.metrics.variance import NOTHING
 
 GENIES_SEED = 42
 GENIES_BINS = 5
+GENIES_EDGES = np.linspace(0, 1, GENIES_BINS + 1)
 GENIES_FEWEST = 20
 
 FEWEST_PAIRS = 100
@@ -48,15 +49,8 @@ def reliability_bins(probabilities: Float[np.ndarray, " pair"], *, bins: int = 1
     """
     check_pairs(probabilities)
     _check_bins(bins)
-    confidence, tied = np.unique(np.maximum(probabilities, 1.0 - probabilities), return_inverse=True)
-    counts = np.bincount(tied)
-    right = np.bincount(tied, weights=(probabilities > 0.5) + 0.5 * (probabilities == 0.5)) / counts
-    runs = zip(
-        np.array_split(np.repeat(confidence, counts), min(bins, len(probabilities))),
-        np.array_split(np.repeat(right, counts), min(bins, len(probabilities))),
-        strict=True,
-    )
-    return tuple(ReliabilityBin(float(sure.mean()), float(true.mean()), len(sure)) for sure, true in runs)
+    sure, true, sizes = _bins_of_fits(probabilities[None], bins)
+    return tuple(map(ReliabilityBin, sure[0].tolist(), true[0].tolist(), sizes))
 
 
 def rms_calibration_error(probabilities: Float[np.ndarray, " pair"], *, bins: int = 10) -> float:
@@ -66,9 +60,61 @@ def rms_calibration_error(probabilities: Float[np.ndarray, " pair"], *, bins: in
     100 pairs to a bin and its released code drops the last bin; ours has 10 bins and drops none. Over few pairs it is
     too high, because in-bin accuracy is then noisy.
     """
-    found = reliability_bins(probabilities, bins=bins)
-    square = sum(one.n_pairs * (one.accuracy - one.confidence) ** 2 for one in found) / len(probabilities)
-    return math.sqrt(square)
+    return mean_rms_calibration_error(probabilities[None], bins=bins)
+
+
+def mean_rms_calibration_error(probabilities: Float[np.ndarray, "fit pair"], *, bins: int = 10) -> float:
+    """The mean over fits of `rms_calibration_error`."""
+    check_pairs(probabilities[0])
+    _check_bins(bins)
+    sure, true, sizes = _bins_of_fits(probabilities, bins)
+    squares = [
+        sum(size * (right - confidence) ** 2 for size, right, confidence in zip(sizes, *of_fit, strict=True))
+        for of_fit in zip(true.tolist(), sure.tolist(), strict=True)
+    ]
+    return float(np.mean([math.sqrt(square / probabilities.shape[1]) for square in squares]))
+
+
+def _bins_of_fits(
+    probabilities: Float[np.ndarray, "fit pair"], bins: int
+) -> tuple[Float[np.ndarray, "fit bin"], Float[np.ndarray, "fit bin"], list[int]]:
+    """Of each fit the bins' mean confidence and their accuracy, and how many pairs each bin has."""
+    confidence, win = _confidence(probabilities)
+    order, tied = _ties(confidence)
+    counts = np.bincount(tied)
+    shared = (np.bincount(tied, np.take_along_axis(win, order, 1).ravel()) / counts)[tied]
+    n_fits, n_pairs = probabilities.shape
+    n_bins = min(bins, n_pairs)
+    size, longer = divmod(n_pairs, n_bins)
+    cut = longer * (size + 1)
+
+    def means(values: Float[np.ndarray, "fit pair"]) -> Float[np.ndarray, "fit bin"]:
+        parts = values[:, :cut].reshape(n_fits, longer, size + 1), values[:, cut:].reshape(n_fits, -1, size)
+        return np.concatenate([part.mean(axis=2) for part in parts], axis=1)
+
+    sure, true = means(np.take_along_axis(confidence, order, 1)), means(shared.reshape(n_fits, n_pairs))
+    return sure, true, [size + 1] * longer + [size] * (n_bins - longer)
+
+
+def _confidence(
+    probabilities: Float[np.ndarray, "fit pair"],
+) -> tuple[Float[np.ndarray, "fit pair"], Float[np.ndarray, "fit pair"]]:
+    """How sure each fit is of each pair, and 1.0 for a pair that it wins, 0.5 for a tie, 0.0 for one that it loses."""
+    return np.maximum(probabilities, 1.0 - probabilities), (probabilities > 0.5) + 0.5 * (probabilities == 0.5)
+
+
+def _ties(
+    confidence: Float[np.ndarray, "fit pair"],
+) -> tuple[Int[np.ndarray, "fit pair"], Int[np.ndarray, " fit_pair"]]:
+    """The pairs of each fit in order of confidence, and in that order a number that those of equal confidence share.
+
+    Numbers go on from one fit to the next.
+    """
+    order = np.argsort(confidence, axis=1)
+    ordered = np.take_along_axis(confidence, order, 1)
+    first = np.ones(confidence.shape, dtype=bool)
+    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    return order, np.cumsum(first) - 1
 
 
 def genies_rms_calibration_error(probabilities: Float[np.ndarray, " pair"]) -> float:
@@ -84,9 +130,10 @@ def genies_rms_calibration_error(probabilities: Float[np.ndarray, " pair"]) -> f
     check_pairs(probabilities)
     labels = _coins(len(probabilities))
     turned = np.where(labels == 1, probabilities, 1 - probabilities)
-    places = np.digitize(turned, np.linspace(0, 1, GENIES_BINS + 1))
+    places = np.searchsorted(GENIES_EDGES, turned, side="right")
     members = [turned[places == number] for number in range(1, GENIES_BINS + 1)]
-    squares = [(np.mean(labels) - np.mean(one)) ** 2 for one in members if len(one) >= GENIES_FEWEST]
+    mean = np.mean(labels)
+    squares = [(mean - np.mean(one)) ** 2 for one in members if len(one) >= GENIES_FEWEST]
     return float(np.sqrt(np.mean(squares))) if squares else math.nan
 
 
@@ -122,14 +169,13 @@ def debiased_calibration_error(
         BadInput: not one bin.
     """
     _check_bins(bins)
-    if evaluation.probabilities is None or evaluation.group is None:
+    by_fit = evaluation.by_fit
+    if by_fit is None or evaluation.group is None:
         return None
     units = resampling_units([evaluation])
-    if units is None or units.n_units < FEWEST_UNITS or len(evaluation.probabilities) < fewest_pairs:
+    if units is None or units.n_units < FEWEST_UNITS or by_fit.shape[1] < fewest_pairs:
         return None
-    p_of_fits = evaluation.probabilities[None] if evaluation.fit_probabilities is None else evaluation.fit_probabilities
-    by_fit = [_gaps_of_bins(one, units.of_pairs[0], units.n_units, bins) for one in p_of_fits]
-    gap, share, off = (np.concatenate(parts, axis=-1) for parts in zip(*by_fit, strict=True))
+    gap, share, off = _gaps_of_bins(by_fit, units.of_pairs[0], units.n_units, bins)
     share = share / len(by_fit)
     noise = off.T @ off
     square, expected = float(share @ gap**2), float(share @ np.diag(noise))
@@ -145,22 +191,26 @@ def debiased_calibration_error(
 
 
 def _gaps_of_bins(
-    probabilities: Float[np.ndarray, " pair"], units: Int[np.ndarray, " pair"], n_units: int, bins: int
+    probabilities: Float[np.ndarray, "fit pair"], units: Int[np.ndarray, " pair"], n_units: int, bins: int
 ) -> tuple[Float[np.ndarray, " bin"], Float[np.ndarray, " bin"], Float[np.ndarray, "unit bin"]]:
-    """Of each bin mean (win - confidence), its share of the pairs, and what each unit adds to the mean's noise."""
-    confidence = np.maximum(probabilities, 1.0 - probabilities)
-    _, tied, counts = np.unique(confidence, return_inverse=True, return_counts=True)
-    middle = (np.cumsum(counts) - counts / 2) / len(confidence)
-    _, place = np.unique((middle[tied] * bins).astype(int), return_inverse=True)
-    off = (probabilities > 0.5) + 0.5 * (probabilities == 0.5) - confidence
+    """Of each bin of each fit mean (win - confidence), its share of the pairs, and what each unit adds to the mean's
+    noise."""
+    n_fits, n_pairs = probabilities.shape
+    confidence, win = _confidence(probabilities)
+    order, tied = _ties(confidence)
+    counts = np.bincount(tied)
+    middle = ((np.cumsum(counts) - counts / 2)[tied] - np.repeat(np.arange(n_fits) * n_pairs, n_pairs)) / n_pairs
+    within = np.empty((n_fits, n_pairs), dtype=int)
+    np.put_along_axis(within, order, (middle * bins).astype(int).reshape(within.shape), 1)
+    # Pairs of equal confidence are in one bin, and may leave others empty.
+    place = np.unique(within + bins * np.arange(n_fits)[:, None], return_inverse=True)[1].ravel()
+    off = (win - confidence).ravel()
     held = np.bincount(place)
     gap = np.bincount(place, weights=off) / held
-    of_unit = np.zeros((n_units, len(held)))
-    np.add.at(of_unit, (units, place), (off - gap[place]) / held[place])
-    present = np.zeros((n_units, len(held)), dtype=bool)
-    present[units, place] = True
-    n_present = present.sum(axis=0)
-    return gap, held / len(confidence), of_unit * np.sqrt(n_present / np.maximum(n_present - 1, 1))
+    cell, cells = np.tile(units, n_fits) * len(held) + place, n_units * len(held)
+    of_unit = np.bincount(cell, (off - gap[place]) / held[place], cells).reshape(n_units, -1)
+    n_present = np.count_nonzero(np.bincount(cell, minlength=cells).reshape(n_units, -1), axis=0)
+    return gap, held / n_pairs, of_unit * np.sqrt(n_present / np.maximum(n_present - 1, 1))
 
 
 def _errors_that_fit(square: float, expected: float, of_noise: float, of_error: float) -> tuple[float, float]:

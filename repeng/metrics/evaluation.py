@@ -130,6 +130,13 @@ class Evaluation:
         """How many fits there are of the method."""
         return 1 if self.fit_probabilities is None else len(self.fit_probabilities)
 
+    @property
+    def by_fit(self) -> Float[np.ndarray, "fit pair"] | None:
+        """p(best) of each pair by each fit, in one row where there is one; None where there are no probabilities."""
+        if self.probabilities is None or self.fit_probabilities is not None:
+            return self.fit_probabilities
+        return self.probabilities[None]
+
     @cached_property
     def fits(self) -> tuple[Evaluation, ...]:
         """The evaluation of each fit alone."""
@@ -200,9 +207,9 @@ class Evaluation:
         Raises:
             BadInput: the evaluation has no probabilities.
         """
-        if self.probabilities is None:
+        by_fit = self.by_fit
+        if by_fit is None:
             raise BadInput("this evaluation holds a bare accuracy; what its pairs say is unknown")
-        by_fit = self.probabilities[None] if self.fit_probabilities is None else self.fit_probabilities
         return (by_fit > 0.5) + 0.5 * (by_fit == 0.5)
 
     @property

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float
 
 from repeng.errors import BadInput
@@ -17,11 +16,12 @@ from repeng.metrics.calibration import (
     check_pairs,
     debiased_calibration_error,
     genies_rms_calibration_error,
-    rms_calibration_error,
+    mean_rms_calibration_error,
 )
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.intervals import accuracy_interval
 from repeng.metrics.nulls import cell_p, null_sd, selectivity
+from repeng.metrics.ranking import count_below
 from repeng.metrics.ratios import (
     differential_elicitation,
     differential_elicitation_interval,
@@ -55,8 +55,7 @@ def auroc(scores: Float[np.ndarray, " response"], best: Bool[np.ndarray, " respo
     n_worse = len(best) - n_best
     if not n_best or not n_worse:
         raise BadInput(f"AUROC of {n_best} best and {n_worse} worse responses; it needs one of each at least")
-    ranks = pd.Series(scores).rank().to_numpy()
-    return float((ranks[best].sum() - n_best * (n_best + 1) / 2.0) / (n_best * n_worse))
+    return float(count_below(scores[best], scores[~best]).sum() / (n_best * n_worse))
 
 
 def mean_auroc(evaluation: Evaluation) -> float:
@@ -70,10 +69,10 @@ def mean_auroc(evaluation: Evaluation) -> float:
 
 def over_fits(
     figure: Callable[[Float[np.ndarray, " pair"]], float],
-) -> Callable[[Sequence[Float[np.ndarray, " _pair"]]], float]:
+) -> Callable[[Float[np.ndarray, "fit pair"]], float]:
     """The mean over fits of a figure of p(best)."""
 
-    def mean(by_fit: Sequence[Float[np.ndarray, " _pair"]]) -> float:
+    def mean(by_fit: Float[np.ndarray, "fit pair"]) -> float:
         return float(np.mean([figure(one) for one in by_fit]))
 
     return mean
@@ -108,7 +107,7 @@ def figure_inputs(
     texts = evaluation if isinstance(evaluation, TextEvaluation) else None
     fits = answered.fits if answered is not None else ()
     accuracies = np.array([one.accuracy for one in fits]) if len(fits) > 1 else None
-    by_fit = [one.probabilities for one in fits if one.probabilities is not None] or None
+    by_fit = answered and answered.by_fit
     debiased = answered and debiased_calibration_error(answered)
     given: dict[str, Any] = {
         "evaluation": evaluation,
@@ -190,7 +189,7 @@ class Figures:
     )
     differential_elicitation_low: float | None = made_by(float, "differential_low")
     differential_elicitation_high: float | None = made_by(float, "differential_high")
-    rms_calibration_error: float | None = made_by(over_fits(rms_calibration_error), "fit_probabilities")
+    rms_calibration_error: float | None = made_by(mean_rms_calibration_error, "fit_probabilities")
     rms_calibration_error_debiased: float | None = made_by(float, "debiased_calibration_error")
     rms_calibration_error_debiased_low: float | None = made_by(float, "debiased_calibration_error_low")
     rms_calibration_error_debiased_high: float | None = made_by(float, "debiased_calibration_error_high")

@@ -27,15 +27,15 @@ def placements(scores: Scores, labels: Labels) -> Scores:
     found = np.empty(scores.shape)
     for place in np.ndindex(scores.shape[:-1]):
         positive, negative = scores[place][labels], scores[place][~labels]
-        below = _count_below(positive, negative)
+        below = count_below(positive, negative)
         found[place][labels], found[place][~labels] = (
             below / n_negative,
-            1 - _count_below(negative, positive) / n_positive,
+            1 - count_below(negative, positive) / n_positive,
         )
     return found
 
 
-def _count_below(scores: Float[np.ndarray, " text"], others: Float[np.ndarray, " _text"]) -> Float[np.ndarray, " text"]:
+def count_below(scores: Float[np.ndarray, " text"], others: Float[np.ndarray, " _text"]) -> Float[np.ndarray, " text"]:
     """How many of the others each score is above, ties counted half."""
     ordered = np.sort(others)
     return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / 2

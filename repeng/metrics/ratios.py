@@ -143,13 +143,12 @@ def _covariance(values: Float[np.ndarray, "fit pair"] | None, evaluation: Evalua
         return 0.0
     own, other = values.mean(axis=0), credit.mean(axis=0)
     # Two shifts on one target: the variance of their sum less that of their difference.
-    found = []
-    for sign in (1.0, -1.0):
-        both = gathered([own[None, None], sign * other[None, None]], [evaluation, capability], HERE * 2)
-        if both is None:
-            return 0.0
-        found.append(float(variance_of_mean(both).prompts[0]))
-    return found[0] - found[1]
+    by_curve = [np.stack([own, own])[:, None], np.stack([other, -other])[:, None]]
+    both = gathered(by_curve, [evaluation, capability], HERE * 2)
+    if both is None:
+        return 0.0
+    of_sum, of_difference = variance_of_mean(both).prompts.tolist()
+    return of_sum - of_difference
 
 
 def _ratio_interval(

@@ -88,10 +88,8 @@ def average_precision_of(texts: TextEvaluation) -> Estimate:
 
 def brier_of(texts: TextEvaluation) -> Estimate | None:
     """The mean square of 1 - the probability of a text's own label; None where the method is not calibrated."""
-    if texts.probabilities is None:
-        return None
-    by_fit = texts.probabilities[None] if texts.fit_probabilities is None else texts.fit_probabilities
-    return _share((1 - by_fit) ** 2, texts)
+    by_fit = texts.by_fit
+    return None if by_fit is None else _share((1 - by_fit) ** 2, texts)
 
 
 def pair_accuracy(texts: TextEvaluation) -> Estimate | None:

@@ -168,9 +168,9 @@ class TextEvaluation(Evaluation):
         Raises:
             BadInput: the method is not calibrated, so that it has no threshold.
         """
-        if self.probabilities is None:
+        by_fit = self.by_fit
+        if by_fit is None:
             raise BadInput("this evaluation of texts has no probabilities; what is right at a threshold is unknown")
-        by_fit = self.probabilities[None] if self.fit_probabilities is None else self.fit_probabilities
         return pair_wins(by_fit - 0.5)
 
     @property

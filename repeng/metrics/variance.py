@@ -216,7 +216,7 @@ def _part(target: TargetValues, n_shifts: int) -> _Part:
     most = max(values.shape[-1] for values in target.of_shifts)
     # Of one pair a prompt this is p (1 - p) / n, so that the interval is Clopper and Pearson's own.
     scale = n_units / (n_units - 1) * (most - 1) / most
-    n_least = min(len(np.unique(of)) for of in units)
+    n_least = min(int(np.count_nonzero(np.bincount(of))) for of in units)
     if target.n_speaking is not None:
         n_units = n_least = target.n_speaking
         scale = n_units / (n_units - 1)
@@ -244,10 +244,11 @@ def _part(target: TargetValues, n_shifts: int) -> _Part:
 
 def _by_unit(values: Values, units: Int[np.ndarray, " _pair"], n_units: int) -> Float[np.ndarray, "curve _fit unit"]:
     """Sums of the values of each unit's pairs."""
-    order = np.argsort(units, kind="stable")
-    held, first = np.unique(units[order], return_index=True)
+    counts = np.bincount(units)
+    held = np.flatnonzero(counts)
+    first = (np.cumsum(counts) - counts)[held]
     found = np.zeros((*values.shape[:2], n_units))
-    found[:, :, held] = np.add.reduceat(values[:, :, order], first, axis=2)
+    found[:, :, held] = np.add.reduceat(values[:, :, np.argsort(units, kind="stable")], first, axis=2)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import PurePath
 
 import pandas as pd
@@ -34,6 +35,12 @@ def shift_frame(rows: Iterable[ResultRow]) -> pd.DataFrame:
         goes across: the label, and of a study of pairs and of texts what the accuracies are; and `section`, that and
         the category.
     """
+    return _shift_frame(tuple(rows)).copy()
+
+
+# Each table of a study asks for it anew.
+@lru_cache(maxsize=1)
+def _shift_frame(rows: tuple[ResultRow, ...]) -> pd.DataFrame:
     frame = results_frame(row for row in rows if not row.method.startswith(CAPABILITY))
     frame = frame.fillna({"label": "", "category": ""})
     frame = with_figures(frame)

@@ -212,8 +212,7 @@ def results_frame(rows: Iterable[ResultRow]) -> pd.DataFrame:
     """Rows as a frame with the columns of results.csv, others after them; blanks are NaN."""
     records = [record_of(row) for row in rows]
     frame = pd.DataFrame(records, columns=None if records else list(COLUMNS))
-    for name in [*(figure.name for figure in FIGURES), *NUMBERS]:
-        frame[name] = frame[name].astype(float)
+    frame = frame.astype(dict.fromkeys([*(figure.name for figure in FIGURES), *NUMBERS], float))
     for name in frame.columns[len(COLUMNS) :]:
         numbers = pd.to_numeric(frame[name], errors="coerce")
         if (numbers.isna() == (frame[name].fillna("") == "")).all():

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
-from pydantic_core import from_json
 
 from repeng.activations.store.cached_split import Activations, CachedSplit, Kept, MixedSplit
 from repeng.activations.store.files import INDEX, LOGPROB, ActivationKey, split_folder, split_key
@@ -42,7 +41,7 @@ from repeng.methods.text_answers import benign_thresholds
 from repeng.metrics import Evaluation, TextEvaluation
 from repeng.models.fingerprint import slug
 from repeng.places import Place
-from repeng.results import LayerFigure, evaluation_path, read_evaluation, write_evaluation
+from repeng.results import LayerFigure, evaluation_path, read_evaluation_file, write_evaluation
 from repeng.study.cautions import Failure
 from repeng.version import __version__
 
@@ -191,7 +190,7 @@ class Runner:
         """
         by_name = {method.name: method for method in methods}
         identities = {name: by_name[name].identity() for name in {task.method for task in tasks}}
-        read = cache(self._content)
+        read, texts = cache(self._content), cache(_texts)
         keys = {}
         for task in tasks:
             needs = by_name[task.method].requires(task.source)
@@ -200,7 +199,7 @@ class Runner:
                 facts = {
                     "capture": self.settings.capture_id,
                     "method": identities[task.method],
-                    "texts": sorted({(need.stimulus.name, need.stimulus.fingerprint) for need in needs}),
+                    "texts": texts(tuple(needs)),
                     "activations": contents,
                     "trusted": trusted and bool(needs),
                     "source": [task.source.distribution, task.source.data_hash],
@@ -431,6 +430,11 @@ def names_of(task: Task) -> tuple[str, str, str]:
     return task.method, task.source.distribution, task.target.distribution
 
 
+def _texts(needs: tuple[RequiredActivations, ...]) -> list[tuple[str, str]]:
+    """The stimuli of what a method reads, by name, and what each of them is."""
+    return sorted({(need.stimulus.name, need.stimulus.fingerprint) for need in needs})
+
+
 def _key(facts: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -461,13 +465,13 @@ def _read_back(path: Place, key: str) -> MethodEvaluation | None:
     if not path.is_file():
         return None
     try:
-        held = from_json(path.read_bytes())
+        evaluation, held = read_evaluation_file(path)
         if held.get("key") != key:
             return None
         figures = tuple(LayerFigure(**figure) for figure in held.get("by_layer", ()))
         alone = ByLayer(figures, tuple(held["tied_layers"]) if "tied_layers" in held else None)
         facts = held["layers"], held["held_out_accuracy"], alone, held.get("unread", "")
-        return MethodEvaluation(read_evaluation(path), *facts)
-    except (RepengError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        return MethodEvaluation(evaluation, *facts)
+    except (RepengError, ValueError, KeyError, AttributeError, TypeError) as error:
         log.warning("%s is damaged and is made anew: %s", path, error)
         return None

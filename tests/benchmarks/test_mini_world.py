@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter, defaultdict
 
 import pytest
@@ -140,8 +141,6 @@ def test_a_myth_is_not_its_truth_and_is_asked_once() -> None:
 
 
 def test_every_fact_can_be_asked_and_answered_in_each_of_its_encodings() -> None:
-    import random
-
     rng = random.Random(0)
     for fact in facts():
         for encoding, wording in fact.wordings.items():
@@ -151,9 +150,28 @@ def test_every_fact_can_be_asked_and_answered_in_each_of_its_encodings() -> None
             assert wording.answer in full or wording.answer.capitalize() in full
 
 
-def test_a_derangement_moves_everything_where_the_answers_allow_it() -> None:
-    import random
+@pytest.mark.parametrize("answers", [2, 5, 40])
+@pytest.mark.parametrize("tries", [3, 4000])
+def test_a_derangement_is_that_of_looking_at_every_place_each_time(answers: int, tries: int) -> None:
+    def plainly(lent: list[str], rng: random.Random) -> list[int]:
+        order = list(range(len(lent)))
+        rng.shuffle(order)
+        for _ in range(tries):
+            fixed = [place for place, other in enumerate(order) if lent[place] == lent[other]]
+            if fixed:
+                place, other = fixed[0], rng.randrange(len(order))
+                order[place], order[other] = order[other], order[place]
+        return order
 
+    for seed in range(20):
+        drawn = random.Random(seed)
+        lent = [str(min(drawn.randrange(answers), drawn.randrange(answers))) for _ in range(60)]
+        ours, theirs = random.Random(seed), random.Random(seed)
+        assert derange(lent, ours, tries) == plainly(lent, theirs)
+        assert ours.random() == theirs.random()
+
+
+def test_a_derangement_moves_everything_where_the_answers_allow_it() -> None:
     answers = ["a"] * 4 + ["b"] * 3 + ["c"] * 2
     order = derange(answers, random.Random(1))
     assert sorted(order) == list(range(9))

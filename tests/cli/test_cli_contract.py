@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -65,6 +67,18 @@ def test_the_commands_of_the_contract_are_there() -> None:
 
 def test_the_version_is_printed(repeng: Repeng) -> None:
     assert repeng("--version").out.startswith("repeng 0.")
+
+
+@pytest.mark.parametrize(("ends", "said"), [("import sys; sys.exit()", "found"), ("main()", "repeng 0.")])
+def test_nothing_is_looked_through_for_garbage_when_a_command_ends(ends: str, said: str) -> None:
+    code = (
+        "from repeng.cli import main\n"
+        "class Circle:\n"
+        "    def __del__(self): print('found')\n"
+        "one = Circle(); one.own = one; del one\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code + ends, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(said) and done.stdout.count("\n") == 1
 
 
 @pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])

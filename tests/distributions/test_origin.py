@@ -4,7 +4,7 @@ import json
 
 from repeng.benchmarks.mini import mini_distributions
 from repeng.distributions.load import load_distributions, write_genies
-from repeng.distributions.schema import Message
+from repeng.distributions.schema import Distribution, Message
 from tests.made_up import made_up
 
 
@@ -31,6 +31,14 @@ def test_the_origin_changes_nothing_else() -> None:
     assert bare == made
     assert hash(bare) == hash(made)
     assert bare.data_hash == made.data_hash
+
+
+def test_a_split_that_is_told_where_it_was_read_is_not_hashed_again(monkeypatch) -> None:
+    split = made_up(12)
+    read = Distribution.read_from("here", "facts", {"train": split}).train
+    monkeypatch.setattr(json, "dumps", None)
+    assert read.data_hash == split.data_hash
+    assert read.origin is not None and split.origin is None
 
 
 def test_prompts_have_a_hash_a_group() -> None:

@@ -23,6 +23,7 @@ from repeng.metrics import (
     reliability_bins,
     rms_calibration_error,
 )
+from repeng.metrics.calibration import _gaps_of_bins, mean_rms_calibration_error
 
 
 def test_brier_of_perfect_undecided_and_worst() -> None:
@@ -96,6 +97,31 @@ def test_reliability_bins_hold_equal_mass_in_order_of_confidence() -> None:
     assert sorted(one.n_pairs for one in found) == [10] * 7 + [11] * 3
     assert [one.confidence for one in found] == sorted(one.confidence for one in found)
     assert len(reliability_bins(np.array([0.2, 0.9]), bins=10)) == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(PROBABILITIES, st.integers(1, 15))
+def test_reliability_bins_are_to_the_bit_the_means_of_runs_cut_one_by_one(probabilities: np.ndarray, bins: int) -> None:
+    confidence = np.maximum(probabilities, 1 - probabilities)
+    right = (probabilities > 0.5) + 0.5 * (probabilities == 0.5)
+    order = np.argsort(confidence, kind="stable")
+    shared = np.array([right[confidence == sure].mean() for sure in confidence[order]])
+    runs = [np.array_split(values, min(bins, len(order))) for values in (confidence[order], shared)]
+    expected = [(sure.mean(), true.mean(), len(sure)) for sure, true in zip(*runs, strict=True)]
+    assert [
+        (one.confidence, one.accuracy, one.n_pairs) for one in reliability_bins(probabilities, bins=bins)
+    ] == expected
+
+
+@pytest.mark.parametrize("values", [2, 40, 10**9])
+@pytest.mark.parametrize("n_pairs", [1, 7, 250])
+def test_calibration_errors_of_several_fits_are_those_of_each_one_alone(n_pairs: int, values: int) -> None:
+    by_fit = np.random.default_rng(n_pairs).integers(0, values + 1, (5, n_pairs)) / values
+    assert mean_rms_calibration_error(by_fit) == np.mean([rms_calibration_error(one) for one in by_fit])
+    number = np.arange(n_pairs)
+    alone = [_gaps_of_bins(one[None], number // 2, n_pairs, 10) for one in by_fit]
+    for found, apart in zip(_gaps_of_bins(by_fit, number // 2, n_pairs, 10), zip(*alone, strict=True), strict=True):
+        np.testing.assert_array_equal(found, np.concatenate(apart, axis=-1))
 
 
 def slow_genies_error(probabilities: list[float]) -> float:

@@ -11,7 +11,7 @@ from made_up_study import make_row, make_rows
 from rich.console import Console
 
 from repeng.cli.console import Talk
-from repeng.report.frames import units_of
+from repeng.report.frames import shift_frame, units_of
 from repeng.report.page import Cell, Grid, Line
 from repeng.report.tables import UNTOLD, grid_table, study_table
 from repeng.report.wide_table import WideTable
@@ -42,6 +42,13 @@ def test_sections_follow_label_and_category_and_end_with_the_means() -> None:
     assert means["mean of extreme"] == [".71", ".75", ".93"]  # zero-shot, lat, mms: as they came
     assert means["mean of all"] == [".60", ".50", ".70"]
     assert means["mean elicitation"] == [".67", ".56", ".78"]
+
+
+def test_a_frame_of_rows_is_nobody_elses_and_that_of_other_rows_is_another() -> None:
+    frame = shift_frame(ROWS)
+    frame["accuracy"] = 0.0
+    assert shift_frame(ROWS)["accuracy"].min() > 0
+    assert shift_frame([replace(row, accuracy=0.25) for row in ROWS])["accuracy"].eq(0.25).all()
 
 
 @pytest.mark.parametrize("width", [80, 100, 105, 120, 200])

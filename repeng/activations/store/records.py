@@ -8,7 +8,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypeVar
 
@@ -288,12 +288,13 @@ class Index(StoreFile):
         if any(not 0 <= row < n_rows for row in (*self.skipped, *self.blank)):
             raise ValueError(f"skipped or blank names a row that is not one of {n_rows}")
         examples = {row["example"] for row in self.responses}
-        if examples != set(range(len(examples))) or any(row["label"] not in (0.0, 1.0) for row in self.responses):
+        if examples != set(range(len(examples))) or not {row["label"] for row in self.responses} <= {0.0, 1.0}:
             raise ValueError("responses: a label is neither 1.0 nor 0.0, or an example is missing")
-        # Without a checksum over it, an index of pairs is held to what pairs are.
-        best = Counter(row["example"] for row in self.responses if row["label"] == 1.0)
-        if self.format == 1 and any(best[example] != 1 for example in examples):
-            raise ValueError("responses: an example has not exactly one response labelled 1.0")
+        if self.format == 1:
+            # Without a checksum over it, an index of pairs is held to what pairs are.
+            best = Counter(row["example"] for row in self.responses if row["label"] == 1.0)
+            if any(best[example] != 1 for example in examples):
+                raise ValueError("responses: an example has not exactly one response labelled 1.0")
         of_layer: dict[int | None, list[Shard]] = {}
         for shard in self.shards:
             for layer in shard.layers or (None,):
@@ -316,7 +317,7 @@ class Index(StoreFile):
         """A hash over example, number, label and group of each response, and its unit where that is said."""
         units = [(r["unit"],) if "unit" in r else () for r in self.responses]
         rows = [(r["example"], r["response"], r["label"], r["group"]) for r in self.responses]
-        return rows_hash([(*row, *own) for row, own in zip(rows, units, strict=True)])
+        return rows_hash(tuple((*row, *own) for row, own in zip(rows, units, strict=True)))
 
     @property
     def key(self) -> ActivationKey:
@@ -356,7 +357,7 @@ class Index(StoreFile):
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-def response_rows(split: Split) -> list[tuple[Any, ...]]:
+def response_rows(split: Split) -> tuple[tuple[Any, ...], ...]:
     """Example, number within it, label and group of every response of a split; and its unit, where any is not its
     example."""
     examples = split.response_example
@@ -364,10 +365,12 @@ def response_rows(split: Split) -> list[tuple[Any, ...]]:
     columns = [examples, numbers, split.labels, split.groups[examples]]
     if (split.units != examples).any():
         columns.append(split.units)
-    return list(zip(*(column.tolist() for column in columns), strict=True))
+    return tuple(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def rows_hash(rows: Sequence[tuple[Any, ...]]) -> str:
+# Every index of a split has the same rows.
+@lru_cache(maxsize=8)
+def rows_hash(rows: tuple[tuple[Any, ...], ...]) -> str:
     """A hash over what `response_rows` gives."""
     return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()
 

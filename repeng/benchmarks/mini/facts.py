@@ -154,12 +154,15 @@ def derange(answers: list[str], rng: random.Random, tries: int = 4000) -> list[i
     exactly as often as it is right (all but perfectly where one answer is more than half of all)."""
     order = list(range(len(answers)))
     rng.shuffle(order)
+    first = 0
     for _ in range(tries):
-        fixed = [place for place, other in enumerate(order) if answers[place] == answers[other]]
-        if not fixed:
+        while first < len(order) and answers[first] != answers[order[first]]:
+            first += 1
+        if first == len(order):
             break
-        place, other = fixed[0], rng.randrange(len(order))
-        order[place], order[other] = order[other], order[place]
+        other = rng.randrange(len(order))
+        order[first], order[other] = order[other], order[first]
+        first = min(first, other)
     return order
 
 
