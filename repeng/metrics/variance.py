@@ -73,7 +73,7 @@ class MeanVariance:
         """Of the mean; 0 where nothing varies."""
         return self.prompts + self.fits
 
-    def reach(self, alpha: float) -> ByCurve:
+    def reach(self, alpha: float | ByCurve) -> ByCurve:
         """How far the mean may lie off, squared: each variance by the square of its own Student's t, summed.
 
         Where one variance outweighs the other this is the interval of that one alone. The usual sum with
@@ -244,10 +244,12 @@ def _part(target: TargetValues, n_shifts: int) -> _Part:
 
 def _by_unit(values: Values, units: Int[np.ndarray, " _pair"], n_units: int) -> Float[np.ndarray, "curve _fit unit"]:
     """Sums of the values of each unit's pairs."""
-    order = np.argsort(units, kind="stable")
-    held, first = np.unique(units[order], return_index=True)
+    if (np.diff(units) < 0).any():
+        order = np.argsort(units, kind="stable")
+        units, values = units[order], values[:, :, order]
+    held, first = np.unique(units, return_index=True)
     found = np.zeros((*values.shape[:2], n_units))
-    found[:, :, held] = np.add.reduceat(values[:, :, order], first, axis=2)
+    found[:, :, held] = np.add.reduceat(values, first, axis=2)
     return found
 
 
