@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from repeng.maths import FEWEST_GROUPS
-from repeng.metrics import Estimate, Evaluation, holm, mean_accuracy_interval, mean_paired_difference
+from repeng.metrics import Estimate, Evaluation, holm, mean_accuracy_interval, mean_paired_differences
 from repeng.report.frames import fitted, shift_frame, units_of
 from repeng.report.predictions import Key, same_items
 from repeng.results import AUROC, ResultRow, figure_name
@@ -17,6 +17,8 @@ from repeng.study.text_forms import baseline_method
 
 MOST_NAMED = 4
 NOTHING = "No accuracy was measured."
+Paired = tuple[Sequence[Evaluation], Sequence[Evaluation], Sequence[str]]
+"""Two methods' evaluations of the same items, shift by shift, and the shifts' targets."""
 
 
 @dataclass(frozen=True)
@@ -180,17 +182,20 @@ def _among(means: Sequence[Mean]) -> str:
 
 def _rival_p(first: Mean, rivals: Sequence[Mean]) -> list[float | None]:
     """Of each rival the corrected p-value of no difference from the first; None where that cannot be tested."""
-    raw = [_paired_p(first, rival) for rival in rivals]
+    paired = [_paired(first, rival) for rival in rivals]
+    tested = iter(mean_paired_differences([own for own in paired if own is not None]))
+    raw = [None if own is None else next(tested).p for own in paired]
     corrected = iter(holm([p for p in raw if p is not None]))
     return [None if p is None else next(corrected) for p in raw]
 
 
-def _paired_p(one: Mean, other: Mean) -> float | None:
+def _paired(one: Mean, other: Mean) -> Paired | None:
+    """The evaluations of two methods, where both scored the same items on the same shifts."""
     if one.evaluations is None or other.evaluations is None or one.targets != other.targets:
         return None
     if not all(same_items(a, b) for a, b in zip(one.evaluations, other.evaluations, strict=True)):
         return None
-    return mean_paired_difference(one.evaluations, other.evaluations, one.targets).p
+    return one.evaluations, other.evaluations, one.targets
 
 
 def _pattern(mean: Mean, *, alone: bool) -> str:
