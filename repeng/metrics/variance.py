@@ -89,7 +89,8 @@ def fit_credit(evaluation: Evaluation) -> Float[np.ndarray, "fit pair"] | None:
     """What each pair adds to the accuracy, by fit; None where that is unknown."""
     if evaluation.credit is None:
         return None
-    told = evaluation.n_fits > 1 and np.array_equal(evaluation.credit, evaluation.wins)
+    as_won = evaluation.credit is evaluation.wins or np.array_equal(evaluation.credit, evaluation.wins)
+    told = evaluation.n_fits > 1 and as_won
     return evaluation.fit_wins if told else evaluation.credit[None]
 
 
@@ -247,9 +248,11 @@ def _by_unit(values: Values, units: Int[np.ndarray, " _pair"], n_units: int) -> 
     if (np.diff(units) < 0).any():
         order = np.argsort(units, kind="stable")
         units, values = units[order], values[:, :, order]
-    held, first = np.unique(units, return_index=True)
+    held, first, counts = np.unique(units, return_index=True, return_counts=True)
     found = np.zeros((*values.shape[:2], n_units))
-    found[:, :, held] = np.add.reduceat(values, first, axis=2)
+    # Two pairs of every prompt, as of three responses of which one is right: by far the sooner done so.
+    paired = (counts == 2).all()
+    found[:, :, held] = values[:, :, ::2] + values[:, :, 1::2] if paired else np.add.reduceat(values, first, axis=2)
     return found
 
 

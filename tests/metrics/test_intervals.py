@@ -215,6 +215,20 @@ def test_a_mean_over_shifts_gains_certainty_by_new_targets_and_none_by_repeats()
     assert (two.high - two.low) / (alone.high - alone.low) == pytest.approx(2**-0.5, rel=0.12)
 
 
+@pytest.mark.parametrize("each", [1, 2, 3])
+@pytest.mark.parametrize("listed", ["by prompt", "at random"])
+def test_pairs_are_summed_by_prompt_in_whatever_order_they_are_listed(each: int, listed: str) -> None:
+    from repeng.metrics.intervals import accuracy_variance
+
+    generator = np.random.default_rng(each)
+    group = np.repeat(np.arange(40), each)
+    group = group if listed == "by prompt" else generator.permutation(group)
+    wins = (generator.random((3, len(group))) < 0.3 + 0.01 * group).astype(float)
+    found = accuracy_variance([of_wins(wins, group)], ["t"])
+    _, of_prompts, of_fits = slow_variance(wins.tolist(), group.tolist())
+    assert (found.prompts[0], found.fits[0]) == pytest.approx((of_prompts, of_fits))
+
+
 def test_the_variance_of_a_mean_over_targets_is_that_of_a_plain_sum() -> None:
     from repeng.metrics.intervals import accuracy_variance
 
