@@ -6,15 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.proportions import inverted_p_values, proportion_ends
-from repeng.metrics.resampling import LEVEL, Estimate, check_same_length, check_same_pairs
+from repeng.metrics.resampling import LEVEL, Estimate, check_same_length, check_same_pairs, known_items
 from repeng.metrics.texts import TextEvaluation
-from repeng.metrics.variance import ByCurve, MeanVariance, Values, fit_credit, gathered, variance_of_mean
+from repeng.metrics.variance import ByCurve, ByFit, MeanVariance, Values, fit_credit, gathered, variance_of_mean
 
-ByFit = Float[np.ndarray, "_fit _item"]
 AT_ONCE = 16
 """Differences computed at once; more take memory and are not sooner done."""
 
@@ -63,7 +61,7 @@ def mean_paired_differences(
             shapes.append(None if credits is None else (len(credits[0]), len(credits[1])))
             values.append(one.accuracy - other.accuracy if credits is None else (credits[0] - credits[1]).mean())
         estimates.append(Estimate(float(np.mean(values))))
-        known = tuple(_said(one) for one in _with_groups(a, b))
+        known = tuple(map(known_items, _with_groups(a, b)))
         if None not in shapes:
             alike.setdefault((tuple(targets), tuple(shapes), known), []).append(number)
     for numbers in alike.values():
@@ -80,12 +78,6 @@ def mean_paired_differences(
 def _with_groups(a: Sequence[Evaluation], b: Sequence[Evaluation]) -> list[Evaluation]:
     """Of every two the one that says what belongs to which prompt."""
     return [one if one.group is not None else other for one, other in zip(a, b, strict=True)]
-
-
-def _said(one: Evaluation) -> tuple[object, ...]:
-    """What an evaluation says of which items belong together, as a key."""
-    arrays = (getattr(one, name, None) for name in ("group", "example", "labels"))
-    return tuple(None if array is None else array.tobytes() for array in arrays)
 
 
 def _variance(

@@ -78,6 +78,12 @@ def resampling_units(evaluations: Sequence[Evaluation]) -> Units | None:
     return Units(tuple(np.split(places, np.cumsum([len(one) for one in ids])[:-1])), len(names))
 
 
+def known_items(one: Evaluation) -> tuple[object, ...]:
+    """What an evaluation says of which items belong together, as a key."""
+    arrays = (getattr(one, name, None) for name in ("group", "example", "labels"))
+    return tuple(None if array is None else array.tobytes() for array in arrays)
+
+
 def draw(n_units: int, resamples: int, generator: np.random.Generator) -> Draws:
     """How often each unit is drawn in each resample."""
     return generator.multinomial(n_units, np.full(n_units, 1.0 / n_units), size=resamples).astype(np.float64)

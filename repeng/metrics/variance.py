@@ -21,6 +21,7 @@ NOTHING = 1e-15
 
 Values = Float[np.ndarray, "curve _fit _pair"]
 ByCurve = Float[np.ndarray, " _curve"]
+ByFit = Float[np.ndarray, "_fit _item"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from repeng.maths import FEWEST_GROUPS
-from repeng.metrics import Estimate, Evaluation, holm, mean_accuracy_interval, mean_paired_differences
+from repeng.metrics import Estimate, Evaluation, holm, mean_accuracy_intervals, mean_paired_differences
 from repeng.report.frames import fitted, shift_frame, units_of
 from repeng.report.predictions import Key, same_items
 from repeng.results import AUROC, ResultRow, figure_name
@@ -124,7 +124,7 @@ def label_summaries(frame: pd.DataFrame, evaluations: Mapping[Key, Evaluation] |
 def _of_label(
     where: str, rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation], figure: str, baseline: str
 ) -> LabelSummary:
-    means = [_mean(str(name), own, evaluations, figure) for name, own in rows.groupby("name", sort=False)]
+    means = _means(rows, evaluations, figure)
     means.sort(key=lambda mean: -mean.estimate.value)
     first = means[0]
     prompts = rows["n_prompts"].max()
@@ -138,13 +138,23 @@ def _of_label(
     return LabelSummary(where, _alone(first) if len(means) == 1 else _among(means), first, tuple(filter(None, notes)))
 
 
-def _mean(name: str, rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation], figure: str) -> Mean:
+def _means(rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation], figure: str) -> list[Mean]:
+    """The mean of each method; without an interval where an evaluation is unknown."""
+    methods = list(rows.groupby("name", sort=False))
+    known = [_known(own, evaluations) for _, own in methods]
+    asked = [(one, list(own["target"])) for (_, own), one in zip(methods, known, strict=True) if one is not None]
+    estimates = iter(mean_accuracy_intervals(asked))
+    return [
+        Mean(str(name), own, Estimate(float(own["accuracy"].mean())) if one is None else next(estimates), one, figure)
+        for (name, own), one in zip(methods, known, strict=True)
+    ]
+
+
+def _known(rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation]) -> tuple[Evaluation, ...] | None:
+    """The evaluation behind each row; None where one is unknown."""
     keys = rows[["model", "method", "source", "target"]].itertuples(index=False, name=None)
-    known = [evaluations.get(key) for key in keys]
-    found = tuple(one for one in known if one is not None)
-    if len(found) < len(known):
-        return Mean(name, rows, Estimate(float(rows["accuracy"].mean())), None, figure)
-    return Mean(name, rows, mean_accuracy_interval(found, list(rows["target"])), found, figure)
+    found = tuple(one for key in keys if (one := evaluations.get(key)) is not None)
+    return found if len(found) == len(rows) else None
 
 
 def _alone(mean: Mean) -> str:
