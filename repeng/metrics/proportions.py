@@ -41,6 +41,34 @@ def proportion_ends(of: MeanVariance, alpha: float | ByCurve = 1 - LEVEL) -> tup
     return np.minimum(low, of.mean), np.maximum(high, of.mean)
 
 
+def inverted_p_values(ends: Callable[[ByCurve], tuple[ByCurve, ByCurve]], null: float, count: int) -> ByCurve:
+    """`inverted_p` of many intervals at once.
+
+    Args:
+        ends: the intervals, each at an alpha of its own.
+        null: the value in question.
+        count: how many intervals there are.
+    """
+
+    def left_out(alpha: ByCurve) -> Bool[np.ndarray, " _curve"]:
+        low, high = ends(alpha)
+        return (low > null) | (high < null)
+
+    level = 1 - LEVEL
+    beyond = left_out(np.full(count, level))
+    last = np.where(beyond, SMALLEST_P, LARGEST_P)
+    found_last = left_out(last) == beyond
+    inside = np.log(np.where(beyond, last, level))
+    outside = np.log(np.where(beyond, level, last))
+    for _ in range(40):
+        middle = (inside + outside) / 2
+        out = left_out(np.exp(middle))
+        inside, outside = np.where(out, inside, middle), np.where(out, middle, outside)
+    p = np.exp(outside)
+    p = np.where(beyond, np.minimum(p, math.nextafter(level, 0)), np.maximum(p, level))
+    return np.where(found_last, np.where(beyond, SMALLEST_P, 1.0), p)
+
+
 def inverted_p(ends: Callable[[float], tuple[float, float]], null: float) -> float:
     """The two-sided p-value of `null`: the largest alpha at which the interval still holds it.
 
@@ -69,31 +97,3 @@ def inverted_p(ends: Callable[[float], tuple[float, float]], null: float) -> flo
         inside, outside = (inside, middle) if left_out(math.exp(middle)) else (middle, outside)
     p = math.exp(outside)
     return min(p, math.nextafter(level, 0)) if left_out(level) else max(p, level)
-
-
-def inverted_p_values(ends: Callable[[ByCurve], tuple[ByCurve, ByCurve]], null: float, count: int) -> ByCurve:
-    """`inverted_p` of many intervals at once.
-
-    Args:
-        ends: the intervals, each at an alpha of its own.
-        null: the value in question.
-        count: how many intervals there are.
-    """
-
-    def left_out(alpha: ByCurve) -> Bool[np.ndarray, " _curve"]:
-        low, high = ends(alpha)
-        return (low > null) | (high < null)
-
-    level = 1 - LEVEL
-    beyond = left_out(np.full(count, level))
-    last = np.where(beyond, SMALLEST_P, LARGEST_P)
-    found_last = left_out(last) == beyond
-    inside = np.log(np.where(beyond, last, level))
-    outside = np.log(np.where(beyond, level, last))
-    for _ in range(40):
-        middle = (inside + outside) / 2
-        out = left_out(np.exp(middle))
-        inside, outside = np.where(out, inside, middle), np.where(out, middle, outside)
-    p = np.exp(outside)
-    p = np.where(beyond, np.minimum(p, math.nextafter(level, 0)), np.maximum(p, level))
-    return np.where(found_last, np.where(beyond, SMALLEST_P, 1.0), p)

@@ -246,13 +246,14 @@ def _part(target: TargetValues, n_shifts: int) -> _Part:
 
 def _by_unit(values: Values, units: Int[np.ndarray, " _pair"], n_units: int) -> Float[np.ndarray, "curve _fit unit"]:
     """Sums of the values of each unit's pairs."""
+    counts = np.bincount(units)
+    held = np.flatnonzero(counts)
+    first = (np.cumsum(counts) - counts)[held]
     if (np.diff(units) < 0).any():
-        order = np.argsort(units, kind="stable")
-        units, values = units[order], values[:, :, order]
-    held, first, counts = np.unique(units, return_index=True, return_counts=True)
+        values = values[:, :, np.argsort(units, kind="stable")]
     found = np.zeros((*values.shape[:2], n_units))
     # Two pairs of every prompt, as of three responses of which one is right: by far the sooner done so.
-    paired = (counts == 2).all()
+    paired = (counts[held] == 2).all()
     found[:, :, held] = values[:, :, ::2] + values[:, :, 1::2] if paired else np.add.reduceat(values, first, axis=2)
     return found
 
