@@ -160,15 +160,14 @@ def _terms_of_each(compared: Sequence[tuple[Evaluation, Evaluation]]) -> Values 
     if len(credits) < len(compared):
         return None
     a, b = (np.stack(each) for each in zip(*credits, strict=True))
-    gap = a - b
-    terms = np.empty((len(gap), 3, *gap.shape[1:]))
-    terms[:, 2] = gap
+    terms = np.empty((len(a), 3, *np.broadcast_shapes(a.shape[1:], b.shape[1:])))
+    gap = np.subtract(a, b, out=terms[:, 2])
     if isinstance(compared[0][0], TextEvaluation):
         terms[:, 0], terms[:, 1] = a, b
     else:
         np.maximum(gap, 0, out=terms[:, 0])
         np.maximum(-gap, 0, out=terms[:, 1])
-    return terms.reshape(-1, *gap.shape[1:])
+    return terms.reshape(-1, *terms.shape[2:])
 
 
 def _credits(one: Evaluation, other: Evaluation) -> tuple[ByFit, ByFit] | None:

@@ -255,9 +255,8 @@ def check_probabilities(probabilities: Float[np.ndarray, "*fit pair"], *, of: st
     """Refuse no probability, or one that is none."""
     if probabilities.shape[-1] == 0:
         raise BadInput(f"an evaluation has no {of}; give one probability for each {of}, or no probabilities at all")
-    wrong = np.argwhere(~((probabilities >= 0) & (probabilities <= 1)))
-    if len(wrong):
-        raise BadInput(
-            f"the probability of {of} {wrong[0][-1]} is {probabilities[tuple(wrong[0])]}; probabilities lie between 0 "
-            "and 1"
-        )
+    allowed = (probabilities >= 0) & (probabilities <= 1)
+    if not allowed.all():
+        *fit, number = np.argwhere(~allowed)[0]
+        value = probabilities[(*fit, number)]
+        raise BadInput(f"the probability of {of} {number} is {value}; probabilities lie between 0 and 1")
