@@ -96,12 +96,14 @@ def compare(
     One study's folder compares its methods: repeng compare RESULTS --against lora
     """
     from repeng.report.compare import compare_results
-    from repeng.report.questions import answer_question
 
     talk = Talk(json=json, quiet=quiet)
     if question is not None:
         if against is not None:
             raise BadInput("--against and --question conflict: give only one")
+        # It draws, and what it draws with takes a quarter of a second to import.
+        from repeng.report.questions import answer_question
+
         answer = answer_question(question, results, out)
         talk.result(answer.as_dict(), *answer.renderables())
         return

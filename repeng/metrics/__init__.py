@@ -18,6 +18,7 @@ from repeng.metrics.intervals import (
     chance_p,
     fits_disagree,
     mean_accuracy_interval,
+    mean_accuracy_intervals,
     mean_interval,
     prompt_variance,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "grouped_rank_correlation",
     "holm",
     "mean_accuracy_interval",
+    "mean_accuracy_intervals",
     "mean_elicitation_interval",
     "mean_interval",
     "mean_of_draws",

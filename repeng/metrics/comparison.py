@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from repeng.errors import BadInput
 from repeng.metrics.evaluation import Evaluation
@@ -55,25 +55,32 @@ def mistake_kappas(
     """
     check_resamples(resamples)
     found: list[Estimate | None] = []
-    drawn: dict[int, list[tuple[int, Float[np.ndarray, "unit cell"]]]] = {}
+    drawn: dict[int, list[tuple[int, Bool[np.ndarray, " cell"], Float[np.ndarray, "unit _held"]]]] = {}
     units_of = cache(lambda evaluation: resampling_units([evaluation]))
     for number, (a, b) in enumerate(pairs):
         check_same_pairs(a, b, "the target")
         cell = 3 * (2 * a.right).astype(int) + (2 * b.right).astype(int)
-        value = float(_kappa(np.bincount(cell, minlength=9)[None].astype(np.float64))[0])
+        counted = np.bincount(cell, minlength=9)
+        value = float(_kappa(counted[None].astype(np.float64))[0])
         found.append(None if math.isnan(value) else Estimate(value))
         units = None if math.isnan(value) else units_of(a if a.group is not None else b)
         if units is not None:
-            by_unit = np.bincount(9 * units.of_pairs[0] + cell, minlength=9 * units.n_units).reshape(-1, 9)
-            drawn.setdefault(units.n_units, []).append((number, by_unit))
+            # The others, of ties for the most part, are empty in every resample too.
+            held = counted > 0
+            places = held.sum() * units.of_pairs[0] + (np.cumsum(held) - 1)[cell]
+            by_unit = np.bincount(places, minlength=held.sum() * units.n_units).reshape(units.n_units, -1)
+            drawn.setdefault(units.n_units, []).append((number, held, by_unit.astype(np.float64)))
     for n_units, tables in drawn.items():
         draws = _draws(n_units, resamples, seed)
         for first in range(0, len(tables), AT_ONCE):
             chosen = tables[first : first + AT_ONCE]
             # Counts, so that no order of summing them gives another sum.
-            counts = draws @ np.concatenate([by_unit for _, by_unit in chosen], axis=1).astype(np.float64)
-            for place, (number, _) in enumerate(chosen):
-                kappas = _kappa(counts[:, 9 * place : 9 * (place + 1)])
+            counts = draws @ np.concatenate([by_unit for *_, by_unit in chosen], axis=1)
+            ends_of = np.cumsum([held.sum() for _, held, _ in chosen])
+            for (number, held, _), own_counts in zip(chosen, np.split(counts, ends_of[:-1], axis=1), strict=True):
+                tables_drawn = np.zeros((resamples, 9))
+                tables_drawn[:, held] = own_counts
+                kappas = _kappa(tables_drawn)
                 own = found[number]
                 if own is not None and not np.isnan(kappas).any():
                     found[number] = Estimate(own.value, *ends(kappas))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from repeng.metrics.evaluation import Evaluation
-from repeng.metrics.proportions import inverted_p, proportion_ends
-from repeng.metrics.resampling import LEVEL, Estimate, check_same_length, check_same_pairs
+from repeng.metrics.proportions import inverted_p_values, proportion_ends
+from repeng.metrics.resampling import LEVEL, Estimate, check_same_length, check_same_pairs, known_items
 from repeng.metrics.texts import TextEvaluation
-from repeng.metrics.variance import MeanVariance, Values, fit_credit, gathered, variance_of_mean
+from repeng.metrics.variance import ByCurve, ByFit, MeanVariance, Values, fit_credit, gathered, variance_of_mean
 
-ByFit = Float[np.ndarray, "_fit _item"]
 AT_ONCE = 16
 """Differences computed at once; more take memory and are not sooner done."""
 
@@ -63,14 +61,17 @@ def mean_paired_differences(
             shapes.append(None if credits is None else (len(credits[0]), len(credits[1])))
             values.append(one.accuracy - other.accuracy if credits is None else (credits[0] - credits[1]).mean())
         estimates.append(Estimate(float(np.mean(values))))
-        known = tuple(_said(one) for one in _with_groups(a, b))
+        known = tuple(map(known_items, _with_groups(a, b)))
         if None not in shapes:
             alike.setdefault((tuple(targets), tuple(shapes), known), []).append(number)
     for numbers in alike.values():
         for first in range(0, len(numbers), AT_ONCE):
             chosen = numbers[first : first + AT_ONCE]
-            for number, found in zip(chosen, _variances([compared[number] for number in chosen]), strict=True):
-                estimates[number] = _estimate(estimates[number].value, found)
+            varies = _variance([compared[number] for number in chosen])
+            if varies is not None:
+                found = _estimates([estimates[number].value for number in chosen], varies)
+                for number, estimate in zip(chosen, found, strict=True):
+                    estimates[number] = estimate
     return estimates
 
 
@@ -79,33 +80,21 @@ def _with_groups(a: Sequence[Evaluation], b: Sequence[Evaluation]) -> list[Evalu
     return [one if one.group is not None else other for one, other in zip(a, b, strict=True)]
 
 
-def _said(one: Evaluation) -> tuple[object, ...]:
-    """What an evaluation says of which items belong together, as a key."""
-    arrays = (getattr(one, name, None) for name in ("group", "example", "labels"))
-    return tuple(None if array is None else array.tobytes() for array in arrays)
-
-
-def _variances(
+def _variance(
     compared: Sequence[tuple[Sequence[Evaluation], Sequence[Evaluation], Sequence[str]]],
-) -> list[MeanVariance | None]:
-    """`difference_variance` of several, whose evaluations speak of the same items and have as many fits."""
+) -> MeanVariance | None:
+    """`difference_variance` of several in a row, whose evaluations speak of the same items and have as many fits."""
     a, b, targets = compared[0]
-    by_shift = [
-        np.concatenate(
-            [terms for (own, other, _) in compared if (terms := paired_terms(own[place], other[place])) is not None]
-        )
-        for place in range(len(targets))
-    ]
-    found = difference_variance(by_shift, _with_groups(a, b), targets)
-    if found is None:
-        return [None] * len(compared)
-    return [found.of(slice(3 * place, 3 * place + 3)) for place in range(len(compared))]
+    by_shift = [_terms_of_each([(own[place], other[place]) for own, other, _ in compared]) for place in range(len(a))]
+    return difference_variance(by_shift, _with_groups(a, b), targets)
 
 
-def _estimate(value: float, found: MeanVariance | None) -> Estimate:
-    if found is None:
-        return Estimate(value)
-    return Estimate(value, *difference_ends(found), inverted_p(lambda alpha: difference_ends(found, alpha), 0.0))
+def _estimates(values: Sequence[float], found: MeanVariance) -> list[Estimate]:
+    """Differences with the intervals and p-values that their variances give."""
+    ends = _ends_of_each(found)
+    low, high = ends(np.full(len(values), 1 - LEVEL))
+    p = inverted_p_values(ends, 0.0, len(values))
+    return [Estimate(*one) for one in zip(values, low.tolist(), high.tolist(), p.tolist(), strict=True)]
 
 
 def difference_variance(
@@ -116,20 +105,31 @@ def difference_variance(
     return None if samples is None else variance_of_mean(samples)
 
 
-def difference_ends(found: MeanVariance, alpha: float = 1 - LEVEL) -> tuple[float, float]:
-    """The interval of a difference, from `difference_variance`, at the level 1 - alpha."""
-    win, loss, _ = found.mean.tolist()
-    own = math.sqrt(float(found.reach(alpha)[2]))
-    lows, highs = proportion_ends(found, alpha)
-    of_win, of_loss, of_both = found.variance.tolist()
-    correlation = correlation_of(of_win, of_loss, (of_win + of_loss - of_both) / 2)
-    below = _reach(win - float(lows[0]), float(highs[1]) - loss, correlation)
-    above = _reach(float(highs[0]) - win, loss - float(lows[1]), correlation)
-    if of_both == 0 < of_win:
-        # Two rankings of texts that are one: as for pairs, one prompt more might tell them apart.
-        own = 1 - (alpha / 2) ** (1 / found.n_units)
-    # Where fits are few and differ, gain and loss vary against each other: their correlation is then too rough.
-    return win - loss - max(below, own), win - loss + max(above, own)
+def difference_ends(found: MeanVariance) -> tuple[float, float]:
+    """The interval of a difference, from `difference_variance`."""
+    low, high = _ends_of_each(found)(np.array([1 - LEVEL]))
+    return float(low[0]), float(high[0])
+
+
+def _ends_of_each(found: MeanVariance) -> Callable[[ByCurve], tuple[ByCurve, ByCurve]]:
+    """The intervals of differences, each from its three variances, at alphas: each at the level 1 - alpha."""
+    win, loss, both = (found.of(slice(curve, None, 3)) for curve in range(3))
+    covariance = (win.variance + loss.variance - both.variance) / 2
+    known = zip(win.variance.tolist(), loss.variance.tolist(), covariance.tolist(), strict=True)
+    correlation = np.array([correlation_of(*one) for one in known])
+    # Two rankings of texts that are one: as for pairs, one prompt more might tell them apart.
+    alike = (both.variance == 0) & (win.variance > 0)
+
+    def ends(alpha: ByCurve) -> tuple[ByCurve, ByCurve]:
+        (win_low, win_high), (loss_low, loss_high) = proportion_ends(win, alpha), proportion_ends(loss, alpha)
+        below = _reach(win.mean - win_low, loss_high - loss.mean, correlation)
+        above = _reach(win_high - win.mean, loss.mean - loss_low, correlation)
+        # Where fits are few and differ, gain and loss vary against each other: their correlation is then too rough.
+        own = np.where(alike, 1 - (alpha / 2) ** (1 / found.n_units), np.sqrt(both.reach(alpha)))
+        difference = win.mean - loss.mean
+        return difference - np.maximum(below, own), difference + np.maximum(above, own)
+
+    return ends
 
 
 def correlation_of(one: float, other: float, covariance: float) -> float:
@@ -137,9 +137,9 @@ def correlation_of(one: float, other: float, covariance: float) -> float:
     return min(1.0, max(-1.0, covariance / math.sqrt(one * other))) if one > 0 and other > 0 else 0.0
 
 
-def _reach(one: float, other: float, correlation: float) -> float:
-    """How far a difference may lie off, where its two terms may lie this far off."""
-    return math.sqrt(max(0.0, one**2 + other**2 - 2 * correlation * one * other))
+def _reach(one: ByCurve, other: ByCurve, correlation: ByCurve) -> ByCurve:
+    """How far differences may lie off, where their two terms may lie this far off."""
+    return np.sqrt(np.maximum(0.0, one**2 + other**2 - 2 * correlation * one * other))
 
 
 def paired_terms(one: Evaluation, other: Evaluation) -> Values | None:
@@ -151,14 +151,23 @@ def paired_terms(one: Evaluation, other: Evaluation) -> Values | None:
     Returns:
         None where what a pair adds to an accuracy is unknown.
     """
-    credits = _credits(one, other)
-    if credits is None:
+    return _terms_of_each([(one, other)])
+
+
+def _terms_of_each(compared: Sequence[tuple[Evaluation, Evaluation]]) -> Values | None:
+    """`paired_terms` of each of many, one after the other; None where those of one are unknown."""
+    credits = [known for one, other in compared if (known := _credits(one, other)) is not None]
+    if len(credits) < len(compared):
         return None
-    a, b = credits
-    gap = a - b
-    if isinstance(one, TextEvaluation):
-        return np.stack([*np.broadcast_arrays(a, b), gap])
-    return np.stack([np.maximum(gap, 0), np.maximum(-gap, 0), gap])
+    a, b = (np.stack(each) for each in zip(*credits, strict=True))
+    terms = np.empty((len(a), 3, *np.broadcast_shapes(a.shape[1:], b.shape[1:])))
+    gap = np.subtract(a, b, out=terms[:, 2])
+    if isinstance(compared[0][0], TextEvaluation):
+        terms[:, 0], terms[:, 1] = a, b
+    else:
+        np.maximum(gap, 0, out=terms[:, 0])
+        np.maximum(-gap, 0, out=terms[:, 1])
+    return terms.reshape(-1, *terms.shape[2:])
 
 
 def _credits(one: Evaluation, other: Evaluation) -> tuple[ByFit, ByFit] | None:

@@ -102,8 +102,7 @@ class Evaluation:
         if self.fit_probabilities is not None:
             if len(self.fit_probabilities) < 2:
                 raise BadInput("fit_probabilities hold one fit; leave them out where there is one")
-            for one in self.fit_probabilities:
-                check_probabilities(one)
+            check_probabilities(self.fit_probabilities)
         if self.fit_scores is not None and not np.isfinite(self.fit_scores).all():
             raise BadInput("fit_scores are not all finite; give two finite scores a pair and fit")
         self.check_nulls()
@@ -259,12 +258,12 @@ class Evaluation:
         return np.concatenate([best, worse]), np.arange(len(best) + len(worse)) < len(best)
 
 
-def check_probabilities(probabilities: Float[np.ndarray, " pair"], *, of: str = "pair") -> None:
+def check_probabilities(probabilities: Float[np.ndarray, "*fit pair"], *, of: str = "pair") -> None:
     """Refuse no probability, or one that is none."""
-    if len(probabilities) == 0:
+    if probabilities.shape[-1] == 0:
         raise BadInput(f"an evaluation has no {of}; give one probability for each {of}, or no probabilities at all")
-    wrong = np.flatnonzero(~((probabilities >= 0) & (probabilities <= 1)))
-    if len(wrong):
-        raise BadInput(
-            f"the probability of {of} {wrong[0]} is {probabilities[wrong[0]]}; probabilities lie between 0 and 1"
-        )
+    allowed = (probabilities >= 0) & (probabilities <= 1)
+    if not allowed.all():
+        *fit, number = np.argwhere(~allowed)[0]
+        value = probabilities[(*fit, number)]
+        raise BadInput(f"the probability of {of} {number} is {value}; probabilities lie between 0 and 1")

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from repeng.metrics.evaluation import Evaluation
-from repeng.metrics.proportions import inverted_p, proportion_ends
-from repeng.metrics.resampling import LEVEL, Estimate, check_same_length
-from repeng.metrics.variance import MeanVariance, fit_credit, gathered, variance_of_mean
+from repeng.metrics.proportions import inverted_p, inverted_p_values, proportion_ends
+from repeng.metrics.resampling import LEVEL, Estimate, check_same_length, known_items
+from repeng.metrics.variance import ByFit, MeanVariance, Values, fit_credit, gathered, variance_of_mean
 
 CHANCE = 0.5
 """The accuracy of a method that says nothing."""
@@ -83,13 +83,37 @@ def mean_accuracy_interval(
     Raises:
         BadInput: not one target for each evaluation.
     """
-    check_same_length(evaluations, targets)
-    value = float(np.mean([one.accuracy for one in evaluations]))
-    found = accuracy_variance(evaluations, targets, shifts=shifts)
-    if found is None:
-        return Estimate(value)
-    low, high = proportion_ends(found)
-    return Estimate(value, float(low[0]), float(high[0]), _chance_p(found))
+    return mean_accuracy_intervals([(evaluations, targets)], shifts=shifts)[0]
+
+
+def mean_accuracy_intervals(
+    asked: Sequence[tuple[Sequence[Evaluation], Sequence[str]]], *, shifts: Shifts = "fixed"
+) -> list[Estimate]:
+    """`mean_accuracy_interval` of each of many: those on the same prompts, with as many fits, are computed at once.
+
+    Raises:
+        BadInput: as there.
+    """
+    estimates: list[Estimate] = []
+    alike: dict[tuple[object, ...], list[tuple[int, list[ByFit]]]] = {}
+    for number, (evaluations, targets) in enumerate(asked):
+        check_same_length(evaluations, targets)
+        estimates.append(Estimate(float(np.mean([one.accuracy for one in evaluations]))))
+        credits = [credit for one in evaluations if (credit := fit_credit(one)) is not None]
+        if len(credits) == len(evaluations):
+            fits, known = tuple(map(len, credits)), tuple(map(known_items, evaluations))
+            alike.setdefault((tuple(targets), fits, known), []).append((number, credits))
+    for chosen in alike.values():
+        evaluations, targets = asked[chosen[0][0]]
+        by_shift = [np.stack(credits) for credits in zip(*(credits for _, credits in chosen), strict=True)]
+        found = _variance(by_shift, evaluations, targets, shifts)
+        if found is None:
+            continue
+        low, high = proportion_ends(found)
+        p = inverted_p_values(partial(proportion_ends, found), CHANCE, len(chosen))
+        for (number, _), *interval in zip(chosen, low.tolist(), high.tolist(), p.tolist(), strict=True):
+            estimates[number] = Estimate(estimates[number].value, *interval)
+    return estimates
 
 
 def mean_interval(values: Float[np.ndarray, "*fit pair"], of: Evaluation) -> Estimate:
@@ -121,7 +145,13 @@ def accuracy_variance(
 ) -> MeanVariance | None:
     """The variance of the mean accuracy over shifts; None where it is unknown."""
     credits = [fit_credit(one) for one in evaluations]
-    samples = gathered([None if one is None else one[None] for one in credits], evaluations, targets)
+    return _variance([None if one is None else one[None] for one in credits], evaluations, targets, shifts)
+
+
+def _variance(
+    credits: Sequence[Values | None], evaluations: Sequence[Evaluation], targets: Sequence[str], shifts: Shifts
+) -> MeanVariance | None:
+    samples = gathered(credits, evaluations, targets)
     if samples is None or (shifts == "sampled" and len(samples) < 2):
         return None
     return variance_of_mean(samples, sampled=shifts == "sampled")

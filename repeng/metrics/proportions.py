@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import Bool
 
 from repeng.metrics.resampling import LEVEL
 from repeng.metrics.variance import ByCurve, MeanVariance
@@ -16,8 +17,8 @@ HALVINGS = 40
 """Of the logarithms among which a p-value lies."""
 
 
-def proportion_ends(of: MeanVariance, alpha: float = 1 - LEVEL) -> tuple[ByCurve, ByCurve]:
-    """The interval of means that lie between 0 and 1, at the level 1 - alpha.
+def proportion_ends(of: MeanVariance, alpha: float | ByCurve = 1 - LEVEL) -> tuple[ByCurve, ByCurve]:
+    """The interval of means that lie between 0 and 1, at the level 1 - alpha, which each may have of its own.
 
     Clopper and Pearson's exact interval of a proportion, with the number of independent pairs whose mean would reach
     as far, by Student's t. Where nothing varies (all right, or all wrong) the prompts are the pairs.
@@ -39,6 +40,34 @@ def proportion_ends(of: MeanVariance, alpha: float = 1 - LEVEL) -> tuple[ByCurve
     low = np.where(varies, low, np.maximum(of.mean - reach, 0.0))
     high = np.where(varies, high, np.minimum(of.mean + reach, 1.0))
     return np.minimum(low, of.mean), np.maximum(high, of.mean)
+
+
+def inverted_p_values(ends: Callable[[ByCurve], tuple[ByCurve, ByCurve]], null: float, count: int) -> ByCurve:
+    """`inverted_p` of many intervals at once.
+
+    Args:
+        ends: the intervals, each at an alpha of its own.
+        null: the value in question.
+        count: how many intervals there are.
+    """
+
+    def left_out(alpha: ByCurve) -> Bool[np.ndarray, " _curve"]:
+        low, high = ends(alpha)
+        return (low > null) | (high < null)
+
+    level = 1 - LEVEL
+    beyond = left_out(np.full(count, level))
+    last = np.where(beyond, SMALLEST_P, LARGEST_P)
+    found_last = left_out(last) == beyond
+    inside = np.log(np.where(beyond, last, level))
+    outside = np.log(np.where(beyond, level, last))
+    for _ in range(40):
+        middle = (inside + outside) / 2
+        out = left_out(np.exp(middle))
+        inside, outside = np.where(out, inside, middle), np.where(out, middle, outside)
+    p = np.exp(outside)
+    p = np.where(beyond, np.minimum(p, math.nextafter(level, 0)), np.maximum(p, level))
+    return np.where(found_last, np.where(beyond, SMALLEST_P, 1.0), p)
 
 
 def inverted_p(ends: Callable[[float], tuple[float, float]], null: float) -> float:

@@ -78,6 +78,12 @@ def resampling_units(evaluations: Sequence[Evaluation]) -> Units | None:
     return Units(tuple(np.split(places, np.cumsum([len(one) for one in ids])[:-1])), len(names))
 
 
+def known_items(one: Evaluation) -> tuple[object, ...]:
+    """What an evaluation says of which items belong together, as a key."""
+    arrays = (getattr(one, name, None) for name in ("group", "example", "labels"))
+    return tuple(None if array is None else array.tobytes() for array in arrays)
+
+
 def draw(n_units: int, resamples: int, generator: np.random.Generator) -> Draws:
     """How often each unit is drawn in each resample."""
     return generator.multinomial(n_units, np.full(n_units, 1.0 / n_units), size=resamples).astype(np.float64)
@@ -115,5 +121,11 @@ def check_same_pairs(a: Evaluation, b: Evaluation, target: str) -> None:
         )
     for name in ("example", "group", "labels", "rows"):
         one, other = getattr(a, name, None), getattr(b, name, None)
-        if one is not None and other is not None and not np.array_equal(one, other):
+        if one is not None and other is not None and not _are_equal(one, other):
             raise BadInput(f"{target}: the pairs' {name} numbers differ; compare evaluations of the same split")
+
+
+def _are_equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """`np.array_equal`, which is slow on the few hundred numbers of a target: most are equal byte by byte."""
+    alike = one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+    return alike or np.array_equal(one, other)

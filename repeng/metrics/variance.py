@@ -21,6 +21,7 @@ NOTHING = 1e-15
 
 Values = Float[np.ndarray, "curve _fit _pair"]
 ByCurve = Float[np.ndarray, " _curve"]
+ByFit = Float[np.ndarray, "_fit _item"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ class MeanVariance:
         """Of the mean; 0 where nothing varies."""
         return self.prompts + self.fits
 
-    def reach(self, alpha: float) -> ByCurve:
+    def reach(self, alpha: float | ByCurve) -> ByCurve:
         """How far the mean may lie off, squared: each variance by the square of its own Student's t, summed.
 
         Where one variance outweighs the other this is the interval of that one alone. The usual sum with
@@ -89,7 +90,8 @@ def fit_credit(evaluation: Evaluation) -> Float[np.ndarray, "fit pair"] | None:
     """What each pair adds to the accuracy, by fit; None where that is unknown."""
     if evaluation.credit is None:
         return None
-    told = evaluation.n_fits > 1 and np.array_equal(evaluation.credit, evaluation.wins)
+    as_won = evaluation.credit is evaluation.wins or np.array_equal(evaluation.credit, evaluation.wins)
+    told = evaluation.n_fits > 1 and as_won
     return evaluation.fit_wins if told else evaluation.credit[None]
 
 
@@ -247,8 +249,12 @@ def _by_unit(values: Values, units: Int[np.ndarray, " _pair"], n_units: int) -> 
     counts = np.bincount(units)
     held = np.flatnonzero(counts)
     first = (np.cumsum(counts) - counts)[held]
+    if (np.diff(units) < 0).any():
+        values = values[:, :, np.argsort(units, kind="stable")]
     found = np.zeros((*values.shape[:2], n_units))
-    found[:, :, held] = np.add.reduceat(values[:, :, np.argsort(units, kind="stable")], first, axis=2)
+    # Two pairs of every prompt, as of three responses of which one is right: by far the sooner done so.
+    paired = (counts[held] == 2).all()
+    found[:, :, held] = values[:, :, ::2] + values[:, :, 1::2] if paired else np.add.reduceat(values, first, axis=2)
     return found
 
 

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -34,7 +35,8 @@ def scatter_rows(methods: Sequence[ComparedMethod]) -> list[Row]:
         pairs += [(other, one) for other, one in against if other is not one]
     rows = []
     for a, b in pairs:
-        shared = a.measured.join(b.measured[list(ACCURACY)], rsuffix="_of_b", how="inner").reset_index()
+        of_a = a.measured[["label", *ACCURACY]]
+        shared = of_a.join(b.measured[list(ACCURACY)], rsuffix="_of_b", how="inner").reset_index()
         for row in shared.to_dict("records"):
             names = {"x": a.title, "y": b.title, "shift": f"{row['source']} → {row['target']}"}
             figures = {f"x_{name}": _known(row[name]) for name in ACCURACY}
@@ -101,10 +103,12 @@ def capability_measures(methods: Sequence[ComparedMethod]) -> list[Row]:
     (or its reference) and tested on it: chosen with its test split, so a little too high.
     """
     rows = []
+    # Many methods have the same rivals, and are asked about the same distributions.
+    best = cache(_best)
     for one, kind, where in itertools.product(methods, ("probe", "tuned"), ("target_reference", "target")):
         wanted = (one.study, one.model, one.figure, kind)
-        rivals = [other for other in methods if (other.study, other.model, other.figure, other.kind) == wanted]
-        reached = {name: _best(rivals, name) for name in one.rows[where].unique()}
+        rivals = tuple(other for other in methods if (other.study, other.model, other.figure, other.kind) == wanted)
+        reached = {name: best(rivals, name) for name in one.rows[where].unique()}
         ratios = (one.rows["accuracy"] / one.rows[where].map(reached).astype(float)).dropna()
         if len(ratios):
             measure = f"best {kind}, {where.replace('_', ' ')}"

@@ -23,6 +23,7 @@ MOST_SHIFTS = 8
 
 CAPABILITY, BASELINE = "target-tuned capability", "zero-shot baseline"
 ROOM, BEYOND = "capability above baseline", "baseline above capability"
+NAMES = ("section", "model", "method", "name", "shift", "figure")
 SHIFT_FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "elicitation")
 
 
@@ -36,7 +37,7 @@ def elicitation_plot(frame: pd.DataFrame) -> Any:
     Args:
         frame: as `shift_frame` gives it.
     """
-    frame = once_each(frame)
+    frame = once_each(frame)[[*NAMES, *SHIFT_FIGURES, *(figure for _, figure in _MARKS)]]
     methods, models = in_order(frame["method"]), in_order(frame["model"])
     rows = pd.concat(
         [
@@ -71,7 +72,6 @@ def elicitation_plot(frame: pd.DataFrame) -> Any:
     chart = alt.concat(*panels, columns=COLUMNS, align="each", spacing={"row": 16, "column": 24})
     chart = themed(chart, title=title, description=summary)
     points = rows[rows["accuracy"].notna()]
-    # The columns that are drawn alone, of sixty.
     return with_rows(
         chart,
         points=points[["panel", "shift", "name", "method", "at", *SHIFT_FIGURES, "said"]],

@@ -76,9 +76,8 @@ def form_sentence(found: Sequence[Row]) -> str:
     return f"By paired tests (Holm) the chat form changes {len(changed)} of {of}: {named}."
 
 
-def form_caption(rows: Sequence[ResultRow]) -> str:
-    """What the table is."""
-    figures = in_order(shift_frame(rows)["figure"])
+def form_caption(figures: Sequence[str]) -> str:
+    """What the table is, of accuracies that are these."""
     return (
         "Means over shifts of each method with its texts as they are and with the chat template. The difference is "
         f"chat minus plain over the same {items_of(figures)}, its interval and p over {units_of(figures)}; p is also "

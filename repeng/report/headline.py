@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
 from repeng.report.frames import accuracy_name, in_order, same_figure_at_home
 from repeng.report.page import Cell, Grid, Line, figure
-from repeng.report.predictions import Key, Prediction, mean_estimate
+from repeng.report.predictions import Key, Prediction, mean_estimates
 from repeng.results import figure_name
 from repeng.results.verdicts import ABOVE, BELOW
 
@@ -31,14 +32,22 @@ def headline(frame: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> Grid
     labels = labels if len(labels) > 1 else []
     told = bool(frame["verdict"].fillna("").ne("").any())
 
+    # Of a hundred columns, which every choice of rows would copy.
+    looked_at = frame[["figure", "name", "label", "verdict", "model", "method", "source", "target", "accuracy"]]
+    # In the order of the lines.
+    methods = (
+        own for _, rows in looked_at.groupby("figure", sort=False) for _, own in rows.groupby("name", sort=False)
+    )
+    parts = [part for own in methods for part in (*(own[own["label"] == label] for label in labels), own)]
+    means = iter(mean_estimates(parts, predictions))
+
     def cells_of(own: pd.DataFrame) -> list[Cell]:
-        parts = (*(own[own["label"] == label] for label in labels), own)
-        means = [mean_estimate(one, predictions) for one in parts]
-        cells = [figure(None) if one is None else figure(one.value, one.low, one.high) for one in means]
+        own_means = itertools.islice(means, len(labels) + 1)
+        cells = [figure(None) if one is None else figure(one.value, one.low, one.high) for one in own_means]
         return cells + [_count(own, side) for side in (ABOVE, BELOW) if told]
 
     heads = (*(label or "other" for label in labels), "all", *((ABOVE, BELOW) if told else ()))
-    return _by_method(frame, heads, cells_of)
+    return _by_method(looked_at, heads, cells_of)
 
 
 def headline_caption(frame: pd.DataFrame) -> str:

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from repeng.distributions.cautions import with_reasons
 from repeng.distributions.schema import Distribution
@@ -59,12 +61,17 @@ from repeng.report.study_charts import heat_map, reliability_chart
 from repeng.report.text_section import text_table, thresholds_note
 from repeng.report.text_solved import text_cautions
 from repeng.report.wording import capital
-from repeng.results import AUROC, PAIR_ACCURACY, read_causal, read_layers, read_results
+from repeng.results import AUROC, CAPABILITY, PAIR_ACCURACY, read_causal, read_layers, read_results
 from repeng.study.cautions import read_cautions
 from repeng.study.overlap import read_overlaps
 from repeng.study.provenance import Provenance, read_provenance_of
 from repeng.study.settings import Study
 
+ACCURACIES = ("accuracy", "accuracy_low", "accuracy_high")
+ELICITATIONS = (
+    *("baseline_accuracy", "target_tuned_capability"),
+    *("elicitation", "elicitation_low", "elicitation_high"),
+)
 RIGHT = {PAIR_ACCURACY: "the best response", AUROC: "their own label"}
 
 
@@ -96,7 +103,7 @@ def write_report(
     table_hash = hash_of(table)
     made = made_of(results, table_hash=table_hash) + (WITH_TEXTS if distributions else "")
     stated = read_results(table)
-    if shift_frame(stated).empty:
+    if all(row.method.startswith(CAPABILITY) for row in stated):
         raise BadInput(f"{table} has no row; run the study first")
     if predictions is None:
         shifts = {(row.source, row.target) for row in stated}
@@ -178,7 +185,7 @@ def write_report(
         forms=grid_of(forms) if forms else None,
         forms_title=TITLE,
         forms_sentence=form_sentence(forms),
-        forms_caption=form_caption(rows),
+        forms_caption=form_caption(figures),
         texts=texts,
         thresholds=thresholds_note(frame),
         published=published_table(frame) if is_genies(shifts) else None,
@@ -235,13 +242,12 @@ def _shift_pictures(frame: pd.DataFrame) -> list[Picture]:
         return []
     names = in_order(frame["name"])
 
-    def accuracies(own: pd.DataFrame) -> list[Cell]:
-        return [figure(*row) for row in own[["accuracy", "accuracy_low", "accuracy_high"]].to_numpy()]
+    def accuracies(own: np.ndarray) -> list[Cell]:
+        return [figure(*row) for row in own]
 
-    def elicitations(own: pd.DataFrame) -> list[Cell]:
-        marks: list[float] = own[["baseline_accuracy", "target_tuned_capability"]].bfill().to_numpy()[0].tolist()
-        intervals = own[["elicitation", "elicitation_low", "elicitation_high"]].to_numpy()
-        return [*(figure(value) for value in marks), *(figure(*row) for row in intervals)]
+    def elicitations(own: np.ndarray) -> list[Cell]:
+        marks = (own[~np.isnan(own[:, place]), place] for place in (0, 1))
+        return [*(figure(known[0] if len(known) else None) for known in marks), *(figure(*row) for row in own[:, 2:])]
 
     pictures = [
         Picture(
@@ -249,7 +255,7 @@ def _shift_pictures(frame: pd.DataFrame) -> list[Picture]:
             f"{capital(accuracy_name(frame))} by shift and method",
             f"Orange is below chance, blue above; every cell holds its {accuracy_name(frame)}.",
             heat_map(frame),
-            _grid_of_shifts(frame, names, accuracies),
+            _grid_of_shifts(frame, names, ACCURACIES, accuracies),
         )
     ]
     if has_capability(frame):
@@ -260,7 +266,7 @@ def _shift_pictures(frame: pd.DataFrame) -> list[Picture]:
                 "Elicitation",
                 _elicitation_caption(frame),
                 elicitation_plot(frame),
-                _grid_of_shifts(frame, heads, elicitations),
+                _grid_of_shifts(frame, heads, ELICITATIONS, elicitations),
             )
         )
     return pictures
@@ -287,14 +293,20 @@ def _elicitation_caption(frame: pd.DataFrame) -> str:
 
 
 def _grid_of_shifts(
-    frame: pd.DataFrame, columns: Sequence[str], cells_of: Callable[[pd.DataFrame], Sequence[Cell]]
+    frame: pd.DataFrame,
+    columns: Sequence[str],
+    figures: Sequence[str],
+    cells_of: Callable[[Float[np.ndarray, "name figure"]], Sequence[Cell]],
 ) -> Grid:
-    """Shifts down, by section; `cells_of` gets a shift's rows, one a name of the whole frame and in their order."""
+    """Shifts down, by section; `cells_of` gets a shift's figures by name, nan where unknown, in the frame's order."""
     names, lines = in_order(frame["name"]), []
     for section, chosen in once_each(frame).groupby("section", sort=False):
+        shifts = in_order(chosen["shift"])
+        known = np.full((len(shifts), len(names), len(figures)), np.nan)
+        places = (chosen["shift"].map(shifts.index), chosen["name"].map(names.index))
+        known[places] = chosen[list(figures)].to_numpy()
         lines.append(Line(str(section)))
-        for shift, own in chosen.groupby("shift", sort=False):
-            lines.append(Line(str(shift), tuple(cells_of(own.set_index("name").reindex(names)))))
+        lines += [Line(str(shift), tuple(cells_of(own))) for shift, own in zip(shifts, known, strict=True)]
     return Grid(("shift", *columns), tuple(lines))
 
 

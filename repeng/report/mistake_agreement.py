@@ -92,7 +92,9 @@ def _numbered(
     targets: Sequence[str], numbers: Sequence[Int[np.ndarray, " _pair"] | None]
 ) -> Int[np.ndarray, " _all"] | None:
     """Numbers that tell the groups, or examples, of all targets apart; None where those of one are unknown."""
-    known = [
-        (target, number) for target, own in zip(targets, numbers, strict=True) if own is not None for number in own
-    ]
-    return None if any(own is None for own in numbers) else pd.factorize(pd.Series(known))[0]
+    known = [own for own in numbers if own is not None]
+    if len(known) < len(numbers):
+        return None
+    own = pd.factorize(np.concatenate(known))[0]
+    of_target = np.repeat(pd.factorize(np.array(targets, dtype=object))[0], [len(one) for one in known])
+    return pd.factorize(of_target * len(own) + own)[0]

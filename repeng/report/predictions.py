@@ -19,7 +19,7 @@ from repeng.metrics import (
     Evaluation,
     TextEvaluation,
     check_same_pairs,
-    mean_accuracy_interval,
+    mean_accuracy_intervals,
     reliability_bins,
 )
 from repeng.places import Place
@@ -257,13 +257,22 @@ def predictions_of(rows: pd.DataFrame, predictions: Mapping[Key, Prediction]) ->
 
 def mean_estimate(rows: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> Estimate | None:
     """Mean accuracy of rows of one method, with an interval over prompts where every evaluation supports one."""
-    known = rows.dropna(subset="accuracy")
-    if known.empty:
-        return None
-    found = [one.evaluation for one in predictions_of(known, predictions) if one is not None]
-    if len(found) < len(known):
-        return Estimate(float(known["accuracy"].mean()))
-    return mean_accuracy_interval(found, list(known["target"]))
+    return mean_estimates([rows], predictions)[0]
+
+
+def mean_estimates(parts: Iterable[pd.DataFrame], predictions: Mapping[Key, Prediction]) -> list[Estimate | None]:
+    """`mean_estimate` of each of many, computed together."""
+    found: list[Estimate | None] = []
+    asked: dict[int, tuple[list[Evaluation], list[str]]] = {}
+    for rows in parts:
+        known = rows.dropna(subset="accuracy")
+        evaluations = [one.evaluation for one in predictions_of(known, predictions) if one is not None]
+        if len(evaluations) == len(known) > 0:
+            asked[len(found)] = evaluations, list(known["target"])
+        found.append(None if known.empty else Estimate(float(known["accuracy"].mean())))
+    for number, estimate in zip(asked, mean_accuracy_intervals(list(asked.values())), strict=True):
+        found[number] = estimate
+    return found
 
 
 def reliability_frame(rows: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from repeng.maths import FEWEST_GROUPS
-from repeng.metrics import Estimate, Evaluation, holm, mean_accuracy_interval, mean_paired_difference
+from repeng.metrics import Estimate, Evaluation, holm, mean_accuracy_intervals, mean_paired_differences
 from repeng.report.frames import fitted, shift_frame, units_of
 from repeng.report.predictions import Key, same_items
 from repeng.results import AUROC, ResultRow, figure_name
@@ -17,6 +17,8 @@ from repeng.study.text_forms import baseline_method
 
 MOST_NAMED = 4
 NOTHING = "No accuracy was measured."
+Paired = tuple[Sequence[Evaluation], Sequence[Evaluation], Sequence[str]]
+"""Two methods' evaluations of the same items, shift by shift, and the shifts' targets."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def label_summaries(frame: pd.DataFrame, evaluations: Mapping[Key, Evaluation] |
 def _of_label(
     where: str, rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation], figure: str, baseline: str
 ) -> LabelSummary:
-    means = [_mean(str(name), own, evaluations, figure) for name, own in rows.groupby("name", sort=False)]
+    means = _means(rows, evaluations, figure)
     means.sort(key=lambda mean: -mean.estimate.value)
     first = means[0]
     prompts = rows["n_prompts"].max()
@@ -136,13 +138,23 @@ def _of_label(
     return LabelSummary(where, _alone(first) if len(means) == 1 else _among(means), first, tuple(filter(None, notes)))
 
 
-def _mean(name: str, rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation], figure: str) -> Mean:
+def _means(rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation], figure: str) -> list[Mean]:
+    """The mean of each method; without an interval where an evaluation is unknown."""
+    methods = list(rows.groupby("name", sort=False))
+    known = [_known(own, evaluations) for _, own in methods]
+    asked = [(one, list(own["target"])) for (_, own), one in zip(methods, known, strict=True) if one is not None]
+    estimates = iter(mean_accuracy_intervals(asked))
+    return [
+        Mean(str(name), own, Estimate(float(own["accuracy"].mean())) if one is None else next(estimates), one, figure)
+        for (name, own), one in zip(methods, known, strict=True)
+    ]
+
+
+def _known(rows: pd.DataFrame, evaluations: Mapping[Key, Evaluation]) -> tuple[Evaluation, ...] | None:
+    """The evaluation behind each row; None where one is unknown."""
     keys = rows[["model", "method", "source", "target"]].itertuples(index=False, name=None)
-    known = [evaluations.get(key) for key in keys]
-    found = tuple(one for one in known if one is not None)
-    if len(found) < len(known):
-        return Mean(name, rows, Estimate(float(rows["accuracy"].mean())), None, figure)
-    return Mean(name, rows, mean_accuracy_interval(found, list(rows["target"])), found, figure)
+    found = tuple(one for key in keys if (one := evaluations.get(key)) is not None)
+    return found if len(found) == len(rows) else None
 
 
 def _alone(mean: Mean) -> str:
@@ -180,17 +192,20 @@ def _among(means: Sequence[Mean]) -> str:
 
 def _rival_p(first: Mean, rivals: Sequence[Mean]) -> list[float | None]:
     """Of each rival the corrected p-value of no difference from the first; None where that cannot be tested."""
-    raw = [_paired_p(first, rival) for rival in rivals]
+    paired = [_paired(first, rival) for rival in rivals]
+    tested = iter(mean_paired_differences([own for own in paired if own is not None]))
+    raw = [None if own is None else next(tested).p for own in paired]
     corrected = iter(holm([p for p in raw if p is not None]))
     return [None if p is None else next(corrected) for p in raw]
 
 
-def _paired_p(one: Mean, other: Mean) -> float | None:
+def _paired(one: Mean, other: Mean) -> Paired | None:
+    """The evaluations of two methods, where both scored the same items on the same shifts."""
     if one.evaluations is None or other.evaluations is None or one.targets != other.targets:
         return None
     if not all(same_items(a, b) for a, b in zip(one.evaluations, other.evaluations, strict=True)):
         return None
-    return mean_paired_difference(one.evaluations, other.evaluations, one.targets).p
+    return one.evaluations, other.evaluations, one.targets
 
 
 def _pattern(mean: Mean, *, alone: bool) -> str:

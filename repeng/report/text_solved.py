@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from repeng.distributions.cautions import Caution
 from repeng.report.frames import fitted, shift_frame
 from repeng.results import ResultRow
@@ -36,7 +38,16 @@ def text_solved_sources(rows: Sequence[ResultRow]) -> list[TextSolvedSource]:
 
     Only methods that are fitted on the source unmixed compete.
     """
-    frame = shift_frame(rows).dropna(subset="source_id_accuracy")
+    return _solved_in(_known_at_home(rows))
+
+
+def _known_at_home(rows: Sequence[ResultRow]) -> pd.DataFrame:
+    """What of the rows is looked at, of those with an accuracy on the source's own test split."""
+    frame = shift_frame(rows)[["model", "source", "method", "kind", "source_id_accuracy"]]
+    return frame.dropna(subset="source_id_accuracy")
+
+
+def _solved_in(frame: pd.DataFrame) -> list[TextSolvedSource]:
     found = []
     for _, own in frame.groupby(["model", "source"], sort=False):
         texts, methods = own[own["kind"] == "text"], fitted(own[~own["method"].str.contains("+", regex=False)])
@@ -57,8 +68,9 @@ def text_cautions(rows: Sequence[ResultRow], solved: Sequence[TextSolvedSource] 
         rows: of a study.
         solved: what `text_solved_sources` says of them, where that is known already.
     """
-    solved = text_solved_sources(rows) if solved is None else solved
-    frame = shift_frame(rows).dropna(subset="source_id_accuracy").drop_duplicates(["model", "source", "method"])
+    frame = _known_at_home(rows)
+    solved = _solved_in(frame) if solved is None else solved
+    frame = frame.drop_duplicates(["model", "source", "method"])
     solved_here = {(one.model, one.source) for one in solved}
     lost: dict[Caution, float] = {}
     for (model, source), own in frame.groupby(["model", "source"], sort=False):

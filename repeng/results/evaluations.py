@@ -258,13 +258,27 @@ def _is_derived(file: _Unscored) -> bool:
 
 def _load(path: Place, form: type[_Unscored] = _File) -> _Unscored:
     try:
-        return form.model_validate_json(read_bounded(path, RECORD_BYTES))
+        content = read_bounded(path, RECORD_BYTES)
+        return form.model_validate_json(content if issubclass(form, _File) else without_scores(content))
     except OSError as error:
         raise BadData(f"cannot read the evaluation: {error.strerror}", path=path) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"])) or "the file"
         raise BadData(f"{key} is {repr(first['input'])[:60]}: {first['msg']}", path=path) from error
+
+
+def without_scores(content: bytes) -> bytes:
+    """An evaluation file in which the scores of pairs are empty lists; as it is where they are no plain numbers.
+
+    They are most of a file, and a parser takes as long to pass over a number as to read it.
+    """
+    for start, end in ((b'"eval_scores":[[', b"]]"), (b'"eval_fit_scores":[[[', b"]]]")):
+        first, last = content.find(start) + len(start), content.rfind(end)
+        # Without a quote or a brace there is no other key between, so that nothing else is left out.
+        if len(start) <= first <= last and not any(content.find(sign, first, last) >= 0 for sign in (b'"', b"{", b"}")):
+            content = content[:first] + content[last:]
+    return content
 
 
 def _array(values: list[Any] | None, kind: type[np.generic]) -> np.ndarray | None:

@@ -31,6 +31,10 @@ def test_a_reported_accuracy_stands_and_its_ties_are_credited_as_it_counts_them(
         ({"probabilities": np.array([])}, "no pair"),
         ({"probabilities": np.array([0.5, -0.1])}, "the probability of pair 1 is -0.1"),
         ({"probabilities": np.array([np.nan])}, "the probability of pair 0 is nan"),
+        (
+            {"probabilities": np.array([0.5, 0.5]), "fit_probabilities": np.array([[0.5, 0.5], [0.5, 1.5]])},
+            "the probability of pair 1 is 1.5",
+        ),
         ({"probabilities": np.array([0.5]), "group": np.array([1, 2])}, "group has 2 rows, but there are 1 pairs"),
         ({"probabilities": np.array([0.5]), "scores": np.ones((1, 3))}, "two finite scores"),
         ({"probabilities": np.array([0.5]), "scores": np.array([[np.inf, 0]])}, "two finite scores"),

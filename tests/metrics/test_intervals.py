@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from repeng.metrics import (
     chance_p,
     fits_disagree,
     mean_accuracy_interval,
+    mean_accuracy_intervals,
 )
 
 
@@ -213,6 +215,36 @@ def test_a_mean_over_shifts_gains_certainty_by_new_targets_and_none_by_repeats()
     two = mean_accuracy_interval([a, b], ["t", "u"])
     assert two.value == pytest.approx((a.accuracy + b.accuracy) / 2)
     assert (two.high - two.low) / (alone.high - alone.low) == pytest.approx(2**-0.5, rel=0.12)
+
+
+@pytest.mark.parametrize("shifts", ["fixed", "sampled"])
+def test_means_of_many_methods_are_to_the_bit_those_of_each_alone(shifts: str) -> None:
+    generator = np.random.default_rng(7)
+    group = np.repeat(np.arange(30), 2)
+    asked = []
+    for fits, targets in ((5, "tuv"), (5, "tuv"), (1, "tuv"), (5, "ttu"), (3, "t")):
+        wins = [(generator.random((fits, 60)) < 0.4 + 0.1 * fits).astype(float) for _ in targets]
+        asked.append(([of_wins(one, group) for one in wins], list(targets)))
+    asked.append((asked[0][0][:2] + [of_wins(wins[0], group[::-1])], list("tuv")))  # of other prompts
+    asked.append((asked[0][0][:2] + [Evaluation(reported_accuracy=0.7)], list("tuv")))
+    asked.append(([replace(one, group=None) for one in asked[1][0]], list("tuv")))
+    found = mean_accuracy_intervals(asked, shifts=shifts)
+    assert found == [mean_accuracy_interval(*one, shifts=shifts) for one in asked]
+    assert [one.p is None for one in found] == [False] * 4 + [shifts == "sampled", False, True, True]
+
+
+@pytest.mark.parametrize("each", [1, 2, 3])
+@pytest.mark.parametrize("listed", ["by prompt", "at random"])
+def test_pairs_are_summed_by_prompt_in_whatever_order_they_are_listed(each: int, listed: str) -> None:
+    from repeng.metrics.intervals import accuracy_variance
+
+    generator = np.random.default_rng(each)
+    group = np.repeat(np.arange(40), each)
+    group = group if listed == "by prompt" else generator.permutation(group)
+    wins = (generator.random((3, len(group))) < 0.3 + 0.01 * group).astype(float)
+    found = accuracy_variance([of_wins(wins, group)], ["t"])
+    _, of_prompts, of_fits = slow_variance(wins.tolist(), group.tolist())
+    assert (found.prompts[0], found.fits[0]) == pytest.approx((of_prompts, of_fits))
 
 
 def test_the_variance_of_a_mean_over_targets_is_that_of_a_plain_sum() -> None:

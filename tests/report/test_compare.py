@@ -266,6 +266,18 @@ def test_pooling_keeps_the_prompts_of_one_target_together() -> None:
         pooled([("a", Evaluation(reported_accuracy=0.5))])
 
 
+def test_pooled_prompts_are_numbered_as_a_plain_loop_numbers_them() -> None:
+    generator = np.random.default_rng(0)
+    listed = [(target, prompts_of(generator.integers(-3, 4, 20))) for target in ("b", "a", "b", "c")]
+    known: dict[tuple[str, int], int] = {}
+    wanted = [known.setdefault((target, int(own)), len(known)) for target, one in listed for own in one.group]
+    assert pooled(listed).group.tolist() == wanted
+
+
+def prompts_of(group: np.ndarray) -> Evaluation:
+    return Evaluation(np.full(len(group), 0.7), group=group)
+
+
 def test_what_is_found_is_shown_and_written(found: Comparison, studies: tuple[Path, Path]) -> None:
     out = studies[0].parent / "out"
     assert json.loads((out / "comparison.json").read_text()) == json.loads(json.dumps(found.as_dict()))

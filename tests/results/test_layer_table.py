@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from repeng.errors import BadInput
-from repeng.results import LayerFigure, layer_rows, read_layers, write_layers
+from repeng.results import LayerFigure, LayerRow, layer_rows, read_layers, write_layers
 
 FIGURES = [
     LayerFigure(0, None, 0.1 + 0.2, None, None, 0.5),
@@ -42,6 +44,33 @@ def test_columns_of_others_are_kept(tmp_path: Path) -> None:
     write_layers(found, tmp_path / "again.csv")
     again = (tmp_path / "again.csv").read_text().splitlines()
     assert [line.rpartition(",")[2] for line in again] == ["seconds", "1.50", "2", ""]
+
+
+def test_rows_are_what_a_reader_of_one_cell_after_the_other_makes(tmp_path: Path) -> None:
+    text = (
+        "note,target,source,probe,model,oracle,chosen,layer,head,accuracy,held_out_accuracy,accuracy_low\n"
+        'x, t ,"a,""b""",mms,m,True, False ,3, ,0.30000000000000004,1e-3,\n'
+        " y ,t,s,lat,,False,True,12, 4 ,1,0.5, 0.25\n"
+    )
+    (tmp_path / "layers.csv").write_text(text)
+    wanted = []
+    for cells in csv.DictReader(io.StringIO(text)):
+        known = {name: cell.strip() for name, cell in cells.items()}
+        wanted.append(
+            LayerRow(
+                *(cells[name] for name in ("model", "probe", "source", "target")),
+                layer=int(known["layer"]),
+                head=int(known["head"]) if known["head"] else None,
+                accuracy=float(known["accuracy"]),
+                accuracy_low=float(known["accuracy_low"]) if known["accuracy_low"] else None,
+                accuracy_high=None,
+                held_out_accuracy=float(known["held_out_accuracy"]),
+                chosen=known["chosen"] == "True",
+                oracle=known["oracle"] == "True",
+                others={"note": cells["note"]},
+            )
+        )
+    assert read_layers(tmp_path / "layers.csv") == wanted
 
 
 @pytest.mark.parametrize("damage", ["layer,accuracy\n1,0.5\n", "model,probe\n\x00,\n"])

@@ -28,6 +28,7 @@ from repeng.results import (
     write_evaluation,
     write_results,
 )
+from repeng.results.evaluations import without_scores
 
 SHIFT = Shift("easy", "hard", "hard_clean", "extreme", "difficulty")
 
@@ -58,6 +59,35 @@ def test_without_the_scores_of_its_pairs_a_file_says_the_same(tmp_path: Path, fi
         np.testing.assert_array_equal(getattr(short, name), getattr(whole, name))
     np.testing.assert_array_equal(whole.scores if fits == 1 else whole.fit_scores, scores[0] if fits == 1 else scores)
     assert short.accuracy == whole.accuracy and short.reported_accuracy is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"eval_scores":[[1.5,-2e-3],[0,1]],"eval_random":[0.5],"method":"mms"}',
+        '{"eval_fit_scores":[[[1,2]],[[3,4]]],"method":"mms","target":"]]]"}',
+        '{"eval_fit_scores":[[[1,2]],[["]]]",{"a":[[[4]]]}]]],"eval_scores":[[1,2]]}',
+        '{"method":"a \\"eval_scores\\":[[1]] b","eval_scores":[[1,2]],"more":[[3]]}',
+        '{"a\\"eval_scores":[[1,2]],"more":[{"eval_fit_scores":[[[1]]]},[[[2]]]]}',
+        '{"eval_pairs":{"eval_scores":[[1,2]],"eval_random":[1]},"eval_text_scores":[[3,4]]}',
+        '{"eval_scores": [[1, 2]], "eval_fit_scores":[[]]}',
+        '{"eval_scores":[[]],"eval_fit_scores":[[[]]]}',
+    ],
+)
+def test_no_more_than_scores_is_left_out_of_a_file(text: str) -> None:
+    def others(value: object) -> object:
+        """All but the scores, by a plain walk."""
+        if isinstance(value, dict):
+            return {key: others(one) for key, one in value.items() if not key.endswith(("eval_scores", "fit_scores"))}
+        return [others(one) for one in value] if isinstance(value, list) else value
+
+    left = without_scores(text.encode())
+    assert others(json.loads(left)) == others(json.loads(text)) and len(left) <= len(text)
+
+
+def test_of_the_scores_that_repeng_writes_none_is_left() -> None:
+    assert without_scores(b'{"eval_scores":[[1,2],[3,4]],"a":1}') == b'{"eval_scores":[[]],"a":1}'
+    assert without_scores(b'{"eval_fit_scores":[[[1,2]],[[3,4]]]}') == b'{"eval_fit_scores":[[[]]]}'
 
 
 def a_row(**changes: object) -> ResultRow:
