@@ -61,7 +61,7 @@ def inverted_p_values(ends: Callable[[ByCurve], tuple[ByCurve, ByCurve]], null: 
     found_last = left_out(last) == beyond
     inside = np.log(np.where(beyond, last, level))
     outside = np.log(np.where(beyond, level, last))
-    for _ in range(40):
+    for _ in range(HALVINGS):
         middle = (inside + outside) / 2
         out = left_out(np.exp(middle))
         inside, outside = np.where(out, inside, middle), np.where(out, middle, outside)
