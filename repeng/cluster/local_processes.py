@@ -200,7 +200,9 @@ class LocalPool:
                         asked[_submit(self._executor, _read_beside, *what)] = worker, piece
                 own = dispatch.give(here)
                 if own is not None:
-                    outcome = _tried(self._lm, own)
+                    # Beside processes that keep the other cores busy, two threads wait for each other.
+                    with few_threads(0, SMALL_LAYER):
+                        outcome = _tried(self._lm, own)
                     dispatch.done(here, own)
                     yield own, outcome
                     done = {future for future in asked if future.done()}

@@ -37,6 +37,8 @@ SHARD_SUFFIX = ".safetensors"
 SEAL = re.compile(rb',\n "checksum": "([0-9a-f]{64})"\n}\n\Z')
 """How a file of format 2 ends: the sha256 of all that stands before it."""
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
 
 def _known_format(number: int) -> int:
     if number not in (1, FORMAT):
@@ -112,10 +114,11 @@ class StoreFile(Record):
         """
         lines = []
         for key, value in self.model_dump(exclude_unset=True, exclude={"checksum"}).items():
-            text = json.dumps(value, ensure_ascii=False)
             if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
-                text = "[\n  " + ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in value) + "\n ]"
-            lines.append(f"{json.dumps(key)}: {text}")
+                text = "[\n  " + ",\n  ".join(map(_encode, value)) + "\n ]"
+            else:
+                text = _encode(value)
+            lines.append(f"{_encode(key)}: {text}")
         content = ("{\n " + ",\n ".join(lines)).encode()
         seal = f',\n "checksum": "{checksum(content)}"\n}}\n'
         write_atomically(path, content + seal.encode(), flush=flush)
