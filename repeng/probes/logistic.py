@@ -186,9 +186,11 @@ def minimum(
             whitened=True,
         )
         done.point[units] = torch.bmm(found.point, back)
-        done.value[units], done.live[units] = found.value, found.live
+        # What makes no step with the Hessian of where it is, is as near as rounding lets it come.
+        live = found.live & (found.steps > 0)
+        done.value[units], done.live[units] = found.value, live
         done.steps[units] += found.steps
-        units = units[found.live.any(dim=1)]
+        units = units[live.any(dim=1)]
         if len(units) == 0:
             break
     return done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from repeng.errors import BadArray
 from repeng.probes import lat as lat_file
-from repeng.probes.base import Labels, LinearProbe, Probe
+from repeng.probes.base import Labels, LinearProbe, Probe, swap_signs
 from repeng.probes.lda import LDA
 from repeng.probes.logistic import ROWS_TURNED, Logistic
 from repeng.probes.registry import PROBES, get_probe
@@ -182,6 +183,18 @@ def test_logistic_of_few_rows_and_many_labellings_is_scikit_learns_for_each(d: i
             expected = x @ direction + intercept
             actual = found.scores_of_each(activations)[null, layer].numpy()
             np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-2 * np.abs(expected).max())
+
+
+def test_logistic_of_four_rows_ends_where_rounding_lets_it_come() -> None:
+    """In a few of two hundred units the slope stays above the tolerance, and no step is left that gains anything."""
+    random = torch.Generator().manual_seed(0)
+    rows = torch.randn(200, 4, 3, generator=random) @ torch.randn(200, 3, 576, generator=random)
+    rows = rows + 0.3 * torch.randn(200, 4, 576, generator=random)
+    targets = (swap_signs(coins(2, nulls=20)).float() + 1) / 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        directions, _, _ = Logistic().solve(rows, targets)
+    assert directions.isfinite().all()
 
 
 def test_logistic_bears_columns_of_any_scale_constant_ones_copies_and_uneven_classes() -> None:
