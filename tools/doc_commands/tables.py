@@ -85,7 +85,5 @@ FOREIGN_OPTIONS = {
     "--test_distribution_dirs": "train.py of GENIES' folder protocol",
     "--output_paths": "eval.py of GENIES' folder protocol",
     "--variant": "perf/tuning_presets.py",
-    "--hollow": "perf/full_scale.py",
-    "--sizes": "perf/tables.py",
 }
 """Options of other programs that sentences name, and whose they are."""
