@@ -20,7 +20,7 @@ TOLERANCE = 1e-4
 """Of the gradient of the mean loss, as scikit-learn has it."""
 WIDE = 2
 """With more dimensions than this times the rows, the Hessian costs more than the steps that it saves."""
-ROWS_TURNED = 25
+ROWS_TURNED = 8
 """With more dimensions than rows: turning so many rows into as many dimensions costs what it saves one labelling."""
 PATIENCE = 8
 """Evaluations before the Hessian is taken anew at the point that was reached, and as many more in wide rows as keep its
@@ -116,15 +116,15 @@ class Logistic(LinearProbe):
         self, rows: Float[Tensor, "unit example d"], targets: Float[Tensor, "labelling example"]
     ) -> tuple[Float[Tensor, "unit labelling d"], Float[Tensor, "unit labelling"], Float[Tensor, "unit labelling"]]:
         """The same for as many units as are minimised together."""
-        scaled = rows.clone()
-        mean, scale = standardise(scaled) if self.standardize else (rows.new_zeros(1), rows.new_ones(1))
+        # The intercept is the weight of a column of ones.
+        inputs = rows.new_ones(*rows.shape[:2], rows.shape[2] + 1)
+        inputs[..., :-1] = rows
+        mean, scale = standardise(inputs[..., :-1]) if self.standardize else (rows.new_zeros(1), rows.new_ones(1))
         spanned = None
         if rows.shape[1] < min(rows.shape[2], ROWS_TURNED * len(targets)):
             # What the rows do not span is of no use to the loss, and the penalty keeps it at zero.
-            spanned, turned = torch.linalg.qr(scaled.transpose(1, 2))
-            scaled = turned.transpose(1, 2)
-        # The intercept is the weight of a column of ones.
-        inputs = torch.nn.functional.pad(scaled, (0, 1), value=1.0)
+            spanned, turned = torch.linalg.qr(inputs[..., :-1].transpose(1, 2))
+            inputs = torch.nn.functional.pad(turned.transpose(1, 2), (0, 1), value=1.0)
         found = minimum(inputs, targets, inverse_penalty=self.C, evaluations=self.max_iter)
         if bool(found.live.any()):
             warnings.warn(

@@ -172,7 +172,7 @@ def test_logistic_is_scikit_learns_objective_solved_as_well(case: str, standardi
 @pytest.mark.parametrize("strength", [1.0, 12.0])
 def test_logistic_of_few_rows_and_many_labellings_is_scikit_learns_for_each(d: int, strength: float) -> None:
     """The rows are turned into as many dimensions as they are, which a single labelling is not worth."""
-    activations, swaps = laid_out("logistic", n_pairs=30, d=d, strength=strength), coins(30, nulls=4)
+    activations, swaps = laid_out("logistic", n_pairs=30, d=d, strength=strength), coins(30, nulls=10)
     assert min(d, ROWS_TURNED * len(swaps)) > 60
     found = fitted(Logistic(), activations).fit_swapped(activations, swaps)
     for null, swap in enumerate(swaps.numpy()):
