@@ -92,7 +92,7 @@ class TextEvaluation(Evaluation):
         for name, values in [*lengths.items(), *((name, fit) for name, fit in self._by_fit().items())]:
             if values is not None and values.shape[-1] != n_texts:
                 raise BadInput(f"{name} has {values.shape[-1]} rows, but there are {n_texts} texts; give one for each")
-        for probabilities in (self.probabilities, *([] if self.fit_probabilities is None else self.fit_probabilities)):
+        for probabilities in (self.probabilities, self.fit_probabilities):
             if probabilities is not None:
                 check_probabilities(probabilities, of="text")
         limits = self.thresholds

@@ -255,13 +255,11 @@ def predictions_of(rows: pd.DataFrame, predictions: Mapping[Key, Prediction]) ->
     return [predictions.get(key) for key in keys]
 
 
-def mean_estimate(rows: pd.DataFrame, predictions: Mapping[Key, Prediction]) -> Estimate | None:
-    """Mean accuracy of rows of one method, with an interval over prompts where every evaluation supports one."""
-    return mean_estimates([rows], predictions)[0]
-
-
 def mean_estimates(parts: Iterable[pd.DataFrame], predictions: Mapping[Key, Prediction]) -> list[Estimate | None]:
-    """`mean_estimate` of each of many, computed together."""
+    """Mean accuracy of each of many choices of one method's rows, computed together; None of rows without one.
+
+    With an interval over prompts where every evaluation supports one.
+    """
     found: list[Estimate | None] = []
     asked: dict[int, tuple[list[Evaluation], list[str]]] = {}
     for rows in parts:

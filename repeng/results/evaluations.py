@@ -69,8 +69,8 @@ def _held(evaluation: Evaluation) -> dict[str, Any]:
         "eval_accuracy": evaluation.accuracy,
         "eval_accuracy_reported": evaluation.reported_accuracy is not None,
     }
-    if evaluation.probabilities is not None:
-        by_fit = [one.probabilities for one in evaluation.fits if one.probabilities is not None]
+    by_fit = evaluation.by_fit
+    if by_fit is not None and evaluation.probabilities is not None:
         held["eval_brier_score"] = float(np.mean([brier(one) for one in by_fit]))
         held["eval_average_probability"] = float(np.mean(evaluation.probabilities))
         if texts is None:

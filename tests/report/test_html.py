@@ -20,7 +20,7 @@ from repeng.report.frames import shift_frame
 from repeng.report.html import write_report
 from repeng.report.mistakes import wrong_pairs
 from repeng.report.pair_texts import shortened, visible
-from repeng.report.predictions import mean_estimate, read_predictions, reliability_frame
+from repeng.report.predictions import mean_estimates, read_predictions, reliability_frame
 from repeng.report.published import GENIES_TARGETS
 from repeng.results import read_results, write_layers, write_results
 from repeng.study.cautions import write_cautions
@@ -194,10 +194,10 @@ def test_a_mean_has_an_interval_only_where_every_evaluation_is_there(tmp_path: P
     write_study(tmp_path, ACCURACIES)
     rows = shift_frame(row for row in read_results(tmp_path / "results.csv") if row.method == "mms")
     predictions = read_predictions(tmp_path)
-    full = mean_estimate(rows, predictions)
+    (full,) = mean_estimates([rows], predictions)
     assert full is not None and full.low is not None and full.low < full.value
     predictions.popitem()
-    bare = mean_estimate(rows, {key: value for key, value in predictions.items() if key[3] != "hard"})
+    (bare,) = mean_estimates([rows], {key: value for key, value in predictions.items() if key[3] != "hard"})
     assert bare is not None and bare.low is None and bare.value == full.value
 
 

@@ -24,7 +24,7 @@ from repeng.report.compare import compare_results
 from repeng.report.contradictions import settle
 from repeng.report.frames import accuracy_name, shift_frame
 from repeng.report.html import write_report
-from repeng.report.predictions import evaluations_of, mean_estimate, read_predictions, reliability_frame
+from repeng.report.predictions import evaluations_of, mean_estimates, read_predictions, reliability_frame
 from repeng.report.score_table import score_row, score_tables
 from repeng.report.sentences import summary_sentences
 from repeng.report.tables import study_table
@@ -128,7 +128,7 @@ def test_the_leader_among_texts_is_tested_on_the_same_texts(
 def test_a_mean_over_texts_has_an_interval(texts: Made) -> None:
     folder, rows, _ = texts
     own = shift_frame([row for row in rows if row.method == "mms"])
-    found = mean_estimate(own, read_predictions(folder))
+    (found,) = mean_estimates([own], read_predictions(folder))
     assert found is not None and found.low is not None and found.value == pytest.approx(mean(rows, "mms", AUROC))
 
 

@@ -375,7 +375,7 @@ def response_rows(split: Split) -> tuple[tuple[Any, ...], ...]:
 @lru_cache(maxsize=8)
 def rows_hash(rows: tuple[tuple[Any, ...], ...]) -> str:
     """A hash over what `response_rows` gives."""
-    return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 FILES_KEPT = 512
