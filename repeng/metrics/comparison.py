@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from repeng.errors import BadInput
 from repeng.metrics.evaluation import Evaluation
@@ -18,6 +18,7 @@ from repeng.metrics.resampling import (
     LEVEL,
     Draws,
     Estimate,
+    Units,
     check_resamples,
     check_same_pairs,
     draw,
@@ -27,6 +28,12 @@ from repeng.metrics.resampling import (
 
 AT_ONCE = 16
 """Pairs whose resamples are counted in one product of matrices."""
+
+VERDICTS = 3
+"""Wrong, a tie, right; numbered from 0."""
+
+Verdicts = Int[np.ndarray, " pair"]
+ByDraw = Float[np.ndarray, " resample"]
 
 
 def mistake_kappa(a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int = 2000) -> Estimate | None:
@@ -55,36 +62,54 @@ def mistake_kappas(
     """
     check_resamples(resamples)
     found: list[Estimate | None] = []
-    drawn: dict[int, list[tuple[int, Bool[np.ndarray, " cell"], Float[np.ndarray, "unit _held"]]]] = {}
-    units_of = cache(lambda evaluation: resampling_units([evaluation]))
+    drawn: dict[int, list[tuple[int, Units]]] = {}
+    units: dict[tuple[bytes | None, ...], Units | None] = {}
+    verdicts = cache(lambda evaluation: (2 * evaluation.right).astype(int))
     for number, (a, b) in enumerate(pairs):
         check_same_pairs(a, b, "the target")
-        cell = 3 * (2 * a.right).astype(int) + (2 * b.right).astype(int)
-        counted = np.bincount(cell, minlength=9)
-        value = float(_kappa(counted[None].astype(np.float64))[0])
+        counts = (np.bincount(verdicts(one), minlength=VERDICTS)[None].astype(np.float64) for one in (a, b))
+        agreed = np.count_nonzero(verdicts(a) == verdicts(b))
+        value = float(_kappa(np.array([float(agreed)]), *counts)[0])
         found.append(None if math.isnan(value) else Estimate(value))
-        units = None if math.isnan(value) else units_of(a if a.group is not None else b)
-        if units is not None:
-            # The others, of ties for the most part, are empty in every resample too.
-            held = counted > 0
-            places = held.sum() * units.of_pairs[0] + (np.cumsum(held) - 1)[cell]
-            by_unit = np.bincount(places, minlength=held.sum() * units.n_units).reshape(units.n_units, -1)
-            drawn.setdefault(units.n_units, []).append((number, held, by_unit.astype(np.float64)))
-    for n_units, tables in drawn.items():
-        draws = _draws(n_units, resamples, seed)
-        for first in range(0, len(tables), AT_ONCE):
-            chosen = tables[first : first + AT_ONCE]
-            # Counts, so that no order of summing them gives another sum.
-            counts = draws @ np.concatenate([by_unit for *_, by_unit in chosen], axis=1)
-            ends_of = np.cumsum([held.sum() for _, held, _ in chosen])
-            for (number, held, _), own_counts in zip(chosen, np.split(counts, ends_of[:-1], axis=1), strict=True):
-                tables_drawn = np.zeros((resamples, 9))
-                tables_drawn[:, held] = own_counts
-                kappas = _kappa(tables_drawn)
-                own = found[number]
-                if own is not None and not np.isnan(kappas).any():
-                    found[number] = Estimate(own.value, *ends(kappas))
+        if math.isnan(value):
+            continue
+        grouped = a if a.group is not None else b
+        if grouped.known_items not in units:
+            units[grouped.known_items] = resampling_units([grouped])
+        own = units[grouped.known_items]
+        if own is not None:
+            drawn.setdefault(own.n_units, []).append((number, own))
+    for n_units, asked in drawn.items():
+        both = [(verdicts(pairs[number][0]), verdicts(pairs[number][1]), own) for number, own in asked]
+        by_pair = zip(asked, _drawn_kappas(_draws(n_units, resamples, seed), both), strict=True)
+        for (number, _), by_draw in by_pair:
+            estimate = found[number]
+            if estimate is not None and not np.isnan(by_draw).any():
+                found[number] = Estimate(estimate.value, *ends(by_draw))
     return found
+
+
+def _drawn_kappas(draws: Draws, asked: Sequence[tuple[Verdicts, Verdicts, Units]]) -> Iterator[ByDraw]:
+    """Kappa in every resample, of two methods' verdicts on the same pairs, which belong to some units.
+
+    Counts are whole numbers, so that no order of summing them gives another sum.
+    """
+    # By the arrays themselves: each method stands in many pairs.
+    alone = {(id(one), id(units)): (one, units) for a, b, units in asked for one in (a, b)}
+    by_verdict = [_by_unit(one == verdict, units) for one, units in alone.values() for verdict in range(VERDICTS)]
+    drawn = (draws @ np.stack(by_verdict, axis=1)).astype(np.float64)
+    counts = dict(zip(alone, np.split(drawn, len(alone), axis=1), strict=True))
+    for first in range(0, len(asked), AT_ONCE):
+        chosen = asked[first : first + AT_ONCE]
+        table = np.stack([_by_unit(a == b, units) for a, b, units in chosen], axis=1)
+        agreed = (draws @ table).astype(np.float64)
+        for (a, b, units), own in zip(chosen, agreed.T, strict=True):
+            yield _kappa(own, counts[id(a), id(units)], counts[id(b), id(units)])
+
+
+def _by_unit(held: Bool[np.ndarray, " pair"], units: Units) -> Float[np.ndarray, " unit"]:
+    """How many pairs of each unit hold something."""
+    return np.bincount(units.of_pairs[0], weights=held, minlength=units.n_units).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -93,13 +118,14 @@ def _draws(n_units: int, resamples: int, seed: int) -> Draws:
     return draw(n_units, resamples, np.random.default_rng(seed))
 
 
-def _kappa(counts: Float[np.ndarray, "resample cell"]) -> Float[np.ndarray, " resample"]:
-    """Kappa of 3 by 3 tables laid out in rows; nan where all falls in one cell."""
-    shares = (counts / counts.sum(axis=1, keepdims=True)).reshape(-1, 3, 3)
-    agreed = np.trace(shares, axis1=1, axis2=2)
-    chance = np.einsum("rk,rk->r", shares.sum(axis=2), shares.sum(axis=1))
+def _kappa(
+    agreed: ByDraw, a: Float[np.ndarray, "resample verdict"], b: Float[np.ndarray, "resample verdict"]
+) -> ByDraw:
+    """Kappa from how many pairs two methods agree on, and how many each gives which verdict; nan where all are one."""
+    n_pairs = a.sum(axis=1)
+    chance = np.einsum("rk,rk->r", a / n_pairs[:, None], b / n_pairs[:, None])
     undefined = np.isclose(chance, 1.0)
-    return np.where(undefined, np.nan, (agreed - chance) / np.where(undefined, 1.0, 1.0 - chance))
+    return np.where(undefined, np.nan, (agreed / n_pairs - chance) / np.where(undefined, 1.0, 1.0 - chance))
 
 
 def correlation(

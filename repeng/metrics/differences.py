@@ -9,12 +9,21 @@ import numpy as np
 
 from repeng.metrics.evaluation import Evaluation
 from repeng.metrics.proportions import inverted_p_values, proportion_ends
-from repeng.metrics.resampling import LEVEL, Estimate, check_same_length, check_same_pairs, known_items
+from repeng.metrics.resampling import LEVEL, Estimate, check_same_length, check_same_pairs
 from repeng.metrics.texts import TextEvaluation
-from repeng.metrics.variance import ByCurve, ByFit, MeanVariance, Values, fit_credit, gathered, variance_of_mean
+from repeng.metrics.variance import (
+    ByCurve,
+    ByFit,
+    MeanVariance,
+    Values,
+    fit_credit,
+    gathered,
+    one_after_other,
+    variance_of_mean,
+)
 
 AT_ONCE = 16
-"""Differences computed at once; more take memory and are not sooner done."""
+"""Differences whose variances are computed at once; more take memory and are not sooner done."""
 
 
 def mean_paired_difference(a: Sequence[Evaluation], b: Sequence[Evaluation], targets: Sequence[str]) -> Estimate:
@@ -48,31 +57,35 @@ def mean_paired_differences(
     Raises:
         BadInput: as there.
     """
-    estimates: list[Estimate] = []
     alike: dict[tuple[object, ...], list[int]] = {}
     for number, (a, b, targets) in enumerate(compared):
         check_same_length(a, b)
         check_same_length(a, targets)
         for one, other, target in zip(a, b, targets, strict=True):
             check_same_pairs(one, other, target)
-        shapes, values = [], []
-        for one, other in zip(a, b, strict=True):
-            credits = _credits(one, other)
-            shapes.append(None if credits is None else (len(credits[0]), len(credits[1])))
-            values.append(one.accuracy - other.accuracy if credits is None else (credits[0] - credits[1]).mean())
-        estimates.append(Estimate(float(np.mean(values))))
-        known = tuple(map(known_items, _with_groups(a, b)))
-        if None not in shapes:
-            alike.setdefault((tuple(targets), tuple(shapes), known), []).append(number)
+        credits = [_credits(one, other) for one, other in zip(a, b, strict=True)]
+        if None not in credits:
+            shapes = tuple((len(both[0]), len(both[1])) for both in credits if both is not None)
+            known = tuple(one.known_items for one in _with_groups(a, b))
+            alike.setdefault((tuple(targets), shapes, known), []).append(number)
+    found: dict[int, Estimate] = {}
     for numbers in alike.values():
-        for first in range(0, len(numbers), AT_ONCE):
-            chosen = numbers[first : first + AT_ONCE]
-            varies = _variance([compared[number] for number in chosen])
-            if varies is not None:
-                found = _estimates([estimates[number].value for number in chosen], varies)
-                for number, estimate in zip(chosen, found, strict=True):
-                    estimates[number] = estimate
-    return estimates
+        parts = [numbers[first : first + AT_ONCE] for first in range(0, len(numbers), AT_ONCE)]
+        varies = [own for part in parts if (own := _variance([compared[number] for number in part])) is not None]
+        if varies:
+            found |= zip(numbers, _estimates(one_after_other(varies)), strict=True)
+    return [
+        found[number] if number in found else Estimate(_difference(a, b)) for number, (a, b, _) in enumerate(compared)
+    ]
+
+
+def _difference(a: Sequence[Evaluation], b: Sequence[Evaluation]) -> float:
+    """The mean difference alone, where too little is known for an interval."""
+    values = []
+    for one, other in zip(a, b, strict=True):
+        credits = _credits(one, other)
+        values.append(one.accuracy - other.accuracy if credits is None else (credits[0] - credits[1]).mean())
+    return float(np.mean(values))
 
 
 def _with_groups(a: Sequence[Evaluation], b: Sequence[Evaluation]) -> list[Evaluation]:
@@ -89,12 +102,12 @@ def _variance(
     return difference_variance(by_shift, _with_groups(a, b), targets)
 
 
-def _estimates(values: Sequence[float], found: MeanVariance) -> list[Estimate]:
+def _estimates(found: MeanVariance) -> list[Estimate]:
     """Differences with the intervals and p-values that their variances give."""
-    ends = _ends_of_each(found)
+    ends, values = _ends_of_each(found), found.of(slice(2, None, 3)).mean
     low, high = ends(np.full(len(values), 1 - LEVEL))
     p = inverted_p_values(ends, 0.0, len(values))
-    return [Estimate(*one) for one in zip(values, low.tolist(), high.tolist(), p.tolist(), strict=True)]
+    return [Estimate(*one) for one in zip(*(each.tolist() for each in (values, low, high, p)), strict=True)]
 
 
 def difference_variance(

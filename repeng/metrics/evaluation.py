@@ -15,6 +15,8 @@ AGREES = 1e-6
 """Accuracies this close are the same count of right pairs, written with fewer digits."""
 PAIR_ACCURACY = "pair accuracy"
 """The `figure` of an evaluation of pairs."""
+ITEM_ARRAYS = ("example", "group", "labels", "rows")
+"""What says of an evaluation's pairs, or of its labelled texts, which they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +176,12 @@ class Evaluation:
     def n_items(self) -> int | None:
         """Number of what is scored one by one: of pairs, or of texts; None where unknown."""
         return self.n_pairs
+
+    @cached_property
+    def known_items(self) -> tuple[bytes | None, ...]:
+        """What it says of which items it is of, as a key: evaluations with equal keys are of the same ones."""
+        arrays = (getattr(self, name, None) for name in ITEM_ARRAYS)
+        return tuple(None if array is None else array.tobytes() for array in arrays)
 
     @property
     def n_prompts(self) -> int | None:

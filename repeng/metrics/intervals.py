@@ -6,7 +6,6 @@ Pairs of one prompt are not independent, and fits of one method answer the same 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Literal
@@ -15,9 +14,9 @@ import numpy as np
 from jaxtyping import Float
 
 from repeng.metrics.evaluation import Evaluation
-from repeng.metrics.proportions import inverted_p, inverted_p_values, proportion_ends
-from repeng.metrics.resampling import LEVEL, Estimate, check_same_length, known_items
-from repeng.metrics.variance import ByFit, MeanVariance, Values, fit_credit, gathered, variance_of_mean
+from repeng.metrics.proportions import inverted_p_values, proportion_ends
+from repeng.metrics.resampling import LEVEL, Estimate, check_same_length
+from repeng.metrics.variance import ByCurve, ByFit, MeanVariance, Values, fit_credit, gathered, variance_of_mean
 
 CHANCE = 0.5
 """The accuracy of a method that says nothing."""
@@ -63,7 +62,7 @@ def chance_p(evaluation: Evaluation) -> float | None:
         None where there is no interval.
     """
     found = variance_of(evaluation)
-    return None if found is None else _chance_p(found)
+    return None if found is None else float(inverted_p_values(partial(proportion_ends, found), CHANCE, 1)[0])
 
 
 def mean_accuracy_interval(
@@ -101,7 +100,7 @@ def mean_accuracy_intervals(
         estimates.append(Estimate(float(np.mean([one.accuracy for one in evaluations]))))
         credits = [credit for one in evaluations if (credit := fit_credit(one)) is not None]
         if len(credits) == len(evaluations):
-            fits, known = tuple(map(len, credits)), tuple(map(known_items, evaluations))
+            fits, known = tuple(map(len, credits)), tuple(one.known_items for one in evaluations)
             alike.setdefault((tuple(targets), fits, known), []).append((number, credits))
     for chosen in alike.values():
         evaluations, targets = asked[chosen[0][0]]
@@ -133,11 +132,12 @@ def mean_interval(values: Float[np.ndarray, "*fit pair"], of: Evaluation) -> Est
     varies = variance_of_mean(found)
     mean = float(varies.mean[0])
 
-    def ends(alpha: float) -> tuple[float, float]:
-        reach = math.sqrt(float(varies.reach(alpha)[0]))
+    def ends(alpha: ByCurve) -> tuple[ByCurve, ByCurve]:
+        reach = np.sqrt(varies.reach(alpha))
         return mean - reach, mean + reach
 
-    return Estimate(mean, *ends(1 - LEVEL), inverted_p(ends, 0.0))
+    low, high = ends(np.array([1 - LEVEL]))
+    return Estimate(mean, float(low[0]), float(high[0]), float(inverted_p_values(ends, 0.0, 1)[0]))
 
 
 def accuracy_variance(
@@ -193,11 +193,3 @@ def fits_disagree(evaluation: Evaluation) -> bool:
 
     beyond = (evaluation.n_fits - 1) * spread**2
     return bool(beyond > float(found.prompts[0]) * float(chdtri(evaluation.n_fits - 1, 0.01)))
-
-
-def _chance_p(found: MeanVariance) -> float:
-    def ends(alpha: float) -> tuple[float, float]:
-        low, high = proportion_ends(found, alpha)
-        return float(low[0]), float(high[0])
-
-    return inverted_p(ends, CHANCE)

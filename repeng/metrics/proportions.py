@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool
 
 from repeng.metrics.resampling import LEVEL
 from repeng.metrics.variance import ByCurve, MeanVariance
@@ -43,90 +41,71 @@ def proportion_ends(of: MeanVariance, alpha: float | ByCurve = 1 - LEVEL) -> tup
 
 
 def inverted_p_values(ends: Callable[[ByCurve], tuple[ByCurve, ByCurve]], null: float, count: int) -> ByCurve:
-    """`inverted_p` of many intervals at once.
-
-    Args:
-        ends: the intervals, each at an alpha of its own.
-        null: the value in question.
-        count: how many intervals there are.
-    """
-
-    def left_out(alpha: ByCurve) -> Bool[np.ndarray, " _curve"]:
-        low, high = ends(alpha)
-        return (low > null) | (high < null)
-
-    level = 1 - LEVEL
-    beyond = left_out(np.full(count, level))
-    last = np.where(beyond, SMALLEST_P, LARGEST_P)
-    found_last = left_out(last) == beyond
-    inside = np.log(np.where(beyond, last, level))
-    outside = np.log(np.where(beyond, level, last))
-    for _ in range(HALVINGS):
-        middle = (inside + outside) / 2
-        out = left_out(np.exp(middle))
-        inside, outside = np.where(out, inside, middle), np.where(out, middle, outside)
-    p = np.exp(outside)
-    p = np.where(beyond, np.minimum(p, math.nextafter(level, 0)), np.maximum(p, level))
-    return np.where(found_last, np.where(beyond, SMALLEST_P, 1.0), p)
-
-
-def inverted_p(ends: Callable[[float], tuple[float, float]], null: float) -> float:
-    """The two-sided p-value of `null`: the largest alpha at which the interval still holds it.
+    """Two-sided p-values of `null`: the largest alpha at which each interval still holds it.
 
     Under 0.05 exactly where the 95 % interval leaves `null` out.
 
     Args:
-        ends: the interval at an alpha; a smaller alpha must give one that holds it.
+        ends: the intervals, each at an alpha of its own; a smaller alpha must give one that holds it.
         null: the value in question.
+        count: how many intervals there are.
     """
 
-    def margin(alpha: float) -> float:
+    def margin(alpha: ByCurve) -> ByCurve:
         low, high = ends(alpha)
-        return max(low - null, null - high)
+        return np.maximum(low - null, null - high)
 
-    level = 1 - LEVEL
+    level = np.full(count, 1 - LEVEL)
     at_level = margin(level)
-    other = SMALLEST_P if at_level > 0 else LARGEST_P
-    at_other = margin(other)
-    if at_level > 0 and at_other > 0:
-        return SMALLEST_P
-    if at_level <= 0 and at_other <= 0:
-        return 1.0
-    inside, outside = sorted([(math.log(level), at_level), (math.log(other), at_other)])
-    p = math.exp(halved(lambda log_alpha: margin(math.exp(log_alpha)), inside, outside))
-    return min(p, math.nextafter(level, 0)) if at_level > 0 else max(p, level)
+    beyond = at_level > 0
+    last = np.where(beyond, SMALLEST_P, LARGEST_P)
+    at_last = margin(last)
+    within = np.log(np.where(beyond, last, level)), np.where(beyond, at_last, at_level)
+    outside = np.log(np.where(beyond, level, last)), np.where(beyond, at_level, at_last)
+    p = np.exp(halved(lambda log_alpha: margin(np.exp(log_alpha)), within, outside))
+    p = np.where(beyond, np.minimum(p, np.nextafter(level, 0)), np.maximum(p, level))
+    return np.where((at_last > 0) == beyond, np.where(beyond, SMALLEST_P, 1.0), p)
 
 
-def halved(rising: Callable[[float], float], inside: tuple[float, float], outside: tuple[float, float]) -> float:
-    """The outer end of a stretch that was halved `HALVINGS` times towards the root of a function.
+def halved(
+    rising: Callable[[ByCurve], ByCurve], inside: tuple[ByCurve, ByCurve], outside: tuple[ByCurve, ByCurve]
+) -> ByCurve:
+    """The outer ends of stretches that were each halved `HALVINGS` times towards the root of a function of its own.
 
     Halvings ask of each middle only whether the function is above 0 there. The Illinois method (Dowell and Jarratt
-    1971) closes in on the root first, in fewer calls, and of what is well beyond that the answer is known.
+    1971) closes in on the roots first, in fewer calls, and of what is well beyond them the answer is known.
 
     Args:
-        rising: a function whose values never fall.
-        inside: the lower end, and a value there that is not above 0.
-        outside: the higher end, and a value there above 0.
+        rising: the functions, whose values never fall, each at a place of its own.
+        inside: the lower ends, and values there that are not above 0. What comes of others says nothing.
+        outside: the higher ends, and values there above 0.
     """
     (low, below), (high, above) = inside, outside
     # Nearer to the root than this, rounding may tell the side.
     near = (high - low) / 2 ** (HALVINGS - 2)
-    risen = None
+    crosses = (below <= 0) & (above > 0)
+    was_above = was_below = np.zeros_like(crosses)
     for _ in range(HALVINGS):
-        if high - low <= 2 * near:
+        closing = crosses & (high - low > 2 * near)
+        if not closing.any():
             break
         # A step at least, so that the other end comes near as well.
-        guess = min(max(low + (high - low) * below / (below - above), low + near), high - near)
+        share = np.divide(below, below - above, out=np.zeros_like(below), where=closing)
+        guess = np.minimum(np.maximum(low + (high - low) * share, low + near), high - near)
         value = rising(guess)
-        again, risen = risen is (value > 0), value > 0
-        if risen:
-            high, above, below = guess, value, below / 2 if again else below
-        else:
-            low, below, above = guess, value, above / 2 if again else above
+        is_above, is_below = closing & (value > 0), closing & (value <= 0)
+        low, high = np.where(is_below, guess, low), np.where(is_above, guess, high)
+        below, above = (
+            np.where(is_below, value, np.where(is_above & was_above, below / 2, below)),
+            np.where(is_above, value, np.where(is_below & was_below, above / 2, above)),
+        )
+        was_above, was_below = is_above, is_below
     inner, outer = inside[0], outside[0]
     for _ in range(HALVINGS):
         middle = (inner + outer) / 2
-        known = not low - near < middle < high + near
-        is_above = middle > low if known else rising(middle) > 0
-        inner, outer = (inner, middle) if is_above else (middle, outer)
+        is_above = middle > low
+        unknown = crosses & (low - near < middle) & (middle < high + near)
+        if unknown.any():
+            is_above = np.where(unknown, rising(middle) > 0, is_above)
+        inner, outer = np.where(is_above, inner, middle), np.where(is_above, middle, outer)
     return outer

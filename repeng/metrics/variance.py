@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,6 +19,8 @@ from repeng.metrics.texts import TextEvaluation
 
 NOTHING = 1e-15
 """A variance under this is that of rounding."""
+BY_CURVE = ("mean", "prompts", "prompt_df", "fits")
+"""What a `MeanVariance` knows of each mean."""
 
 Values = Float[np.ndarray, "curve _fit _pair"]
 ByCurve = Float[np.ndarray, " _curve"]
@@ -66,8 +69,7 @@ class MeanVariance:
 
     def of(self, curves: slice) -> MeanVariance:
         """Those of some of the means."""
-        names = ("mean", "prompts", "prompt_df", "fits")
-        return replace(self, **{name: getattr(self, name)[curves] for name in names})
+        return replace(self, **{name: getattr(self, name)[curves] for name in BY_CURVE})
 
     @property
     def variance(self) -> ByCurve:
@@ -84,6 +86,12 @@ class MeanVariance:
 
         of_prompts, of_fits = (stdtrit(df, alpha / 2) ** 2 for df in (self.prompt_df, self.fit_df))
         return of_prompts * self.prompts + of_fits * self.fits
+
+
+def one_after_other(parts: Sequence[MeanVariance]) -> MeanVariance:
+    """The means of several, which are over the same pairs and prompts and as many fits."""
+    joined: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in parts]) for name in BY_CURVE}
+    return replace(parts[0], **joined)
 
 
 def fit_credit(evaluation: Evaluation) -> Float[np.ndarray, "fit pair"] | None:

@@ -273,7 +273,7 @@ def without_scores(content: bytes) -> bytes:
 
     They are most of a file, and a parser takes as long to pass over a number as to read it.
     """
-    for start, end in ((b'"eval_scores":[[', b"]]"), (b'"eval_fit_scores":[[[', b"]]]")):
+    for start, end in ((b'"eval_fit_scores":[[[', b"]]]"), (b'"eval_scores":[[', b"]]")):
         first, last = content.find(start) + len(start), content.rfind(end)
         # Without a quote or a brace there is no other key between, so that nothing else is left out.
         if len(start) <= first <= last and not any(content.find(sign, first, last) >= 0 for sign in (b'"', b"{", b"}")):

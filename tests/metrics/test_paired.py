@@ -14,7 +14,6 @@ from text_samples import texts_of
 
 from repeng.errors import BadInput
 from repeng.metrics import Evaluation, accuracy_interval, mean_paired_difference, mean_paired_differences
-from repeng.metrics.proportions import inverted_p, inverted_p_values
 
 
 def of_fits(wins: np.ndarray) -> Evaluation:
@@ -42,23 +41,6 @@ def test_differences_of_many_methods_are_to_the_bit_those_of_each_two_alone() ->
     found = mean_paired_differences(compared)
     assert found == [mean_paired_difference(*one) for one in compared]
     assert sum(one.p is None for one in found) == len(alike) - 1
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 2)), min_size=1, max_size=8), st.sampled_from([0.0, 0.5, 1.0]))
-def test_p_values_of_many_intervals_are_those_of_each_alone(made: list[tuple[float, float]], null: float) -> None:
-    centre, width = np.array(made).T
-
-    def ends(alpha: np.ndarray, of: slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
-        reach = width[of] * (1 - alpha)
-        return centre[of] - reach, centre[of] + reach
-
-    def alone(number: int) -> float:
-        own = slice(number, number + 1)
-        return inverted_p(lambda alpha: tuple(float(end[0]) for end in ends(np.array([alpha]), own)), null)
-
-    wanted = [alone(number) for number in range(len(made))]
-    assert inverted_p_values(ends, null, len(made)) == pytest.approx(wanted, rel=1e-12)
 
 
 def test_a_difference_on_the_same_pairs_is_surer_than_two_intervals() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repeng.metrics.proportions import HALVINGS, LARGEST_P, SMALLEST_P, halved, inverted_p, proportion_ends
+from repeng.metrics.proportions import HALVINGS, LARGEST_P, SMALLEST_P, halved, inverted_p_values, proportion_ends
 from repeng.metrics.resampling import LEVEL
 from repeng.metrics.variance import MeanVariance
 
@@ -33,54 +33,78 @@ def slow_p(ends: Callable[[float], tuple[float, float]], null: float) -> float:
     return math.exp(high)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
-    st.floats(0.02, 0.98), st.integers(5, 400), st.floats(0.3, 4.0), st.sampled_from([0.0, 0.1, 2.0]), st.integers(1, 4)
+    st.lists(
+        st.tuples(st.floats(0.02, 0.98), st.integers(5, 400), st.floats(0.3, 4.0), st.sampled_from([0.0, 0.1, 2.0])),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(1, 4),
 )
-def test_the_p_value_is_that_of_plain_halvings(mean: float, n: int, design: float, of_fits: float, fit_df: int) -> None:
-    variance = np.array([design * mean * (1 - mean) / n])
-    found = MeanVariance(np.array([mean]), variance, np.array([n - 1.0]), of_fits * variance, fit_df, n, n)
+def test_p_values_are_those_of_plain_halvings(made: list[tuple[float, int, float, float]], fit_df: int) -> None:
+    mean, n, design, of_fits = np.array(made).T
+    variance = design * mean * (1 - mean) / n
+    found = MeanVariance(mean, variance, n - 1.0, of_fits * variance, fit_df, 100, 100)
+    p = inverted_p_values(lambda alpha: proportion_ends(found, alpha), 0.5, len(mean))
+    for number, own in enumerate(p):
 
-    def ends(alpha: float) -> tuple[float, float]:
-        low, high = proportion_ends(found, alpha)
-        return float(low[0]), float(high[0])
+        def ends(alpha: float, at: int = number) -> tuple[float, float]:
+            low, high = proportion_ends(found.of(slice(at, at + 1)), alpha)
+            return float(low[0]), float(high[0])
 
-    # The last halving parts what is so near as this; there rounding may tell the side.
-    assert inverted_p(ends, 0.5) == pytest.approx(slow_p(ends, 0.5), rel=1e-10)
+        # The last halving parts what is so near as this; there rounding may tell the side.
+        assert own == pytest.approx(slow_p(ends, 0.5), rel=1e-10)
 
 
-@pytest.mark.parametrize(
-    "rising",
-    [
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 2)), min_size=1, max_size=8), st.sampled_from([0.0, 0.5, 1.0]))
+def test_p_values_of_straight_intervals(made: list[tuple[float, float]], null: float) -> None:
+    centre, width = np.array(made).T
+
+    def ends(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return centre - width * (1 - alpha), centre + width * (1 - alpha)
+
+    p = inverted_p_values(ends, null, len(made))
+    for number, own in enumerate(p):
+        alone = slow_p(lambda alpha, at=number: tuple(float(end[at]) for end in ends(np.array(alpha))), null)
+        assert own == pytest.approx(alone, rel=1e-10)
+
+
+def test_halvings_end_where_each_of_them_leads() -> None:
+    rising: list[Callable[[float], float]] = [
         lambda x: x + 2,
         lambda x: (x + 2) ** 3,
         lambda x: -1.0 if x < -2 else 1.0,
         lambda x: max(x + 2, -1e-6) + 1e-9,
         lambda x: math.expm1(40 * (x + 2)),
-    ],
-)
-def test_halvings_end_where_each_of_them_leads(rising: Callable[[float], float]) -> None:
-    inside, outside, calls = -30.0, -1.0, []
-
-    def counted(x: float) -> float:
-        calls.append(x)
-        return rising(x)
-
-    found = halved(counted, (inside, rising(inside)), (outside, rising(outside)))
-    for _ in range(HALVINGS):
-        middle = (inside + outside) / 2
-        inside, outside = (inside, middle) if rising(middle) > 0 else (middle, outside)
-    assert found == outside
-    assert len(calls) <= 2 * HALVINGS
-
-
-def test_a_p_value_takes_a_third_of_the_intervals_that_halvings_take() -> None:
+    ]
     calls = []
 
-    def ends(alpha: float) -> tuple[float, float]:
-        calls.append(alpha)
-        low, high = proportion_ends(MeanVariance(*(np.array([of]) for of in (0.7, 0.002, 90.0, 0.0)), 1, 91, 91), alpha)
-        return float(low[0]), float(high[0])
+    def together(places: np.ndarray) -> np.ndarray:
+        calls.append(places)
+        return np.array([of(place) for of, place in zip(rising, places.tolist(), strict=True)])
 
-    assert 1e-6 < inverted_p(ends, 0.5) < 0.05
-    assert len(calls) < HALVINGS / 2
+    first, last = np.full(len(rising), -30.0), np.full(len(rising), -1.0)
+    found = halved(together, (first, together(first)), (last, together(last)))
+    assert len(calls) <= 2 + 2 * HALVINGS
+    for of, own in zip(rising, found.tolist(), strict=True):
+        inside, outside = -30.0, -1.0
+        for _ in range(HALVINGS):
+            middle = (inside + outside) / 2
+            inside, outside = (inside, middle) if of(middle) > 0 else (middle, outside)
+        assert own == outside
+
+
+def test_p_values_take_a_half_of_the_intervals_that_halvings_take() -> None:
+    calls = []
+    means = np.linspace(0.55, 0.7, 40)
+    found = MeanVariance(means, np.full(40, 0.002), np.full(40, 90.0), np.zeros(40), 1, 91, 91)
+
+    def ends(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        calls.append(alpha)
+        return proportion_ends(found, alpha)
+
+    p = inverted_p_values(ends, 0.5, 40)
+    assert p.min() < 1e-4 and p.max() > 0.2
+    assert len(calls) <= HALVINGS / 2
