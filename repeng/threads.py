@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -30,15 +30,19 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def few_threads(n_bytes: int, small: int) -> Iterator[None]:
-    """One thread of torch's while something of some bytes is worked on, if that is no more than `small`; else all."""
+def one_torch_thread() -> Iterator[None]:
+    """Limit torch to one thread for as long as the context lasts."""
     before = torch.get_num_threads()
-    if n_bytes <= small:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def few_threads(n_bytes: int, small: int) -> AbstractContextManager[None]:
+    """One thread of torch's while something of some bytes is worked on, if that is no more than `small`; else all."""
+    return one_torch_thread() if n_bytes <= small else nullcontext()
 
 
 def n_beside(work: int, worth: int) -> int:

@@ -131,15 +131,17 @@ class ReadBlock:
         write: writes its shards and gives the facts of each writer's, in the order of `todo`; on any thread.
         facts: what the index says of it.
         n_texts: distinct texts that were read.
+        n_tokens: tokens that were computed, padding included.
     """
 
     write: Callable[[], tuple[ShardFacts, ...]]
     facts: BlockFacts
     n_texts: int
+    n_tokens: int
 
 
 def read_block(
-    lm: LanguageModel, group: Group, number: int, todo: Sequence[int], told: Callable[[int, int], None]
+    lm: LanguageModel, group: Group, number: int, todo: Sequence[int], told: Callable[[int], None] = lambda _rows: None
 ) -> ReadBlock:
     """Take the texts of a block through the model, but for those that other versions of the data hold.
 
@@ -148,7 +150,7 @@ def read_block(
         group: whose block.
         number: of the block.
         todo: which of the group's writers lack their shard.
-        told: called with responses that are done, each stimulus counted, and tokens computed.
+        told: called with how many more responses are done, each stimulus counted.
 
     Raises:
         NonFinite: a value is infinite or not a number.
@@ -167,11 +169,13 @@ def read_block(
     hooks = tuple(dict.fromkeys((writer.key.site, layer) for writer in writers for layer in writer.plan.layers))
     job = Run(questions.texts, hooks, plan.batch_tokens, getattr(torch, group.record.storage_dtype))
     wanted = {writer.key.stimulus for writer in writers}
-    told(sum(text is None for name in wanted for text in tokenized[name]), 0)
+    told(sum(text is None for name in wanted for text in tokenized[name]))
+    computed = 0
 
     def count(chunk: Chunk) -> None:
-        rows = sum(name in wanted for text in chunk.texts for name, _ in questions.owners[text])
-        told(rows, chunk.n_tokens)
+        nonlocal computed
+        computed += chunk.n_tokens
+        told(sum(name in wanted for text in chunk.texts for name, _ in questions.owners[text]))
 
     try:
         # One thread gives the same bytes whatever number of cores, and of processes, reads the blocks.
@@ -192,4 +196,4 @@ def read_block(
             written.append(writer.put_shard(number, tensors))
         return tuple(written)
 
-    return ReadBlock(write, facts, len(questions.texts))
+    return ReadBlock(write, facts, len(questions.texts), computed)

@@ -145,8 +145,7 @@ def capture(
         from repeng.activations.capture_run import CaptureRun
 
         lm = lm() if callable(lm) else lm
-        if lm.identity != identity:
-            raise BadInput(f"the model that was loaded, {lm.identity}, is not the one that was announced, {identity}")
+        lm.identity.check_announced(identity)
         _check_size(lm, begun, store, record, max_bytes)
         run = CaptureRun(
             lm,

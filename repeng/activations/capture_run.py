@@ -270,13 +270,10 @@ class CaptureRun:
         )
 
     def _read(self, group: GroupCapture, number: int, todo: Sequence[int]) -> ReadBlock:
-        def told(rows: int, tokens: int) -> None:
-            self.n_tokens += tokens
-            self._step(rows)
-
-        read = read_block(self._lm, group.group, number, todo, told)
+        read = read_block(self._lm, group.group, number, todo, self._step)
         group.learn(number, read.facts)
         self.n_texts += read.n_texts
+        self.n_tokens += read.n_tokens
         self.method = "batched" if group.group.plan.layout == "padded" else "packed"
         return read
 

@@ -22,11 +22,10 @@ from repeng.activations.layouts.batch import Run
 from repeng.activations.layouts.choice import Choice
 from repeng.activations.pool_run import ModelFacts, Piece, PieceRead, model_facts
 from repeng.activations.store.records import CaptureRecord
-from repeng.errors import BadInput
 from repeng.garbage import look_for_garbage_seldom
 from repeng.models.fingerprint import Identity
 from repeng.models.load import LanguageModel
-from repeng.threads import SMALL_LAYER, few_threads, one_thread
+from repeng.threads import one_thread, one_torch_thread
 
 if TYPE_CHECKING:
     from loky import ProcessPoolExecutor as Executor
@@ -120,7 +119,7 @@ def call_beside(executor: Executor, n_processes: int, calls: Sequence[Callable[[
                 asked[_submit(executor, _heard, calls[number])] = number
             if waiting:
                 number = waiting.pop(0)
-                with one_thread(), few_threads(0, SMALL_LAYER):
+                with one_thread(), one_torch_thread():
                     given = calls[number]()
                 yield number, given
                 done = {future for future in asked if future.done()}
@@ -171,10 +170,7 @@ class LocalPool:
         for _ in range(n_processes):
             _submit(executor, _model_of, load, identity)
         self._lm = load()
-        if self._lm.identity != identity:
-            raise BadInput(
-                f"the model that was loaded, {self._lm.identity}, is not the one that was announced, {identity}"
-            )
+        self._lm.identity.check_announced(identity)
         self._choice: Choice | None = None
 
     def facts(self, *, logprob: bool) -> ModelFacts:
@@ -201,7 +197,7 @@ class LocalPool:
                 own = dispatch.give(here)
                 if own is not None:
                     # Beside processes that keep the other cores busy, two threads wait for each other.
-                    with few_threads(0, SMALL_LAYER):
+                    with one_torch_thread():
                         outcome = _tried(self._lm, own)
                     dispatch.done(here, own)
                     yield own, outcome
@@ -230,14 +226,8 @@ def _tried(lm: LanguageModel, piece: Piece) -> PieceRead | Exception:
 
 def _read(lm: LanguageModel, group: Group, number: int, todo: tuple[int, ...]) -> PieceRead:
     """Read a block and write its shards."""
-    tokens = 0
-
-    def told(_rows: int, n_tokens: int) -> None:
-        nonlocal tokens
-        tokens += n_tokens
-
-    read = read_block(lm, group, number, todo, told)
-    return PieceRead(read.write(), read.facts, read.n_texts, tokens)
+    read = read_block(lm, group, number, todo)
+    return PieceRead(read.write(), read.facts, read.n_texts, read.n_tokens)
 
 
 _held: list[LanguageModel] = []

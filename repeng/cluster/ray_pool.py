@@ -86,19 +86,13 @@ class ModelActor:
 
     def read(self, group: Group, number: int, todo: tuple[int, ...]) -> PieceRead:
         """Read a block and write its shards."""
-        tokens = 0
-
-        def told(_rows: int, n_tokens: int) -> None:
-            nonlocal tokens
-            tokens += n_tokens
-
         with self._reading:
             try:
-                read = read_block(self.lm, group, number, todo, told)
+                read = read_block(self.lm, group, number, todo)
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 raise
-        return PieceRead(read.write(), read.facts, read.n_texts, tokens)
+        return PieceRead(read.write(), read.facts, read.n_texts, read.n_tokens)
 
 
 @dataclass(eq=False)

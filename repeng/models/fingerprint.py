@@ -108,6 +108,15 @@ class Identity:
         files = (self.weights, self.config, self.tokenizer)
         return (*files, self.other_files) if self.other_files else files
 
+    def check_announced(self, announced: Identity) -> None:
+        """Refuse a model that was loaded and is another than the one that was planned with.
+
+        Raises:
+            BadInput: the two differ.
+        """
+        if self != announced:
+            raise BadInput(f"the model that was loaded, {self}, is not the one that was announced, {announced}")
+
 
 def slug(name: str) -> str:
     """A model's name as part of a file name: `org/model` becomes `org--model`, a folder or file gives its own name."""

@@ -69,7 +69,7 @@ class OneByOne:
                 yield piece, befallen
                 continue
             self.read_pieces.append(str(piece))
-            read = read_block(self.lm, piece.group, piece.number, piece.todo, lambda *_: None)
+            read = read_block(self.lm, piece.group, piece.number, piece.todo)
             yield piece, PieceRead(read.write(), read.facts, read.n_texts, 0)
 
 
