@@ -19,6 +19,9 @@ SIFTED = 2
 EVALUATIONS = 300
 DECREASE = 1e-4
 
+LEAST = 1e-15
+"""Of a probability: products of smaller ones are below the least normal float32, where a CPU takes far longer."""
+
 Ends = tuple[Float[Tensor, "unit end d"], Float[Tensor, "unit end"], Float[Tensor, "unit end"]]
 """Weights, biases and losses of every start, or of those that were followed to an end."""
 Optimiser = Callable[[Float[Tensor, "unit both d"], Float[Tensor, "unit start d"], Float[Tensor, "unit start"]], Ends]
@@ -91,7 +94,7 @@ def penalised(rows: Float[Tensor, "unit both d"], weight_decay: float) -> Callab
         def objective(
             points: Float[Tensor, "unit start d"],
         ) -> tuple[Float[Tensor, "unit start"], Float[Tensor, "unit start d"]]:
-            p = torch.bmm(points, own).sigmoid_()
+            p = probabilities(points, own)
             penalty = weight_decay / 2 * points.square().sum(dim=-1)
             loss, gradient = loss_and_gradient(p)
             slopes = torch.baddbmm(points, gradient, own.transpose(1, 2), beta=weight_decay)
@@ -120,7 +123,7 @@ def adamw(
     columns = with_ones(rows)
     first, second = torch.zeros_like(both), torch.zeros_like(both)
     for epoch in range(1, epochs + 1):
-        loss, gradient = loss_and_gradient(torch.bmm(both, columns).sigmoid_())
+        loss, gradient = loss_and_gradient(probabilities(both, columns))
         slope = torch.bmm(gradient, columns.transpose(1, 2))
         first.lerp_(slope, 1 - BETAS[0])
         second.mul_(BETAS[1]).addcmul_(slope, slope, value=1 - BETAS[1])
@@ -135,6 +138,13 @@ def with_ones(rows: Float[Tensor, "unit both d"]) -> Float[Tensor, "unit d+1 bot
     columns = rows.new_ones(len(rows), rows.shape[2] + 1, rows.shape[1])
     columns[:, :-1] = rows.transpose(1, 2)
     return columns
+
+
+def probabilities(
+    points: Float[Tensor, "unit start weight"], columns: Float[Tensor, "unit weight both"]
+) -> Float[Tensor, "unit start both"]:
+    """Of each row by each start: the sigmoids, but for those too small to change a sum of float32 with others."""
+    return torch.bmm(points, columns).sigmoid_().clamp_(min=LEAST)
 
 
 def loss_and_gradient(

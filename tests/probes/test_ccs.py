@@ -12,7 +12,7 @@ from torch import Tensor
 
 from repeng.errors import BadInput
 from repeng.probes.ccs import CCS, CCSGenies
-from repeng.probes.contrast import SIFTED, adamw, fit_contrast, initial, lbfgs
+from repeng.probes.contrast import SIFTED, adamw, fit_contrast, initial, lbfgs, loss_and_gradient, probabilities
 
 RELEASED = {"learning_rate": 1e-3, "weight_decay": 0.01}
 
@@ -76,6 +76,24 @@ def test_where_both_sides_agree_the_gradient_is_autograds() -> None:
     )
     expected = torch.stack([result[:4] for result, _ in loop_over_starts(x[0], x[0], weight, bias, 5)])
     torch.testing.assert_close(actual[0], expected)
+
+
+def test_of_rows_far_from_the_border_no_number_is_below_the_normal_ones() -> None:
+    """A CPU computes with those a hundred times as slowly. Loss and gradient are those of float64 all the same."""
+    logits = torch.linspace(-120, 120, 121)
+    both = torch.cat([logits.repeat(121), logits.repeat_interleave(121)])  # every two of them
+    p = probabilities(torch.ones(1, 1, 1), both[None, None])
+    loss, gradient = loss_and_gradient(p.clone())
+    exact = both.double().requires_grad_()
+    p0, p1 = exact.sigmoid().chunk(2)
+    wanted = torch.minimum(p0, p1).square().mean() + (p0 + p1 - 1).square().mean()
+    wanted.backward()
+    assert float(loss) == pytest.approx(wanted.item(), rel=1e-6)
+    torch.testing.assert_close(gradient[0, 0].double(), exact.grad, rtol=1e-5, atol=1e-10)
+    smallest = torch.finfo(torch.float32).tiny
+    assert not ((gradient != 0) & (gradient.abs() < smallest)).any()
+    unbounded = loss_and_gradient(torch.sigmoid(both)[None, None])[1]
+    assert ((unbounded != 0) & (unbounded.abs() < smallest)).any()
 
 
 def test_lbfgs_ends_at_a_minimum_of_the_penalised_loss_from_every_start() -> None:
