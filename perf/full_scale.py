@@ -11,8 +11,9 @@ the log-probabilities of zero-shot), evaluations, and `repeng report`.
 --hollow lets the model's blocks compute nothing, so that all texts are done in minutes: what is left is reading,
 tokenizing, packing, hooks, the head, writing and hashing, and beneath that fits and scores at their full size.
 
-Printed: the seconds of each phase, the peak of memory until its end, the bytes of the store and of the results, and by
-which power of the texts each phase grows between the smallest and the largest size: 1 is linear.
+Printed: the seconds of each phase and those of processors, the peak of memory until its end, the bytes of the store and
+of the results, and by which power of the texts the processors' seconds of each phase, and the bytes, grow between the
+smallest and the largest size: 1 is linear.
 """
 
 from __future__ import annotations
@@ -95,17 +96,23 @@ def study(folder: Path, model: str, *, hollow: bool) -> None:
     if hollow:
         load.load_model = hollowed
 
-    def tell(phase: str, started: float) -> None:
+    def clocks() -> tuple[float, float]:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return time.perf_counter(), sum(one.ru_utime + one.ru_stime for one in used)
+
+    @contextmanager
+    def phase(name: str) -> Iterator[None]:
+        begun = clocks()
+        yield
+        taken = [now - then for now, then in zip(clocks(), begun, strict=True)]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps([phase, time.perf_counter() - started, peak]), flush=True)
+        print(json.dumps([name, *taken, peak]), flush=True)
 
     @contextmanager
     def bar(title: str) -> Iterator[Any]:
-        started = time.perf_counter()
-        yield lambda _done, _total: None
-        tell(title.partition(" ")[0], started)
+        with phase(title.partition(" ")[0]):
+            yield lambda _done, _total: None
 
-    started = time.perf_counter()
     settings = Study(
         model=model,
         benchmark=str(folder / "shifts.json"),
@@ -116,26 +123,25 @@ def study(folder: Path, model: str, *, hollow: bool) -> None:
         store=str(folder / "store"),
         out=str(folder / "results"),
     )
-    plan = plan_study(settings)
-    tell("planning", started)
+    with phase("planning"):
+        plan = plan_study(settings)
     outcome = run_study(plan, progress=bar, note=lambda _: None)
     if outcome.failures:
         raise SystemExit(f"a method failed: {outcome.failures[0]}")
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "repeng", "report", settings.out], check=True, capture_output=True)
-    tell("report", started)
+    with phase("report"):
+        subprocess.run([sys.executable, "-m", "repeng", "report", settings.out], check=True, capture_output=True)
 
 
-def measured(folder: Path, model: str, *, hollow: bool) -> dict[str, tuple[float, int]]:
-    """Seconds and peak memory by phase."""
+def measured(folder: Path, model: str, *, hollow: bool) -> dict[str, float]:
+    """Seconds of processors by phase; what else there is to say is printed."""
     own = [sys.executable, __file__, "--one", str(folder), "--model", model, *(["--hollow"] if hollow else [])]
-    found: dict[str, tuple[float, int]] = {}
+    found: dict[str, float] = {}
     with subprocess.Popen(own, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         for line in child.stdout:
-            phase, seconds, peak = json.loads(line)
-            found[phase] = found.get(phase, (0.0, 0))[0] + seconds, peak
-            print(f"  {phase}: {seconds:.1f} s, peak {peak / 1e9:.2f} GB", flush=True)
+            phase, seconds, processor, peak = json.loads(line)
+            found[phase] = found.get(phase, 0.0) + processor
+            print(f"  {phase}: {seconds:.1f} s, processors {processor:.1f} s, peak {peak / 1e9:.2f} GB", flush=True)
     if child.returncode:
         raise SystemExit(child.returncode)
     return found
@@ -162,7 +168,7 @@ def main() -> None:
     if options.one:
         study(options.one, options.model, hollow=options.hollow)
         return
-    found: list[tuple[int, dict[str, tuple[float, int]]]] = []
+    found: list[tuple[int, dict[str, float]]] = []
     for count in map(int, options.distributions.split(",")):
         with tempfile.TemporaryDirectory(dir=options.folder) as name:
             folder = Path(name)
@@ -171,11 +177,11 @@ def main() -> None:
             phases = measured(folder, options.model, hollow=options.hollow)
             sizes = {part: size_of(folder / part) for part in ("store", "results")}
             print("  " + ", ".join(f"{part} {size / 1e9:.3f} GB" for part, size in sizes.items()), flush=True)
-            found.append((n_texts, {**phases, **{part: (float(size), 0) for part, size in sizes.items()}}))
+            found.append((n_texts, {**phases, **sizes}))
     (few, small), (many, large) = found[0], found[-1]
     if many > few:
-        for phase, (amount, _) in large.items():
-            power = math.log(amount / small[phase][0]) / math.log(many / few)
+        for phase, amount in large.items():
+            power = math.log(amount / small[phase]) / math.log(many / few)
             print(f"{phase}: grows by the power {power:.2f} of the texts")
 
 
