@@ -66,10 +66,6 @@ def measured(splits: list[Split], n: int, characters: int) -> tuple[list[float],
     record = capture_record(lm.identity, max_length=1 << 20)
     rates, alone, computed = [], 0, 0
 
-    def told(_rows: int, n_tokens: int) -> None:
-        nonlocal computed
-        computed += n_tokens
-
     for split in splits[:n]:
         few = split.first(
             max(2, len(split.examples) * characters // max(1, n_characters(split, range(len(split.examples)))))
@@ -85,10 +81,11 @@ def measured(splits: list[Split], n: int, characters: int) -> tuple[list[float],
                 batch_tokens=2048,
             )
             start = time.perf_counter()
-            read = read_block(lm, group.group, 0, group.todo(0), told)
+            read = read_block(lm, group.group, 0, group.todo(0))
             read.write()
             rates.append((time.perf_counter() - start) / read.facts.n_tokens)
             alone += read.facts.n_tokens
+            computed += read.n_tokens
     middle = statistics.median(rates)
     return [rate / middle for rate in rates], computed / alone
 
