@@ -143,7 +143,7 @@ def with_ones(rows: Float[Tensor, "unit both d"]) -> Float[Tensor, "unit d+1 bot
 def probabilities(
     points: Float[Tensor, "unit start weight"], columns: Float[Tensor, "unit weight both"]
 ) -> Float[Tensor, "unit start both"]:
-    """Of each row by each start: the sigmoids, but for those too small to change a sum of float32 with others."""
+    """Of each row by each start, no smaller than `LEAST`, which float32 does not see next to 1."""
     return torch.bmm(points, columns).sigmoid_().clamp_(min=LEAST)
 
 
